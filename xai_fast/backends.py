@@ -1,0 +1,203 @@
+"""Which backend may run a kernel, which one does, and why not the others.
+
+A kernel is a package ``xai_fast/kernels/<kernel>`` with one module a backend. Each backend module has
+
+* ``run(...)``: the kernel, with the arguments of the kernel's contract, and
+* ``why_not(tensors)``: None if it can run on these tensors, else the reason in words.
+
+`why` lists the reasons, `select` chooses by them, and ``xai-fast doctor`` prints them: there is one predicate.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
+
+from torch import Tensor
+
+from xai_fast.errors import BackendUnavailable, bad_argument
+
+__all__ = ["BACKENDS", "forced_backend", "kernel_names", "select", "use_backend", "why"]
+
+logger = logging.getLogger("xai_fast")
+
+BACKENDS = ("cuda", "triton", "native", "reference")
+"""All backends, the preferred one first."""
+
+_ENVIRONMENT_VARIABLE = "XAI_FAST_BACKEND"
+_KERNELS: list[str] = []
+_forced: str | None = None
+
+
+def register(kernel: str) -> None:
+    """Add a kernel, the package ``xai_fast.kernels.<kernel>``, to the table."""
+    if kernel not in _KERNELS:
+        _KERNELS.append(kernel)
+
+
+def kernel_names() -> tuple[str, ...]:
+    """Return the names of all kernels."""
+    importlib.import_module("xai_fast.kernels")
+    return tuple(sorted(_KERNELS))
+
+
+class use_backend:  # noqa: N801 - reads as a function, like torch.no_grad
+    """Force one backend for all kernels, in the whole process.
+
+    Takes effect at once; as a context manager it also restores the choice from before. A forced backend runs or
+    raises `BackendUnavailable`; it never falls back. The environment variable ``XAI_FAST_BACKEND`` does the same.
+
+    Args:
+        name: one of `BACKENDS`, or None for automatic choice.
+
+    Raises:
+        InputError: there is no backend of that name.
+    """
+
+    def __init__(self, name: str | None) -> None:
+        global _forced
+        self._before = _forced
+        _forced = _checked(name, "name")
+
+    def __enter__(self) -> use_backend:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _forced
+        _forced = self._before
+
+
+def _checked(name: str | None, argument: str) -> str | None:
+    if name is not None and name not in BACKENDS:
+        raise bad_argument(argument, f"one of {', '.join(BACKENDS)}", repr(name))
+    return name
+
+
+def forced_backend() -> str | None:
+    """Return the backend that `use_backend` or the environment forces, or None."""
+    return _forced or _checked(os.environ.get(_ENVIRONMENT_VARIABLE) or None, _ENVIRONMENT_VARIABLE)
+
+
+@functools.cache
+def _exists(kernel: str, backend: str) -> bool:
+    return importlib.util.find_spec(f"xai_fast.kernels.{kernel}.{backend}") is not None
+
+
+@functools.cache
+def _module(kernel: str, backend: str) -> ModuleType:
+    return importlib.import_module(f"xai_fast.kernels.{kernel}.{backend}")
+
+
+@functools.cache
+def triton_missing() -> str | None:
+    """Return why Triton cannot be imported, or None. Asked once: an import that failed does not mend itself."""
+    try:
+        importlib.import_module("triton")
+    except ImportError as error:
+        return f"Triton cannot be imported ({error}); pip install triton"
+    return None
+
+
+@functools.cache
+def native_missing() -> str | None:
+    """Return why the compiled module cannot be imported, or None. Asked once."""
+    try:
+        importlib.import_module("xai_fast._native")
+    except ImportError as error:
+        return f"the native module is not there ({error}); reinstall with a C++ compiler and XAI_FAST_NATIVE=required"
+    return None
+
+
+def triton_why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return why Triton cannot run on these tensors, or None (shared by all Triton kernels)."""
+    missing = triton_missing()
+    if missing or not tensors:
+        return missing
+    device = tensors[0].device
+    if device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    # A driver for another device (or an emulator that takes CPU tensors) may be active; no driver at all raises.
+    driver = importlib.import_module("triton.runtime.driver").driver
+    try:
+        active = driver.active.get_active_torch_device().type
+    except RuntimeError as error:
+        return f"Triton has no driver for {device} tensors ({error})"
+    return None if active == device.type else f"the tensors are on {device}, Triton runs on {active}"
+
+
+def native_why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return why the compiled CPU kernels cannot run on these tensors, or None (shared by all native kernels)."""
+    missing = native_missing()
+    if missing or not tensors:
+        return missing
+    device = tensors[0].device
+    return None if device.type == "cpu" else f"the tensors are on {device}, the native kernels run on cpu"
+
+
+def why(kernel: str, tensors: Sequence[Tensor] = ()) -> dict[str, str | None]:
+    """List each backend of a kernel with None, or the reason that it cannot run.
+
+    Args:
+        kernel: the name of a kernel, one of `kernel_names`.
+        tensors: the tensors that it would run on; without them only the installation is asked.
+
+    Returns:
+        Backend name to reason, in the order of preference.
+
+    Raises:
+        InputError: there is no kernel of that name.
+    """
+    if kernel not in kernel_names():
+        raise bad_argument("kernel", f"one of {', '.join(kernel_names())}", repr(kernel))
+    return {
+        backend: _module(kernel, backend).why_not(tensors)
+        if _exists(kernel, backend)
+        else "not written for this kernel"
+        for backend in BACKENDS
+    }
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    logger.warning(message)
+
+
+def select(kernel: str, tensors: Sequence[Tensor]) -> ModuleType:
+    """Choose the backend module that runs a kernel on these tensors.
+
+    Args:
+        kernel: the name of a kernel.
+        tensors: the tensors that it runs on, all on one device.
+
+    Returns:
+        The module whose ``run`` is to be called.
+
+    Raises:
+        BackendUnavailable: the forced backend cannot run; the message has every backend's reason.
+    """
+    forced = forced_backend()
+    if forced is not None:
+        if _exists(kernel, forced) and _module(kernel, forced).why_not(tensors) is None:
+            return _module(kernel, forced)
+        reasons = "; ".join(f"{name}: {reason or 'can run'}" for name, reason in why(kernel, tensors).items())
+        raise BackendUnavailable(f"{kernel}: the backend {forced!r} was forced and cannot run here. {reasons}")
+    expected = ("cuda", "triton") if tensors[0].device.type == "cuda" else ("native",)
+    missed = []
+    for backend in BACKENDS:
+        if not _exists(kernel, backend):
+            continue
+        reason = _module(kernel, backend).why_not(tensors)
+        if reason is None:
+            if missed:
+                _say_once(f"{kernel} runs on the {backend} backend: {'; '.join(missed)}")
+            return _module(kernel, backend)
+        if backend in expected:
+            missed.append(f"{backend}: {reason}")
+    raise BackendUnavailable(f"{kernel}: no backend can run. {why(kernel, tensors)}")

@@ -1,0 +1,38 @@
+"""Errors that users of xai_fast can catch.
+
+Every error about an argument names the argument, what was expected and what came.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BackendUnavailable", "InputError", "ModelError", "XaiFastError", "bad_argument"]
+
+
+class XaiFastError(Exception):
+    """Base class of all errors that xai_fast raises on purpose."""
+
+
+class InputError(XaiFastError, ValueError):
+    """An argument has the wrong type, shape, dtype, device or value."""
+
+
+class ModelError(XaiFastError, RuntimeError):
+    """The model cannot be explained as it is: training mode, no gradient path, NaN scores."""
+
+
+class BackendUnavailable(XaiFastError, RuntimeError):
+    """A backend that was asked for cannot run; the message holds the reason of every backend."""
+
+
+def bad_argument(name: str, expected: str, got: object) -> InputError:
+    """Build the error for one bad argument.
+
+    Args:
+        name: the argument as the caller wrote it.
+        expected: what would have been right.
+        got: what came.
+
+    Returns:
+        An `InputError` that reads ``name: expected ..., got ...``.
+    """
+    return InputError(f"{name}: expected {expected}, got {got}")

@@ -1,0 +1,158 @@
+"""Calling a user's model without leaving a trace: checks, arguments by row, parameters out of the graph."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from xai_fast.errors import InputError, ModelError, bad_argument
+
+__all__ = ["ExtraArguments", "check_eval_mode", "check_inputs", "frozen_parameters"]
+
+
+def check_eval_mode(model: Callable[..., object]) -> None:
+    """Check that the model, and each module in it, is in evaluation mode.
+
+    Args:
+        model: a module, or any other callable, which is taken as it is.
+
+    Raises:
+        ModelError: a module is in training mode.
+    """
+    if isinstance(model, nn.Module):
+        training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+        if training:
+            names = ", ".join(training[:3]) + (f" and {len(training) - 3} more" if len(training) > 3 else "")
+            raise ModelError(
+                f"model: expected evaluation mode, got training mode in {names}; call model.eval() first "
+                "(dropout and batch statistics would make the scores depend on chance and on the batch)"
+            )
+
+
+def check_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Check the inputs, and give them as a tuple.
+
+    Args:
+        inputs: a tensor (B, ...) or a tuple of them, float32 or float64, one dtype and device.
+
+    Returns:
+        The tuple.
+
+    Raises:
+        InputError: they are something else.
+    """
+    values = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not values:
+        raise bad_argument("inputs", "a tensor or a tuple of tensors", "an empty tuple")
+    for i, value in enumerate(values):
+        name = "inputs" if len(values) == 1 else f"inputs[{i}]"
+        if not isinstance(value, Tensor):
+            raise bad_argument(name, "a tensor", type(value).__name__)
+        if value.dtype not in (torch.float32, torch.float64):
+            hint = ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
+        if value.ndim < 2 or 0 in value.shape[1:]:
+            raise bad_argument(name, "shape (B, ...) with at least one entry an item", str(tuple(value.shape)))
+        for what, first, this in (
+            ("dtype", values[0].dtype, value.dtype),
+            ("device", values[0].device, value.device),
+            ("batch size", values[0].shape[0], value.shape[0]),
+        ):
+            if first != this:
+                raise bad_argument(name, f"the {what} of inputs[0], {first}", str(this))
+    return values
+
+
+@dataclass(frozen=True)
+class ExtraArguments:
+    """Additional arguments of the model: tensors with one row an item are taken by row, all else is passed as it is.
+
+    Args:
+        values: what the user gave, None, one value or a tuple.
+        batch: B; a tensor whose first dimension is B holds a row an item.
+    """
+
+    values: object
+    batch: int
+
+    def rows(self, item: Tensor) -> tuple[object, ...]:
+        """Give the arguments for these items.
+
+        Args:
+            item: (R,) int64, which items.
+
+        Returns:
+            The arguments to append to the model's inputs.
+        """
+        if self.values is None:
+            return ()
+        values = self.values if isinstance(self.values, tuple) else (self.values,)
+        by_row = (isinstance(v, Tensor) and v.ndim > 0 and v.shape[0] == self.batch for v in values)
+        return tuple(v.index_select(0, item) if a_row_an_item else v for v, a_row_an_item in zip(values, by_row))
+
+
+_lock = threading.Lock()
+_frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
+    """Take the model's parameters out of the graph, so that nothing is kept or computed for their gradients.
+
+    Only the ``requires_grad`` flags change, and they are put back at the end, also after an exception. Nested and
+    concurrent use on one model is counted: the last to leave restores what the first one found.
+
+    Args:
+        model: a module, or any other callable, which is left alone.
+
+    Yields:
+        Nothing.
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    with _lock:
+        users, parameters = _frozen.get(model, (0, []))
+        if users == 0:
+            parameters = [p for p in model.parameters() if p.requires_grad]
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+        _frozen[model] = (users + 1, parameters)
+    try:
+        yield
+    finally:
+        with _lock:
+            users, parameters = _frozen[model]
+            if users > 1:
+                _frozen[model] = (users - 1, parameters)
+            else:
+                del _frozen[model]
+                for parameter in parameters:
+                    parameter.requires_grad_(True)
+
+
+def no_gradient_path() -> ModelError:
+    """Build the error for a model through which no gradient reaches the input."""
+    return ModelError(
+        "model: expected a score that depends differentiably on the inputs, got one without a gradient path "
+        "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?)"
+    )
+
+
+def check_additional(values: object) -> None:
+    """Check that additional arguments do not hide a list, which would be passed on as one argument by mistake.
+
+    Args:
+        values: ``additional_forward_args`` as the user gave it.
+
+    Raises:
+        InputError: it is a list.
+    """
+    if isinstance(values, list):
+        raise InputError("additional_forward_args: expected a tensor, another single value, or a tuple, got a list")

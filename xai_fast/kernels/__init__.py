@@ -1,0 +1,10 @@
+"""The kernels: one package each, with the contract in ``__init__``, and one module a backend.
+
+Importing this package registers the ``torch.library`` operators; it loads neither Triton nor the native module.
+"""
+
+from xai_fast.kernels.flux_accumulate import flux_accumulate
+from xai_fast.kernels.sphere_points import sphere_points
+from xai_fast.kernels.sphere_step import sphere_step
+
+__all__ = ["flux_accumulate", "sphere_points", "sphere_step"]

@@ -1,0 +1,48 @@
+"""Checks of kernel arguments, shared by all contracts. They read metadata only and never synchronise a device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
+
+__all__ = ["check", "check_radius"]
+
+
+def check(
+    name: str, tensor: Tensor, *, shape: tuple[int, ...], dtypes: tuple[torch.dtype, ...], like: Tensor | None = None
+) -> None:
+    """Check one tensor of a kernel's contract: shape, dtype, contiguity, and the device of ``like``.
+
+    Args:
+        name: the argument's name, for the message.
+        tensor: the argument.
+        shape: the exact shape.
+        dtypes: the dtypes that are allowed.
+        like: a tensor on the device where all have to be.
+
+    Raises:
+        InputError: the tensor does not fit.
+    """
+    if tuple(tensor.shape) != shape:
+        raise bad_argument(name, f"shape {shape}", str(tuple(tensor.shape)))
+    if tensor.dtype not in dtypes:
+        raise bad_argument(name, " or ".join(str(dtype) for dtype in dtypes), str(tensor.dtype))
+    if not tensor.is_contiguous():
+        raise bad_argument(name, "a contiguous tensor", f"strides {tensor.stride()} for shape {tuple(tensor.shape)}")
+    if like is not None and tensor.device != like.device:
+        raise bad_argument(name, f"a tensor on {like.device}", f"one on {tensor.device}")
+
+
+def check_radius(radius: float) -> None:
+    """Check that a sphere's radius is positive and finite.
+
+    Args:
+        radius: the radius, in the model's input units.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not 0.0 < radius < float("inf"):
+        raise bad_argument("radius", "a positive, finite number", repr(radius))

@@ -1,0 +1,109 @@
+"""``flux_accumulate``: add the flux of new negative points to each item's running mean and sum of squared deviations.
+
+A row ``r`` with ``negative[r]`` contributes ``c = F * (x - x~)`` (Li et al., IJCAI 2023, the sum over S^- after Eq. 6), or
+``|c|`` with ``magnitude=True``, to the item ``item[r]``. Rows of one item are taken in the order of ``r`` (Welford, 1962):
+
+    count += 1;  delta = c - mean;  mean += delta / count;  m2 += delta * (c - mean)
+
+so ``mean`` is the attribution and ``sqrt(m2 / (count (count - 1)))`` its standard error, without the cancellation of a
+plain sum of squares. Each item's mean is read and written once a call, and nothing of shape (R, N) is written.
+"""
+
+import torch
+from torch import Tensor
+
+from xai_fast import backends
+from xai_fast.errors import bad_argument
+from xai_fast.kernels.checks import check
+from xai_fast.kernels.sphere_step import gradient_dtypes
+
+__all__ = ["flux_accumulate"]
+
+NAME = "flux_accumulate"
+DTYPES = (torch.float32, torch.float64)
+backends.register(NAME)
+
+
+def flux_accumulate(
+    mean: Tensor,
+    m2: Tensor | None,
+    count: Tensor,
+    centers: Tensor,
+    points: Tensor,
+    gradients: Tensor,
+    item: Tensor,
+    negative: Tensor,
+    magnitude: bool = False,
+) -> None:
+    """Add the negative rows to their items' statistics, in place.
+
+    Args:
+        mean: (B, N) float32 or float64, the mean contribution so far; changed.
+        m2: (B, N) like ``mean``, the sum of squared deviations so far, or None; changed.
+        count: (B,) int64, the points in ``mean`` so far; changed.
+        centers: (B, N) like ``mean``: the items x.
+        points: (R, N) like ``mean``: x~.
+        gradients: (R, N) like ``mean``, or bfloat16 with float32: F at ``points``.
+        item: (R,) int64, the item of each row; values outside 0..B-1 are undefined in negative rows, unread in others.
+        negative: (R,) bool, the rows to add. Other rows are not read, and may hold NaN.
+        magnitude: add ``|c|`` instead of ``c``.
+
+    Raises:
+        InputError: an argument does not fit.
+        BackendUnavailable: the forced backend cannot run.
+    """
+    torch.ops.xai_fast.flux_accumulate(mean, m2, count, centers, points, gradients, item, negative, magnitude)
+
+
+def _check(
+    mean: Tensor,
+    m2: Tensor | None,
+    count: Tensor,
+    centers: Tensor,
+    points: Tensor,
+    gradients: Tensor,
+    item: Tensor,
+    negative: Tensor,
+    magnitude: bool,
+) -> None:
+    for name, tensor in (("mean", mean), ("points", points)):
+        if tensor.ndim != 2 or tensor.shape[1] < 1:
+            raise bad_argument(name, "a matrix with at least one column", f"shape {tuple(tensor.shape)}")
+    items, entries = mean.shape
+    rows = points.shape[0]
+    check("mean", mean, shape=(items, entries), dtypes=DTYPES)
+    if m2 is not None:
+        check("m2", m2, shape=(items, entries), dtypes=(mean.dtype,), like=mean)
+    check("count", count, shape=(items,), dtypes=(torch.int64,), like=mean)
+    check("centers", centers, shape=(items, entries), dtypes=(mean.dtype,), like=mean)
+    check("points", points, shape=(rows, entries), dtypes=(mean.dtype,), like=mean)
+    check("gradients", gradients, shape=(rows, entries), dtypes=gradient_dtypes(mean.dtype), like=mean)
+    check("item", item, shape=(rows,), dtypes=(torch.int64,), like=mean)
+    check("negative", negative, shape=(rows,), dtypes=(torch.bool,), like=mean)
+
+
+@torch.library.custom_op(
+    "xai_fast::flux_accumulate",
+    mutates_args=("mean", "m2", "count"),
+    schema="(Tensor(a!) mean, Tensor(b!)? m2, Tensor(c!) count, Tensor centers, Tensor points, Tensor gradients, "
+    "Tensor item, Tensor negative, bool magnitude) -> ()",
+)
+def _flux_accumulate(
+    mean: Tensor,
+    m2: Tensor | None,
+    count: Tensor,
+    centers: Tensor,
+    points: Tensor,
+    gradients: Tensor,
+    item: Tensor,
+    negative: Tensor,
+    magnitude: bool,
+) -> None:
+    _check(mean, m2, count, centers, points, gradients, item, negative, magnitude)
+    if points.shape[0]:
+        backends.select(NAME, (mean,)).run(
+            mean, m2, count, centers, points, gradients, item, negative, magnitude
+        )
+
+
+_flux_accumulate.register_fake(_check)

@@ -1,0 +1,38 @@
+"""The running mean and deviation in plain PyTorch: the definition of the kernel, and the fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+__all__ = ["run", "why_not"]
+
+
+def why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return None: plain PyTorch runs everywhere."""
+    return None
+
+
+def run(
+    mean: Tensor,
+    m2: Tensor | None,
+    count: Tensor,
+    centers: Tensor,
+    points: Tensor,
+    gradients: Tensor,
+    item: Tensor,
+    negative: Tensor,
+    magnitude: bool,
+) -> None:
+    """Run the contract of `xai_fast.kernels.flux_accumulate`, a row at a time."""
+    for row in negative.nonzero().flatten().tolist():
+        i = int(item[row])
+        contribution = gradients[row].to(mean.dtype) * (centers[i] - points[row])
+        if magnitude:
+            contribution = contribution.abs()
+        count[i] += 1
+        delta = contribution - mean[i]
+        mean[i] += delta / count[i]
+        if m2 is not None:
+            m2[i] += delta * (contribution - mean[i])

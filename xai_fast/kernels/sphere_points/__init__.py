@@ -1,0 +1,112 @@
+"""``sphere_points``: draw points uniformly on the L2 sphere around each item, reproducibly.
+
+The point number ``point[r]`` of the item ``i = item[r]`` is
+
+    x~ = centers[i] + radius * z / norm(z),        z_e standard normal, e = 0 .. N-1.
+
+The normals come from Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) and
+Box-Muller, and depend on nothing but the seed, the item's id, the point, the step and the entry:
+
+* key ``(seed, item_id mod 2^32)``, counter ``(e // 4, point, step, item_id // 2^32)``; the four words ``w_0..w_3`` of
+  a block serve the entries ``4b .. 4b+3``;
+* uniforms ``u = ((w >> 9) + 1/2) / 2^23``, exact in float32, never 0 or 1;
+* ``z_{4b} = r cos(2 pi v)``, ``z_{4b+1} = r sin(2 pi v)`` with ``r = sqrt(-2 ln u)``, ``(u, v)`` from ``(w_0, w_1)``;
+  likewise ``z_{4b+2}``, ``z_{4b+3}`` from ``(w_2, w_3)``.
+
+So an item's points are the same whatever the batch, the order, the device and (up to rounding) the dtype.
+"""
+
+import torch
+from torch import Tensor
+
+from xai_fast import backends
+from xai_fast.errors import bad_argument
+from xai_fast.kernels.checks import check, check_radius
+
+__all__ = ["sphere_points"]
+
+NAME = "sphere_points"
+DTYPES = (torch.float32, torch.float64)
+backends.register(NAME)
+
+
+def sphere_points(
+    points: Tensor,
+    centers: Tensor,
+    item: Tensor,
+    item_ids: Tensor,
+    point: Tensor,
+    active: Tensor,
+    radius: float,
+    seed: int,
+    step: int = 0,
+) -> None:
+    """Write one point on the sphere around its item into each active row of ``points``.
+
+    Args:
+        points: (R, N) float32 or float64, written where ``active``; other rows keep what they hold.
+        centers: (B, N), the dtype of ``points``: the items, in the model's input units.
+        item: (R,) int64, the item of each row; values outside 0..B-1 are undefined in active rows, unread in others.
+        item_ids: (B,) int64, not negative: the identity of each item, for the random numbers.
+        point: (R,) int64, 0 <= point < 2^32: the number of the point that each row holds.
+        active: (R,) bool, the rows to write.
+        radius: of the sphere (L2), in the model's input units; positive.
+        seed: 0 <= seed < 2^32.
+        step: 0 <= step < 2^32, for callers that draw more than once for a point.
+
+    Raises:
+        InputError: an argument does not fit.
+        BackendUnavailable: the forced backend cannot run.
+    """
+    torch.ops.xai_fast.sphere_points(points, centers, item, item_ids, point, active, radius, seed, step)
+
+
+def _check(
+    points: Tensor,
+    centers: Tensor,
+    item: Tensor,
+    item_ids: Tensor,
+    point: Tensor,
+    active: Tensor,
+    radius: float,
+    seed: int,
+    step: int,
+) -> None:
+    if points.ndim != 2 or points.shape[1] < 1:
+        raise bad_argument("points", "shape (R, N) with N >= 1", str(tuple(points.shape)))
+    rows, entries = points.shape
+    check("points", points, shape=(rows, entries), dtypes=DTYPES)
+    check("centers", centers, shape=(centers.shape[0], entries), dtypes=(points.dtype,), like=points)
+    check("item", item, shape=(rows,), dtypes=(torch.int64,), like=points)
+    check("item_ids", item_ids, shape=(centers.shape[0],), dtypes=(torch.int64,), like=points)
+    check("point", point, shape=(rows,), dtypes=(torch.int64,), like=points)
+    check("active", active, shape=(rows,), dtypes=(torch.bool,), like=points)
+    check_radius(radius)
+    for name, value in (("seed", seed), ("step", step)):
+        if not 0 <= value < 2**32:
+            raise bad_argument(name, "an integer from 0 to 2**32 - 1", repr(value))
+
+
+@torch.library.custom_op(
+    "xai_fast::sphere_points",
+    mutates_args=("points",),
+    schema="(Tensor(a!) points, Tensor centers, Tensor item, Tensor item_ids, Tensor point, Tensor active, "
+    "float radius, int seed, int step) -> ()",
+)
+def _sphere_points(
+    points: Tensor,
+    centers: Tensor,
+    item: Tensor,
+    item_ids: Tensor,
+    point: Tensor,
+    active: Tensor,
+    radius: float,
+    seed: int,
+    step: int,
+) -> None:
+    _check(points, centers, item, item_ids, point, active, radius, seed, step)
+    if points.shape[0]:
+        backends.select(NAME, (points,)).run(points, centers, item, item_ids, point, active, radius, seed, step)
+
+
+_sphere_points.register_fake(_check)

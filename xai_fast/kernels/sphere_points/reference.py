@@ -1,0 +1,102 @@
+"""Points on the sphere in plain PyTorch: the definition of the kernel, and the fallback.
+
+Arithmetic is in float64 and rounded at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["normals", "philox4x32", "run", "why_not"]
+
+# Constants of Philox4x32 (Salmon et al. 2011, section 3.3 and table 2).
+_MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
+_WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
+_ROUNDS = 10
+_MASK = 0xFFFFFFFF
+_ENTRIES_AT_A_TIME = 1 << 15  # keeps the int64 temporaries of one row in cache
+
+
+def why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return None: plain PyTorch runs everywhere."""
+    return None
+
+
+def _multiply(a: int, b: Tensor) -> tuple[Tensor, Tensor]:
+    product = a * b  # int64 wraps at 2^64, so the bits are those of the unsigned product
+    return (product >> 32) & _MASK, product & _MASK
+
+
+def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Compute Philox4x32-10.
+
+    Args:
+        counter: four int64 tensors that broadcast, each word in 0..2^32-1.
+        key: two such tensors.
+
+    Returns:
+        Four int64 tensors, the random words.
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(_ROUNDS):
+        high_0, low_0 = _multiply(_MULTIPLIER_0, c0)
+        high_1, low_1 = _multiply(_MULTIPLIER_1, c2)
+        c0, c1, c2, c3 = high_1 ^ c1 ^ k0, low_1, high_0 ^ c3 ^ k1, low_0
+        k0, k1 = (k0 + _WEYL_0) & _MASK, (k1 + _WEYL_1) & _MASK
+    return c0, c1, c2, c3
+
+
+def _box_muller(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    u, v = (((word >> 9).double() + 0.5) * 2.0**-23 for word in (first, second))
+    radius, angle = torch.sqrt(-2.0 * torch.log(u)), 2.0 * math.pi * v
+    return radius * torch.cos(angle), radius * torch.sin(angle)
+
+
+def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int = 0) -> Tensor:
+    """Draw the standard normals of the contract.
+
+    Args:
+        item_id: (R,) int64.
+        point: (R,) int64.
+        entries: N.
+        seed: the seed.
+        step: the step.
+
+    Returns:
+        (R, N) float64.
+    """
+    key = (torch.full_like(item_id, seed)[:, None], (item_id & _MASK)[:, None])
+    rest = (point[:, None], torch.full_like(point, step)[:, None], (item_id >> 32)[:, None])
+    chunks = []
+    for start in range(0, entries, _ENTRIES_AT_A_TIME):
+        stop = min(start + _ENTRIES_AT_A_TIME, entries)
+        block = torch.arange(start // 4, -(-stop // 4), device=item_id.device)[None, :]
+        words = philox4x32((block, *rest), key)
+        quads = torch.stack((*_box_muller(words[0], words[1]), *_box_muller(words[2], words[3])), dim=-1)
+        chunks.append(quads.flatten(1)[:, : stop - start])
+    return torch.cat(chunks, dim=1)
+
+
+def run(
+    points: Tensor,
+    centers: Tensor,
+    item: Tensor,
+    item_ids: Tensor,
+    point: Tensor,
+    active: Tensor,
+    radius: float,
+    seed: int,
+    step: int,
+) -> None:
+    """Run the contract of `xai_fast.kernels.sphere_points`."""
+    (rows,) = active.nonzero(as_tuple=True)
+    for row in rows.split(1):  # a row at a time: the int64 temporaries are an order of magnitude larger than the row
+        center = item[row]
+        z = normals(item_ids[center], point[row], points.shape[1], seed, step)
+        z *= radius / torch.linalg.vector_norm(z, dim=1, keepdim=True)
+        points[row] = (centers[center].double() + z).to(points.dtype)

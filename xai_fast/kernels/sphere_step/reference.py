@@ -1,0 +1,47 @@
+"""The three step rules in plain PyTorch: the definition of the kernel, and the fallback. Sums are in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["run", "why_not"]
+
+
+def why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return None: plain PyTorch runs everywhere."""
+    return None
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+
+
+def _tangent_offset(offset: Tensor, gradients: Tensor, radius: float, floor: float) -> Tensor:
+    along = (gradients * offset).sum(1, keepdim=True) / (offset * offset).sum(1, keepdim=True)
+    tangent = gradients - along * offset
+    length = _norm(tangent)
+    moved = offset - radius * tangent / length
+    moved = radius * moved / _norm(moved)
+    return torch.where(length > floor * _norm(gradients), moved, offset)
+
+
+def run(
+    points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
+) -> None:
+    """Run the contract of `xai_fast.kernels.sphere_step`."""
+    from xai_fast.kernels.sphere_step import TANGENT_FLOOR
+
+    (rows,) = active.nonzero(as_tuple=True)
+    x, F = centers[item[rows]].double(), gradients[rows].double()
+    if rule == "sign":
+        moved = x - radius * torch.sign(F)
+    elif rule == "normalized":
+        norm = _norm(F)
+        moved = torch.where(norm == 0, points[rows].double(), x - radius * F / norm)
+    else:
+        before = points[rows].double()
+        moved = x + _tangent_offset(before - x, F, radius, TANGENT_FLOOR[points.dtype])
+    points[rows] = moved.to(points.dtype)
