@@ -1,1 +1,24 @@
 """xai_fast explains PyTorch models in big batches, at the cost of little more than their own gradients."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from xai_fast.attribution import NeFLAG
+from xai_fast.backends import use_backend
+from xai_fast.errors import BackendUnavailable, InputError, ModelError, XaiFastError
+from xai_fast.results import NeFLAGResult
+
+try:
+    __version__ = version("xai-fast")
+except PackageNotFoundError:  # a source tree on the path that was never installed
+    __version__ = "0+source"
+
+__all__ = [
+    "BackendUnavailable",
+    "InputError",
+    "ModelError",
+    "NeFLAG",
+    "NeFLAGResult",
+    "XaiFastError",
+    "__version__",
+    "use_backend",
+]
