@@ -1,0 +1,155 @@
+"""Insertion and deletion: how fast the score comes and goes with the pixels that an attribution calls important.
+
+Petsiuk, Das and Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC 2018, section 4.1.
+Averaged over a black and a blurred baseline, and with the difference of the two areas as the score that decides, as in
+Li et al., "NeFLAG", IJCAI 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
+from xai_fast.metrics.checks import check_not_nan, check_positive_integer
+from xai_fast.metrics.perturbation import Baseline, Perturbation, baseline_inputs, replaced_fractions
+from xai_fast.metrics.ranking import pixel_positions, rank_pixels
+from xai_fast.targets import Objective, Target
+
+__all__ = ["InsertionDeletion", "insertion_deletion"]
+
+
+@dataclass(frozen=True)
+class InsertionDeletion:
+    """Insertion and deletion of each item, averaged over the baselines, with the curves that they come from.
+
+    Attributes:
+        deletion: (B,) area under the deletion curve, in units of the score; smaller is better.
+        insertion: (B,) area under the insertion curve; larger is better.
+        difference: (B,) ``insertion - deletion``; larger is better.
+        deletion_curves: (B, steps + 1) the score after each step, from the input to the baseline.
+        insertion_curves: (B, steps + 1) the score after each step, from the baseline to the input.
+        fractions: (steps + 1,) the share of pixels replaced at each point of the curves, from 0 to 1.
+        baselines: the names of the baselines; a tensor is called by its position, ``"baselines[1]"``.
+        deletion_curves_by_baseline: (baselines, B, steps + 1).
+        insertion_curves_by_baseline: (baselines, B, steps + 1).
+        targets: (B,) int64, the class that the scores are about; None where the target is a callable.
+        settings: the options of the metric, by name.
+    """
+
+    deletion: Tensor
+    insertion: Tensor
+    difference: Tensor
+    deletion_curves: Tensor
+    insertion_curves: Tensor
+    fractions: Tensor
+    baselines: tuple[str, ...]
+    deletion_curves_by_baseline: Tensor
+    insertion_curves_by_baseline: Tensor
+    targets: Tensor | None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def insertion_deletion(
+    model: Callable[..., object],
+    inputs: Tensor,
+    attributions: Tensor,
+    *,
+    target: Target = None,
+    score: str = "probability",
+    ranking: str = "sum_of_abs",
+    steps: int = 50,
+    baselines: Sequence[Baseline] = ("black", "blur"),
+    black: float | Sequence[float] | Tensor = 0.0,
+    blur_sigma: float = 20.0,
+    additional_forward_args: object = None,
+    internal_batch_size: int | None = None,
+) -> InsertionDeletion:
+    """Measure attributions by insertion and deletion (Petsiuk et al., BMVC 2018).
+
+    Deletion starts from the input and replaces its most important pixels first by the baseline's; insertion starts from
+    the baseline and puts the input's most important pixels in first. Each score curve, over the fraction of pixels
+    from 0 to 1, becomes its area by the trapezoid rule. Equally important pixels are taken in reading order.
+
+    Args:
+        model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
+        inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
+        attributions: like ``inputs``, though the number of channels may differ.
+        target: None for the class predicted for the unperturbed input, a class, a class an item, or a callable from the
+            outputs to scores; it stays the same along the curve.
+        score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
+        ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
+        steps: points of a curve less one. RISE takes a row of pixels a step, so 224 for 224 x 224.
+        baselines: each of them ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs.
+        black: black in the model's input units, one number or one a channel: -127 / 128 where the model takes
+            (rgb - 127) / 128.
+        blur_sigma: standard deviation of the blur in pixels.
+        additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
+        internal_batch_size: the most rows that reach the model at once; None is B, but at least 32.
+
+    Returns:
+        Areas, curves and their difference for each item; empty for an empty batch.
+
+    Raises:
+        InputError: an argument does not fit, or attributions are not finite; items are named.
+        ModelError: the model is in training mode, or an item has a NaN score.
+    """
+    check_positive_integer("steps", steps)
+    objective = Objective(target, score)
+    importance = rank_pixels(attributions, ranking=ranking)
+    perturbation = Perturbation.of(
+        model,
+        inputs,
+        objective,
+        additional_forward_args=additional_forward_args,
+        internal_batch_size=internal_batch_size,
+    )
+    perturbation.check_fit(attributions)
+    if isinstance(baselines, (str, Tensor)) or not len(baselines):
+        got = "none" if not isinstance(baselines, (str, Tensor)) else f"one {type(baselines).__name__}"
+        raise bad_argument("baselines", 'a tuple of "black", "blur" or tensors', got)
+    names = tuple(b if isinstance(b, str) else f"baselines[{i}]" for i, b in enumerate(baselines))
+    references = [
+        baseline_inputs(f"baselines[{i}]", b, perturbation.inputs, black=black, blur_sigma=blur_sigma)
+        for i, b in enumerate(baselines)
+    ]
+    clean, targets = perturbation.clean()
+    place = pixel_positions(importance)
+    deletions, insertions = [], []
+    for reference in references:
+        photo, start = (perturbation.inputs, clean), (reference, perturbation.scores(reference, targets))
+        deletions.append(perturbation.curves(photo, start, place, steps, targets))
+        insertions.append(perturbation.curves(start, photo, place, steps, targets))
+    settings = {"score": score, "ranking": ranking, "steps": steps, "baselines": names, "blur_sigma": blur_sigma}
+    return _result(torch.stack(deletions), torch.stack(insertions), place.shape[1], names, targets, settings)
+
+
+def _result(
+    deletions: Tensor,
+    insertions: Tensor,
+    pixels: int,
+    names: tuple[str, ...],
+    targets: Tensor | None,
+    settings: Mapping[str, object],
+) -> InsertionDeletion:
+    check_not_nan((deletions + insertions).sum(0))
+    fractions = replaced_fractions(pixels, deletions.shape[-1] - 1, deletions)
+    deletion_curves, insertion_curves = deletions.mean(0), insertions.mean(0)
+    deletion = torch.trapezoid(deletion_curves, fractions)
+    insertion = torch.trapezoid(insertion_curves, fractions)
+    return InsertionDeletion(
+        deletion=deletion,
+        insertion=insertion,
+        difference=insertion - deletion,
+        deletion_curves=deletion_curves,
+        insertion_curves=insertion_curves,
+        fractions=fractions,
+        baselines=names,
+        deletion_curves_by_baseline=deletions,
+        insertion_curves_by_baseline=insertions,
+        targets=targets,
+        settings=settings,
+    )

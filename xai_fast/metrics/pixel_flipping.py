@@ -1,0 +1,113 @@
+"""Pixel flipping: the score along one removal of pixels, and the area over its curve (AOPC).
+
+Bach et al., "On Pixel-Wise Explanations for Non-Linear Classifier Decisions by Layer-Wise Relevance Propagation", PLOS
+ONE 2015; Samek et al., "Evaluating the Visualization of What a Deep Neural Network Has Learned", IEEE TNNLS 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
+from xai_fast.metrics.checks import check_not_nan, check_positive_integer
+from xai_fast.metrics.perturbation import Baseline, Perturbation, baseline_inputs, replaced_fractions
+from xai_fast.metrics.ranking import pixel_positions, rank_pixels
+from xai_fast.targets import Objective, Target
+
+__all__ = ["PixelFlipping", "pixel_flipping"]
+
+_ORDERS = ("descending", "ascending")
+
+
+@dataclass(frozen=True)
+class PixelFlipping:
+    """Pixel flipping of each item.
+
+    Attributes:
+        aopc: (B,) mean over the points of the curve of the first score less the score there (Samek et al., Eq. 12), in
+            units of the score. Larger is better in descending order, smaller in ascending order.
+        curves: (B, steps + 1) the score after each step, from the input to the baseline.
+        fractions: (steps + 1,) the share of pixels flipped at each point of the curves, from 0 to 1.
+        targets: (B,) int64, the class that the scores are about; None where the target is a callable.
+        settings: the options of the metric, by name.
+    """
+
+    aopc: Tensor
+    curves: Tensor
+    fractions: Tensor
+    targets: Tensor | None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+
+def pixel_flipping(
+    model: Callable[..., object],
+    inputs: Tensor,
+    attributions: Tensor,
+    *,
+    target: Target = None,
+    score: str = "probability",
+    ranking: str = "signed_sum",
+    steps: int = 50,
+    baseline: Baseline = "black",
+    order: str = "descending",
+    black: float | Sequence[float] | Tensor = 0.0,
+    blur_sigma: float = 20.0,
+    additional_forward_args: object = None,
+    internal_batch_size: int | None = None,
+) -> PixelFlipping:
+    """Flip pixels in the order of their relevance, and follow the score (Bach et al. 2015; Samek et al. 2017).
+
+    Args:
+        model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
+        inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
+        attributions: like ``inputs``, though the number of channels may differ.
+        target: None for the class predicted for the unperturbed input, a class, a class an item, or a callable from the
+            outputs to scores; it stays the same along the curve.
+        score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
+        ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`. Here it is the signed
+            sum, as in the papers: pixels against the class are flipped last.
+        steps: points of the curve less one.
+        baseline: what flipped pixels become: ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs
+            (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
+        order: ``"descending"``, the most relevant pixel first, or ``"ascending"``, the least relevant first.
+        black: black in the model's input units, one number or one a channel.
+        blur_sigma: standard deviation of the blur in pixels.
+        additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
+        internal_batch_size: the most rows that reach the model at once; None is B, but at least 32.
+
+    Returns:
+        Curve and AOPC of each item; empty for an empty batch.
+
+    Raises:
+        InputError: an argument does not fit, or attributions are not finite; items are named.
+        ModelError: the model is in training mode, or an item has a NaN score.
+    """
+    check_positive_integer("steps", steps)
+    if order not in _ORDERS:
+        raise bad_argument("order", f"one of {', '.join(_ORDERS)}", repr(order))
+    objective = Objective(target, score)
+    importance = rank_pixels(attributions, ranking=ranking)
+    perturbation = Perturbation.of(
+        model,
+        inputs,
+        objective,
+        additional_forward_args=additional_forward_args,
+        internal_batch_size=internal_batch_size,
+    )
+    perturbation.check_fit(attributions)
+    flipped = baseline_inputs("baseline", baseline, perturbation.inputs, black=black, blur_sigma=blur_sigma)
+    clean, targets = perturbation.clean()
+    place = pixel_positions(importance, descending=order == "descending")
+    end = (flipped, perturbation.scores(flipped, targets))
+    curves = perturbation.curves((perturbation.inputs, clean), end, place, steps, targets)
+    check_not_nan(curves)
+    return PixelFlipping(
+        aopc=(curves[:, :1] - curves).mean(1),
+        curves=curves,
+        fractions=replaced_fractions(place.shape[1], steps, curves),
+        targets=targets,
+        settings={"score": score, "ranking": ranking, "steps": steps, "order": order, "blur_sigma": blur_sigma},
+    )
