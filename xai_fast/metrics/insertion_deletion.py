@@ -135,7 +135,7 @@ def _result(
     targets: Tensor | None,
     settings: Mapping[str, object],
 ) -> InsertionDeletion:
-    check_not_nan((deletions + insertions).sum(0))
+    check_not_nan(torch.cat([*deletions, *insertions], 1))
     fractions = replaced_fractions(pixels, deletions.shape[-1] - 1, deletions)
     deletion_curves, insertion_curves = deletions.mean(0), insertions.mean(0)
     deletion = torch.trapezoid(deletion_curves, fractions)
