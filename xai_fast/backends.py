@@ -46,7 +46,7 @@ def kernel_names() -> tuple[str, ...]:
     return tuple(sorted(_KERNELS))
 
 
-class use_backend:  # noqa: N801 - reads as a function, like torch.no_grad
+class use_backend:
     """Force one backend for all kernels, in the whole process.
 
     Takes effect at once; as a context manager it also restores the choice from before. A forced backend runs or
@@ -189,7 +189,7 @@ def select(kernel: str, tensors: Sequence[Tensor]) -> ModuleType:
         reasons = "; ".join(f"{name}: {reason or 'can run'}" for name, reason in why(kernel, tensors).items())
         raise BackendUnavailable(f"{kernel}: the backend {forced!r} was forced and cannot run here. {reasons}")
     expected = ("cuda", "triton") if tensors[0].device.type == "cuda" else ("native",)
-    missed = []
+    missed: list[str] = []
     for backend in BACKENDS:
         if not _exists(kernel, backend):
             continue

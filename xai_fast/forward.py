@@ -7,13 +7,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError, ModelError, bad_argument
+from xai_fast.errors import ModelError, bad_argument
 
-__all__ = ["ExtraArguments", "check_eval_mode", "check_inputs", "frozen_parameters"]
+__all__ = ["ExtraArguments", "check_eval_mode", "check_inputs", "frozen_parameters", "no_gradient_path"]
 
 
 def check_eval_mode(model: Callable[..., object]) -> None:
@@ -55,7 +56,9 @@ def check_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         if not isinstance(value, Tensor):
             raise bad_argument(name, "a tensor", type(value).__name__)
         if value.dtype not in (torch.float32, torch.float64):
-            hint = ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            hint = (
+                ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            )
             raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
         if value.ndim < 2 or 0 in value.shape[1:]:
             raise bad_argument(name, "shape (B, ...) with at least one entry an item", str(tuple(value.shape)))
@@ -76,10 +79,17 @@ class ExtraArguments:
     Args:
         values: what the user gave, None, one value or a tuple.
         batch: B; a tensor whose first dimension is B holds a row an item.
+
+    Raises:
+        InputError: the values come in a list, which would be passed on as one argument by mistake.
     """
 
     values: object
     batch: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.values, list):
+            raise bad_argument("additional_forward_args", "a tensor, another single value, or a tuple", "a list")
 
     def rows(self, item: Tensor) -> tuple[object, ...]:
         """Give the arguments for these items.
@@ -93,8 +103,10 @@ class ExtraArguments:
         if self.values is None:
             return ()
         values = self.values if isinstance(self.values, tuple) else (self.values,)
-        by_row = (isinstance(v, Tensor) and v.ndim > 0 and v.shape[0] == self.batch for v in values)
-        return tuple(v.index_select(0, item) if a_row_an_item else v for v, a_row_an_item in zip(values, by_row))
+        return tuple(v.index_select(0, item) if self._has_a_row_an_item(v) else v for v in values)
+
+    def _has_a_row_an_item(self, value: object) -> TypeGuard[Tensor]:
+        return isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == self.batch
 
 
 _lock = threading.Lock()
@@ -143,16 +155,3 @@ def no_gradient_path() -> ModelError:
         "model: expected a score that depends differentiably on the inputs, got one without a gradient path "
         "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?)"
     )
-
-
-def check_additional(values: object) -> None:
-    """Check that additional arguments do not hide a list, which would be passed on as one argument by mistake.
-
-    Args:
-        values: ``additional_forward_args`` as the user gave it.
-
-    Raises:
-        InputError: it is a list.
-    """
-    if isinstance(values, list):
-        raise InputError("additional_forward_args: expected a tensor, another single value, or a tuple, got a list")

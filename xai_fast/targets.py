@@ -25,14 +25,14 @@ Target: TypeAlias = "int | Tensor | Sequence[int] | Callable[[object], Tensor] |
 class Objective:
     """The score of an item, a function of the model's output.
 
-    The output is a tensor (R, C) of logits, or (R,) or (R, 1) for a model with one output, which is read as the logit of a
-    binary classifier (so a regression is explained with ``score="logit"``, the output itself). Any other output, such as
-    a tuple, a dict or a map of logits, needs a callable target.
+    The output is a tensor (R, C) of logits, or (R,) or (R, 1) for a model with one output, which is read as the logit
+    of a binary classifier (so a regression is explained with ``score="logit"``, the output itself). Any other output,
+    such as a tuple, a dict or a map of logits, needs a callable target.
 
     Args:
-        target: None for the class that the model predicts, one class for all items, a class an item (a list or an integer
-            tensor (B,)), or a callable from the model's output for R rows to scores (R,), used as they are. The callable
-            sees rows of any items in any order, so it must treat each row alike.
+        target: None for the class that the model predicts, one class for all items, a class an item (a list or an
+            integer tensor (B,)), or a callable from the model's output for R rows to scores (R,), used as they are. The
+            callable sees rows of any items in any order, so it must treat each row alike.
         score: one of `SCORES`; not applied to what a callable returns.
 
     Raises:
@@ -53,7 +53,9 @@ class Objective:
             classes = None
         integers = classes is not None and not classes.is_floating_point() and not classes.is_complex()
         if classes is None or classes.ndim > 1 or (classes.numel() and (not integers or classes.dtype == torch.bool)):
-            raise bad_argument("target", "None, an int, a list or tensor of ints (B,), or a callable", repr(self.target))
+            raise bad_argument(
+                "target", "None, an int, a list or tensor of ints (B,), or a callable", repr(self.target)
+            )
 
     def targets(self, outputs: object, *, start: int, batch: int) -> Tensor | None:
         """Resolve the target of rows ``start, start + 1, ...`` of the batch, whose outputs these are.
@@ -80,9 +82,10 @@ class Objective:
             if wanted.shape[0] != batch:
                 raise bad_argument("target", f"one class an item, so {batch}", f"{wanted.shape[0]} classes")
             wanted = wanted[start : start + rows]
-        outside = wanted.flatten()[((wanted < 0) | (wanted >= classes)).flatten()] if logits.device.type != "meta" else wanted.new_empty(0)
-        if outside.numel():
-            raise bad_argument("target", f"classes from 0 to {classes - 1}", str(int(outside[0])))
+        if wanted.device.type != "meta":  # meta tensors have no values to check
+            outside = wanted[(wanted < 0) | (wanted >= classes)]
+            if outside.numel():
+                raise bad_argument("target", f"classes from 0 to {classes - 1}", str(int(outside[0])))
         return wanted.to(logits.device).expand(rows)
 
     def __call__(self, outputs: object, targets: Tensor | None) -> Tensor:
@@ -121,7 +124,7 @@ class Objective:
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
             raise InputError(
-                f"model: expected an output tensor, got a {kind}; pass target=callable that maps the {kind} to scores (R,)"
+                f"model: expected an output tensor, got a {kind}; pass target=callable that maps it to scores (R,)"
             )
         if outputs.ndim == 1:
             outputs = outputs[:, None]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError
 from xai_fast.forward import ExtraArguments, no_gradient_path
 from xai_fast.targets import Objective
 
@@ -51,7 +51,7 @@ class FlatInputs:
         Returns:
             One tensor (R, ...) an input.
         """
-        parts = rows.split(self.sizes, 1)
+        parts = torch.split(rows, self.sizes, 1)
         return tuple(part.reshape(rows.shape[0], *shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
@@ -180,16 +180,3 @@ class ScoreGradient:
         if scores.shape[0] != rows.shape[0]:
             raise InputError(f"model: expected one score a row, ({rows.shape[0]},), got {tuple(scores.shape)}")
         return scores
-
-
-def check_precision(precision: str) -> None:
-    """Check the name of a precision.
-
-    Args:
-        precision: the name.
-
-    Raises:
-        InputError: it is not one of `PRECISIONS`.
-    """
-    if precision not in PRECISIONS:
-        raise bad_argument("precision", f"one of {', '.join(PRECISIONS)}", repr(precision))

@@ -1,34 +1,32 @@
 """NeFLAG: attribution from negative gradient fluxes on a small sphere around the input.
 
-Li, Pan, Li, Qiang and Zhu, "Negative Flux Aggregation to Estimate Feature Attributions", IJCAI 2023. The literal algorithm is
-`xai_fast.attribution.neflag_reference`.
+Li, Pan, Li, Qiang and Zhu, "Negative Flux Aggregation to Estimate Feature Attributions", IJCAI 2023. The literal
+algorithm is `xai_fast.attribution.neflag_reference`.
 """
 
 from __future__ import annotations
 
 import math
-import numbers
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from xai_fast.arguments import check_choice, check_integer, check_positive, item_id_tensor, name_items
 from xai_fast.attribution.gradient import (
+    PRECISIONS,
     FlatInputs,
     ScoreGradient,
-    check_precision,
     compiled,
     preferred_memory_format,
 )
 from xai_fast.attribution.point_queue import HostReads, PointQueue, Statistics, Walk
 from xai_fast.errors import ModelError, bad_argument
-from xai_fast.forward import ExtraArguments, check_additional, check_eval_mode, check_inputs, frozen_parameters
-from xai_fast.kernels.checks import check_radius
+from xai_fast.forward import ExtraArguments, check_eval_mode, check_inputs, frozen_parameters
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.results import NeFLAGResult
-from xai_fast.targets import Objective, Target
+from xai_fast.targets import SCORES, Objective, Target
 
 __all__ = ["AGGREGATES", "NeFLAG"]
 
@@ -43,16 +41,17 @@ _MAX_SEED = 2**32 - 1
 class NeFLAG:
     """Attribution maps from negative gradient fluxes.
 
-    For each of ``points`` points: draw x~ uniformly on the L2 sphere of ``radius`` around x; then up to ``max_steps`` times
-    take a step and stop as soon as the flux is negative, f(x~) < f(x) (Eq. 6); then add F(x~) * (x - x~), F = grad f. The
-    attribution is the mean over the points whose flux turned negative; the others are left out and counted.
+    For each of ``points`` points: draw x~ uniformly on the L2 sphere of ``radius`` around x; then up to ``max_steps``
+    times take a step and stop as soon as the flux is negative, f(x~) < f(x) (Eq. 6); then add F(x~) * (x - x~), F =
+    grad f. The attribution is the mean over the points whose flux turned negative; the others are left out and counted.
 
-    The result for an item depends on the item, the model and the seed, not on the batch that it comes in (up to the rounding of
-    the model itself).
+    The result for an item depends on the item, the model and the seed, not on the batch that it comes in (up to the
+    rounding of the model itself).
 
     Args:
         model: a module in evaluation mode, or any callable from input tensors to an output.
-        radius: of the sphere, in the model's input units. With ``step="sign"`` it is also the largest change of an entry.
+        radius: of the sphere, in the model's input units. With ``step="sign"`` it is also the largest change of an
+            entry.
         points: flux points an item (n in the paper), at least 1.
         max_steps: steps a point at most (m in the paper), at least 1.
         step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8); see `xai_fast.kernels.sphere_step`.
@@ -60,9 +59,10 @@ class NeFLAG:
         seed: of the random points, 0 to 2**32 - 1.
         precision: "fp32" computes in the dtype of the inputs, "bf16" runs the model under bfloat16 autocast.
         aggregate: "signed" averages the flux (the paper), "magnitude" its absolute value.
-        tolerance: draw points until the standard error of the map, relative to its norm, is at most this, with ``points`` as
-            the limit. Looked at after 4, 8, 16, ... points. None draws all points.
-        compile: run the model's passes through ``torch.compile``; shapes stay static, so one compilation serves a whole run.
+        tolerance: draw points until the standard error of the map, relative to its norm, is at most this, with
+            ``points`` as the limit. Looked at after 4, 8, 16, ... points. None draws all points.
+        compile: run the model's passes through ``torch.compile``; shapes stay static, so one compilation serves a whole
+            run.
 
     Raises:
         InputError: an option is out of range.
@@ -85,26 +85,27 @@ class NeFLAG:
     ) -> None:
         if not callable(model):
             raise bad_argument("model", "a module or another callable", type(model).__name__)
-        check_radius(_number("radius", radius))
-        _integer("points", points, 1, None)
-        _integer("max_steps", max_steps, 1, None)
-        _integer("seed", seed, 0, _MAX_SEED)
-        if step not in RULES:
-            raise bad_argument("step", f"one of {', '.join(RULES)}", repr(step))
-        if aggregate not in AGGREGATES:
-            raise bad_argument("aggregate", f"one of {', '.join(AGGREGATES)}", repr(aggregate))
-        if tolerance is not None and not 0.0 < _number("tolerance", tolerance) < math.inf:
-            raise bad_argument("tolerance", "None or a positive, finite number", repr(tolerance))
-        check_precision(precision)
-        Objective(None, score)
+        for name, value, choices in (
+            ("step", step, RULES),
+            ("score", score, SCORES),
+            ("precision", precision, PRECISIONS),
+            ("aggregate", aggregate, AGGREGATES),
+        ):
+            check_choice(name, value, choices)
         self.model = model
-        self.points = int(points)
+        self.points = check_integer("points", points, 1)
         self.score = score
         self.precision = precision
         self.aggregate = aggregate
-        self.tolerance = tolerance
+        self.tolerance = None if tolerance is None else check_positive("tolerance", tolerance)
         self.compile = bool(compile)
-        self._walk = Walk(float(radius), int(max_steps), step, int(seed), aggregate == "magnitude")
+        self._walk = Walk(
+            radius=check_positive("radius", radius),
+            max_steps=check_integer("max_steps", max_steps, 1),
+            step=step,
+            seed=check_integer("seed", seed, 0, _MAX_SEED),
+            magnitude=aggregate == "magnitude",
+        )
         self._compiled: dict[str, Callable[..., object]] = {}
         self._host = HostReads()
 
@@ -138,14 +139,14 @@ class NeFLAG:
         Args:
             inputs: (B, ...) float32 or float64 in the model's input units, or a tuple of them: then each has its own
                 attribution, and the sphere is in their joint space.
-            target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the model's
-                output to scores (R,); see `xai_fast.targets.Objective`.
-            additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first dimension
-                is B go along with their items.
-            item_ids: (B,) integers, not negative: the identity of each item for the random points, such as its position in
-                the data set. By default the position in this batch.
-            internal_batch_size: rows that go through the model at once; bounds the memory. By default 8 on a CPU (its caches
-                hold that much of a CNN's activations), 64 elsewhere.
+            target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
+                model's output to scores (R,); see `xai_fast.targets.Objective`.
+            additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
+                dimension is B go along with their items.
+            item_ids: (B,) integers, not negative: the identity of each item for the random points, such as its position
+                in the data set. By default the position in this batch.
+            internal_batch_size: rows that go through the model at once; bounds the memory. By default 8 on a CPU (its
+                caches hold that much of a CNN's activations), 64 elsewhere.
 
         Returns:
             Attributions like ``inputs``, in units of the score.
@@ -209,13 +210,12 @@ class NeFLAG:
         values = check_inputs(inputs)
         batch, device = values[0].shape[0], values[0].device
         objective = Objective(target, self.score)
-        check_additional(additional_forward_args)
         check_eval_mode(self.model)
         _check_device(self.model, device)
-        ids = _item_ids(item_ids, batch, device)
+        ids = item_id_tensor(item_ids, batch, device)
+        size = _ROWS.get(device.type, _ROWS_ELSEWHERE)
         if internal_batch_size is not None:
-            _integer("internal_batch_size", internal_batch_size, 1, None)
-        size = internal_batch_size or _ROWS.get(device.type, _ROWS_ELSEWHERE)
+            size = check_integer("internal_batch_size", internal_batch_size, 1)
         # Inside inference mode no graph could be built; leaving it does not change what the caller sees.
         with torch.inference_mode(False), torch.no_grad(), frozen_parameters(self.model):
             layout = FlatInputs(values)
@@ -261,7 +261,9 @@ class NeFLAG:
         batch = centers.shape[0]
         for start in range(0, batch, size):
             stop = min(start + size, batch)
-            item = torch.arange(start, start + size if self.compile else stop, device=centers.device).clamp(max=batch - 1)
+            item = torch.arange(start, start + size if self.compile else stop, device=centers.device).clamp(
+                max=batch - 1
+            )
             rows = centers[start:stop] if len(item) == stop - start else centers[item]
             s, t = gradient.score(rows, item, start, batch)
             scores.append(s[: stop - start].clone())
@@ -272,7 +274,7 @@ class NeFLAG:
         joined = torch.cat(scores)
         bad = self._host.items(~joined.isfinite())
         if bad:
-            raise ModelError(f"model: expected finite scores, got NaN or infinity for {_items(bad)}")
+            raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
         classes = [t for t in targets if t is not None]
         return joined, torch.cat(classes) if classes else None
 
@@ -300,13 +302,14 @@ class NeFLAG:
         if bad:
             raise ModelError(
                 f"model: expected finite scores and gradients within the radius {self._walk.radius}, "
-                f"got NaN or infinity around {_items(bad)}"
+                f"got NaN or infinity around {name_items(bad)}"
             )
         without = self._host.items(statistics.negative_points == 0)
         if without:
             warnings.warn(
-                f"NeFLAG found no negative flux around {_items(without)} (negative_points is 0): the attribution there is zero. "
-                "The score may be saturated or constant; a log_probability or logit score, a larger radius, or more max_steps help.",
+                f"NeFLAG found no negative flux around {name_items(without)} (negative_points is 0): the attribution "
+                "there is zero. The score may be saturated or constant; a log_probability or logit score, a larger "
+                "radius, or more max_steps help.",
                 stacklevel=4,
             )
 
@@ -326,39 +329,7 @@ def _like(inputs: Tensor | tuple[Tensor, ...], layout: FlatInputs, rows: Tensor)
     return parts if isinstance(inputs, tuple) else parts[0]
 
 
-def _item_ids(item_ids: Sequence[int] | Tensor | None, batch: int, device: torch.device) -> Tensor:
-    if item_ids is None:
-        return torch.arange(batch, device=device)
-    try:
-        ids = torch.as_tensor(item_ids)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise bad_argument("item_ids", f"{batch} integers below 2**63", repr(item_ids)) from None
-    if ids.shape != (batch,) or ids.is_floating_point() or ids.dtype == torch.bool and batch:
-        raise bad_argument("item_ids", f"{batch} integers", f"{ids.dtype} {tuple(ids.shape)}")
-    if ids.device.type != "meta" and bool((ids < 0).any()):
-        raise bad_argument("item_ids", "integers that are not negative", str(int(ids.min())))
-    return ids.to(device, torch.int64).contiguous()
-
-
 def _check_device(model: Callable[..., object], device: torch.device) -> None:
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     if parameter is not None and parameter.device != device:
         raise bad_argument("inputs", f"tensors on the model's device, {parameter.device}", f"tensors on {device}")
-
-
-def _integer(name: str, value: object, low: int, high: int | None) -> None:
-    inside = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not inside or value < low or (high is not None and value > high):
-        limit = f"at least {low}" if high is None else f"from {low} to {high}"
-        raise bad_argument(name, f"an integer, {limit}", repr(value))
-
-
-def _number(name: str, value: object) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
-        raise bad_argument(name, "a number", repr(value))
-    return float(value)
-
-
-def _items(positions: list[int]) -> str:
-    shown = ", ".join(map(str, positions[:8])) + (", ..." if len(positions) > 8 else "")
-    return f"{'item' if len(positions) == 1 else f'{len(positions)} items:'} {shown}"

@@ -46,8 +46,8 @@ def neflag_reference(
         item_ids: identity of each item for the random points; its position by default.
 
     Returns:
-        Attributions like the inputs, their standard error (infinite below two negative points), and the number of negative
-        points (B,).
+        Attributions like the inputs, their standard error (infinite below two negative points), and the number of
+        negative points (B,).
     """
     objective = Objective(target, score)
     ids = list(range(len(inputs))) if item_ids is None else list(item_ids)
@@ -58,11 +58,12 @@ def neflag_reference(
             classes = objective.targets(model(x), start=i, batch=len(inputs))
 
         def f(at: Tensor, classes: Tensor | None = classes) -> Tensor:
-            return objective(model(at), classes).sum()
+            total: Tensor = objective(model(at), classes).sum()
+            return total
 
         def gradient(at: Tensor) -> Tensor:
             at = at.detach().requires_grad_()
-            return torch.autograd.grad(f(at), at)[0]  # noqa: B023 - called within this turn of the loop only
+            return torch.autograd.grad(f(at), at)[0]
 
         with torch.no_grad():
             f_x = f(x)
@@ -88,12 +89,12 @@ def neflag_reference(
 
 def _step(rule: str, x: Tensor, near: Tensor, F: Tensor, radius: float) -> Tensor:
     if rule == "sign":
-        return x - radius * torch.sign(F)
+        return x - radius * F.sign()
     if rule == "normalized":
-        return near if F.norm() == 0 else x - radius * F / F.norm()
+        return near if float(F.norm()) == 0.0 else x - radius * (F / F.norm())
     outward = (near - x) / (near - x).norm()
     tangent = F - (F * outward).sum() * outward
-    if tangent.norm() <= {torch.float32: 1e-3, torch.float64: 1e-7}[x.dtype] * F.norm():
+    if float(tangent.norm()) <= {torch.float32: 1e-3, torch.float64: 1e-7}[x.dtype] * float(F.norm()):
         return near  # a stationary point of the sphere
-    moved = near - radius * tangent / tangent.norm()
+    moved = near - radius * (tangent / tangent.norm())
     return x + radius * (moved - x) / (moved - x).norm()

@@ -1,8 +1,9 @@
 """The queue of (item, point) pairs that keeps NeFLAG's batches full.
 
-A row holds one pair: a point near an item, and the steps that it has taken. One turn evaluates the score and gradient of all rows,
-adds the flux of rows that turned negative, moves the others, and gives the rows that are done to the next pairs. All decisions
-are taken on the device; the host reads one number a turn, and only once the remaining pairs no longer guarantee full rows.
+A row holds one pair: a point near an item, and the steps that it has taken. One turn evaluates the score and gradient
+of all rows, adds the flux of rows that turned negative, moves the others, and gives the rows that are done to the next
+pairs. All decisions are taken on the device; the host reads one number a turn, and only once the remaining pairs no
+longer guarantee full rows.
 """
 
 from __future__ import annotations
@@ -193,9 +194,7 @@ class PointQueue:
 
     def _draw(self, rows: Rows, which: Tensor) -> None:
         walk = self._walk
-        sphere_points(
-            rows.points, self._centers, rows.item, self._item_ids, rows.point, which, walk.radius, walk.seed
-        )
+        sphere_points(rows.points, self._centers, rows.item, self._item_ids, rows.point, which, walk.radius, walk.seed)
 
     def _turn(self, rows: Rows) -> Tensor:
         """Evaluate all rows, add or move each; returns which are done."""
@@ -217,9 +216,7 @@ class PointQueue:
             negative,
             walk.magnitude,
         )
-        sphere_step(
-            rows.points, self._centers, gradients, rows.item, rows.alive & ~finished, walk.radius, walk.step
-        )
+        sphere_step(rows.points, self._centers, gradients, rows.item, rows.alive & ~finished, walk.radius, walk.step)
         rows.steps = rows.steps + 1
         return finished
 

@@ -1,7 +1,8 @@
 """``flux_accumulate``: add the flux of new negative points to each item's running mean and sum of squared deviations.
 
-A row ``r`` with ``negative[r]`` contributes ``c = F * (x - x~)`` (Li et al., IJCAI 2023, the sum over S^- after Eq. 6), or
-``|c|`` with ``magnitude=True``, to the item ``item[r]``. Rows of one item are taken in the order of ``r`` (Welford, 1962):
+A row ``r`` with ``negative[r]`` contributes ``c = F * (x - x~)`` (Li et al., IJCAI 2023, the sum over S^- after Eq. 6),
+or ``|c|`` with ``magnitude=True``, to the item ``item[r]``. Rows of one item are taken in the order of ``r`` (Welford,
+1962):
 
     count += 1;  delta = c - mean;  mean += delta / count;  m2 += delta * (c - mean)
 
@@ -101,9 +102,7 @@ def _flux_accumulate(
 ) -> None:
     _check(mean, m2, count, centers, points, gradients, item, negative, magnitude)
     if points.shape[0]:
-        backends.select(NAME, (mean,)).run(
-            mean, m2, count, centers, points, gradients, item, negative, magnitude
-        )
+        backends.select(NAME, (mean,)).run(mean, m2, count, centers, points, gradients, item, negative, magnitude)
 
 
 _flux_accumulate.register_fake(_check)

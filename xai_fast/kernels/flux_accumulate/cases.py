@@ -42,8 +42,12 @@ class Case:
         points[~negative], gradients[~negative], item[~negative] = torch.nan, torch.nan, -1
         full = (self.items, self.entries)
         arguments = {
-            "mean": torch.randn(full, dtype=self.dtype, generator=generator) if self.before else torch.zeros(full, dtype=self.dtype),
-            "m2": torch.rand(full, dtype=self.dtype, generator=generator) if self.before else torch.zeros(full, dtype=self.dtype),
+            "mean": torch.randn(full, dtype=self.dtype, generator=generator)
+            if self.before
+            else torch.zeros(full, dtype=self.dtype),
+            "m2": torch.rand(full, dtype=self.dtype, generator=generator)
+            if self.before
+            else torch.zeros(full, dtype=self.dtype),
             "count": torch.full((self.items,), self.before),
             "centers": torch.randn(full, dtype=self.dtype, generator=generator),
             "points": points,

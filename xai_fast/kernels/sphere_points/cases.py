@@ -38,8 +38,7 @@ class Case:
             active[::2] = False
         arguments: dict[str, Tensor | float | int] = {
             "points": torch.full((self.rows, self.entries), torch.nan, dtype=self.dtype),
-            "centers": self.center_scale
-            * torch.randn(self.items, self.entries, dtype=self.dtype, generator=generator),
+            "centers": self.center_scale * torch.randn(self.items, self.entries, dtype=self.dtype, generator=generator),
             "item": item,
             "item_ids": self.first_id + 3 * torch.arange(self.items),
             "point": torch.arange(self.rows) // self.items,

@@ -18,7 +18,10 @@ _MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 _WEYL_0, _WEYL_1 = 0x9E3779B9, 0xBB67AE85
 _ROUNDS = 10
 _MASK = 0xFFFFFFFF
-_ENTRIES_AT_A_TIME = 1 << 15  # keeps the int64 temporaries of one row in cache
+# The int64 and float64 temporaries are an order of magnitude larger than the points: these keep them in cache, and
+# small.
+_WORDS_AT_A_TIME = 1 << 15
+_NORMALS_AT_A_TIME = 1 << 18
 
 
 def why_not(tensors: Sequence[Tensor]) -> str | None:
@@ -53,8 +56,13 @@ def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor
 
 def _box_muller(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     u, v = (((word >> 9).double() + 0.5) * 2.0**-23 for word in (first, second))
-    radius, angle = torch.sqrt(-2.0 * torch.log(u)), 2.0 * math.pi * v
-    return radius * torch.cos(angle), radius * torch.sin(angle)
+    radius, quarter = torch.sqrt(-2.0 * torch.log(u)), torch.round(4.0 * v)
+    # 2 pi v = (quarter + rest) pi / 2, the rest exact: a cosine or sine near zero is as accurate as the others.
+    rest = (math.pi / 2) * (4.0 * v - quarter)
+    x, y = radius * torch.cos(rest), radius * torch.sin(rest)
+    for turn in (1, 2, 3):
+        x, y = torch.where(quarter % 4 >= turn, -y, x), torch.where(quarter % 4 >= turn, x, y)
+    return x, y
 
 
 def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int = 0) -> Tensor:
@@ -73,8 +81,9 @@ def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int =
     key = (torch.full_like(item_id, seed)[:, None], (item_id & _MASK)[:, None])
     rest = (point[:, None], torch.full_like(point, step)[:, None], (item_id >> 32)[:, None])
     chunks = []
-    for start in range(0, entries, _ENTRIES_AT_A_TIME):
-        stop = min(start + _ENTRIES_AT_A_TIME, entries)
+    width = max(4, _WORDS_AT_A_TIME // len(item_id) // 4 * 4)
+    for start in range(0, entries, width):
+        stop = min(start + width, entries)
         block = torch.arange(start // 4, -(-stop // 4), device=item_id.device)[None, :]
         words = philox4x32((block, *rest), key)
         quads = torch.stack((*_box_muller(words[0], words[1]), *_box_muller(words[2], words[3])), dim=-1)
@@ -94,9 +103,11 @@ def run(
     step: int,
 ) -> None:
     """Run the contract of `xai_fast.kernels.sphere_points`."""
-    (rows,) = active.nonzero(as_tuple=True)
-    for row in rows.split(1):  # a row at a time: the int64 temporaries are an order of magnitude larger than the row
-        center = item[row]
-        z = normals(item_ids[center], point[row], points.shape[1], seed, step)
+    (chosen,) = active.nonzero(as_tuple=True)
+    for rows in torch.split(chosen, max(1, _NORMALS_AT_A_TIME // points.shape[1])):
+        if len(rows) == 0:
+            return
+        center = item[rows]
+        z = normals(item_ids[center], point[rows], points.shape[1], seed, step)
         z *= radius / torch.linalg.vector_norm(z, dim=1, keepdim=True)
-        points[row] = (centers[center].double() + z).to(points.dtype)
+        points[rows] = (centers[center].double() + z).to(points.dtype)

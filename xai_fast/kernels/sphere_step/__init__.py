@@ -1,15 +1,16 @@
 """``sphere_step``: one step of NeFLAG's search for a negative flux, in place.
 
-With ``x = centers[item[r]]``, ``F = gradients[r]``, ``d = points[r] - x`` and ``eps = radius`` (Li et al., "Negative Flux
-Aggregation to Estimate Feature Attributions", IJCAI 2023):
+With ``x = centers[item[r]]``, ``F = gradients[r]``, ``d = points[r] - x`` and ``eps = radius`` (Li et al., "Negative
+Flux Aggregation to Estimate Feature Attributions", IJCAI 2023):
 
 * ``sign``: ``x~ = x - eps * sign(F)`` (Algorithm 1), with ``sign(0) = 0``; a corner of the L-infinity ball.
 * ``normalized``: ``x~ = x - eps * F / norm(F)`` (Eq. 7). Where ``norm(F)`` is zero the row stays where it is.
-* ``tangent``: ``x~ = x + eps * d' / norm(d')``, ``d' = d - eps * t / norm(t)``, ``t = F - (F.d / d.d) d`` (Eq. 8 and back on
+* ``tangent``: ``x~ = x + eps * d' / norm(d')``, ``d' = d - eps * t / norm(t)``, ``t = F - (F.d / d.d) d`` (Eq. 8 and
+back on
   the sphere): a step of length ``eps`` along the part of ``-F`` that is tangent to the sphere. As ``t`` and ``d`` are
   orthogonal, ``norm(d')^2 = d.d + eps^2``. Where ``t`` vanishes (``norm(t) <= 1e-3 norm(F)`` in float32, 1e-7 in
-  float64, which is where it drowns in rounding; or ``F`` or ``d`` is zero) the row stays: it is at a stationary point of
-  the sphere.
+  float64, which is where it drowns in rounding; or ``F`` or ``d`` is zero) the row stays: it is at a stationary point
+  of the sphere.
 """
 
 import torch

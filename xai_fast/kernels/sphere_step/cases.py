@@ -51,7 +51,7 @@ class Case:
             "item": item,
             "active": active,
         }
-        moved = {name: value.to(device) for name, value in arguments.items()}
+        moved: dict[str, Tensor | float | str] = {name: value.to(device) for name, value in arguments.items()}
         return moved | {"radius": self.radius, "rule": self.rule}
 
 

@@ -16,7 +16,8 @@ def why_not(tensors: Sequence[Tensor]) -> str | None:
 
 
 def _norm(x: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
+    return norm
 
 
 def _tangent_offset(offset: Tensor, gradients: Tensor, radius: float, floor: float) -> Tensor:

@@ -1,0 +1,416 @@
+"""NeFLAG equals the literal algorithm, whatever the batch, and answers bad input clearly."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from comparison import relative_rms
+from networks import bumpy_mlp, images, relu_cnn, smooth_cnn, vectors
+from torch import Tensor, nn
+from torch._inductor.compile_fx import compile_fx
+
+from xai_fast import InputError, ModelError, NeFLAG
+from xai_fast.attribution.neflag_reference import neflag_reference
+from xai_fast.kernels.sphere_step import RULES
+from xai_fast.targets import SCORES
+
+SMOOTH = {"radius": 0.3, "points": 6, "max_steps": 5}
+
+
+@pytest.mark.parametrize("aggregate", ["signed", "magnitude"])
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("step", RULES)
+@pytest.mark.parametrize("network", ["smooth", "bumpy"])
+def test_equals_the_literal_algorithm(network: str, step: str, score: str, aggregate: str) -> None:
+    model, x = (smooth_cnn(), images(4)) if network == "smooth" else (bumpy_mlp(), vectors(4))
+    options = {
+        "radius": 0.4,
+        "points": 6,
+        "max_steps": 4,
+        "step": step,
+        "score": score,
+        "aggregate": aggregate,
+        "seed": 3,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        result = NeFLAG(model, **options).explain(x, internal_batch_size=5)
+    maps, errors, counts = neflag_reference(model, x, **options)
+    assert result.negative_points.tolist() == counts.tolist()
+    assert relative_rms(result.attributions, maps) < 1e-10
+    finite = errors.isfinite()
+    assert torch.equal(result.standard_error.isfinite(), finite)
+    assert relative_rms(result.standard_error[finite], errors[finite]) < 1e-8
+
+
+def test_the_bumpy_network_needs_several_steps_and_loses_points() -> None:
+    """Otherwise the comparison above would not see the loop over steps."""
+    result = NeFLAG(bumpy_mlp(), radius=0.4, points=20, max_steps=4, seed=3).explain(vectors(8))
+    assert 0 < int(result.negative_points.sum()) < 8 * 20
+    assert int(result.evaluations.max()) > 2 * 20
+    assert int(result.evaluations.max()) <= 5 * 20
+
+
+def test_float32_equals_the_literal_algorithm() -> None:
+    """With ``sign``, an entry of F at zero may flip with rounding, so F is kept away from zero (asserted)."""
+    model, x = smooth_cnn(torch.float32), images(3, torch.float32)
+    for step in RULES:
+        result = NeFLAG(model, step=step, **SMOOTH).attribute(x)
+        maps, _, _ = neflag_reference(model, x, step=step, **SMOOTH)
+        assert relative_rms(result, maps) < 1e-5
+
+
+@pytest.mark.parametrize("step", RULES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_result_of_an_item_does_not_depend_on_the_batch(step: str, dtype: torch.dtype) -> None:
+    """One batch of 7, seven of 1, shuffled, any internal batch size.
+
+    In float32 a sign of F can flip where F is of the size of its rounding error, and the map then differs at that
+    entry: the sign rule is compared in float32 only over entries whose gradient at the item is above 1e-5 of the
+        largest.
+    """
+    model, x = smooth_cnn(dtype), images(7, dtype)
+    method = NeFLAG(model, step=step, **SMOOTH)
+    expected = method.attribute(x)
+    clear = torch.ones_like(x, dtype=torch.bool)
+    if step == "sign" and dtype == torch.float32:
+        at = x.clone().requires_grad_()
+        probabilities = model(at).softmax(1)
+        F = torch.autograd.grad(probabilities.max(1).values.sum(), at)[0].abs()
+        clear = 1e-5 * F.amax((1, 2, 3), keepdim=True) < F
+        assert clear.float().mean() > 0.99
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-12
+    order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
+    single = torch.cat([method.attribute(x[i : i + 1], item_ids=[i]) for i in range(7)])
+    shuffled = torch.empty_like(x)
+    shuffled[order] = method.attribute(x[order], item_ids=order)
+    variants = [single, shuffled, *(method.attribute(x, internal_batch_size=size) for size in (1, 2, 3, 7, 11, 100))]
+    for variant in variants:
+        assert relative_rms(variant[clear], expected[clear]) < tolerance
+
+
+def test_other_ids_and_seeds_give_other_points() -> None:
+    x = vectors(2)
+    method = NeFLAG(bumpy_mlp(), step="tangent", points=3)
+    same = method.attribute(x)
+    assert torch.equal(method.attribute(x), same)
+    assert relative_rms(method.attribute(x, item_ids=[5, 6]), same) > 1e-3
+    assert relative_rms(NeFLAG(bumpy_mlp(), step="tangent", points=3, seed=1).attribute(x), same) > 1e-3
+
+
+class TwoInputs(nn.Module):
+    """A network of an image, a vector and a mask with a row an item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.image = nn.Linear(12, 5)
+        self.vector = nn.Linear(4, 5)
+
+    def forward(self, image: Tensor, vector: Tensor, mask: Tensor, scale: float) -> Tensor:
+        """Join both."""
+        return torch.tanh(self.image(image.flatten(1)) + mask * self.vector(vector)) * scale
+
+
+def test_inputs_may_be_a_tuple_in_a_joint_space() -> None:
+    model = TwoInputs().double().eval()
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(5, 3, 2, 2, dtype=torch.float64, generator=generator)
+    vector = torch.randn(5, 4, dtype=torch.float64, generator=generator)
+    mask = torch.rand(5, 5, dtype=torch.float64, generator=generator)
+    method = NeFLAG(model, **SMOOTH)
+    parts = method.explain((image, vector), additional_forward_args=(mask, 3.0), internal_batch_size=4).attributions
+
+    class Joined(nn.Module):
+        """The same network of one flat input."""
+
+        def __init__(self, i: int) -> None:
+            super().__init__()
+            self.i = i
+
+        def forward(self, flat: Tensor) -> Tensor:
+            """Split and run."""
+            return model(flat[:, :12].reshape(-1, 3, 2, 2), flat[:, 12:], mask[self.i : self.i + 1], 3.0)
+
+    flat = torch.cat([image.flatten(1), vector], 1)
+    for i in range(5):
+        expected, _, _ = neflag_reference(Joined(i).eval(), flat[i : i + 1], item_ids=[i], **SMOOTH)
+        got = torch.cat([part[i : i + 1].flatten(1) for part in parts], 1)
+        assert relative_rms(got, expected) < 1e-10
+    assert isinstance(parts, tuple)
+    assert parts[0].shape == image.shape
+
+
+@pytest.mark.parametrize("target", [4, [0, 1, 2], torch.tensor([2, 2, 9]), None])
+def test_targets(target: object) -> None:
+    model, x = smooth_cnn(), images(3)
+    result = NeFLAG(model, **SMOOTH).explain(x, target=target)
+    classes = model(x).argmax(1) if target is None else torch.as_tensor(target).expand(3)
+    assert torch.equal(result.targets, classes)
+    assert torch.allclose(result.scores, model(x).softmax(1).gather(1, classes[:, None])[:, 0])
+    maps, _, _ = neflag_reference(model, x, target=target, **SMOOTH)
+    assert relative_rms(result.attributions, maps) < 1e-10
+
+
+def test_callable_targets_reach_into_any_output() -> None:
+    inner, x = smooth_cnn(), images(3)
+
+    class Detector(nn.Module):
+        """A model with a dict for its output."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            """Return logits in a dict."""
+            return {"logits": self.inner(x), "boxes": x.mean((1, 2))}
+
+    result = NeFLAG(Detector().eval(), **SMOOTH).explain(x, target=lambda out: out["logits"].softmax(1)[:, 3])
+    assert result.targets is None
+    assert relative_rms(result.attributions, NeFLAG(inner, **SMOOTH).attribute(x, target=3)) < 1e-12
+    with pytest.raises(InputError, match="target=callable"):
+        NeFLAG(Detector().eval()).attribute(x)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize("score", SCORES)
+def test_models_with_one_output(score: str, shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(6, 1).double()
+    x = vectors(3)
+    result = NeFLAG(lambda v: linear(v).tanh().reshape(shape), score=score, **SMOOTH).explain(x)
+    value = linear(x).tanh()[:, 0]
+    expected = {"probability": value.sigmoid(), "log_probability": value.sigmoid().log(), "logit": value}[score]
+    assert torch.allclose(result.scores, expected)
+    assert result.negative_points.tolist() == [6, 6, 6]
+
+
+def test_a_linear_score_is_attributed_exactly() -> None:
+    """For a logit w.x, F = w and each negative point of the sign rule adds w * radius * sign(w)."""
+    w = torch.tensor([1.0, -2.0, 0.5, 0.0])
+    attribution = NeFLAG(lambda x: x @ w, radius=0.25, score="logit").attribute(torch.randn(3, 4))
+    assert torch.allclose(attribution, (0.25 * w.abs()).expand(3, 4), atol=1e-6)
+
+
+def test_tolerance_draws_until_the_error_is_small() -> None:
+    model, x = bumpy_mlp(), vectors(6)
+    options = {"radius": 0.4, "max_steps": 6, "step": "tangent"}
+    result = NeFLAG(model, points=64, tolerance=0.2, **options).explain(x)
+    relative = result.standard_error.norm(dim=1) / result.attributions.norm(dim=1)
+    for i in range(6):
+        drawn = next(n for n in (4, 8, 16, 32, 64) if n >= int(result.negative_points[i]))
+        exact = [
+            NeFLAG(model, points=n, **options).explain(x[i : i + 1], item_ids=[i])
+            for n in (4, 8, 16, 32, 64)
+            if n <= 64
+        ]
+        errors = [float(e.standard_error.norm() / e.attributions.norm()) for e in exact]
+        stop = next((k for k, error in enumerate(errors) if error <= 0.2), 4)
+        assert relative_rms(result.attributions[i], exact[stop].attributions[0]) < 1e-12
+        assert drawn <= (4, 8, 16, 32, 64)[stop]
+        assert float(relative[i]) <= 0.2 or stop == 4
+    assert len(set(result.evaluations.tolist())) > 1
+
+
+def _state(model: nn.Module) -> tuple[object, ...]:
+    return (
+        [(name, p.requires_grad, p.grad, p.clone()) for name, p in model.named_parameters()],
+        [(name, m.training, len(m._forward_hooks), len(m._backward_hooks)) for name, m in model.named_modules()],
+        [(name, b.clone()) for name, b in model.named_buffers()],
+        torch.is_grad_enabled(),
+    )
+
+
+def _same(a: object, b: object) -> bool:
+    if isinstance(a, Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(itertools.starmap(_same, zip(a, b, strict=True)))
+    return a == b
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_model_is_left_as_it_was_found(failing: bool) -> None:
+    model = relu_cnn()
+    model[0].bias.requires_grad_(False)
+    before = _state(model)
+    x = images(3, torch.float32).requires_grad_()
+    if failing:
+        with pytest.raises(ZeroDivisionError):
+            NeFLAG(model).attribute(x, target=lambda out: out[:, 0] * (1 // (8 - len(out))), internal_batch_size=8)
+    else:
+        NeFLAG(model).attribute(x)
+    assert _same(_state(model), before)
+    assert x.grad is None
+
+
+def test_parameters_never_get_gradients() -> None:
+    model = relu_cnn()
+    seen = []
+    model[4].register_forward_hook(lambda m, args, out: seen.append((m.weight.requires_grad, args[0].requires_grad)))
+    NeFLAG(model, points=2).attribute(images(2, torch.float32))
+    assert (False, True) in seen
+    assert all(not weight for weight, _ in seen)
+    assert model[4].weight.requires_grad
+
+
+def test_threads_share_a_model() -> None:
+    model, x = relu_cnn(), images(2, torch.float32)
+    expected = NeFLAG(model).attribute(x)
+    results: list[Tensor] = []
+    threads = [threading.Thread(target=lambda: results.append(NeFLAG(model).attribute(x))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(relative_rms(result, expected) < 1e-5 for result in results)
+    assert all(p.requires_grad for p in model.parameters())
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_works_where_gradients_are_off(context: type) -> None:
+    model, x = smooth_cnn(), images(2)
+    expected = NeFLAG(model, **SMOOTH).attribute(x)
+    with context():
+        got = NeFLAG(model, **SMOOTH).attribute(images(2))
+    assert torch.equal(got, expected)
+    assert not got.requires_grad
+
+
+def test_layouts_of_the_input() -> None:
+    model, x = smooth_cnn(), images(3)
+    expected = NeFLAG(model, **SMOOTH).attribute(x)
+    for variant in (x.contiguous(memory_format=torch.channels_last), x.flip(3).flip(3), torch.cat([x, x], 3)[..., :12]):
+        assert relative_rms(NeFLAG(model, **SMOOTH).attribute(variant), expected) < 1e-12
+
+
+def test_empty_batch_gives_an_empty_result() -> None:
+    result = NeFLAG(smooth_cnn()).explain(images(0))
+    assert result.attributions.shape == (0, 3, 12, 12)
+    assert (
+        result.scores.shape == result.negative_points.shape == result.evaluations.shape == result.targets.shape == (0,)
+    )
+
+
+def test_no_negative_flux_is_said_and_counted() -> None:
+    """At the minimum of f every point is higher: no negative flux, an attribution of zero, and a warning that says
+    so."""
+    with pytest.warns(UserWarning, match=r"no negative flux around item 1 .*negative_points is 0"):
+        result = NeFLAG(lambda x: (x * x).sum(1), score="logit", radius=0.1, points=3).explain(
+            torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+        )
+    assert result.negative_points.tolist() == [3, 0]
+    assert result.evaluations.tolist()[1] == 3 * 21
+    assert torch.equal(result.attributions[1], torch.zeros(2))
+    assert bool(result.standard_error[1].isinf().all())
+
+
+BAD_OPTIONS = [
+    ({"radius": 0.0}, "radius: expected a positive"),
+    ({"radius": float("nan")}, "radius: expected a positive"),
+    ({"radius": "1"}, "radius: expected a positive, finite number, got '1'"),
+    ({"points": 0}, "points: expected an integer, at least 1, got 0"),
+    ({"points": 2.5}, "points: expected an integer"),
+    ({"max_steps": 0}, "max_steps"),
+    ({"step": "up"}, "step: expected one of sign, normalized, tangent, got 'up'"),
+    ({"score": "odds"}, "score: expected one of probability"),
+    ({"seed": -1}, "seed: expected an integer, from 0"),
+    ({"precision": "fp16"}, "precision: expected one of fp32, bf16"),
+    ({"aggregate": "sum"}, "aggregate"),
+    ({"tolerance": 0}, "tolerance"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_OPTIONS)
+def test_bad_options_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        NeFLAG(smooth_cnn(), **options)
+
+
+X = images(2)
+BAD_CALLS = [
+    ({"inputs": np.zeros((2, 3))}, "inputs: expected a tensor, got ndarray"),
+    ({"inputs": X.long()}, "inputs: expected dtype float32 or float64, got torch.int64"),
+    ({"inputs": X.bfloat16()}, "precision"),
+    ({"inputs": torch.zeros(3, dtype=torch.float64)}, "inputs: expected shape"),
+    ({"inputs": (X, X[:1])}, r"inputs\[1\]: expected the batch size of inputs\[0\], 2, got 1"),
+    ({"inputs": ()}, "inputs: expected a tensor or a tuple"),
+    ({"target": 10}, "target: expected classes from 0 to 9, got 10"),
+    ({"target": [0, -1]}, "target: expected classes from 0 to 9, got -1"),
+    ({"target": [0]}, "target: expected one class an item, so 2, got 1 classes"),
+    ({"target": 1.5}, "target: expected None, an int"),
+    ({"target": lambda out: out}, r"target: expected a callable that returns floating-point scores \(R,\)"),
+    ({"item_ids": [0]}, "item_ids: expected 2 integers"),
+    ({"item_ids": [0, -4]}, "item_ids: expected integers that are not negative, got -4"),
+    ({"internal_batch_size": 0}, "internal_batch_size: expected an integer, at least 1, got 0"),
+    ({"additional_forward_args": [1]}, "additional_forward_args: .* got a list"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD_CALLS)
+def test_bad_arguments_are_named(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        NeFLAG(smooth_cnn()).attribute(**({"inputs": X} | arguments))
+
+
+BAD_MODELS = [
+    (smooth_cnn().train(), r"evaluation mode, got training mode in Sequential, 0, 1 and 5 more; call model.eval\(\)"),
+    (lambda x: x.detach().flatten(1), "gradient path"),
+    (lambda x: torch.ones(len(x), 4), "gradient path"),
+    (
+        lambda x: x.flatten(1) * torch.where(x[:, :1, 0, 0] > 0, 1.0, torch.nan),
+        "finite scores, got NaN or infinity for 2 items: 0, 1",
+    ),
+    (lambda x: (x.flatten(1) - X.flatten(1)[0]).abs().sqrt().sum(1, keepdim=True) * 1e400, "finite scores"),
+]
+
+
+@pytest.mark.parametrize(("model", "message"), BAD_MODELS)
+def test_models_that_cannot_be_explained(model: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        NeFLAG(model).attribute(X)
+
+
+def test_nan_near_an_item_is_an_error_not_a_map() -> None:
+    def model(x: Tensor) -> Tensor:
+        return torch.where(x[:, :1] > 1.0, torch.nan, 1.0) * x  # finite at the item, NaN on half of its sphere
+
+    x = torch.tensor([[-3.0, 0.5], [1.0, 0.5]])
+    with pytest.raises(ModelError, match=r"within the radius 0\.1, got NaN or infinity around item 1"):
+        NeFLAG(model, score="logit", radius=0.1).attribute(x, target=0)
+
+
+def test_bfloat16_maps_point_the_same_way() -> None:
+    model, x = relu_cnn(), images(8, torch.float32)
+    full = NeFLAG(model, radius=0.3).attribute(x).flatten(1)
+    half = NeFLAG(model, radius=0.3, precision="bf16").attribute(x)
+    assert half.dtype == torch.float32
+    assert float(torch.cosine_similarity(full, half.flatten(1)).min()) > 0.9
+
+
+@pytest.mark.slow
+def test_compiled_model_gives_the_same_maps_with_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two graphs serve every run: one without gradient for the items, one with it for the points, both of 4 rows."""
+    shapes: list[tuple[int, ...]] = []
+    compile_model = torch.compile
+
+    def counting(graph: torch.fx.GraphModule, example_inputs: list[Tensor]) -> Callable[..., object]:
+        shapes.append(next(tuple(t.shape) for t in example_inputs if t.ndim == 4 and t.shape[1:] == (3, 12, 12)))
+        return compile_fx(graph, example_inputs)
+
+    monkeypatch.setattr(torch, "compile", functools.partial(compile_model, backend=counting))
+    model, x = smooth_cnn(torch.float32), images(7, torch.float32)
+    method = NeFLAG(model, step="normalized", compile=True, **SMOOTH)
+    got = method.attribute(x, internal_batch_size=4)
+    assert torch.equal(method.attribute(x, internal_batch_size=4), got)
+    assert relative_rms(got, NeFLAG(model, step="normalized", **SMOOTH).attribute(x)) < 1e-5
+    assert shapes == [(4, 3, 12, 12)] * 2
