@@ -1,0 +1,165 @@
+"""Run the tests in every state that a user can be in, each in a process of its own: ``make test``.
+
+States differ in what is installed or in what must be decided before the first import (Triton's interpreter, sanitizers), so
+one pytest process cannot hold them. With names as arguments only those run. The last line sums up all states.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator"
+GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
+
+
+class Impossible(Exception):
+    """A state that this machine cannot be in; the message says why."""
+
+
+@dataclass(frozen=True)
+class State:
+    """One way to run the tests."""
+
+    name: str
+    what: str
+    arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    prepare: Callable[[], tuple[str, dict[str, str]]] = lambda: (sys.executable, {})
+    """Returns the Python to run and more environment, or raises `Impossible`."""
+
+
+def _run(command: list[str], **environment: str) -> None:
+    subprocess.run(command, cwd=ROOT, check=True, env=os.environ | environment)
+
+
+def _pure() -> tuple[str, dict[str, str]]:
+    """Make an environment with neither Triton nor a compiled module, and install the package there as a user does."""
+    venv = ROOT / ".venv-pure"
+    python = str(venv / "bin" / "python")
+    if not (venv / ".installed").exists():
+        _run([sys.executable, "-m", "venv", "--clear", str(venv)])
+        _run([python, "-m", "pip", "install", "--quiet", "-r", "requirements/check-pure.txt"])
+        (venv / ".installed").touch()
+    _run([python, "-m", "pip", "install", "--quiet", ".[images]"], XAI_FAST_NATIVE="off")
+    return python, {}
+
+
+def _sanitized() -> tuple[str, dict[str, str]]:
+    """Build the module with the address and undefined-behaviour sanitizers, in a copy of the package."""
+    compiler = shutil.which(os.environ.get("CXX", "g++"))
+    if sys.platform != "linux" or compiler is None:
+        raise Impossible("needs g++ on Linux")
+    copy = ROOT / "build" / "sanitized"
+    shutil.rmtree(copy, ignore_errors=True)
+    _run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(copy), "."],
+        XAI_FAST_NATIVE="required",
+        XAI_FAST_CUDA="off",
+        XAI_FAST_SANITIZE="address,undefined",
+    )
+    libraries = [
+        subprocess.run([compiler, f"-print-file-name={name}"], text=True, capture_output=True, check=True).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    return sys.executable, {
+        "PYTHONPATH": str(copy),
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own allocations at exit
+    }
+
+
+def _emulator() -> tuple[str, dict[str, str]]:
+    if not GPU_CHECK.is_dir():
+        raise Impossible(f"needs the PTX emulator in {os.path.relpath(GPU_CHECK, ROOT)}, or XAI_FAST_GPU_CHECK")
+    return sys.executable, {"XAI_FAST_GPU_CHECK": str(GPU_CHECK)}
+
+
+def _triton() -> tuple[str, dict[str, str]]:
+    done = subprocess.run([sys.executable, "-c", "import triton"], capture_output=True, check=False)
+    if done.returncode:
+        raise Impossible("needs Triton")
+    return sys.executable, {}
+
+
+STATES = (
+    State("native", "compiled kernels, whole suite", ["tests", "-m", OTHER_PROCESSES]),
+    State(
+        "pure",
+        "pip install . with XAI_FAST_NATIVE=off, without Triton",
+        ["tests", "-m", f"{OTHER_PROCESSES} and not browser and not slow"],
+        prepare=_pure,
+    ),
+    State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels"], prepare=_sanitized),
+    State(
+        "interpreter",
+        "Triton kernels in Triton's interpreter",
+        ["tests/gpu", "-m", "interpreter"],
+        {"TRITON_INTERPRET": "1"},
+        _triton,
+    ),
+    State("gpu_gate", "Triton kernels compiled for GPUs", ["tests/gpu", "-m", "gpu_gate"], prepare=_triton),
+    State("emulator", "sm_80 PTX in the emulator", ["tests/gpu", "-m", "emulator"], prepare=_emulator),
+)
+
+
+def run(state: State) -> tuple[dict[str, int], str]:
+    """Run one state; returns counts of passed, failed and skipped tests, and a remark."""
+    print(f"\n===== {state.name}: {state.what} =====", flush=True)
+    try:
+        python, environment = state.prepare()
+    except Impossible as reason:
+        return {"passed": 0, "failed": 0, "skipped": 1}, f"skipped: {reason}"
+    except subprocess.CalledProcessError as error:
+        return {"passed": 0, "failed": 1, "skipped": 0}, f"could not be prepared: {error}"
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [python, "-m", "pytest", "-q", f"--junitxml={report}", "-p", "no:cacheprovider", *state.arguments]
+        # From the folder of the tests the installed package is tested, never the source tree beside it.
+        done = subprocess.run(
+            command, cwd=ROOT, env=os.environ | {"PYTHONSAFEPATH": "1"} | state.environment | environment, check=False
+        )
+        counts = _counts(report)
+    if done.returncode and not counts["failed"]:
+        counts["failed"] = 1  # such as a crash, or no tests at all
+        return counts, f"pytest ended with code {done.returncode}"
+    return counts, ""
+
+
+def _counts(report: Path) -> dict[str, int]:
+    if not report.exists():
+        return {"passed": 0, "failed": 0, "skipped": 0}
+    suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
+    number = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+    failed = number["failures"] + number["errors"]
+    return {"passed": number["tests"] - failed - number["skipped"], "failed": failed, "skipped": number["skipped"]}
+
+
+def main() -> int:
+    """Run the states that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("states", nargs="*", help=f"of {', '.join(state.name for state in STATES)}; all by default")
+    wanted = parser.parse_args().states
+    unknown = set(wanted) - {state.name for state in STATES}
+    if unknown:
+        parser.error(f"no such state: {', '.join(sorted(unknown))}")
+    results = [(state.name, *run(state)) for state in STATES if not wanted or state.name in wanted]
+    print("\n===== all states =====")
+    for name, counts, remark in results:
+        print(f"{name:12} " + ", ".join(f"{number} {what}" for what, number in counts.items()) + (f"  {remark}" if remark else ""))
+    total = {what: sum(counts[what] for _, counts, _ in results) for what in ("passed", "failed", "skipped")}
+    print(", ".join(f"{number} {what}" for what, number in total.items()))
+    return 1 if total["failed"] or not total["passed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
