@@ -298,7 +298,7 @@ def _nan_below(x: Tensor) -> Tensor:
 def test_nan_scores_name_their_items() -> None:
     x = torch.stack([torch.full((3, 4, 4), value) for value in (9.0, 1.0, 9.0, 1.0)])
     baseline = x - x.new_tensor([0.0, 0.9, 0.0, 0.9])[:, None, None, None]
-    with pytest.raises(ModelError, match=r"expected scores that are not NaN, got NaN for items 1, 3 or for its"):
+    with pytest.raises(ModelError, match=r"expected scores that are not NaN, got NaN .* inputs of 2 items: 1, 3$"):
         insertion_deletion(_nan_below, x, x, score="logit", baselines=(baseline,))
 
 
@@ -310,16 +310,16 @@ BAD = [
     ({"attributions": torch.zeros(2, 3, 4, 5)}, InputError, r"any number of channels, got \(2, 3, 4, 5\)"),
     ({"attributions": torch.zeros(2, 4, 4)}, InputError, r"attributions: expected shape \(2, 3, 4, 4\)"),
     ({"attributions": torch.zeros(2, 3, 4, 4).to("meta")}, InputError, r"attributions: expected a tensor on cpu"),
-    ({"attributions": torch.full((2, 3, 4, 4), torch.nan)}, InputError, r"NaN or infinity in items 0, 1"),
+    ({"attributions": torch.full((2, 3, 4, 4), torch.nan)}, InputError, r"NaN or infinity in 2 items: 0, 1"),
     ({"ranking": "sum"}, InputError, r"ranking: expected one of signed_sum, abs_sum, sum_of_abs, got 'sum'"),
     ({"score": "softmax"}, InputError, r"score: expected one of probability, logit, log_probability"),
     ({"target": 3}, InputError, r"target: expected classes from 0 to 2, got 3"),
     ({"target": [0, 1, 2]}, InputError, r"target: expected one class an item, so 2, got 3 classes"),
     ({"target": lambda outputs: outputs[:1, 0]}, InputError, r"model: expected one score a row, 2, got 1"),
-    ({"steps": 0}, InputError, r"steps: expected an int of at least 1, got 0"),
-    ({"steps": 2.0}, InputError, r"steps: expected an int of at least 1, got 2.0"),
-    ({"steps": True}, InputError, r"steps: expected an int of at least 1, got True"),
-    ({"internal_batch_size": 0}, InputError, r"internal_batch_size: expected an int of at least 1, got 0"),
+    ({"steps": 0}, InputError, r"steps: expected an integer, at least 1, got 0"),
+    ({"steps": 2.0}, InputError, r"steps: expected an integer, at least 1, got 2.0"),
+    ({"steps": True}, InputError, r"steps: expected an integer, at least 1, got True"),
+    ({"internal_batch_size": 0}, InputError, r"internal_batch_size: expected an integer, at least 1, got 0"),
     ({"baselines": ()}, InputError, r"baselines: expected a tuple of .* got none"),
     ({"baselines": "black"}, InputError, r"baselines: expected a tuple of .* got one str"),
     ({"baselines": torch.zeros(2, 3, 4, 4)}, InputError, r"baselines: expected a tuple of .* got one Tensor"),
@@ -334,7 +334,7 @@ BAD = [
     ({"black": (0.0, 1.0)}, InputError, r"black: expected one finite number, or 3, one a channel, got shape \(2,\)"),
     ({"black": "dark"}, InputError, r"black: expected one finite number, or 3, one a channel, got 'dark'"),
     ({"black": torch.nan}, InputError, r"black: expected one finite number, or 3, one a channel, got nan"),
-    ({"blur_sigma": 0.0}, InputError, r"blur_sigma: expected a finite number above 0, got 0.0"),
+    ({"blur_sigma": 0.0}, InputError, r"blur_sigma: expected a positive, finite number, got 0.0"),
     ({"additional_forward_args": [1]}, InputError, r"additional_forward_args: expected a tensor.*got a list"),
     ({"model": nn.Dropout()}, ModelError, r"model: expected evaluation mode, got training mode in Dropout"),
 ]

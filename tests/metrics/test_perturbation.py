@@ -60,10 +60,10 @@ def test_blur_keeps_layout_dtype_and_constants(memory_format: torch.memory_forma
     ("shape", "sigma", "message"),
     [
         ((2, 3), 1.0, r"inputs: expected spatial dimensions to blur, \(B, C, ...\), got \(2, 3\)"),
-        ((2, 3, 4), 0.0, r"sigma: expected a finite number above 0, got 0.0"),
-        ((2, 3, 4), -1.0, r"sigma: expected a finite number above 0, got -1.0"),
-        ((2, 3, 4), torch.inf, r"sigma: expected a finite number above 0, got inf"),
-        ((2, 3, 4), torch.nan, r"sigma: expected a finite number above 0, got nan"),
+        ((2, 3, 4), 0.0, r"sigma: expected a positive, finite number, got 0.0"),
+        ((2, 3, 4), -1.0, r"sigma: expected a positive, finite number, got -1.0"),
+        ((2, 3, 4), torch.inf, r"sigma: expected a positive, finite number, got inf"),
+        ((2, 3, 4), torch.nan, r"sigma: expected a positive, finite number, got nan"),
     ],
 )
 def test_blur_bad_arguments(shape: tuple[int, ...], sigma: float, message: str) -> None:
@@ -109,18 +109,38 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("batch", "limit", "most"), [(5, 4, 4), (5, 1, 1), (2, 1000, 2 * 19), (3, None, 32), (40, None, 40)]
+    ("batch", "limit", "most"), [(5, 4, 4), (5, 1, 1), (2, 1000, 2 * 19), (3, None, 3 * 19), (40, None, 2**18 // 432)]
 )
 def test_rows_at_once_are_bounded_and_full(batch: int, limit: int | None, most: int) -> None:
-    model = Counting(smooth_cnn().eval())
+    model = Counting(smooth_cnn())
     x = images(batch)
     insertion_deletion(model.eval(), x, x, steps=20, internal_batch_size=limit)
     assert max(model.rows) == most
     # The input once, each baseline once, and 19 inner steps of four curves: nothing is computed twice.
     assert sum(model.rows) == batch * (1 + 2 + 4 * 19)
-    assert len(model.rows) == 3 * -(-batch // (limit or max(batch, 32))) + 4 * -(
-        -batch * 19 // (limit or max(batch, 32))
+    limit = limit or 2**18 // 432
+    assert len(model.rows) == 3 * -(-batch // limit) + 4 * -(-batch * 19 // limit)
+
+
+def test_a_photo_is_large_so_few_go_at_once() -> None:
+    model = Counting(nn.Sequential(nn.Flatten(), nn.Linear(3 * 300 * 300, 2))).eval()
+    x = torch.rand(3, 3, 300, 300)
+    insertion_deletion(model, x, x, steps=10, baselines=("black",))
+    assert max(model.rows) == 8
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_convolutions_get_channels_last_on_a_cpu(memory_format: torch.memory_format) -> None:
+    seen = []
+    model = smooth_cnn()
+    handle = model[0].register_forward_pre_hook(
+        lambda _, arguments: seen.append(arguments[0].is_contiguous(memory_format=torch.channels_last))
     )
+    x = images(2).contiguous(memory_format=memory_format)
+    insertion_deletion(model, x, x, steps=3)
+    handle.remove()
+    assert seen
+    assert all(seen)
 
 
 def test_steps_without_a_further_pixel_are_not_computed() -> None:

@@ -86,10 +86,10 @@ def test_empty_batch_gives_an_empty_result() -> None:
     ("change", "error", "message"),
     [
         ({"order": "random"}, InputError, r"order: expected one of descending, ascending, got 'random'"),
-        ({"steps": -1}, InputError, r"steps: expected an int of at least 1, got -1"),
+        ({"steps": -1}, InputError, r"steps: expected an integer, at least 1, got -1"),
         ({"baseline": "white"}, InputError, r"baseline: expected \"black\", \"blur\" or a tensor, got 'white'"),
         ({"baseline": torch.zeros(7)}, InputError, r"baseline: expected a tensor that broadcasts to the inputs"),
-        ({"baseline": torch.full((2, 1, 1, 1), torch.nan)}, ModelError, r"got NaN for items 0, 1 or for"),
+        ({"baseline": torch.full((2, 1, 1, 1), torch.nan)}, ModelError, r"perturbed inputs of 2 items: 0, 1$"),
         ({"ranking": "max"}, InputError, r"ranking: expected one of"),
         ({"score": "max"}, InputError, r"score: expected one of"),
     ],

@@ -1,26 +1,19 @@
-"""Checks of the metrics' arguments; errors about items name the items."""
+"""Checks of values, item by item; errors name the items."""
 
 from __future__ import annotations
 
-import math
-import numbers
-
 from torch import Tensor
 
+from xai_fast.arguments import name_items
 from xai_fast.errors import ModelError, bad_argument
 
-__all__ = ["check_attributions", "check_not_nan", "check_positive_integer", "check_positive_number"]
-
-_MOST_NAMES = 5
+__all__ = ["check_attributions", "check_not_nan"]
 
 
 def _failing_items(fails: Tensor) -> str | None:
-    """Name the items in words, or give None if there are none. Waits for the device; a meta tensor fails nowhere."""
+    """Name the items that fail, or give None. Waits for the device; a meta tensor has no values, so none that fail."""
     items = fails.nonzero().flatten().tolist() if fails.device.type != "meta" else []
-    if not items:
-        return None
-    more = f" and {len(items) - _MOST_NAMES} more" if len(items) > _MOST_NAMES else ""
-    return f"item{'s' if len(items) > 1 else ''} {', '.join(map(str, items[:_MOST_NAMES]))}{more}"
+    return name_items(items) if items else None
 
 
 def check_attributions(attributions: Tensor) -> None:
@@ -54,34 +47,6 @@ def check_not_nan(scores: Tensor) -> None:
     """
     items = _failing_items(scores.isnan().flatten(1).any(1))
     if items:
-        raise ModelError(f"model: expected scores that are not NaN, got NaN for {items} or for its perturbed inputs")
-
-
-def check_positive_integer(name: str, value: object) -> None:
-    """Check a count.
-
-    Args:
-        name: the argument's name, for the message.
-        value: the argument.
-
-    Raises:
-        InputError: it is not an int of at least 1.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise bad_argument(name, "an int of at least 1", repr(value))
-
-
-def check_positive_number(name: str, value: object, *, or_zero: bool = False) -> None:
-    """Check a size or a distance.
-
-    Args:
-        name: the argument's name, for the message.
-        value: the argument.
-        or_zero: allow zero.
-
-    Raises:
-        InputError: it is not a finite number above zero.
-    """
-    number = math.nan if isinstance(value, bool) or not isinstance(value, numbers.Real) else float(value)
-    if not math.isfinite(number) or number < 0.0 or not (number or or_zero):
-        raise bad_argument(name, f"a finite number {'of at least' if or_zero else 'above'} 0", repr(value))
+        raise ModelError(
+            f"model: expected scores that are not NaN, got NaN for the clean or perturbed inputs of {items}"
+        )

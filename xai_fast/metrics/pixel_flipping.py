@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from xai_fast.errors import bad_argument
-from xai_fast.metrics.checks import check_not_nan, check_positive_integer
+from xai_fast.arguments import check_choice, check_integer
+from xai_fast.metrics.checks import check_not_nan
 from xai_fast.metrics.perturbation import Baseline, Perturbation, baseline_inputs, replaced_fractions
 from xai_fast.metrics.ranking import pixel_positions, rank_pixels
 from xai_fast.targets import Objective, Target
@@ -76,7 +76,8 @@ def pixel_flipping(
         black: black in the model's input units, one number or one a channel.
         blur_sigma: standard deviation of the blur in pixels.
         additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
-        internal_batch_size: the most rows that reach the model at once; None is B, but at least 32.
+        internal_batch_size: the most rows that reach the model at once, which bounds the memory. By default 8 on a CPU,
+            64 elsewhere, and more where items are smaller than photos.
 
     Returns:
         Curve and AOPC of each item; empty for an empty batch.
@@ -85,9 +86,8 @@ def pixel_flipping(
         InputError: an argument does not fit, or attributions are not finite; items are named.
         ModelError: the model is in training mode, or an item has a NaN score.
     """
-    check_positive_integer("steps", steps)
-    if order not in _ORDERS:
-        raise bad_argument("order", f"one of {', '.join(_ORDERS)}", repr(order))
+    steps = check_integer("steps", steps, 1)
+    check_choice("order", order, _ORDERS)
     objective = Objective(target, score)
     importance = rank_pixels(attributions, ranking=ranking)
     perturbation = Perturbation.of(

@@ -5,6 +5,8 @@ Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016, sec
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,6 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.metrics.checks import check_positive_number
 from xai_fast.metrics.ranking import rank_pixels
 
 __all__ = ["PointingGame", "pointing_game"]
@@ -57,7 +58,7 @@ def pointing_game(
     Raises:
         InputError: an argument does not fit, an item has no box, or attributions are not finite; items are named.
     """
-    check_positive_number("tolerance", tolerance, or_zero=True)
+    _check_tolerance(tolerance)
     importance = rank_pixels(attributions, ranking=ranking)
     if attributions.ndim != 4:
         raise bad_argument("attributions", "shape (B, C, H, W)", str(tuple(attributions.shape)))
@@ -77,6 +78,12 @@ def pointing_game(
     distances = distances.scatter_reduce(0, owner, torch.linalg.vector_norm(gap, dim=1), "amin")
     hits = distances <= tolerance
     return PointingGame(hits=hits, accuracy=hits.float().mean(), points=points, distances=distances)
+
+
+def _check_tolerance(tolerance: object) -> None:
+    number = math.nan if isinstance(tolerance, bool) or not isinstance(tolerance, numbers.Real) else float(tolerance)
+    if not 0.0 <= number < math.inf:
+        raise bad_argument("tolerance", "a finite number of at least 0", repr(tolerance))
 
 
 def _table(item: int, boxes: Tensor | Sequence[Sequence[float]]) -> Tensor:

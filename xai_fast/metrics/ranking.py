@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.errors import bad_argument
+from xai_fast.arguments import check_choice
 from xai_fast.metrics.checks import check_attributions
 
 __all__ = ["RANKINGS", "pixel_positions", "rank_pixels"]
@@ -28,8 +28,7 @@ def rank_pixels(attributions: Tensor, *, ranking: str = "sum_of_abs") -> Tensor:
     Raises:
         InputError: the ranking is unknown, or the attributions are not finite or of another shape; items are named.
     """
-    if ranking not in RANKINGS:
-        raise bad_argument("ranking", f"one of {', '.join(RANKINGS)}", repr(ranking))
+    check_choice("ranking", ranking, RANKINGS)
     check_attributions(attributions)
     # One memory layout, so that the sum over channels is rounded alike for channels_last and sliced maps: pixels that
     # differ by a rounding error would otherwise change places.
