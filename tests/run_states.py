@@ -1,7 +1,8 @@
 """Run the tests in every state that a user can be in, each in a process of its own: ``make test``.
 
-States differ in what is installed or in what must be decided before the first import (Triton's interpreter, sanitizers), so
-one pytest process cannot hold them. With names as arguments only those run. The last line sums up all states.
+States differ in what is installed or in what must be decided before the first import (Triton's interpreter,
+sanitizers), so one pytest process cannot hold them. With names as arguments only those run. The last line sums up all
+states.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def _sanitized() -> tuple[str, dict[str, str]]:
         XAI_FAST_SANITIZE="address,undefined",
     )
     libraries = [
-        subprocess.run([compiler, f"-print-file-name={name}"], text=True, capture_output=True, check=True).stdout.strip()
+        subprocess.run(
+            [compiler, f"-print-file-name={name}"], text=True, capture_output=True, check=True
+        ).stdout.strip()
         for name in ("libasan.so", "libubsan.so")
     ]
     return sys.executable, {
@@ -123,11 +126,10 @@ def run(state: State) -> tuple[dict[str, int], str]:
         return {"passed": 0, "failed": 1, "skipped": 0}, f"could not be prepared: {error}"
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [python, "-m", "pytest", "-q", f"--junitxml={report}", "-p", "no:cacheprovider", *state.arguments]
-        # From the folder of the tests the installed package is tested, never the source tree beside it.
-        done = subprocess.run(
-            command, cwd=ROOT, env=os.environ | {"PYTHONSAFEPATH": "1"} | state.environment | environment, check=False
-        )
+        # The script, not `python -m pytest`, which would put the source tree before the package that is installed.
+        pytest = str(Path(python).with_name("pytest"))
+        command = [pytest, "-q", f"--junitxml={report}", "-p", "no:cacheprovider", *state.arguments]
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | state.environment | environment, check=False)
         counts = _counts(report)
     if done.returncode and not counts["failed"]:
         counts["failed"] = 1  # such as a crash, or no tests at all
@@ -155,7 +157,11 @@ def main() -> int:
     results = [(state.name, *run(state)) for state in STATES if not wanted or state.name in wanted]
     print("\n===== all states =====")
     for name, counts, remark in results:
-        print(f"{name:12} " + ", ".join(f"{number} {what}" for what, number in counts.items()) + (f"  {remark}" if remark else ""))
+        print(
+            f"{name:12} "
+            + ", ".join(f"{number} {what}" for what, number in counts.items())
+            + (f"  {remark}" if remark else "")
+        )
     total = {what: sum(counts[what] for _, counts, _ in results) for what in ("passed", "failed", "skipped")}
     print(", ".join(f"{number} {what}" for what, number in total.items()))
     return 1 if total["failed"] or not total["passed"] else 0

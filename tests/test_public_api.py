@@ -1,0 +1,45 @@
+"""The public names, and what importing the package loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import xai_fast
+import xai_fast.attribution
+import xai_fast.kernels
+import xai_fast.metrics
+import xai_fast.plot
+import xai_fast.suites
+
+
+def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> None:
+    program = (
+        "import sys, torch; before = set(sys.modules); import xai_fast; "
+        "print(sorted({'triton', 'xai_fast._native', 'matplotlib', 'PIL', 'rich'} & (set(sys.modules) - before)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [xai_fast, xai_fast.attribution, xai_fast.kernels, xai_fast.metrics, xai_fast.plot, xai_fast.suites],
+    ids=lambda module: module.__name__,
+)
+def test_public_names_exist_and_are_documented(module: object) -> None:
+    names = module.__all__
+    assert len(set(names)) == len(names) > 0
+    for name in names:
+        value = getattr(module, name)
+        if callable(value):
+            assert value.__doc__, name
+
+
+def test_operators_are_registered() -> None:
+    import torch
+
+    for kernel in xai_fast.kernels.__all__:
+        assert hasattr(torch.ops.xai_fast, kernel)

@@ -1,0 +1,26 @@
+"""The README's Python runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_python_blocks_run_in_order() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 2
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    assert names["maps"].shape == (16, 3, 32, 32)
+    assert names["score"].difference.shape == (16,)
+
+
+def test_every_path_that_the_readme_names_exists() -> None:
+    text = README.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:xai_fast|csrc|benchmarks|tests)/[\w./<>]*)`", text)
+    assert len(paths) > 8
+    for path in paths:
+        assert (README.parent / path.replace("<kernel>", "sphere_step")).exists(), path
