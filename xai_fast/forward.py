@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from xai_fast.errors import ModelError, bad_argument
 
-__all__ = ["ExtraArguments", "check_eval_mode", "check_inputs", "frozen_parameters", "no_gradient_path"]
+__all__ = [
+    "ExtraArguments",
+    "check_eval_mode",
+    "check_inputs",
+    "default_rows",
+    "frozen_parameters",
+    "no_gradient_path",
+    "preferred_memory_format",
+]
 
 
 def check_eval_mode(model: Callable[..., object]) -> None:
@@ -109,6 +117,10 @@ class ExtraArguments:
         return isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == self.batch
 
 
+_FEWEST_ROWS = {"cpu": 8}
+_FEWEST_ROWS_ELSEWHERE = 64
+_ENTRIES_A_BATCH = 2**18
+
 _lock = threading.Lock()
 _frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
 
@@ -155,3 +167,40 @@ def no_gradient_path() -> ModelError:
         "model: expected a score that depends differentiably on the inputs, got one without a gradient path "
         "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?)"
     )
+
+
+def preferred_memory_format(model: Callable[..., object], device: torch.device, precision: str) -> torch.memory_format:
+    """Choose the memory format in which a model's own gradient is fastest.
+
+    oneDNN's convolutions on a CPU, and tensor cores in bfloat16, work on channels-last data; in the other format each
+    layer reorders its input and output. ``benchmarks/test_neflag.py`` measures both.
+
+    Args:
+        model: the model.
+        device: where it runs.
+        precision: one of `PRECISIONS`.
+
+    Returns:
+        ``torch.channels_last`` for a module with 2-d convolutions where that holds, else ``torch.contiguous_format``.
+    """
+    convolutional = isinstance(model, nn.Module) and any(
+        isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in model.modules()
+    )
+    faster = device.type == "cpu" or (device.type == "cuda" and precision == "bf16")
+    return torch.channels_last if convolutional and faster else torch.contiguous_format
+
+
+def default_rows(entries: int, device: torch.device) -> int:
+    """Choose how many rows go through a model at once where the user does not say.
+
+    A CPU's caches hold a CNN's activations for few photos, and what the allocator gets from the system for more of them
+    costs as much as the arithmetic; but with small inputs a call costs more in Python than in arithmetic.
+
+    Args:
+        entries: numbers in one row of inputs.
+        device: where the model runs.
+
+    Returns:
+        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers a batch.
+    """
+    return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_A_BATCH // entries)

@@ -293,6 +293,13 @@ def test_layouts_of_the_input() -> None:
         assert relative_rms(NeFLAG(model, **SMOOTH).attribute(variant), expected) < 1e-12
 
 
+def test_a_model_that_works_in_place_does_not_reach_the_inputs() -> None:
+    x = vectors(3)
+    kept = x.clone()
+    NeFLAG(lambda rows: rows.mul_(2.0) if not rows.requires_grad else rows * 2.0, points=2).attribute(x)
+    assert torch.equal(x, kept)
+
+
 def test_empty_batch_gives_an_empty_result() -> None:
     result = NeFLAG(smooth_cnn()).explain(images(0))
     assert result.attributions.shape == (0, 3, 12, 12)

@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_fast.errors import InputError
 from xai_fast.forward import ExtraArguments, no_gradient_path
 from xai_fast.targets import Objective
 
-__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "preferred_memory_format"]
+__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled"]
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -53,27 +53,6 @@ class FlatInputs:
         """
         parts = torch.split(rows, self.sizes, 1)
         return tuple(part.reshape(rows.shape[0], *shape) for part, shape in zip(parts, self.shapes, strict=True))
-
-
-def preferred_memory_format(model: Callable[..., object], device: torch.device, precision: str) -> torch.memory_format:
-    """Choose the memory format in which a model's own gradient is fastest.
-
-    oneDNN's convolutions on a CPU, and tensor cores in bfloat16, work on channels-last data; in the other format each
-    layer reorders its input and output. ``benchmarks/test_neflag.py`` measures both.
-
-    Args:
-        model: the model.
-        device: where it runs.
-        precision: one of `PRECISIONS`.
-
-    Returns:
-        ``torch.channels_last`` for a module with 2-d convolutions where that holds, else ``torch.contiguous_format``.
-    """
-    convolutional = isinstance(model, nn.Module) and any(
-        isinstance(module, nn.Conv2d | nn.ConvTranspose2d) for module in model.modules()
-    )
-    faster = device.type == "cpu" or (device.type == "cuda" and precision == "bf16")
-    return torch.channels_last if convolutional and faster else torch.contiguous_format
 
 
 def compiled(model: Callable[..., object], device: torch.device) -> Callable[..., object]:
@@ -118,11 +97,8 @@ class ScoreGradient:
         self._memory_format = memory_format
 
     def _inputs(self, rows: Tensor) -> list[Tensor]:
-        inputs = []
-        for value in self._layout.split(rows):
-            value = value.detach()
-            inputs.append(value.contiguous(memory_format=self._memory_format) if value.ndim == 4 else value)
-        return inputs
+        values = [value.detach() for value in self._layout.split(rows)]
+        return [v.contiguous(memory_format=self._memory_format) if v.ndim == 4 else v for v in values]
 
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         autocast = (
@@ -146,7 +122,8 @@ class ScoreGradient:
             Scores (R,) and targets (R,), or None for a callable target.
         """
         with torch.no_grad():
-            outputs = self._outputs(self._inputs(rows), item)
+            # A copy, so that a model that works in place does not reach the user's inputs.
+            outputs = self._outputs(self._inputs(rows.clone()), item)
             targets = self.objective.targets(outputs, start=start, batch=batch)
             return self._checked(self.objective(outputs, targets), rows), targets
 

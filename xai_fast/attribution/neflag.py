@@ -19,11 +19,17 @@ from xai_fast.attribution.gradient import (
     FlatInputs,
     ScoreGradient,
     compiled,
-    preferred_memory_format,
 )
 from xai_fast.attribution.point_queue import HostReads, PointQueue, Statistics, Walk
 from xai_fast.errors import ModelError, bad_argument
-from xai_fast.forward import ExtraArguments, check_eval_mode, check_inputs, frozen_parameters
+from xai_fast.forward import (
+    ExtraArguments,
+    check_eval_mode,
+    check_inputs,
+    default_rows,
+    frozen_parameters,
+    preferred_memory_format,
+)
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.results import NeFLAGResult
 from xai_fast.targets import SCORES, Objective, Target
@@ -33,8 +39,6 @@ __all__ = ["AGGREGATES", "NeFLAG"]
 AGGREGATES = ("signed", "magnitude")
 FIRST_ROUND = 4
 """Points an item that are drawn before a tolerance is first looked at; each further look is at twice as many."""
-_ROWS = {"cpu": 8}
-_ROWS_ELSEWHERE = 64
 _MAX_SEED = 2**32 - 1
 
 
@@ -213,12 +217,12 @@ class NeFLAG:
         check_eval_mode(self.model)
         _check_device(self.model, device)
         ids = item_id_tensor(item_ids, batch, device)
-        size = _ROWS.get(device.type, _ROWS_ELSEWHERE)
         if internal_batch_size is not None:
-            size = check_integer("internal_batch_size", internal_batch_size, 1)
+            check_integer("internal_batch_size", internal_batch_size, 1)
         # Inside inference mode no graph could be built; leaving it does not change what the caller sees.
         with torch.inference_mode(False), torch.no_grad(), frozen_parameters(self.model):
             layout = FlatInputs(values)
+            size = internal_batch_size or default_rows(layout.entries, device)
             centers = layout.join([value.detach() for value in values])
             if centers.is_inference():
                 centers = centers.clone()

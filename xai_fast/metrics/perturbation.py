@@ -12,20 +12,14 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer, check_positive
-from xai_fast.attribution.gradient import preferred_memory_format
 from xai_fast.errors import bad_argument
-from xai_fast.forward import ExtraArguments, check_eval_mode, check_inputs
+from xai_fast.forward import ExtraArguments, check_eval_mode, check_inputs, default_rows, preferred_memory_format
 from xai_fast.targets import Objective
 
 __all__ = ["Baseline", "Perturbation", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
 
 Baseline: TypeAlias = "str | Tensor"
 
-# A CPU's caches hold the activations of few photos (EfficientNet-Lite0 takes twice as long a photo for 64 at
-# once as for 8), but calls with few features cost more in Python than in arithmetic.
-_FEWEST_ROWS = {"cpu": 8}
-_FEWEST_ROWS_ELSEWHERE = 64
-_ENTRIES = 2**18
 _TRUNCATE = 4.0
 
 
@@ -185,7 +179,7 @@ class Perturbation:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
         check_eval_mode(model)
         items = values[0].detach()
-        rows = max(_FEWEST_ROWS.get(items.device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES // math.prod(items.shape[1:]))
+        rows = default_rows(math.prod(items.shape[1:]), items.device)
         if internal_batch_size is not None:
             rows = check_integer("internal_batch_size", internal_batch_size, 1)
         preferred = preferred_memory_format(model, items.device, "fp32")
