@@ -1,0 +1,7 @@
+"""The command line: ``xai-fast neflag``, ``xai-fast demo``, ``xai-fast doctor``."""
+
+from __future__ import annotations
+
+from xai_fast.cli.entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,274 @@
+"""A model and NeFLAG, from prepared pictures to records that can be stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xai_fast import __version__
+from xai_fast.attribution import NeFLAG
+from xai_fast.errors import InputError, ModelError, bad_argument
+from xai_fast.results import NeFLAGResult
+from xai_fast.suites import ImageModel, load
+
+__all__ = ["Explainer", "Explanation", "Record", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run; the command line's help says what they mean."""
+
+    model: str = "efficientnet-lite0"
+    target: str | None = None
+    points: int = 10
+    radius: float = 0.1
+    max_steps: int = 20
+    step_rule: str = "sign"
+    score: str = "probability"
+    aggregate: str = "signed"
+    tolerance: float | None = None
+    seed: int = 0
+    precision: str = "fp32"
+    ranking: str = "sum_of_abs"
+    clip: tuple[float, float] = (80.0, 99.0)
+    smooth: float = 0.0
+    top_k_classes: int = 5
+    max_cards: int = 500
+    batch_size: int | None = None
+    device: str = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("top_k_classes", 1), ("max_cards", 0), ("batch_size", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise bad_argument(f"--{name.replace('_', '-')}", f"an integer, at least {least}", str(value))
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known about an explained picture beside its map.
+
+    Attributes:
+        item_id: the identity that its random points come from.
+        fingerprint: a hash of all that its map depends on, beside the picture itself.
+        target: the class that was explained.
+        target_name: the name of it.
+        score: f of the picture, in units of the settings' score.
+        classes: (number, name, probability) of the strongest classes.
+        negative_points: points whose flux turned negative.
+        evaluations: gradient evaluations spent.
+        relative_standard_error: norm of the map's standard error over the norm of the map; None where it is not finite.
+    """
+
+    item_id: int
+    fingerprint: str
+    target: int
+    target_name: str
+    score: float
+    classes: tuple[tuple[int, str, float], ...]
+    negative_points: int
+    evaluations: int
+    relative_standard_error: float | None
+
+    def to_json(self) -> str:
+        """Give the record as JSON."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read what `to_json` wrote.
+
+        Args:
+            text: the JSON.
+
+        Returns:
+            The record.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        try:
+            values = json.loads(text)
+            values["classes"] = tuple((int(c), str(name), float(p)) for c, name, p in values["classes"])
+            return cls(**values)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"not a record: {error}") from error
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A picture's map (3, H, W) float32 in units of the score, and its record."""
+
+    attribution: NDArray[np.float32]
+    record: Record
+
+
+class Explainer:
+    """NeFLAG on an image classifier, as the settings say.
+
+    Args:
+        settings: the options of the run.
+
+    Raises:
+        InputError: an option is out of range, or the model cannot be loaded.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.device = _device(settings.device)
+        self.image_model: ImageModel = load(settings.model)
+        self.image_model.model.to(self.device)
+        self.target = _target(settings.target, self.image_model)
+        self.method = NeFLAG(
+            self.image_model.model,
+            radius=settings.radius,
+            points=settings.points,
+            max_steps=settings.max_steps,
+            step=settings.step_rule,
+            score=settings.score,
+            seed=settings.seed,
+            precision=settings.precision,
+            aggregate=settings.aggregate,
+            tolerance=settings.tolerance,
+        )
+        self.fingerprint = self._fingerprint()
+
+    def explain(self, inputs: Tensor, item_ids: Sequence[int]) -> list[Explanation | ModelError]:
+        """Explain prepared pictures.
+
+        Args:
+            inputs: (B, 3, H, W) in the model's input units, on any device.
+            item_ids: (B,) the pictures' identities.
+
+        Returns:
+            An explanation a picture, or the error of a picture that the model fails on.
+        """
+        try:
+            return list(self._explain(inputs.to(self.device), item_ids))
+        except ModelError as error:
+            # One picture must not take its batch with it; alone, each tells about itself.
+            if len(item_ids) == 1:
+                return [error]
+            return [self.explain(inputs[i : i + 1], item_ids[i : i + 1])[0] for i in range(len(item_ids))]
+
+    def _explain(self, inputs: Tensor, item_ids: Sequence[int]) -> list[Explanation]:
+        probabilities = self._probabilities(inputs)
+        with warnings.catch_warnings():
+            # The report names the pictures; the warning knows only positions in the batch.
+            warnings.filterwarnings("ignore", message="NeFLAG found no negative flux")
+            result = self.method.explain(
+                inputs, target=self.target, item_ids=item_ids, internal_batch_size=self.settings.batch_size
+            )
+        if not isinstance(result.attributions, Tensor) or result.targets is None:
+            raise ModelError("model: expected one input tensor and a class as target")
+        maps = result.attributions.to("cpu", torch.float32).numpy()
+        errors = _relative_standard_error(result)
+        records = (
+            Record(
+                item_id=item_ids[i],
+                fingerprint=self.fingerprint,
+                target=int(result.targets[i]),
+                target_name=self.image_model.class_name(int(result.targets[i])),
+                score=float(result.scores[i]),
+                classes=self._strongest(probabilities[i]),
+                negative_points=int(result.negative_points[i]),
+                evaluations=int(result.evaluations[i]),
+                relative_standard_error=errors[i] if math.isfinite(errors[i]) else None,
+            )
+            for i in range(len(item_ids))
+        )
+        return [Explanation(maps[i], record) for i, record in enumerate(records)]
+
+    def _probabilities(self, inputs: Tensor) -> Tensor:
+        """Class probabilities (B, C) on the CPU; one output is a binary classifier's logit."""
+        rows = self.settings.batch_size or len(inputs)
+        with torch.no_grad():
+            outputs = [self.image_model.model(part) for part in torch.split(inputs, rows)]
+        if not all(isinstance(output, Tensor) and output.ndim in (1, 2) for output in outputs):
+            raise InputError("model: expected logits (B, C) from the model, got something else; wrap it in a module")
+        logits = torch.cat(outputs).float().cpu()
+        logits = logits[:, None] if logits.ndim == 1 else logits
+        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+
+    def _strongest(self, probabilities: Tensor) -> tuple[tuple[int, str, float], ...]:
+        values, classes = probabilities.topk(min(self.settings.top_k_classes, len(probabilities)))
+        return tuple(
+            (c, self.image_model.class_name(c), p) for c, p in zip(classes.tolist(), values.tolist(), strict=True)
+        )
+
+    def _fingerprint(self) -> str:
+        model = self.image_model
+        depends_on = {
+            "version": __version__,
+            "method": self.method.settings,
+            "target": self.target,
+            "classes": self.settings.top_k_classes,
+            "class_names": model.class_names,
+            "preparation": [model.size, model.mean, model.std, model.margin],
+            "model": model_hash(model.model),
+        }
+        text = json.dumps(depends_on, sort_keys=True)
+        return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def model_hash(model: nn.Module) -> str:
+    """Give a hash of a model's layers, parameters and buffers.
+
+    Args:
+        model: any module.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    state = hashlib.blake2b(repr(model).encode("utf-8"), digest_size=16)
+    for name, value in sorted(model.state_dict().items()):
+        state.update(f"{name} {getattr(value, 'dtype', None)} {getattr(value, 'shape', None)}".encode())
+        if isinstance(value, Tensor):
+            state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _relative_standard_error(result: NeFLAGResult) -> list[float]:
+    error, mean = result.standard_error, result.attributions
+    if not isinstance(error, Tensor) or not isinstance(mean, Tensor):
+        raise InputError("model: expected one input tensor")
+    ratio: Any = (error.flatten(1).norm(dim=1) / mean.flatten(1).norm(dim=1)).tolist()
+    return [float(value) for value in ratio]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise bad_argument("--device", "auto, cpu, cuda or cuda:N", repr(name)) from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise bad_argument("--device", "a device that this installation of torch can use", repr(name))
+    return device
+
+
+def _target(wanted: str | None, model: ImageModel) -> int | None:
+    if wanted is None:
+        return None
+    if wanted.strip().isdecimal():
+        return int(wanted)
+    names = [name.casefold() for name in model.class_names or ()]
+    if wanted.casefold() in names:
+        return names.index(wanted.casefold())
+    near = difflib.get_close_matches(wanted.casefold(), names, n=3)
+    hint = f" such as {', '.join(repr(model.class_name(names.index(name))) for name in near)}" if near else ""
+    raise bad_argument("--target", f"a class number, or the name of a class of {model.name}{hint}", repr(wanted))

@@ -1,0 +1,249 @@
+"""What a run leaves behind: a map and an overlay a picture, the report, the summary."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import statistics
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from xai_fast import __version__
+from xai_fast.cli.explainer import Explanation, Record, Settings
+from xai_fast.cli.files import Picture, output_file, shown
+from xai_fast.cli.progress import duration
+from xai_fast.plot import Card, Fact, Report, heat, heat_layer, overlay, write_report
+from xai_fast.plot.files import write_whole
+from xai_fast.suites import ImageModel
+
+__all__ = ["Failure", "Finished", "Writer", "read_map", "write_map"]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A picture that could not be read or explained, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A picture that was explained."""
+
+    picture: Picture
+    record: Record
+
+
+def write_map(path: Path, explanation: Explanation) -> None:
+    """Store a map, lossless, together with its record.
+
+    Args:
+        path: where to, ``.npz``: "attribution" (3, H, W) float32 and "record", JSON text.
+        explanation: what to store.
+    """
+    stored = io.BytesIO()
+    np.savez(stored, attribution=explanation.attribution, record=np.array(explanation.record.to_json()))
+    write_whole(path, stored.getvalue())
+
+
+def read_map(path: Path) -> Explanation | None:
+    """Read what `write_map` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The explanation, or None if the file is not there or holds something else: then it is to be computed anew.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Explanation(stored["attribution"], Record.from_json(str(stored["record"])))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+class Writer:
+    """Writes the results of a run into a folder, picture by picture; of the pictures it keeps small copies only.
+
+    Args:
+        out: the folder.
+        settings: the options of the run.
+        image_model: the model that was explained.
+        method: the options of the method, by name.
+    """
+
+    def __init__(self, out: Path, settings: Settings, image_model: ImageModel, method: dict[str, object]) -> None:
+        self.out = out
+        self.settings = settings
+        self.image_model = image_model
+        self.method = method
+        self.finished: list[Finished] = []
+        self.failures: list[Failure] = []
+        self._cards: list[Card] = []
+
+    def map_file(self, picture: Picture) -> Path:
+        """Give the path of a picture's map."""
+        return output_file(self.out / "maps", picture.name, ".npz")
+
+    def overlay_file(self, picture: Picture) -> Path:
+        """Give the path of a picture's overlay."""
+        return output_file(self.out / "overlays", picture.name, ".png")
+
+    def add(self, picture: Picture, explanation: Explanation, rgb: NDArray[np.uint8], photo: bytes) -> None:
+        """Write the overlay of a picture, and remember what the report says about it.
+
+        Args:
+            picture: which one.
+            explanation: its map and record.
+            rgb: (H, W, 3) uint8, what the model saw.
+            photo: JPEG of the same part of the picture, for the report.
+        """
+        ranking, clip, smooth = self.settings.ranking, self.settings.clip, self.settings.smooth
+        drawn = Image.fromarray(overlay(rgb, explanation.attribution, ranking=ranking, clip=clip, smooth=smooth))
+        write_whole(self.overlay_file(picture), _encoded(drawn, "PNG"))
+        self.finished.append(Finished(picture, explanation.record))
+        if len(self._cards) < self.settings.max_cards:
+            scaled = heat(explanation.attribution, ranking=ranking, clip=clip, smooth=smooth)
+            layer = _encoded(heat_layer(scaled), "PNG", optimize=True)
+            self._cards.append(self._card(picture, explanation.record, photo, layer))
+
+    def finish(self, seconds: float) -> Path:
+        """Write the report and the summary.
+
+        Args:
+            seconds: how long the run took.
+
+        Returns:
+            The path of the report.
+        """
+        settings = {**self.method, "model": self.settings.model, "target": self.settings.target or "predicted class"}
+        settings |= {name: getattr(self.settings, name) for name in ("ranking", "smooth", "device")}
+        settings["clip"] = f"{self.settings.clip[0]:g} to {self.settings.clip[1]:g} %"
+        number = len(self.finished)
+        report = Report(
+            title=f"{number:,} picture{'' if number == 1 else 's'} explained" if number else "No picture explained",
+            kicker=f"NeFLAG · {self.image_model.name}",
+            cards=self._cards,
+            reading=self._reading(),
+            clip=self.settings.clip,
+            summary=self._totals(seconds),
+            settings=settings,
+            versions=_versions(),
+            failures=[(failure.name, failure.reason) for failure in self.failures],
+            omitted=number - len(self._cards),
+        )
+        path = self.out / "report.html"
+        write_report(path, report)
+        write_whole(self.out / "summary.json", self._summary(seconds).encode("utf-8"))
+        return path
+
+    def _card(self, picture: Picture, record: Record, photo: bytes, layer: bytes) -> Card:
+        with Image.open(io.BytesIO(photo)) as image:
+            size = image.size
+        probability = {number: p for number, _, p in record.classes}.get(record.target)
+        flags = ["no negative flux"] if record.negative_points == 0 else []
+        if picture.label is not None and record.classes[0][0] != picture.label:
+            flags.append("predicted class is not the label")
+        return Card(
+            name=shown(picture.name),
+            heading=record.target_name,
+            photo=photo,
+            layer=layer,
+            size=size,
+            probability=probability,
+            classes=[(name, p) for _, name, p in record.classes],
+            facts=self._facts(picture, record),
+            flags=flags,
+        )
+
+    def _facts(self, picture: Picture, record: Record) -> list[Fact]:
+        limit = "" if self.settings.tolerance is None else "at most "
+        error = record.relative_standard_error
+        facts = [
+            Fact(
+                "relative standard error",
+                "not known" if error is None else f"{100 * error:.0f}\u202f%",
+                error,
+                "Of the whole map, from the spread of the points; it shrinks with more points.",
+            ),
+            Fact(
+                "negative points",
+                f"{record.negative_points} of {limit}{self.settings.points}",
+                float(record.negative_points),
+                "Points whose flux turned negative. The others are left out of the map.",
+            ),
+            Fact("gradient evaluations", f"{record.evaluations:,}", float(record.evaluations)),
+            Fact(self.settings.score.replace("_", " "), f"{record.score:.4g}", None),
+        ]
+        if picture.label is not None:
+            facts.append(Fact("label", self.image_model.class_name(picture.label)))
+        return facts
+
+    def _reading(self) -> str:
+        which = "predicted class" if self.settings.target is None else "class"
+        score = self.settings.score.replace("_", " ")
+        return (
+            f"Below each picture stands the {which} that was explained. Bright pixels are those on which the {score} "
+            "of that class depends most."
+        )
+
+    def _totals(self, seconds: float) -> dict[str, str]:
+        records = [done.record for done in self.finished]
+        errors = [r.relative_standard_error for r in records if r.relative_standard_error is not None]
+        totals = {"pictures": f"{len(records):,}"}
+        if errors:
+            totals["median relative standard error"] = f"{100 * statistics.median(errors):.0f}\u202f%"
+        if records and self.settings.tolerance is None:
+            share = sum(r.negative_points for r in records) / (len(records) * self.settings.points)
+            totals["points with negative flux"] = f"{100 * share:.0f}\u202f%"
+        totals["gradient evaluations"] = f"{sum(r.evaluations for r in records):,}"
+        totals["time"] = duration(seconds)
+        return totals
+
+    def _summary(self, seconds: float) -> str:
+        items = [
+            {
+                "name": shown(done.picture.name),
+                "label": done.picture.label,
+                "map": shown(self.map_file(done.picture).relative_to(self.out).as_posix()),
+                "overlay": shown(self.overlay_file(done.picture).relative_to(self.out).as_posix()),
+                **asdict(done.record),
+            }
+            for done in self.finished
+        ]
+        content = {
+            "settings": {**asdict(self.settings), "method": self.method},
+            "versions": _versions(),
+            "seconds": round(seconds, 3),
+            "explained": len(items),
+            "failed": len(self.failures),
+            "items": items,
+            "failures": [asdict(failure) for failure in self.failures],
+        }
+        return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "xai_fast": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

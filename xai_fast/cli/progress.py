@@ -1,0 +1,89 @@
+"""A progress bar on standard error, with rate and time left; silent where nobody looks."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Progress", "duration"]
+
+_WIDTH = 30
+
+
+def duration(seconds: float) -> str:
+    """Give a time as "4.2 s", "1:05" or "2:03:07"."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Progress:
+    """Counts pictures; as a context manager it shows a bar and takes it away at the end.
+
+    Drawn with rich where it is installed, else as one plain line; not at all where standard error is no terminal.
+
+    Args:
+        total: pictures.
+        what: a word before the bar.
+    """
+
+    def __init__(self, total: int, what: str = "explaining") -> None:
+        self.total = total
+        self.what = what
+        self.done = 0
+        self._kept = 0
+        self._started = time.perf_counter()
+        self._visible = sys.stderr.isatty()
+        self._rich: Any = None
+
+    def __enter__(self) -> Progress:
+        self._started = time.perf_counter()
+        if self._visible and importlib.util.find_spec("rich") is not None:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
+            self._rich = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._rich.add_task(self.what, total=self.total, speed="")
+            self._rich.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+        elif self._visible:
+            print(f"\r{'':78}\r", end="", file=sys.stderr, flush=True)
+
+    def advance(self, pictures: int, *, kept: bool = False) -> None:
+        """Count pictures that are done.
+
+        Args:
+            pictures: how many more.
+            kept: they were there from an earlier run, and say nothing about the rate.
+        """
+        self.done += pictures
+        self._kept += pictures if kept else 0
+        if self._rich is not None:
+            self._rich.update(self._task, completed=self.done, speed=self.speed())
+        elif self._visible:
+            filled = _WIDTH * self.done // max(1, self.total)
+            bar = "#" * filled + "." * (_WIDTH - filled)
+            line = f"{self.what} [{bar}] {self.done}/{self.total} {self.speed()}"
+            print(f"\r{line:78.78}", end="", file=sys.stderr, flush=True)
+
+    def speed(self) -> str:
+        """Give the rate and the time left, or "" while nothing was computed."""
+        computed = self.done - self._kept
+        if computed <= 0:
+            return ""
+        rate = computed / max(time.perf_counter() - self._started, 1e-9)
+        left = duration((self.total - self.done) / rate)
+        return f"{rate:.2f}/s, {left} left" if rate < 10 else f"{rate:.0f}/s, {left} left"

@@ -1,0 +1,182 @@
+"""From an attribution to a picture of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
+from xai_fast.metrics import gaussian_blur, rank_pixels
+from xai_fast.plot.colormap import COLORS, colormap
+
+__all__ = ["CLIP", "heat", "heat_layer", "overlay", "show_attribution"]
+
+CLIP = (80.0, 99.0)
+"""Percentiles of the importance: pixels below the first are transparent, those above the second saturated
+(Li et al., IJCAI 2023, appendix)."""
+
+GREYED = 0.6
+"""Brightness that a picture keeps under a heat map; the report's style sheet does the same."""
+
+_LEAST_ALPHA = 0.35
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def heat(
+    attribution: Tensor | NDArray[np.floating[Any]],
+    *,
+    ranking: str = "sum_of_abs",
+    clip: tuple[float, float] = CLIP,
+    smooth: float = 0.0,
+) -> NDArray[np.float32]:
+    """Scale the importance of each pixel to 0..1 between two percentiles.
+
+    Args:
+        attribution: (C, H, W), in any units.
+        ranking: how the channels of a pixel become one importance, see `xai_fast.metrics.rank_pixels`.
+        clip: two percentiles, 0 <= low < high <= 100.
+        smooth: standard deviation in pixels of a Gaussian that the importance is blurred with first; 0 leaves it alone.
+
+    Returns:
+        (H, W): 0 up to the low percentile, 1 from the high one on, linear between. A map without differences is all 0.
+
+    Raises:
+        InputError: an argument is out of range, or the attribution is not finite.
+    """
+    values = torch.as_tensor(attribution)
+    if values.ndim != 3:
+        raise bad_argument("attribution", "shape (C, H, W)", str(tuple(values.shape)))
+    low, high = _checked_clip(clip)
+    if not 0.0 <= smooth < float("inf"):
+        raise bad_argument("smooth", "0 or a positive number of pixels", repr(smooth))
+    pixels = rank_pixels(values.detach().to("cpu")[None], ranking=ranking).reshape(1, 1, *values.shape[1:])
+    importance = (gaussian_blur(pixels, smooth) if smooth > 0 else pixels)[0, 0].to(torch.float64).numpy()
+    floor, ceiling = np.percentile(importance, (low, high))
+    # Of a map with few pixels that are not zero both percentiles may be the same: what is above is saturated.
+    span = ceiling - floor
+    scaled = (importance - floor) / span if span > 0 else (importance > ceiling).astype(np.float64)
+    result: NDArray[np.float32] = scaled.clip(0, 1).astype(np.float32)
+    return result
+
+
+def heat_layer(scaled: NDArray[np.float32]) -> Image.Image:
+    """Colour a heat map, for laying it over a picture.
+
+    Args:
+        scaled: (H, W) from `heat`.
+
+    Returns:
+        A palette image with transparency: weak pixels let the picture through, pixels of heat 0 are invisible.
+    """
+    index = _color_index(scaled)
+    layer = Image.frombytes("P", (index.shape[1], index.shape[0]), index.tobytes())
+    layer.putpalette(colormap().tobytes(), "RGB")
+    layer.info["transparency"] = _alpha().tobytes()
+    return layer
+
+
+def overlay(
+    image: NDArray[np.uint8],
+    attribution: Tensor | NDArray[np.floating[Any]],
+    *,
+    ranking: str = "sum_of_abs",
+    clip: tuple[float, float] = CLIP,
+    smooth: float = 0.0,
+    opacity: float = 1.0,
+) -> NDArray[np.uint8]:
+    """Lay the heat map of an attribution over a greyed and darkened picture.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        attribution: (C, H, W), in any units.
+        ranking: how the channels of a pixel become one importance, see `xai_fast.metrics.rank_pixels`.
+        clip: percentiles between which the colours run, see `heat`.
+        smooth: blur for the eye, in pixels, see `heat`.
+        opacity: 0 shows the picture as it is, 1 the heat map on the greyed picture.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        InputError: the picture and the attribution do not fit, or an argument is out of range.
+    """
+    picture = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
+    if not 0.0 <= opacity <= 1.0:
+        raise bad_argument("opacity", "a number from 0 to 1", repr(opacity))
+    scaled = heat(attribution, ranking=ranking, clip=clip, smooth=smooth)
+    if scaled.shape != picture.shape[:2]:
+        raise bad_argument(
+            "attribution", f"(C, {picture.shape[0]}, {picture.shape[1]}) as the image", f"{scaled.shape}"
+        )
+    index = _color_index(scaled)
+    color = picture.astype(np.float32)
+    grey = (color @ _LUMA)[..., None] * GREYED
+    background = color + opacity * (grey - color)
+    alpha = (_alpha()[index] / 255 * opacity)[..., None]
+    mixed = background + alpha * (colormap()[index] - background)
+    result: NDArray[np.uint8] = mixed.round().clip(0, 255).astype(np.uint8)
+    return result
+
+
+def show_attribution(
+    ax: Any,
+    image: NDArray[np.uint8],
+    attribution: Tensor | NDArray[np.floating[Any]],
+    *,
+    ranking: str = "sum_of_abs",
+    clip: tuple[float, float] = CLIP,
+    smooth: float = 0.0,
+    opacity: float = 1.0,
+    title: str | None = None,
+) -> Any:
+    """Draw `overlay` on a matplotlib axis, without ticks.
+
+    Args:
+        ax: a ``matplotlib.axes.Axes``.
+        image: (H, W, 3) uint8 RGB.
+        attribution: (C, H, W), in any units.
+        ranking: as for `overlay`.
+        clip: as for `overlay`.
+        smooth: as for `overlay`.
+        opacity: as for `overlay`.
+        title: a line above the picture; taken literally, a "$" starts no formula.
+
+    Returns:
+        The ``matplotlib.image.AxesImage``.
+
+    Raises:
+        InputError: as for `overlay`.
+    """
+    drawn = ax.imshow(overlay(image, attribution, ranking=ranking, clip=clip, smooth=smooth, opacity=opacity))
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if title is not None:
+        ax.set_title(title, parse_math=False)
+    return drawn
+
+
+def _checked_clip(clip: tuple[float, float]) -> tuple[float, float]:
+    if len(clip) != 2 or not 0 <= clip[0] < clip[1] <= 100:
+        raise bad_argument("clip", "two percentiles, 0 <= low < high <= 100", repr(clip))
+    return clip
+
+
+def _color_index(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:
+    # Rounded up, so that only heat 0 gets colour 0, the invisible one.
+    index: NDArray[np.uint8] = np.ceil(scaled * (COLORS - 1)).astype(np.uint8)
+    return index
+
+
+def _alpha() -> NDArray[np.uint8]:
+    """Opacity of each colour, (256,): none for the first, then from weak to full."""
+    alpha = np.linspace(_LEAST_ALPHA, 1.0, COLORS)
+    alpha[0] = 0.0
+    result: NDArray[np.uint8] = (alpha * 255).round().astype(np.uint8)
+    return result

@@ -1,0 +1,9 @@
+"""Data and models to try the methods on: sample photos of installed packages, image classifiers by name."""
+
+from __future__ import annotations
+
+from xai_fast.suites.images import open_image
+from xai_fast.suites.models import MODEL_NAMES, ImageModel, load
+from xai_fast.suites.photos import Photo, sample_photos
+
+__all__ = ["MODEL_NAMES", "ImageModel", "Photo", "load", "open_image", "sample_photos"]
