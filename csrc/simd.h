@@ -1,0 +1,140 @@
+// SIMD lanes as GCC and clang vectors, as wide as the instruction set that this file is compiled for (isa.h). They have
+// the members that philox.h and normal.h ask of a Lane; on other processors the compiler maps them to what there is.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "normal.h"
+#include "philox.h"
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace xai_fast {
+namespace XAI_FAST_ISA {
+
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+
+typedef uint32_t Word32 __attribute__((vector_size(vector_bytes)));
+typedef uint64_t Word64 __attribute__((vector_size(vector_bytes)));
+typedef int32_t Int32 __attribute__((vector_size(vector_bytes)));
+typedef int64_t Int64 __attribute__((vector_size(vector_bytes)));
+typedef float Float __attribute__((vector_size(vector_bytes)));
+typedef double Double __attribute__((vector_size(vector_bytes)));
+constexpr int lanes_32 = vector_bytes / 4, lanes_64 = vector_bytes / 8;
+
+// Random words in the low halves of 64-bit lanes: the instruction that multiplies to 64 bits reads just these, and its
+// result needs no unpacking. The high halves hold rubbish.
+struct PhiloxLanes {
+  using Word = Word64;
+  static XAI_FAST_HD Word broadcast(uint32_t word) { return Word{} + word; }
+  static XAI_FAST_HD Product<Word> multiply(uint32_t constant, Word word) {
+#if defined(__AVX512F__)
+    const Word product = (Word)_mm512_mul_epu32((__m512i)word, _mm512_set1_epi64(constant));
+#elif defined(__AVX2__)
+    const Word product = (Word)_mm256_mul_epu32((__m256i)word, _mm256_set1_epi64x(constant));
+#elif defined(__SSE2__)
+    const Word product = (Word)_mm_mul_epu32((__m128i)word, _mm_set1_epi64x(constant));
+#else
+    const Word product = (word & 0xffffffffu) * constant;
+#endif
+    return {product >> 32, product};
+  }
+};
+
+struct FloatLanes {
+  using Scalar = float;
+  using Real = Float;
+  using Word = Word32;
+  using Int = Int32;
+  static XAI_FAST_HD Real convert(Int value) { return __builtin_convertvector(value, Real); }
+  static XAI_FAST_HD Real real_of(Word bits) { return (Real)bits; }
+  static XAI_FAST_HD Word bits_of(Real value) { return (Word)value; }
+  static XAI_FAST_HD Real select(Int condition, Real yes, Real no) { return condition ? yes : no; }
+  static XAI_FAST_HD Real square_root(Real value) {
+#if defined(__AVX512F__)
+    return (Real)_mm512_sqrt_ps((__m512)value);
+#elif defined(__AVX2__)
+    return (Real)_mm256_sqrt_ps((__m256)value);
+#elif defined(__SSE2__)
+    return (Real)_mm_sqrt_ps((__m128)value);
+#else
+    for (int lane = 0; lane < lanes_32; ++lane) value[lane] = std::sqrt(value[lane]);
+    return value;
+#endif
+  }
+};
+
+struct DoubleLanes {
+  using Scalar = double;
+  using Real = Double;
+  using Word = Word64;
+  using Int = Int64;
+  // Adding 1.5 * 2^52 to the bits puts a small integer into the mantissa; AVX2 has no conversion from 64 bits.
+  static XAI_FAST_HD Real convert(Int value) { return (Real)(value + 0x4338000000000000) - 6755399441055744.0; }
+  static XAI_FAST_HD Real real_of(Word bits) { return (Real)bits; }
+  static XAI_FAST_HD Word bits_of(Real value) { return (Word)value; }
+  static XAI_FAST_HD Real select(Int condition, Real yes, Real no) { return condition ? yes : no; }
+  static XAI_FAST_HD Real square_root(Real value) {
+    for (int lane = 0; lane < lanes_64; ++lane) value[lane] = std::sqrt(value[lane]);
+    return value;
+  }
+};
+
+// Shuffles of two vectors of 32-bit lanes that stay within parts of 128 bits. Pattern(part) lists the lanes that a part
+// of the result is made of; lanes of the second vector are counted on after those of the first.
+#define XAI_FAST_EVEN_WORDS(part) 4 * part, 4 * part + 2, lanes_32 + 4 * part, lanes_32 + 4 * part + 2
+#define XAI_FAST_LOW(part) 4 * part, lanes_32 + 4 * part, 4 * part + 1, lanes_32 + 4 * part + 1
+#define XAI_FAST_HIGH(part) 4 * part + 2, lanes_32 + 4 * part + 2, 4 * part + 3, lanes_32 + 4 * part + 3
+#define XAI_FAST_LOW_PAIRS(part) 4 * part, 4 * part + 1, lanes_32 + 4 * part, lanes_32 + 4 * part + 1
+#define XAI_FAST_HIGH_PAIRS(part) 4 * part + 2, 4 * part + 3, lanes_32 + 4 * part + 2, lanes_32 + 4 * part + 3
+#if defined(__AVX512F__)
+#define XAI_FAST_ALL_PARTS(Pattern) Pattern(0), Pattern(1), Pattern(2), Pattern(3)
+#elif defined(__AVX2__)
+#define XAI_FAST_ALL_PARTS(Pattern) Pattern(0), Pattern(1)
+#else
+#define XAI_FAST_ALL_PARTS(Pattern) Pattern(0)
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define XAI_FAST_SHUFFLE(a, b, Pattern) __builtin_shufflevector(a, b, XAI_FAST_ALL_PARTS(Pattern))
+#else
+#define XAI_FAST_SHUFFLE(a, b, Pattern) __builtin_shuffle(a, b, Int32{XAI_FAST_ALL_PARTS(Pattern)})
+#endif
+XAI_FAST_HD Word32 even_words(Word32 a, Word32 b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_EVEN_WORDS); }
+XAI_FAST_HD Float interleave_low(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_LOW); }
+XAI_FAST_HD Float interleave_high(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_HIGH); }
+XAI_FAST_HD Float low_pairs(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_LOW_PAIRS); }
+XAI_FAST_HD Float high_pairs(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_HIGH_PAIRS); }
+
+// Sums of one or two lanes each, for adding up in double.
+XAI_FAST_HD Double in_double(Double value) { return value; }
+XAI_FAST_HD Double in_double(Float value) {
+  typedef float Half __attribute__((vector_size(vector_bytes / 2)));
+  Half halves[2];
+  std::memcpy(halves, &value, sizeof value);
+  return __builtin_convertvector(halves[0], Double) + __builtin_convertvector(halves[1], Double);
+}
+
+template <class Vector, class Scalar>
+XAI_FAST_HD Vector load(const Scalar* from) {
+  Vector vector;
+  std::memcpy(&vector, from, sizeof vector);
+  return vector;
+}
+
+template <class Vector, class Scalar>
+XAI_FAST_HD void store(Scalar* to, Vector vector) {
+  std::memcpy(to, &vector, sizeof vector);
+}
+
+}  // namespace XAI_FAST_ISA
+}  // namespace xai_fast
