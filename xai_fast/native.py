@@ -1,7 +1,7 @@
 """What the ``native.py`` of all kernels share: the compiled module, and how tensors are handed to it.
 
 The compiled module takes addresses and sizes and knows nothing of torch. Devices, dtypes, shapes and contiguity are
-checked by the kernels' contracts before; the indices of items, which only a loop over the rows can check, by the module.
+checked by the kernels' contracts before; the indices of items, for which every row has to be read, by the module.
 """
 
 from __future__ import annotations

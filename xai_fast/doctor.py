@@ -1,0 +1,112 @@
+"""What is installed and what can run: the text of ``xai-fast doctor``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from xai_fast import backends, native
+from xai_fast.errors import InputError
+
+__all__ = ["report"]
+
+
+def report() -> str:
+    """Describe this installation.
+
+    Returns:
+        Plain text: versions, the CPU, CUDA devices, how the native module was built, and for each device each kernel
+        with each backend, or the reason that it cannot run.
+    """
+    lines = [*_versions(), *_cpu(), *_cuda(), *_native_module()]
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        lines += _kernels(device)
+    return "\n".join(lines)
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _versions() -> Iterator[str]:
+    yield "Versions"
+    yield f"  xai_fast  {_installed('xai-fast')}"
+    yield f"  Python    {platform.python_version()} on {platform.platform()}"
+    yield f"  torch     {torch.__version__}"
+    yield f"  numpy     {_installed('numpy')}"
+    yield f"  triton    {_installed('triton')}"
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpu() -> Iterator[str]:
+    yield "CPU"
+    yield f"  {_cpu_name()}, {os.cpu_count()} processors, torch uses {torch.get_num_threads()} threads"
+    yield f"  torch's instruction set: {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cuda() -> Iterator[str]:
+    yield "CUDA"
+    if not torch.cuda.is_available():
+        yield f"  torch: no device ({'built without CUDA' if torch.version.cuda is None else 'none was found'})"
+    else:
+        for index in range(torch.cuda.device_count()):
+            major, minor = torch.cuda.get_device_capability(index)
+            yield f"  torch: device {index} is {torch.cuda.get_device_name(index)} (sm_{major}{minor})"
+    if backends.native_missing() is None:
+        found = native.module().cuda_devices()
+        yield f"  native module: {', '.join(found['names']) or found['error']}"
+        yield f"    runtime {found['runtime_version'] or 'none'}, driver {found['driver_version'] or 'none'}"
+
+
+def _native_module() -> Iterator[str]:
+    yield "Native module"
+    missing = backends.native_missing()
+    if missing is not None:
+        yield f"  {missing}"
+        return
+    module = native.module()
+    build = module.build_info()
+    yield f"  built for xai_fast {build['version']} with {build['compiler']}"
+    if build["version"] != _installed("xai-fast"):
+        yield "  which is not the version that is installed: install again"
+    yield f"  flags: {build['flags']}"
+    yield f"  OpenMP: {build['openmp'] or 'none, one thread only'}"
+    yield f"  CUDA: {build['cuda']}"
+    yield f"  instruction set: {module.isa()}, of {', '.join(module.available_isas())}"
+
+
+def _kernels(device: str) -> Iterator[str]:
+    yield f"Kernels for tensors on {device} (* runs)"
+    try:
+        forced = backends.forced_backend()
+    except InputError as error:
+        yield f"  {error}"
+        return
+    if forced is not None:
+        yield f"  the backend {forced} is forced"
+    importlib.import_module("xai_fast.kernels")
+    tensors = (torch.empty(0, device=device),)
+    for kernel in backends.kernel_names():
+        yield f"  {kernel}"
+        reasons = backends.why(kernel, tensors)
+        first = next(name for name, reason in reasons.items() if reason is None)
+        for name, reason in reasons.items():
+            runs = name == (forced or first) and reason is None
+            yield f"  {'*' if runs else ' '} {name:10} {reason or 'can run'}"
