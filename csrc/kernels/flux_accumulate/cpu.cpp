@@ -22,8 +22,9 @@ void add_row(Scalar* __restrict__ mean, Scalar* __restrict__ m2, const Scalar* _
     Scalar flux = static_cast<Scalar>(number(gradient[e])) * (center[e] - point[e]);
     if (magnitude) flux = std::abs(flux);
     const Scalar delta = flux - mean[e];
-    mean[e] += delta * share;
-    if (with_m2) m2[e] += delta * (flux - mean[e]);
+    const Scalar change = delta * share;
+    mean[e] += change;
+    if (with_m2) m2[e] += delta * (delta - change);  // never below 0, however it is contracted
   }
 }
 

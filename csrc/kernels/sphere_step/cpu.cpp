@@ -104,7 +104,8 @@ Move tangent_move(const SphereStep& step, const Row<Scalar, Gradient>& row, cons
   double tt = products.ff - along * products.fd;
   if (!(tt > cancels * products.ff)) tt = tangent_squared(row, step.entries, along);
   const double length = std::sqrt(tt);
-  if (length <= step.tangent_floor * std::sqrt(products.ff)) return {true, 0, 0};
+  // with NaN or infinite gradients the row does not stay: it becomes NaN, which shows
+  if (std::isfinite(products.ff) && length <= step.tangent_floor * std::sqrt(products.ff)) return {true, 0, 0};
   // x + radius * d' / norm(d'), d' = d - radius * t / length; t and d are orthogonal
   const double scale = step.radius / std::sqrt(products.dd + step.radius * step.radius);
   return {false, scale * (1 + step.radius * along / length), scale * step.radius / length};

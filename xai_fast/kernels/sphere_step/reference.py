@@ -21,12 +21,14 @@ def _norm(x: Tensor) -> Tensor:
 
 
 def _tangent_offset(offset: Tensor, gradients: Tensor, radius: float, floor: float) -> Tensor:
-    along = (gradients * offset).sum(1, keepdim=True) / (offset * offset).sum(1, keepdim=True)
-    tangent = gradients - along * offset
-    length = _norm(tangent)
+    squared = (offset * offset).sum(1, keepdim=True)
+    tangent = gradients - (gradients * offset).sum(1, keepdim=True) / squared * offset
+    length, norm = _norm(tangent), _norm(gradients)
     moved = offset - radius * tangent / length
     moved = radius * moved / _norm(moved)
-    return torch.where(length > floor * _norm(gradients), moved, offset)
+    # Written so that a row with NaN or infinite gradients does not stay: it becomes NaN, which shows.
+    stays = (squared == 0) | ((length <= floor * norm) & norm.isfinite())
+    return torch.where(stays, offset, moved)
 
 
 def run(
