@@ -13,18 +13,19 @@ namespace {
 
 constexpr int64_t entries_in_cache = 1024;  // of five arrays
 
-// Adds one row to a chunk (Welford 1962). The count of points with this one is 1 / share.
+// Adds one row to a chunk (Welford 1962); `count` points with this one. Multiply-adds are not fused here
+// (CMakeLists.txt): rows with the same flux have to have the same rounded flux as their mean, so that m2 stays zero.
 template <bool magnitude, bool with_m2, class Scalar, class Gradient>
 void add_row(Scalar* __restrict__ mean, Scalar* __restrict__ m2, const Scalar* __restrict__ center,
-             const Scalar* __restrict__ point, const Gradient* __restrict__ gradient, int64_t entries, Scalar share) {
+             const Scalar* __restrict__ point, const Gradient* __restrict__ gradient, int64_t entries, Scalar count) {
 #pragma omp simd
   for (int64_t e = 0; e < entries; ++e) {
     Scalar flux = static_cast<Scalar>(number(gradient[e])) * (center[e] - point[e]);
     if (magnitude) flux = std::abs(flux);
     const Scalar delta = flux - mean[e];
-    const Scalar change = delta * share;
+    const Scalar change = delta / count;
     mean[e] += change;
-    if (with_m2) m2[e] += delta * (delta - change);  // never below 0, however it is contracted
+    if (with_m2) m2[e] += delta * (delta - change);  // no term is negative, however it is rounded
   }
 }
 
@@ -41,13 +42,13 @@ void accumulate(const FluxAccumulate& arguments) {
       const int64_t in_item = item * entries + begin;
       for (int64_t r = arguments.starts[k]; r < arguments.starts[k + 1]; ++r) {
         const int64_t in_row = arguments.rows[r] * entries + begin;
-        const double count = static_cast<double>(arguments.count[item] + r - arguments.starts[k] + 1);
+        const int64_t count = arguments.count[item] + r - arguments.starts[k] + 1;
         add_row<magnitude, with_m2>(static_cast<Scalar*>(arguments.mean) + in_item,
                                     with_m2 ? static_cast<Scalar*>(arguments.m2) + in_item : nullptr,
                                     static_cast<const Scalar*>(arguments.centers) + in_item,
                                     static_cast<const Scalar*>(arguments.points) + in_row,
                                     static_cast<const Gradient*>(arguments.gradients) + in_row, length,
-                                    static_cast<Scalar>(1 / count));
+                                    static_cast<Scalar>(count));
       }
     }
   }

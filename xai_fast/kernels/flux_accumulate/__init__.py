@@ -4,10 +4,10 @@ A row ``r`` with ``negative[r]`` contributes ``c = F * (x - x~)`` (Li et al., IJ
 or ``|c|`` with ``magnitude=True``, to the item ``item[r]``. Rows of one item are taken in the order of ``r`` (Welford,
 1962):
 
-    count += 1;  delta = c - mean;  mean += delta / count;  m2 += delta * (c - mean)
+    count += 1;  delta = c - mean;  change = delta / count;  mean += change;  m2 += delta * (delta - change)
 
 so ``mean`` is the attribution and ``sqrt(m2 / (count (count - 1)))`` its standard error, without the cancellation of a
-plain sum of squares. Each item's mean is read and written once a call, and nothing of shape (R, N) is written.
+plain sum of squares; no term of m2 is negative, however it is rounded. Each item's mean is read and written once a call, and nothing of shape (R, N) is written.
 """
 
 import torch

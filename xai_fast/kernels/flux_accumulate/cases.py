@@ -28,6 +28,7 @@ class Case:
     negative_share: float = 0.6
     one_item: bool = False
     before: int = 3
+    equal_rows: bool = False
 
     def arguments(self, device: str = "cpu") -> dict[str, Tensor | bool | None]:
         """Build the arguments. Rows that are not negative hold NaN and an item out of range: nobody may read them."""
@@ -39,6 +40,8 @@ class Case:
         negative = torch.rand(self.rows, generator=generator) < self.negative_share
         points = torch.randn(shape, dtype=self.dtype, generator=generator)
         gradients = torch.randn(shape, dtype=self.dtype, generator=generator)
+        if self.equal_rows:  # as with the sign rule, where each point ends in the same corner: m2 is zero, or nearly
+            item[:], points[:], gradients[:] = 0, points[0], gradients[0]
         points[~negative], gradients[~negative], item[~negative] = torch.nan, torch.nan, -1
         full = (self.items, self.entries)
         arguments = {
@@ -70,6 +73,8 @@ CASES = (
     Case("more items than rows", rows=3, items=40, entries=257, negative_share=1.0),
     Case("nothing negative", rows=5, items=2, entries=64, negative_share=0.0),
     Case("first points", rows=8, items=3, entries=515, before=0),
+    Case("equal rows", rows=9, items=2, entries=515, before=0, equal_rows=True),
+    Case("equal rows in float64", rows=9, items=2, entries=515, before=0, equal_rows=True, dtype=torch.float64),
     Case("magnitude", rows=9, items=3, entries=260, magnitude=True),
     Case("without m2", rows=9, items=3, entries=260, with_m2=False),
     Case("float64", rows=7, items=3, entries=1003, dtype=torch.float64),

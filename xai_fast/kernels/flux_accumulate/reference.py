@@ -33,6 +33,7 @@ def run(
             contribution = contribution.abs()
         count[i] += 1
         delta = contribution - mean[i]
-        mean[i] += delta / count[i]
+        change = delta / count[i]
+        mean[i] += change
         if m2 is not None:
-            m2[i] += delta * (contribution - mean[i])
+            m2[i] += delta * (delta - change)
