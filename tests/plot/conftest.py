@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,12 +18,38 @@ import pytest
 
 SECONDS = 60.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-OPTIONS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-extensions --disable-dev-shm-usage --hide-scrollbars "
-    "--remote-debugging-pipe"
-).split()
-KEYS = {"Enter": 13, "Escape": 27, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+OPTIONS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+]
+AS_3_AND_4 = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+    os.close(end)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+KEYS = {
+    "Enter": 13,
+    "Escape": 27,
+    "End": 35,
+    "Home": 36,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 
 
 class Browser:
@@ -31,9 +58,8 @@ class Browser:
     def __init__(self, executable: str, profile: Path) -> None:
         child_reads, self._writes = os.pipe()
         self._reads, child_writes = os.pipe()
-        # The child must find the pipes as its descriptors 3 and 4, and a shell script may stand before the browser.
-        script = f'exec "$@" 3<&{child_reads} 4>&{child_writes}'
-        command = ["sh", "-c", script, "sh", executable, *OPTIONS, f"--user-data-dir={profile}"]
+        command = [sys.executable, "-c", AS_3_AND_4, str(child_reads), str(child_writes), executable, *OPTIONS]
+        command.append(f"--user-data-dir={profile}")
         log = (profile.parent / "chromium.log").open("wb")
         self._process = subprocess.Popen(command, pass_fds=(child_reads, child_writes), stdout=log, stderr=log)
         log.close()
@@ -100,6 +126,12 @@ class Browser:
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def wait_for(self, expression: str, expected: Any) -> None:
+        end = time.monotonic() + SECONDS
+        while (value := self.evaluate(expression)) != expected:
+            assert time.monotonic() < end, (expression, value, expected)
+            time.sleep(0.01)
 
     def press(self, *keys: str) -> None:
         for key in keys:

@@ -67,12 +67,12 @@ def _explain(options: argparse.Namespace) -> int:
     given = {name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__}
     settings = Settings(**given)
     out = Path(options.out)
+    # Models of the user are looked for where the user is, as with "python -m".
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     if options.command == "demo":
         pictures = sample_pictures()
     else:
-        # Models of the user are looked for where the user is, as with "python -m".
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())
         pictures = find_pictures([Path(path) for path in options.paths], leave_out=out)
     failures = run(pictures, settings, out)
     return SOME_FAILED if failures else DONE

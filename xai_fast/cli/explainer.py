@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from xai_fast import __version__
 from xai_fast.attribution import NeFLAG
 from xai_fast.errors import InputError, ModelError, bad_argument
+from xai_fast.plot import heat
 from xai_fast.results import NeFLAGResult
 from xai_fast.suites import ImageModel, load
 
@@ -28,7 +29,11 @@ __all__ = ["Explainer", "Explanation", "Record", "Settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """The options of a run; the command line's help says what they mean."""
+    """The options of a run; the command line's help says what they mean.
+
+    Raises:
+        InputError: an option about batches or pictures is out of range.
+    """
 
     model: str = "efficientnet-lite0"
     target: str | None = None
@@ -55,6 +60,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise bad_argument(f"--{name.replace('_', '-')}", f"an integer, at least {least}", str(value))
+        # Before anything is computed: the checks of the picture, on the smallest one.
+        heat(np.zeros((1, 1, 1), np.float32), ranking=self.ranking, clip=self.clip, smooth=self.smooth)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class Writer:
             The path of the report.
         """
         settings = {**self.method, "model": self.settings.model, "target": self.settings.target or "predicted class"}
-        settings |= {name: getattr(self.settings, name) for name in ("ranking", "smooth", "device")}
+        settings |= {name: getattr(self.settings, name) for name in ("ranking", "smooth")}
         settings["clip"] = f"{self.settings.clip[0]:g} to {self.settings.clip[1]:g} %"
         number = len(self.finished)
         report = Report(
@@ -182,7 +182,7 @@ class Writer:
                 "Points whose flux turned negative. The others are left out of the map.",
             ),
             Fact("gradient evaluations", f"{record.evaluations:,}", float(record.evaluations)),
-            Fact(self.settings.score.replace("_", " "), f"{record.score:.4g}", None),
+            Fact("score", f"{record.score:.4g}", None, f"The {self.settings.score.replace('_', ' ')} of the class."),
         ]
         if picture.label is not None:
             facts.append(Fact("label", self.image_model.class_name(picture.label)))
@@ -192,8 +192,8 @@ class Writer:
         which = "predicted class" if self.settings.target is None else "class"
         score = self.settings.score.replace("_", " ")
         return (
-            f"Below each picture stands the {which} that was explained. Bright pixels are those on which the {score} "
-            "of that class depends most."
+            f"Bright pixels are those on which the {score} of the {which} depends most; "
+            "the class is named below each picture."
         )
 
     def _totals(self, seconds: float) -> dict[str, str]:

@@ -20,11 +20,14 @@ CLIP = (80.0, 99.0)
 """Percentiles of the importance: pixels below the first are transparent, those above the second saturated
 (Li et al., IJCAI 2023, appendix)."""
 
-GREYED = 0.6
-"""Brightness that a picture keeps under a heat map; the report's style sheet does the same."""
+GREY = 0.85
+"""Share of its colour that a picture loses under a heat map; the report's style sheet does the same."""
 
-_LEAST_ALPHA = 0.35
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+BRIGHTNESS = 0.62
+"""Share of its brightness that a picture keeps under a heat map; likewise."""
+
+_LEAST_ALPHA = 0.12
+_LUMA = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
 
 
 def heat(
@@ -89,7 +92,7 @@ def overlay(
     smooth: float = 0.0,
     opacity: float = 1.0,
 ) -> NDArray[np.uint8]:
-    """Lay the heat map of an attribution over a greyed and darkened picture.
+    """Lay the heat map of an attribution over a faded and darkened picture.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -97,7 +100,7 @@ def overlay(
         ranking: how the channels of a pixel become one importance, see `xai_fast.metrics.rank_pixels`.
         clip: percentiles between which the colours run, see `heat`.
         smooth: blur for the eye, in pixels, see `heat`.
-        opacity: 0 shows the picture as it is, 1 the heat map on the greyed picture.
+        opacity: 0 shows the picture as it is, 1 the heat map on the faded picture.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -117,8 +120,8 @@ def overlay(
         )
     index = _color_index(scaled)
     color = picture.astype(np.float32)
-    grey = (color @ _LUMA)[..., None] * GREYED
-    background = color + opacity * (grey - color)
+    grey = (color @ _LUMA)[..., None]
+    background = (color + opacity * GREY * (grey - color)) * (1 - opacity * (1 - BRIGHTNESS))
     alpha = (_alpha()[index] / 255 * opacity)[..., None]
     mixed = background + alpha * (colormap()[index] - background)
     result: NDArray[np.uint8] = mixed.round().clip(0, 255).astype(np.uint8)
@@ -176,7 +179,8 @@ def _color_index(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _alpha() -> NDArray[np.uint8]:
     """Opacity of each colour, (256,): none for the first, then from weak to full."""
-    alpha = np.linspace(_LEAST_ALPHA, 1.0, COLORS)
+    weakness = np.linspace(1.0, 0.0, COLORS)
+    alpha = 1.0 - (1.0 - _LEAST_ALPHA) * weakness**3
     alpha[0] = 0.0
     result: NDArray[np.uint8] = (alpha * 255).round().astype(np.uint8)
     return result

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from xai_fast.plot.colormap import COLORS, colormap
 from xai_fast.plot.files import write_whole
-from xai_fast.plot.heatmap import CLIP, GREYED
+from xai_fast.plot.heatmap import BRIGHTNESS, CLIP, GREY
 
 __all__ = ["Card", "Fact", "Report", "render_report", "write_report"]
 
@@ -123,7 +123,7 @@ def render_report(report: Report) -> str:
 
     labels = list(dict.fromkeys(fact.label for card in report.cards for fact in card.facts if fact.value is not None))
     flags = list(dict.fromkeys(flag for card in report.cards for flag in card.flags))
-    style = _fill(_template("report.css"), gradient=_gradient(), darkening=f"{1 - GREYED:.2f}")
+    style = _fill(_template("report.css"), gradient=_gradient(), grey=f"{GREY:g}", darkening=f"{1 - BRIGHTNESS:.2f}")
     script = _template("report.js")
     sorts = (["probability"] if any(card.probability is not None for card in report.cards) else []) + labels
     return _fill(
@@ -142,11 +142,12 @@ def render_report(report: Report) -> str:
             f'<option value="{i}">{_text(flag)} ({sum(flag in card.flags for card in report.cards)})</option>'
             for i, flag in enumerate(flags)
         ),
+        flags_hidden="" if flags else " hidden",
         sorts="".join(f'<option value="{i}">{_text(label)}</option>' for i, label in enumerate(sorts)),
         cards="".join(_card(card, sorts, flags) for card in report.cards),
         omitted=_omitted(report),
         failures=_failures(report.failures),
-        settings=_pairs({name: _setting(value) for name, value in report.settings.items()}),
+        settings=_pairs({name.replace("_", " "): _setting(value) for name, value in report.settings.items()}),
         versions=_pairs(report.versions),
     )
 
@@ -187,8 +188,9 @@ def _card(card: Card, sorts: Sequence[str], flags: Sequence[str]) -> str:
 def _lead(report: Report) -> str:
     low, high = report.clip
     legend = (
-        'Colours run <span class="legend" role="img" aria-label="from dark violet over red and orange to pale yellow">'
-        f"</span> from the {_ordinal(low)} to the {_ordinal(high)} percentile of each picture; "
+        '<span class="run">Colours run <span class="legend" role="img" '
+        'aria-label="from dark violet over red and orange to pale yellow"></span></span> '
+        f"from the {_ordinal(low)} to the {_ordinal(high)} percentile of each picture; "
         "weaker pixels stay clear."
     )
     return f"{_text(report.reading)} {legend}"

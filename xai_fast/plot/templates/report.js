@@ -48,7 +48,7 @@
 
   function arrange() {
     const kept = shown[current];
-    const words = search.value.toLocaleLowerCase().normalize("NFC").split(/\s+/).filter(Boolean);
+    const words = search.value.normalize("NFC").toLowerCase().split(/\s+/).filter(Boolean);
     const matches = (card) =>
       words.every((word) => card.text.includes(word)) && (flag.value === "" || card.flags.includes(Number(flag.value)));
     shown = cards.filter(matches).sort(compare);
@@ -100,8 +100,9 @@
     file.append(find(".file bdi", element).cloneNode(true));
     find("#viewer-title").replaceChildren(find(".class bdi", element).cloneNode(true), file);
     find("#viewer-detail").replaceChildren(...[...find(".detail", element).children].map((child) => child.cloneNode(true)));
-    find("#previous").disabled = current === 0;
-    find("#next").disabled = current === shown.length - 1;
+    // Not "disabled": a button that is disabled while it has the focus swallows the keys.
+    find("#previous").setAttribute("aria-disabled", String(current === 0));
+    find("#next").setAttribute("aria-disabled", String(current === shown.length - 1));
     if (!viewer.open) viewer.showModal();
   }
 

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from xai_fast.cli import progress
+from xai_fast.cli.progress import Progress, duration
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (4.25, "4.2 s"), (59.9, "59.9 s"), (59.97, "1:00"), (65, "1:05"), (7387, "2:03:07")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_nothing_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(3) as bar:
+        bar.advance(3)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+@pytest.mark.parametrize("with_rich", [True, False])
+def test_a_terminal_sees_count_rate_and_time_left(with_rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if with_rich:
+        pytest.importorskip("rich")
+    else:
+        monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with Progress(40) as bar:
+        bar.advance(10)
+    drawn = terminal.getvalue()
+    assert "10/40" in drawn
+    assert "/s," in drawn
+    assert "left" in drawn
+
+
+def test_kept_pictures_say_nothing_about_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    bar = Progress(100)
+    bar.advance(50, kept=True)
+    assert bar.speed() == ""
+    now[0] += 10
+    bar.advance(20)
+    assert bar.speed() == "2.00/s, 15.0 s left"
+    now[0] = 101.0
+    assert bar.speed() == "20/s, 1.5 s left"

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from xai_fast.errors import InputError
+from xai_fast.plot import colormap, heat, heat_layer, overlay, show_attribution
+from xai_fast.plot.heatmap import BRIGHTNESS, GREY
+
+mpl.use("agg")
+
+
+def an_attribution(height: int = 20, width: int = 30) -> torch.Tensor:
+    return torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+RANKINGS = {
+    "signed_sum": lambda a: a.sum(0),
+    "abs_sum": lambda a: np.abs(a.sum(0)),
+    "sum_of_abs": lambda a: np.abs(a).sum(0),
+}
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+@pytest.mark.parametrize("clip", [(80.0, 99.0), (0.0, 100.0), (50.0, 50.5)])
+def test_heat_is_linear_between_the_percentiles(ranking: str, clip: tuple[float, float]) -> None:
+    attribution = an_attribution()
+    importance = RANKINGS[ranking](attribution.double().numpy())
+    low, high = np.percentile(importance, clip[0]), np.percentile(importance, clip[1])
+    literal = np.vectorize(lambda v: min(1.0, max(0.0, (v - low) / (high - low))))(importance)
+    got = heat(attribution, ranking=ranking, clip=clip)
+    assert got.shape == (20, 30)
+    np.testing.assert_allclose(got, literal, atol=2e-5 * max(1.0, 1 / (high - low)))
+    assert np.array_equal(got, heat(attribution.numpy(), ranking=ranking, clip=clip))
+
+
+def test_four_fifths_are_transparent_and_one_in_a_hundred_is_saturated() -> None:
+    got = heat(an_attribution(100, 100))
+    assert np.mean(got == 0) == pytest.approx(0.8, abs=1e-3)
+    assert np.mean(got == 1) == pytest.approx(0.01, abs=1e-3)
+
+
+def spike(value: float) -> torch.Tensor:
+    attribution = torch.zeros(3, 20, 20)
+    attribution[0, 3, 4] = value
+    return attribution
+
+
+DEGENERATE = {
+    "zero": (torch.zeros(3, 5, 5), 0),
+    "constant": (torch.full((3, 5, 5), -2.0), 0),
+    "one pixel that matters": (spike(1e-30), 1),
+    "one pixel": (torch.ones(3, 1, 1), 0),
+}
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_maps_without_contrast(name: str) -> None:
+    attribution, saturated = DEGENERATE[name]
+    got = heat(attribution)
+    assert (got == 1).sum() == saturated
+    assert (got == 0).sum() == got.size - saturated
+
+
+def test_smoothing_spreads_a_pixel_without_moving_it() -> None:
+    got = heat(spike(1.0), smooth=2.0, clip=(0, 100))
+    assert np.unravel_index(got.argmax(), got.shape) == (3, 4)
+    assert (got > 0.3).sum() > 5
+    # A Gaussian falls to exp(-1/2) at its standard deviation.
+    assert got[5, 4] == pytest.approx(np.exp(-0.5), abs=0.02)
+
+
+def test_overlay_is_transparent_where_the_map_is_weak_and_full_where_it_is_strong() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    attribution = an_attribution()
+    scaled = heat(attribution)
+    faded = image.astype(np.float64)
+    grey = faded @ [0.2126, 0.7152, 0.0722]
+    faded = ((1 - GREY) * faded + GREY * grey[..., None]) * BRIGHTNESS
+    got = overlay(image, attribution)
+    assert got.dtype == np.uint8
+    np.testing.assert_allclose(got[scaled == 0], faded[scaled == 0], atol=0.51)
+    assert (got[scaled == 1] == colormap()[-1]).all()
+    between = (scaled > 0) & (scaled < 1)
+    low = np.minimum(faded[between], colormap().min(0))
+    assert (got[between] >= low - 1).all()
+    assert np.array_equal(overlay(image, attribution, opacity=0.0), image)
+    assert np.array_equal(image, np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+
+
+def test_the_layer_of_the_report_over_the_faded_picture_is_the_overlay() -> None:
+    image = np.full((20, 30, 3), 128, np.uint8)
+    attribution = an_attribution()
+    layer = np.asarray(heat_layer(heat(attribution)).convert("RGBA")).astype(np.float64)
+    alpha = layer[..., 3:] / 255
+    mixed = alpha * layer[..., :3] + (1 - alpha) * 128 * BRIGHTNESS
+    np.testing.assert_allclose(mixed, overlay(image, attribution), atol=1.0)
+    assert (alpha[heat(attribution) == 0] == 0).all()
+
+
+def test_show_attribution_draws_the_overlay_on_the_axis() -> None:
+    image = np.zeros((20, 30, 3), np.uint8)
+    figure = Figure()
+    ax = figure.subplots()
+    drawn = show_attribution(ax, image, an_attribution(), title="cost: $5 and $6 <b>", smooth=1.0)
+    assert np.array_equal(drawn.get_array(), overlay(image, an_attribution(), smooth=1.0))
+    assert ax.get_title() == "cost: $5 and $6 <b>"
+    assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0
+    figure.canvas.draw()
+
+
+IMAGE = np.zeros((20, 30, 3), np.uint8)
+WRONG = {
+    "attribution: expected shape": lambda: heat(torch.zeros(20, 30)),
+    "attributions: expected finite": lambda: heat(torch.full((3, 4, 4), torch.nan)),
+    "clip: expected two percentiles": lambda: heat(an_attribution(), clip=(99, 80)),
+    "clip: expected two": lambda: heat(an_attribution(), clip=(-1, 80)),
+    "smooth: expected 0 or a positive": lambda: heat(an_attribution(), smooth=-1),
+    "ranking: expected one of": lambda: heat(an_attribution(), ranking="max"),
+    "opacity: expected a number from 0 to 1": lambda: overlay(IMAGE, an_attribution(), opacity=2),
+    r"image: expected \(H, W, 3\) uint8": lambda: overlay(IMAGE / 255, an_attribution()),
+    r"attribution: expected \(C, 20, 30\) as the image, got \(30, 20\)": lambda: overlay(IMAGE, an_attribution(30, 20)),
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_wrong_arguments_are_named(message: str) -> None:
+    with pytest.raises(InputError, match="^" + message):
+        WRONG[message]()
