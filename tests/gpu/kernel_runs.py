@@ -1,0 +1,123 @@
+"""Runs a case of a kernel on the Triton backend and on the reference, and says how far apart they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from kernel_comparison import CASES, OUTPUTS, deviation, find_case
+from torch import Tensor
+
+import xai_fast.kernels
+from xai_fast import use_backend
+
+__all__ = ["ALONE", "GUARD", "LONG_ROWS", "Placed", "check_alone", "check_edges", "place", "run", "run_guarded"]
+
+GUARD = 4096
+"""Entries before and after a tensor that nobody may change: more than a block."""
+# Rows so long that a partial sum covers several blocks. No other backend changes there, so they are not in CASES.
+LONG_ROWS = (
+    ("sphere_points", CASES["sphere_points"].Case("long", rows=2, items=1, entries=600_001)),
+    ("sphere_step", CASES["sphere_step"].Case("normalized long", 2, 1, 300_001, rule="normalized")),
+    ("sphere_step", CASES["sphere_step"].Case("tangent long float64", 2, 1, 150_001, "tangent", torch.float64)),
+)
+
+
+def run(kernel: str, arguments: dict[str, Any], backend: str) -> None:
+    """Run a kernel in place on one backend."""
+    with use_backend(backend):
+        getattr(xai_fast.kernels, kernel)(**arguments)
+
+
+@dataclass
+class Placed:
+    """A tensor in a storage of its own: ``before`` entries, the tensor, ``after`` entries."""
+
+    storage: Tensor
+    tensor: Tensor
+    poison: Tensor
+
+    @staticmethod
+    def of(value: Tensor, before: int, after: int) -> Placed:
+        """Copy a tensor to its place; what surrounds it is NaN, True or item 0."""
+        around = torch.nan if value.is_floating_point() else value.dtype == torch.bool
+        storage = torch.full((before + value.numel() + after,), around, dtype=value.dtype)
+        tensor = storage[before : before + value.numel()].view(value.shape).copy_(value)
+        return Placed(storage, tensor, torch.full((), around, dtype=value.dtype))
+
+    def intact(self) -> bool:
+        """Whether the surroundings still hold what they held."""
+        start = self.tensor.storage_offset()
+        around = torch.cat((self.storage[:start], self.storage[start + self.tensor.numel() :]))
+        return bool(torch.equal(around.nan_to_num(7.5), self.poison.nan_to_num(7.5).expand_as(around)))
+
+
+def place(arguments: dict[str, Any], before: int, after: int) -> tuple[dict[str, Any], list[Placed]]:
+    """Place each tensor of the arguments."""
+    placed = {name: Placed.of(value, before, after) for name, value in arguments.items() if isinstance(value, Tensor)}
+    return arguments | {name: value.tensor for name, value in placed.items()}, list(placed.values())
+
+
+def run_guarded(kernel: str, case: Any, before: int, after: int) -> float:
+    """Run a case on Triton among guards, compare it with the reference, and return the `deviation`."""
+    expected = case.arguments()
+    run(kernel, expected, "reference")
+    arguments, placed = place(case.arguments(), before, after)
+    run(kernel, arguments, "triton")
+    if not all(value.intact() for value in placed):
+        return float("inf")
+    return deviation(kernel, case.dtype, arguments, expected)
+
+
+ALONE = (
+    ("sphere_points", "several blocks"),
+    ("sphere_step", "normalized several blocks"),
+    ("sphere_step", "tangent several blocks"),
+    ("flux_accumulate", "image"),
+)
+"""Kernel and case of `check_alone`."""
+
+
+def check_alone(kernel: str, name: str) -> None:
+    """Assert that a row, or the rows of an item, have the same result to the last bit without the rest of the batch."""
+    case = find_case(kernel, name)
+    together = case.arguments()
+    run(kernel, together, "triton")
+    for index in range(case.items if kernel == "flux_accumulate" else case.rows):
+        alone = case.arguments()
+        if kernel == "flux_accumulate":
+            alone["negative"] = alone["negative"] & (alone["item"] == index)
+        else:
+            by_row = {"points", "gradients", "item", "point", "active"} & alone.keys()
+            alone |= {key: alone[key][index : index + 1].contiguous() for key in by_row}
+        run(kernel, alone, "triton")
+        for output in OUTPUTS[kernel]:
+            here = index if kernel == "flux_accumulate" else 0
+            assert torch.equal(alone[output][here], together[output][index]), (output, index)
+
+
+EDGES = ("NaN", "infinite", "on the center", "radial", "nearly radial", "zero")
+"""Rows of `check_edges`: what the gradient is, or the point."""
+
+
+def check_edges(rule: str, dtype: torch.dtype) -> None:
+    """Assert that each of the `EDGES` ends where the reference puts it, beside rows that are ordinary."""
+    case = CASES["sphere_step"].Case("edges", 2 * len(EDGES), 3, 700, rule=rule, dtype=dtype)
+    arguments = case.arguments()
+    offset = arguments["points"] - arguments["centers"][arguments["item"]]
+    F = arguments["gradients"]
+    F[1] = 0.5
+    for row, edge in enumerate(EDGES):
+        if edge in {"NaN", "infinite"}:
+            F[row, 333] = float(edge[:3])
+        elif edge == "on the center":
+            arguments["points"][row] = arguments["centers"][arguments["item"][row]]
+        elif edge in {"radial", "nearly radial"}:
+            F[row] = 3 * offset[row] + (5e-3 if edge == "nearly radial" else 0) * F[row] / F[row].norm()
+        else:
+            F[row] = 0
+    expected = {key: value.clone() if isinstance(value, Tensor) else value for key, value in arguments.items()}
+    run("sphere_step", expected, "reference")
+    run("sphere_step", arguments, "triton")
+    assert deviation("sphere_step", dtype, arguments, expected) <= 1.0

@@ -1,0 +1,59 @@
+"""The Triton kernels in Triton's interpreter equal their references: every case, aligned or not, among guards."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+from device_numbers import check_functions, check_known_answers
+from kernel_comparison import ALL_CASES, find_case
+from kernel_runs import ALONE, GUARD, check_alone, check_edges, run_guarded
+from planted_bugs import PLANTED_BUGS, PlantedBug, planted
+
+from xai_fast.kernels.sphere_step import RULES
+
+pytestmark = [
+    pytest.mark.interpreter,
+    pytest.mark.usefixtures("_poisoned_memory"),
+    # numpy, which interprets, warns about a division by zero; a GPU does not, and the kernels select the result away.
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+]
+
+
+@pytest.mark.parametrize("shift", [0, 1], ids=["aligned", "unaligned"])
+@pytest.mark.parametrize(("kernel", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
+def test_equals_the_reference(kernel: str, case: Any, shift: int) -> None:
+    assert run_guarded(kernel, case, before=GUARD + shift, after=GUARD) <= 1.0
+
+
+@pytest.mark.parametrize(
+    "bug", [bug for bug in PLANTED_BUGS if not bug.emulator_only], ids=lambda bug: f"{bug.kernel}: {bug.what}"
+)
+def test_a_planted_bug_is_noticed(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = find_case(bug.kernel, bug.case)
+    with planted(bug, monkeypatch):
+        assert run_guarded(bug.kernel, case, GUARD, GUARD) > 1.0
+    assert run_guarded(bug.kernel, case, GUARD, GUARD) <= 1.0
+
+
+@pytest.mark.parametrize(("kernel", "name"), ALONE)
+def test_the_rest_of_the_batch_does_not_matter(kernel: str, name: str) -> None:
+    check_alone(kernel, name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rule", RULES)
+def test_gradients_without_a_direction(rule: str, dtype: torch.dtype) -> None:
+    check_edges(rule, dtype)
+
+
+def test_philox_gives_the_published_words() -> None:
+    check_known_answers()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logarithm_and_angle_of_every_word(dtype: torch.dtype) -> None:
+    check_functions(dtype, stride=1, block=1 << 18)

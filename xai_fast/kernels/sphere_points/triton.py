@@ -1,0 +1,60 @@
+"""`sphere_points` on a GPU: a pass that sums z^2, and one that draws z again and writes the points."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xai_fast.backends import triton_why_not as why_not
+
+__all__ = ["run", "why_not"]
+
+# Four Philox blocks a thread: independent chains of multiplications that hide each other's latency, 40-odd registers in
+# float32, and enough work beside the sum over the row's parts. In float64 half of that, for the registers.
+BLOCK = {torch.float32: 2048, torch.float64: 1024}
+NUM_WARPS = 4
+
+
+def run(
+    points: Tensor,
+    centers: Tensor,
+    item: Tensor,
+    item_ids: Tensor,
+    point: Tensor,
+    active: Tensor,
+    radius: float,
+    seed: int,
+    step: int,
+) -> None:
+    """Run the contract of `xai_fast.kernels.sphere_points`."""
+    from xai_fast.kernels import triton_launch
+    from xai_fast.kernels.sphere_points import triton_kernels as kernels
+
+    rows, entries = points.shape
+    split = triton_launch.split(entries, BLOCK[points.dtype])
+    constants = {
+        "dtype": triton_launch.language_dtype(points.dtype),
+        "BLOCK": BLOCK[points.dtype],
+        **triton_launch.options(NUM_WARPS),
+    }
+    sums = torch.empty((rows, split.parts), dtype=torch.float64, device=points.device)
+    with triton_launch.device_of(points):
+        kernels.square_sums[(rows * split.parts,)](
+            sums, item, item_ids, point, active, entries, split.parts, split.blocks_per_part, seed, step, **constants
+        )
+        kernels.write_points[(rows * split.blocks,)](
+            points,
+            sums,
+            centers,
+            item,
+            item_ids,
+            point,
+            active,
+            entries,
+            split.blocks,
+            split.parts,
+            radius,
+            seed,
+            step,
+            **constants,
+        )

@@ -1,0 +1,81 @@
+"""The two passes of `sphere_points` in Triton. Imported when the kernel runs: it needs Triton."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from xai_fast.kernels.triton_math import block_span, part_of_row, row_total, standard_normals
+
+__all__ = ["square_sums", "write_points"]
+
+
+@triton.jit(do_not_specialize=["seed", "step"])
+def square_sums(
+    sums: tl.tensor,  # (R, parts) float64
+    item: tl.tensor,
+    item_ids: tl.tensor,
+    point: tl.tensor,
+    active: tl.tensor,
+    entries: tl.tensor,
+    parts: tl.tensor,
+    blocks_per_part: tl.tensor,
+    seed: tl.uint32,
+    step: tl.uint32,
+    dtype: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Write the sum of z^2 over each part of each active row."""
+    row, part = part_of_row(parts)
+    if tl.load(active + row):
+        item_id = tl.load(item_ids + tl.load(item + row))
+        total = tl.full((), 0.0, tl.float64)
+        for k in range(blocks_per_part):
+            start, count = block_span(part * blocks_per_part + k, entries, BLOCK)
+            quad = tl.arange(0, BLOCK // 4)
+            z0, z1, z2, z3 = standard_normals(
+                ((start // 4) + quad).to(tl.uint32), tl.load(point + row), step, item_id, seed, dtype
+            )
+            z0 = tl.where(4 * quad < count, z0, 0.0)
+            z1 = tl.where(4 * quad + 1 < count, z1, 0.0)
+            z2 = tl.where(4 * quad + 2 < count, z2, 0.0)
+            z3 = tl.where(4 * quad + 3 < count, z3, 0.0)
+            squares = tl.fma(z0, z0, z1 * z1) + tl.fma(z2, z2, z3 * z3)
+            # A tree sum of 2048 squares keeps the norm to 1e-7 in float32; what adds up over a long row is float64.
+            total += tl.sum(squares).to(tl.float64)
+        tl.store(sums + row * parts + part, total)
+
+
+@triton.jit(do_not_specialize=["seed", "step"])
+def write_points(
+    points: tl.tensor,
+    sums: tl.tensor,  # (R, parts) float64
+    centers: tl.tensor,
+    item: tl.tensor,
+    item_ids: tl.tensor,
+    point: tl.tensor,
+    active: tl.tensor,
+    entries: tl.tensor,
+    blocks: tl.tensor,
+    parts: tl.tensor,
+    radius: tl.float64,
+    seed: tl.uint32,
+    step: tl.uint32,
+    dtype: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
+    """Draw the normals again and write x + radius * z / norm(z): cheaper than keeping z, which is as large as x~."""
+    row, block = part_of_row(blocks)
+    if tl.load(active + row):
+        scale = (radius / tl.sqrt(row_total(sums + row * parts, parts))).to(dtype)
+        index = tl.load(item + row)
+        start, count = block_span(block, entries, BLOCK)
+        quad = tl.arange(0, BLOCK // 4)
+        z0, z1, z2, z3 = standard_normals(
+            ((start // 4) + quad).to(tl.uint32), tl.load(point + row), step, tl.load(item_ids + index), seed, dtype
+        )
+        # (BLOCK / 4, 2, 2) -> BLOCK: each thread holds whole quads, so the store is 128 bits wide.
+        z = tl.reshape(tl.join(tl.join(z0, z2), tl.join(z1, z3)), (BLOCK,))
+        offset = tl.arange(0, BLOCK)
+        x = tl.load(centers + index * entries + start + offset, mask=offset < count, other=0.0)
+        tl.store(points + row * entries + start + offset, tl.fma(z, scale + tl.zeros_like(z), x), mask=offset < count)

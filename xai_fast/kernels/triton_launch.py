@@ -1,0 +1,80 @@
+"""How the Triton kernels are launched: the split of a row into blocks and parts, and the compiler's options."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from xai_fast.kernels.triton_math import PARTS
+
+__all__ = ["Split", "device_of", "language_dtype", "options", "split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A row of ``blocks`` blocks, summed in ``parts`` parts of ``blocks_per_part`` blocks; the last may be short."""
+
+    blocks: int
+    parts: int
+    blocks_per_part: int
+
+
+def split(entries: int, block: int) -> Split:
+    """Split a row into blocks, and into at most `PARTS` parts.
+
+    The split depends on the length of the row and on nothing else, so that a row's sums, to the last bit, do not depend
+    on the other rows of the batch.
+
+    Args:
+        entries: N.
+        block: entries a block.
+
+    Returns:
+        The split.
+    """
+    blocks = triton.cdiv(entries, block)
+    blocks_per_part = triton.cdiv(blocks, PARTS.value)
+    return Split(blocks, triton.cdiv(blocks, blocks_per_part), blocks_per_part)
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Make the device of a tensor the current one: Triton launches there, wherever the arguments are.
+
+    Args:
+        tensor: any tensor; nothing happens for one that is not on a GPU.
+
+    Returns:
+        A context manager.
+    """
+    manager: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return manager
+
+
+def language_dtype(dtype: torch.dtype) -> Any:
+    """Return Triton's name of a torch dtype, as a compile-time constant of a kernel.
+
+    Args:
+        dtype: torch.float32 or torch.float64.
+
+    Returns:
+        ``tl.float32`` or ``tl.float64``.
+    """
+    return {torch.float32: tl.float32, torch.float64: tl.float64}[dtype]
+
+
+def options(num_warps: int) -> dict[str, Any]:
+    """Return the compiler's options, as keyword arguments of a launch.
+
+    Args:
+        num_warps: warps a program.
+
+    Returns:
+        The options. No fusion of multiplications and additions beyond `tl.fma`: see `xai_fast.kernels.triton_math`.
+    """
+    return {"num_warps": num_warps, "enable_fp_fusion": False}
