@@ -40,7 +40,7 @@ def run(
     (rows,) = active.nonzero(as_tuple=True)
     x, F = centers[item[rows]].double(), gradients[rows].double()
     if rule == "sign":
-        moved = x - radius * torch.sign(F)
+        moved = x - radius * torch.where(F.isnan(), F, torch.sign(F))  # torch.sign hides a NaN
     elif rule == "normalized":
         norm = _norm(F)
         moved = torch.where(norm == 0, points[rows].double(), x - radius * F / norm)

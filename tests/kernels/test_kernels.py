@@ -1,0 +1,390 @@
+"""Every case of every kernel on every backend here, against the reference; and what holds beyond the cases."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from kernel_comparison import ALL_CASES, CASES, KERNELS, OUTPUTS, deviation, find_case
+from torch import Tensor
+
+import xai_fast.kernels
+from xai_fast import backends, native, use_backend
+from xai_fast.errors import InputError
+from xai_fast.kernels.sphere_points import reference as sphere_points_reference
+from xai_fast.kernels.sphere_step import RULES
+
+
+class Way(NamedTuple):
+    """A backend that runs here; of the native one, each instruction set."""
+
+    backend: str
+    isa: str | None = None
+
+    def __str__(self) -> str:
+        return self.isa or self.backend
+
+    @contextlib.contextmanager
+    def __call__(self, threads: int = 2) -> Iterator[None]:
+        """Run kernels this way."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        best = native.module().isa() if self.isa else None
+        if self.isa:
+            native.module().use_isa(self.isa)
+        try:
+            with use_backend(self.backend):
+                yield
+        finally:
+            torch.set_num_threads(before)
+            if best:
+                native.module().use_isa(best)
+
+
+def _ways() -> list[Way]:
+    found = []
+    for backend, reason in backends.why("sphere_points", (torch.empty(1),)).items():
+        if backend == "native" and reason is None:
+            found += [Way(backend, isa) for isa in native.module().available_isas()]
+        elif reason is None:
+            found.append(Way(backend))
+    return found
+
+
+REFERENCE = Way("reference")
+WAYS = _ways()
+NATIVE = [way for way in WAYS if way.isa]
+on_every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+on_native = pytest.mark.parametrize("way", NATIVE, ids=str)
+
+
+def run(kernel: str, arguments: dict[str, Any], way: Way = REFERENCE, threads: int = 2) -> dict[str, Any]:
+    """Run a kernel in place and return its arguments."""
+    with way(threads):
+        getattr(xai_fast.kernels, kernel)(**arguments)
+    return arguments
+
+
+@on_every_way
+@pytest.mark.parametrize(("kernel", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
+def test_equals_the_reference(kernel: str, case: Any, way: Way) -> None:
+    assert deviation(kernel, case.dtype, run(kernel, case.arguments(), way), run(kernel, case.arguments())) <= 1.0
+
+
+def _in_a_wide_storage(value: Any) -> tuple[Any, Tensor | None]:
+    """Copy a tensor to where NaN, True or item 0 is before it and behind it, at an address that no vector aligns to."""
+    if not isinstance(value, Tensor):
+        return value, None
+    around = torch.nan if value.is_floating_point() else value.dtype == torch.bool
+    storage = torch.full((value.numel() + 37,), around, dtype=value.dtype)
+    return storage[3 : 3 + value.numel()].view(value.shape).copy_(value), storage
+
+
+@on_every_way
+@pytest.mark.parametrize(("kernel", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
+def test_touches_nothing_around_its_tensors(kernel: str, case: Any, way: Way) -> None:
+    placed = {name: _in_a_wide_storage(value) for name, value in case.arguments().items()}
+    before = {name: None if storage is None else storage.clone() for name, (_, storage) in placed.items()}
+    got = run(kernel, {name: value for name, (value, _) in placed.items()}, way)
+    assert deviation(kernel, case.dtype, got, run(kernel, case.arguments())) <= 1.0
+    for name, (value, storage) in placed.items():
+        if storage is not None:
+            changed = storage if name not in OUTPUTS[kernel] else torch.cat((storage[:3], storage[3 + value.numel() :]))
+            was = (
+                before[name] if name not in OUTPUTS[kernel] else changed.new_full(changed.shape, float(before[name][0]))
+            )
+            assert torch.equal(changed.nan_to_num(7.5), was.nan_to_num(7.5)), name
+
+
+@on_native
+@pytest.mark.parametrize(
+    ("kernel", "name"),
+    [
+        ("sphere_points", "several blocks"),
+        ("sphere_points", "image"),
+        ("sphere_step", "tangent several blocks"),
+        ("sphere_step", "normalized several blocks"),
+        ("sphere_step", "tangent image"),
+        ("flux_accumulate", "several blocks"),
+        ("flux_accumulate", "many rows of one item"),
+    ],
+)
+def test_does_not_depend_on_the_number_of_threads(kernel: str, name: str, way: Way) -> None:
+    case = find_case(kernel, name)
+    one = run(kernel, case.arguments(), way, threads=1)
+    for threads in (2, 3, 7):
+        several = run(kernel, case.arguments(), way, threads=threads)
+        for output in OUTPUTS[kernel]:
+            assert torch.equal(one[output], several[output]), (threads, output)
+
+
+@on_native
+@pytest.mark.parametrize("kernel", ["sphere_points", "sphere_step"])
+def test_a_row_does_not_depend_on_the_others(kernel: str, way: Way) -> None:
+    case = find_case(kernel, "several blocks" if kernel == "sphere_points" else "tangent several blocks")
+    together = run(kernel, case.arguments(), way)["points"]
+    for row in range(case.rows):
+        alone = case.arguments()
+        by_row = {"points", "gradients", "item", "point", "active"} & alone.keys()
+        alone |= {name: alone[name][row : row + 1].contiguous() for name in by_row}
+        assert torch.equal(run(kernel, alone, way)["points"][0], together[row])
+
+
+@pytest.mark.parametrize("rest", [1e-1, 3e-2, 1e-3])
+@on_every_way
+def test_tangent_of_a_gradient_that_is_nearly_normal(rest: float, way: Way) -> None:
+    # F = d + rest * t: F.F - (F.d)^2 / d.d cancels all but rest^2 of the digits
+    generator = torch.Generator().manual_seed(5)
+    arguments = find_case("sphere_step", "tangent float64").arguments()
+    offset = arguments["points"] - arguments["centers"][arguments["item"]]
+    arguments["gradients"] = offset + rest * torch.randn(offset.shape, dtype=torch.float64, generator=generator)
+    expected = run("sphere_step", {name: _copied(value) for name, value in arguments.items()})["points"]
+    got = run("sphere_step", {name: _copied(value) for name, value in arguments.items()}, way)["points"]
+    assert (got - expected).abs().max() <= 1e-13 / rest
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+# --- What is not a number ---------------------------------------------------------------------------------------------
+
+NAN, INF = math.nan, math.inf
+# rule, what is put into entry 1 of row 1, where; then the entries of that row that have to be NaN
+NOT_FINITE = [
+    ("sign", "gradients", NAN, "here"),
+    ("sign", "gradients", INF, "nowhere"),
+    ("sign", "centers", NAN, "here"),
+    ("normalized", "gradients", NAN, "all"),
+    ("normalized", "gradients", -INF, "here"),
+    ("normalized", "centers", NAN, "here"),
+    ("tangent", "gradients", NAN, "all"),
+    ("tangent", "gradients", INF, "all"),
+    ("tangent", "points", NAN, "all"),
+    ("tangent", "points", INF, "all"),
+    ("tangent", "centers", NAN, "all"),
+]
+
+
+@on_every_way
+@pytest.mark.parametrize(("rule", "name", "value", "where"), NOT_FINITE)
+def test_a_step_from_what_is_not_finite_shows(rule: str, name: str, value: float, where: str, way: Way) -> None:
+    arguments = find_case("sphere_step", f"{rule} odd").arguments()
+    arguments[name][1, 1] = value
+    points = run("sphere_step", arguments, way)["points"]
+    expected = torch.zeros(points.shape[1], dtype=torch.bool)
+    expected[1 if where == "here" else slice(None)] = where != "nowhere"
+    assert torch.equal(points[1].isnan(), expected)
+    other = 3 if name == "centers" else None  # rows 1 and 3 are of the same item
+    assert points[[row for row in range(5) if row not in (1, other)]].isfinite().all()
+
+
+@on_every_way
+@pytest.mark.parametrize("value", [NAN, INF])
+@pytest.mark.parametrize("magnitude", [False, True])
+@pytest.mark.parametrize("name", ["gradients", "points"])
+def test_what_is_not_finite_reaches_the_map(name: str, magnitude: bool, value: float, way: Way) -> None:
+    arguments = find_case("flux_accumulate", "odd").arguments() | {"magnitude": magnitude}
+    row = int(arguments["negative"].nonzero()[0])
+    item = int(arguments["item"][row])
+    arguments[name][row, 7] = value
+    got = run("flux_accumulate", arguments, way)
+    for output in (got["mean"], got["m2"]):
+        assert not output[item, 7].isfinite()
+        output[item, 7] = 0
+        assert output.isfinite().all()
+
+
+@on_every_way
+def test_a_center_that_is_not_finite_reaches_its_points_only(way: Way) -> None:
+    arguments = find_case("sphere_points", "odd").arguments()
+    arguments["centers"][0, 5] = NAN
+    points = run("sphere_points", arguments, way)["points"]
+    assert torch.equal(points.isnan().nonzero(), torch.tensor([[0, 5], [2, 5], [4, 5]]))
+
+
+# --- Arguments --------------------------------------------------------------------------------------------------------
+
+
+@on_every_way
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_no_rows_is_nothing_to_do(kernel: str, way: Way) -> None:
+    arguments = CASES[kernel].CASES[1].arguments()
+    by_row = {"points", "gradients", "item", "point", "active", "negative"}
+    arguments |= {name: arguments[name][:0] for name in by_row & arguments.keys()}
+    before = {name: _copied(value) for name, value in arguments.items()}
+    run(kernel, arguments, way)
+    assert all(torch.equal(before[name], value) for name, value in arguments.items() if isinstance(value, Tensor))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_is_an_operator_that_torch_can_check(kernel: str) -> None:
+    case = next(case for case in CASES[kernel].CASES if "odd" in case.name)
+    torch.library.opcheck(getattr(torch.ops.xai_fast, kernel).default, tuple(case.arguments().values()))
+
+
+def _transposed(value: Tensor) -> Tensor:
+    return value.T.contiguous().T
+
+
+def _fewer(value: Tensor) -> Tensor:
+    return value[:-1]
+
+
+BAD_ARGUMENTS = [
+    (kernel, name, change, message)
+    for kernel, names in {
+        "sphere_points": ("centers", "points"),
+        "sphere_step": ("centers", "gradients", "points"),
+        "flux_accumulate": ("centers", "gradients", "points", "mean", "m2"),
+    }.items()
+    for name in names
+    for change, message in (
+        (_transposed, "contiguous"),
+        (Tensor.half, "torch.float16"),
+        (lambda value: value.to("meta"), "a tensor on"),
+    )
+] + [
+    ("sphere_points", "points", lambda value: value[0], "shape"),
+    ("sphere_points", "item", Tensor.int, "torch.int32"),
+    ("sphere_points", "item", _fewer, r"item: expected shape \(5,\), got \(4,\)"),
+    ("sphere_points", "item_ids", _fewer, "item_ids: expected shape"),
+    ("sphere_points", "point", Tensor.float, "point: expected torch.int64"),
+    ("sphere_points", "active", Tensor.long, "active: expected torch.bool"),
+    ("sphere_points", "radius", lambda _: 0.0, "radius: expected a positive, finite number, got 0.0"),
+    ("sphere_points", "radius", lambda _: NAN, "radius"),
+    ("sphere_points", "radius", lambda _: INF, "radius"),
+    ("sphere_points", "seed", lambda _: -1, "seed: expected an integer from 0"),
+    ("sphere_points", "step", lambda _: 2**32, "step: expected an integer from 0"),
+    ("sphere_step", "gradients", _fewer, "gradients: expected shape"),
+    ("sphere_step", "active", _fewer, "active: expected shape"),
+    ("sphere_step", "radius", lambda _: -1.0, "radius"),
+    ("sphere_step", "rule", lambda _: "up", "rule: expected one of sign, normalized, tangent, got 'up'"),
+    ("flux_accumulate", "count", Tensor.int, "count: expected torch.int64"),
+    ("flux_accumulate", "m2", _fewer, "m2: expected shape"),
+    ("flux_accumulate", "negative", Tensor.float, "negative: expected torch.bool"),
+]
+
+
+@pytest.mark.parametrize(("kernel", "name", "change", "message"), BAD_ARGUMENTS)
+def test_a_bad_argument_is_named(kernel: str, name: str, change: Any, message: str) -> None:
+    arguments = next(case for case in CASES[kernel].CASES if "odd" in case.name).arguments()
+    with pytest.raises((InputError, NotImplementedError), match=message):
+        getattr(xai_fast.kernels, kernel)(**arguments | {name: change(arguments[name])})
+
+
+@on_native
+@pytest.mark.parametrize("index", [-1, 3, 2**40])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_an_item_out_of_range_is_named_and_nothing_written(kernel: str, index: int, way: Way) -> None:
+    case = next(case for case in CASES[kernel].CASES if "odd" in case.name)
+    arguments = case.arguments()
+    flags = arguments["negative" if kernel == "flux_accumulate" else "active"]
+    row = int(flags.nonzero()[-1])
+    arguments["item"][row] = index
+    before = {name: arguments[name].clone() for name in OUTPUTS[kernel]}
+    with pytest.raises(
+        InputError, match=f"item: expected an index from 0 to {case.items - 1}, got {index} in row {row}"
+    ):
+        run(kernel, arguments, way)
+    for name, value in before.items():
+        assert torch.equal(arguments[name].nan_to_num(7.5), value.nan_to_num(7.5)), name
+
+
+# --- Random numbers ---------------------------------------------------------------------------------------------------
+
+# kat_vectors of the authors' Random123: philox4x32, 10 rounds; counter, key, random words.
+KNOWN_ANSWERS = [
+    ("00000000 00000000 00000000 00000000", "00000000 00000000", "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
+    ("ffffffff ffffffff ffffffff ffffffff", "ffffffff ffffffff", "408f276d 41c83b0e a20bc7c6 6d5451fd"),
+    ("243f6a88 85a308d3 13198a2e 03707344", "a4093822 299f31d0", "d16cfe09 94fdcceb 5001e420 24126ea1"),
+]
+
+
+def _words(text: str) -> list[int]:
+    return [int(word, 16) for word in text.split()]
+
+
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
+def test_philox_gives_the_published_answers(counter: str, key: str, answer: str) -> None:
+    words = sphere_points_reference.philox4x32(
+        [torch.tensor(word) for word in _words(counter)], [torch.tensor(word) for word in _words(key)]
+    )
+    assert [int(word) for word in words] == _words(answer)
+
+
+@on_native
+@pytest.mark.parametrize(("counter", "key", "answer"), KNOWN_ANSWERS)
+def test_native_philox_gives_the_published_answers(counter: str, key: str, answer: str, way: Way) -> None:
+    with way():
+        assert native.module().philox4x32(_words(counter), _words(key)) == _words(answer)
+
+
+def _sphere(entries: int, count: int, way: Way, **changes: Any) -> Tensor:
+    """Draw the first points around one item at the origin, float64."""
+    arguments = {
+        "points": torch.full((count, entries), torch.nan, dtype=torch.float64),
+        "centers": torch.zeros(1, entries, dtype=torch.float64),
+        "item": torch.zeros(count, dtype=torch.int64),
+        "item_ids": torch.tensor([11]),
+        "point": torch.arange(count),
+        "active": torch.ones(count, dtype=torch.bool),
+        "radius": 1.0,
+        "seed": 5,
+        "step": 0,
+    }
+    return run("sphere_points", arguments | changes, way)["points"]
+
+
+@on_every_way
+@pytest.mark.parametrize("entries", [2, 3, 5, 64])
+def test_points_are_uniform_on_the_sphere(entries: int, way: Way) -> None:
+    count = 20_000
+    points = _sphere(entries, count, way)
+    assert (points.norm(dim=1) - 1).abs().max() < 1e-12
+    # E x = 0 with variance 1/N; E x_i x_j = delta_ij / N, with variances 2(N-1) / (N^2 (N+2)) and 1 / (N (N+2))
+    assert (points.mean(0) * math.sqrt(count * entries)).abs().max() < 4.5
+    second = points.T @ points / count - torch.eye(entries, dtype=torch.float64) / entries
+    assert (second * math.sqrt(count * entries * (entries + 2) / 2)).abs().max() < 4.5
+    # Every axis of three is uniform on [-1, 1] (Archimedes); on a circle the angle is.
+    if entries <= 3:
+        uniform = (
+            (points.T + 1) / 2 if entries == 3 else torch.atan2(points[:, 1], points[:, 0])[None] / (2 * math.pi) + 0.5
+        )
+        ranks = torch.arange(1, count + 1) / count
+        assert (uniform.sort(dim=1).values - ranks).abs().max() * math.sqrt(count) < 1.95  # Kolmogorov, 0.1 %
+
+
+@on_every_way
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 6},
+        {"step": 1},
+        {"item_ids": torch.tensor([12])},
+        {"item_ids": torch.tensor([11 + 2**32])},
+        {"point": torch.arange(4096) + 4096},
+    ],
+    ids=["seed", "step", "item", "high half of the item", "point"],
+)
+def test_other_points_are_independent(change: dict[str, Any], way: Way) -> None:
+    entries, count = 16, 4096
+    first, second = _sphere(entries, count, way), _sphere(entries, count, way, **change)
+    correlation = first.T @ second * entries / math.sqrt(count)  # standard normal entries
+    assert correlation.abs().max() < 4.5
+
+
+@on_every_way
+@pytest.mark.parametrize("rule", RULES)
+def test_steps_end_where_the_rule_says(rule: str, way: Way) -> None:
+    case = find_case("sphere_step", f"{rule} float64")
+    arguments = run("sphere_step", case.arguments(), way)
+    offset = (arguments["points"] - arguments["centers"][arguments["item"]])[1:]  # the first row has no gradient
+    if rule == "sign":
+        assert set(offset.flatten().div(case.radius).round(decimals=9).tolist()) == {-1.0, 0.0, 1.0}
+    else:
+        assert (offset.norm(dim=1) - case.radius).abs().max() < 1e-12
