@@ -8,11 +8,13 @@ gives unless it is told otherwise.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
@@ -70,15 +72,29 @@ def maps(suite: Suite, settings: Settings) -> Maps:
         with warnings.catch_warnings():
             # Items without negative flux keep a map of zeros; they count as they are.
             warnings.simplefilter("ignore", UserWarning)
-            result = NeFLAG(suite.model, **options).explain(suite.inputs, target=suite.targets)
+            result = NeFLAG(suite.model, **options).explain(
+                suite.inputs, target=suite.targets, item_ids=suite.positions
+            )
         return Maps(result.attributions, float(result.evaluations.double().mean()))
     single = functools.partial(_SINGLE[method], suite, **options)
     attributions = []
-    with torch.random.fork_rng(devices=[]):
-        for item in range(len(suite.items)):
-            torch.manual_seed(item)
+    for item, position in enumerate(suite.positions):
+        with _seeded(position):
             attributions.append(single(suite.inputs[item : item + 1], int(suite.targets[item])).detach())
     return Maps(torch.cat(attributions), 0.0 if method == "random" else float(options["samples"]))
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed both global generators for a while: captum draws noise from torch's and baselines from numpy's."""
+    numpy_state = np.random.get_state()  # noqa: NPY002 - captum uses the legacy generator
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 def _score(suite: Suite, score: str) -> Callable[[Tensor], Tensor]:
