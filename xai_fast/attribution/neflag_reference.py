@@ -89,7 +89,7 @@ def neflag_reference(
 
 def _step(rule: str, x: Tensor, near: Tensor, F: Tensor, radius: float) -> Tensor:
     if rule == "sign":
-        return x - radius * F.sign()
+        return x - radius * torch.sign(F)
     if rule == "normalized":
         return near if float(F.norm()) == 0.0 else x - radius * (F / F.norm())
     outward = (near - x) / (near - x).norm()
@@ -97,4 +97,5 @@ def _step(rule: str, x: Tensor, near: Tensor, F: Tensor, radius: float) -> Tenso
     if float(tangent.norm()) <= {torch.float32: 1e-3, torch.float64: 1e-7}[x.dtype] * float(F.norm()):
         return near  # a stationary point of the sphere
     moved = near - radius * (tangent / tangent.norm())
-    return x + radius * (moved - x) / (moved - x).norm()
+    direction: Tensor = (moved - x) / (moved - x).norm()
+    return x + radius * direction

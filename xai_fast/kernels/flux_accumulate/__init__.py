@@ -6,8 +6,9 @@ or ``|c|`` with ``magnitude=True``, to the item ``item[r]``. Rows of one item ar
 
     count += 1;  delta = c - mean;  change = delta / count;  mean += change;  m2 += delta * (delta - change)
 
-so ``mean`` is the attribution and ``sqrt(m2 / (count (count - 1)))`` its standard error, without the cancellation of a
-plain sum of squares; no term of m2 is negative, however it is rounded. Each item's mean is read and written once a call, and nothing of shape (R, N) is written.
+so ``mean`` is the attribution and ``sqrt(m2 / (count (count - 1)))`` its standard error, without the cancellation of
+a plain sum of squares; no term of m2 is negative, however it is rounded. Each item's mean is read and written once a
+call, and nothing of shape (R, N) is written.
 """
 
 import torch
