@@ -203,6 +203,9 @@ def test_the_page_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> N
         ("ArrowUp", 0),
         ("End", 6),
         ("ArrowRight", 6),
+        ("ArrowUp", 6 - columns),
+        ("ArrowDown", 6),
+        ("ArrowDown", 6),
         ("Home", 0),
         ("ArrowRight", 1),
     ]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from xai_fast import __version__
 from xai_fast.attribution import NeFLAG
 from xai_fast.errors import InputError, ModelError, bad_argument
+from xai_fast.forward import default_rows
 from xai_fast.plot import heat
 from xai_fast.results import NeFLAGResult
 from xai_fast.suites import ImageModel, load
@@ -201,7 +202,7 @@ class Explainer:
 
     def _probabilities(self, inputs: Tensor) -> Tensor:
         """Class probabilities (B, C) on the CPU; one output is a binary classifier's logit."""
-        rows = self.settings.batch_size or len(inputs)
+        rows = self.settings.batch_size or default_rows(inputs[0].numel(), self.device)
         with torch.no_grad():
             outputs = [self.image_model.model(part) for part in torch.split(inputs, rows)]
         if not all(isinstance(output, Tensor) and output.ndim in (1, 2) for output in outputs):

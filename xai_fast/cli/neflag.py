@@ -22,12 +22,11 @@ from xai_fast.cli.files import Picture, content_id, shown
 from xai_fast.cli.outputs import Failure, Writer, read_map, write_map
 from xai_fast.cli.progress import Progress, duration
 from xai_fast.errors import ModelError
+from xai_fast.forward import default_rows
 from xai_fast.suites import ImageModel, open_image
 
 __all__ = ["Settings", "run"]
 
-_ROWS = {"cpu": 8}
-_ROWS_ELSEWHERE = 64
 _BATCHES_A_CALL = 8
 _READERS = 2
 _HOPELESS = 8
@@ -113,7 +112,7 @@ def _read_ahead(
 ) -> Iterator[list[_Prepared | Failure]]:
     """Read and prepare pictures, one group ahead of the one that is given out."""
     settings = explainer.settings
-    rows = settings.batch_size or _ROWS.get(explainer.device.type, _ROWS_ELSEWHERE)
+    rows = settings.batch_size or default_rows(3 * math.prod(explainer.image_model.size), explainer.device)
     # Enough (picture, point) pairs in a call to keep its batches full, few enough pictures for a bar that moves.
     size = max(1, math.ceil(_BATCHES_A_CALL * rows / settings.points))
     groups = [pictures[start : start + size] for start in range(0, len(pictures), size)]
