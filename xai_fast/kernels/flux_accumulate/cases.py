@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["CASES", "TOLERANCE", "Case"]
 
 TOLERANCE = {torch.float32: 3e-6, torch.float64: 1e-14}
-"""Largest error of an entry of mean and m2, relative where it is above one, with contributions of the order of one."""
+"""Largest absolute error of an entry of mean and m2, with contributions of the order of one."""
 
 
 @dataclass(frozen=True)
