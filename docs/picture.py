@@ -1,6 +1,6 @@
 """Draw the README's picture: ``python docs/picture.py`` (needs the extra ``demo``).
 
-Photos of scikit-image that are in the public domain (astronaut, rocket: NASA) or under CC0 (chelsea, coffee).
+Photos of scikit-image that are in the public domain (astronaut: NASA) or under CC0 (chelsea, coffee; rocket: SpaceX).
 """
 
 from __future__ import annotations
