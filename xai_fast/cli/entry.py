@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xai_fast import __version__
+from xai_fast.attribution.gradient import PRECISIONS
 from xai_fast.attribution.neflag import AGGREGATES
 from xai_fast.errors import InputError, XaiFastError
 from xai_fast.kernels.sphere_step import RULES
@@ -19,6 +20,8 @@ __all__ = ["main"]
 
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
+# Not read from xai_fast.suites, which needs Pillow: the help does not.
+_MODELS = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
 _EXIT_CODES = """exit codes: 0 all pictures explained; 3 finished, but some files could not be read or explained;
 2 the arguments are wrong; 1 failed; 130 interrupted (finished maps are kept: the same command goes on from there)."""
 
@@ -105,42 +108,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(parser: argparse.ArgumentParser, *, literal: bool) -> None:
-    """Add the options of NeFLAG; their defaults are those of the paper, or those of the demo."""
-    method = parser.add_argument_group("what is computed")
-    method.add_argument(
-        "--model", default="efficientnet-lite0", metavar="NAME", help="a name of xai_fast.suites, or module:function"
-    )
-    method.add_argument(
-        "--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one"
-    )
-    method.add_argument("--points", type=int, default=10 if literal else 20, help="flux points a picture")
-    method.add_argument(
-        "--radius", type=float, default=0.1 if literal else 0.3, help="of the sphere, in the model's input units"
-    )
-    method.add_argument("--max-steps", "--steps", type=int, default=20, help="gradient steps a point, at most")
-    method.add_argument("--step-rule", choices=RULES, default="sign")
-    method.add_argument("--score", choices=SCORES, default="probability")
-    method.add_argument("--aggregate", choices=AGGREGATES, default="signed" if literal else "magnitude")
-    method.add_argument(
-        "--tolerance", type=float, help="draw points until the relative standard error of the map is below this"
-    )
-    method.add_argument("--seed", type=int, default=0)
-    method.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
-    pictures = parser.add_argument_group("how it is shown")
-    pictures.add_argument("--ranking", choices=RANKINGS, default="sum_of_abs", help="how a pixel's channels are joined")
-    pictures.add_argument(
-        "--clip", type=float, nargs=2, default=(80.0, 99.0), metavar=("LOW", "HIGH"), help="percentiles of the colours"
-    )
-    pictures.add_argument(
-        "--smooth", type=float, default=0.0 if literal else 2.0, help="blur of the overlay, in pixels (not of the map)"
-    )
-    pictures.add_argument("--top-k-classes", type=int, default=5, help="predicted classes that the report lists")
-    pictures.add_argument("--max-cards", type=int, default=500, help="pictures in the report, at most")
-    work = parser.add_argument_group("how it is run")
-    work.add_argument("--out", default="out", metavar="DIR")
-    work.add_argument("--batch-size", type=int, help="rows that go through the model at once")
-    work.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, or auto")
-    work.add_argument("--overwrite", action="store_true", help="compute maps anew that are there already")
-    for action in method._group_actions + pictures._group_actions:
-        if action.default is not None and action.nargs != 0:
-            action.help = f"{action.help or ''} (default: %(default)s)".strip()
+    """Add the options; the defaults of the method are those of the paper, or those of the demo."""
+    default = "(default: %(default)s)"
+    add = parser.add_argument_group("what is computed").add_argument
+    add("--model", default="efficientnet-lite0", metavar="NAME", help=f"{_MODELS}, or module:function {default}")
+    add("--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one")
+    add("--points", type=int, default=10 if literal else 20, help=f"flux points a picture {default}")
+    add("--radius", type=float, default=0.1 if literal else 0.3, help=f"in the model's input units {default}")
+    add("--max-steps", "--steps", type=int, default=20, help=f"gradient steps a point, at most {default}")
+    add("--step-rule", choices=RULES, default="sign", help=default)
+    add("--score", choices=SCORES, default="probability", help=default)
+    add("--aggregate", choices=AGGREGATES, default="signed" if literal else "magnitude", help=default)
+    add("--tolerance", type=float, help="draw points until the relative standard error of the map is below this")
+    add("--seed", type=int, default=0, help=default)
+    add("--precision", choices=PRECISIONS, default="fp32", help=default)
+    add = parser.add_argument_group("how it is shown").add_argument
+    add("--ranking", choices=RANKINGS, default="sum_of_abs", help=f"how a pixel's channels are joined {default}")
+    percentiles = "percentiles between which the colours run (default: 80 99)"
+    add("--clip", type=float, nargs=2, default=(80.0, 99.0), metavar=("LOW", "HIGH"), help=percentiles)
+    smooth = f"blur of the overlay, in pixels; the map is not blurred {default}"
+    add("--smooth", type=float, default=0.0 if literal else 2.0, help=smooth)
+    add("--top-k-classes", type=int, default=5, metavar="K", help=f"predicted classes that the report lists {default}")
+    add("--max-cards", type=int, default=500, metavar="N", help=f"pictures in the report, at most {default}")
+    add = parser.add_argument_group("how it is run").add_argument
+    add("--out", default="out", metavar="DIR", help=default)
+    add("--batch-size", type=int, metavar="ROWS", help="rows that go through the model at once")
+    add("--device", default="auto", help=f"cpu, cuda, cuda:1, ... {default}")
+    add("--overwrite", action="store_true", help="compute maps anew that are there already")
