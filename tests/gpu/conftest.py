@@ -44,7 +44,7 @@ def report(request: pytest.FixtureRequest) -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in config.stash[REPORT]:
+    for line in sorted(config.stash[REPORT]):
         terminalreporter.write_line(line)
 
 

@@ -6,13 +6,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from comparison import relative_rms
 from kernel_comparison import CASES, OUTPUTS, deviation, find_case
+from networks import images, smooth_cnn
 from torch import Tensor
 
 import xai_fast.kernels
-from xai_fast import use_backend
+from xai_fast import NeFLAG, use_backend
 
-__all__ = ["ALONE", "GUARD", "LONG_ROWS", "Placed", "check_alone", "check_edges", "place", "run", "run_guarded"]
+__all__ = [
+    "ALONE",
+    "GUARD",
+    "LONG_ROWS",
+    "Placed",
+    "check_alone",
+    "check_edges",
+    "check_neflag",
+    "place",
+    "run",
+    "run_guarded",
+]
 
 GUARD = 4096
 """Entries before and after a tensor that nobody may change: more than a block."""
@@ -121,3 +134,15 @@ def check_edges(rule: str, dtype: torch.dtype) -> None:
     run("sphere_step", expected, "reference")
     run("sphere_step", arguments, "triton")
     assert deviation("sphere_step", dtype, arguments, expected) <= 1.0
+
+
+def check_neflag(step: str) -> None:
+    """Assert that NeFLAG on the Triton kernels is NeFLAG on the references: the queue and the kernels together."""
+    method = NeFLAG(smooth_cnn(), step=step, radius=0.4, points=4, max_steps=4, seed=3)
+    with use_backend("reference"):
+        expected = method.explain(images(3), internal_batch_size=5)
+    with use_backend("triton"):
+        result = method.explain(images(3), internal_batch_size=5)
+    assert result.negative_points.tolist() == expected.negative_points.tolist()
+    assert relative_rms(result.attributions, expected.attributions) < 1e-10
+    assert relative_rms(result.standard_error, expected.standard_error) < 1e-10

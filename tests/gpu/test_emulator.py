@@ -17,7 +17,7 @@ import torch
 pytest.importorskip("triton")
 from device_numbers import check_functions, check_known_answers
 from kernel_comparison import ALL_CASES, OUTPUTS, deviation, find_case
-from kernel_runs import ALONE, LONG_ROWS, check_alone, check_edges, run, run_guarded
+from kernel_runs import ALONE, LONG_ROWS, check_alone, check_edges, check_neflag, run, run_guarded
 from planted_bugs import PLANTED_BUGS, PlantedBug, planted
 from torch import Tensor
 
@@ -55,6 +55,11 @@ def test_the_rest_of_the_batch_does_not_matter(kernel: str, name: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_gradients_without_a_direction(rule: str, dtype: torch.dtype) -> None:
     check_edges(rule, dtype)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_neflag_equals_neflag_on_the_references(rule: str) -> None:
+    check_neflag(rule)
 
 
 def test_philox_gives_the_published_words() -> None:

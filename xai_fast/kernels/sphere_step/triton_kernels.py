@@ -169,7 +169,7 @@ def move(
         x = tl.load(centers + index * entries + start + here, mask=here < count, other=0.0).to(tl.float64)
         out = points + row * entries + start + here
         if RULE == "sign":
-            sign = (F > 0.0).to(tl.float64) - (F < 0.0).to(tl.float64)
+            sign = tl.where(F == 0.0, 0.0, tl.where(F > 0.0, 1.0, tl.where(F < 0.0, -1.0, F)))  # NaN shows
             tl.store(out, (x - radius * sign).to(points.dtype.element_ty), mask=here < count)
         else:
             moves, of_offset, of_gradient = _coefficients(sums, tangents, row, parts, part_sums, radius, floor, RULE)
