@@ -144,7 +144,7 @@ def _radius_sweep(items: Suite, options: argparse.Namespace) -> list[dict[str, o
         for aggregate in ("signed", "magnitude"):
             settings = {"method": "neflag", "points": 10, "radius": radius, "aggregate": aggregate}
             name, settings = _affordable(f"NeFLAG-10 {radius} {aggregate}", settings, options.quick)
-            measured = _row(items, name, settings, RANKINGS, 0.0, options.steps)
+            measured = _row(items, name, settings, ("signed_sum", "sum_of_abs"), 0.0, options.steps)
             rows += [row | {"radius": radius, "aggregate": aggregate} for row in measured]
     return rows
 

@@ -28,8 +28,8 @@ def _one(name: str, values: Sequence[object]) -> list[Choice]:
 
 
 # The largest change of an entry is the radius with the step rule "sign"; it is about radius / sqrt(entries) with the
-# others, which stay on the L2 sphere, and at the random points: radii of both sizes for all.
-_RADII = (0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 10.0, 30.0, 100.0)
+# others, which stay on the L2 sphere.
+_RADII = {"sign": (0.03, 0.1, 0.2, 0.3, 0.5, 1.0), "normalized": (1.0, 3.0, 10.0, 30.0), "tangent": (3.0, 30.0, 100.0)}
 _LAST: Axes = {
     "score": _one("score", SCORES),
     "ranking": _one("ranking", RANKINGS),
@@ -48,7 +48,7 @@ SEARCHES: dict[str, tuple[Choice, Axes]] = {
         {"method": "neflag", "points": 10, "radius": 0.1, "step": "sign", "aggregate": "signed"},
         {
             "aggregate": _AGGREGATES,
-            "step and radius": [{"step": step, "radius": radius} for step in RULES for radius in _RADII],
+            "step and radius": [{"step": step, "radius": radius} for step in RULES for radius in _RADII[step]],
             **_LAST,
             "points": _one("points", (1, 5, 10, 20, 50)),
         },

@@ -61,6 +61,7 @@ def tables(results: Mapping[str, Any]) -> str:
             lines += [f"Pixels ranked by `{ranking}`:", "", *_table(result["rows"], ranking), ""]
         if result.get("radius_sweep"):
             lines += ["Radius, NeFLAG-10, mean difference score:", ""]
+            rankings = list(dict.fromkeys(row["ranking"] for row in result["radius_sweep"]))
             lines += [f"| radius | aggregate | {' | '.join(rankings)} |", f"|---|---|{'---|' * len(rankings)}"]
             for radius, aggregate in dict.fromkeys((r["radius"], r["aggregate"]) for r in result["radius_sweep"]):
                 rows = {

@@ -6,6 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from benchmarks.quality_table import summary
 
 __all__ = ["renew_readme", "speed_table"]
 
@@ -71,7 +74,7 @@ ROWS = (
 )
 
 
-def speed_table(results: Mapping[str, Mapping[str, object]]) -> str:
+def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Make the table of speed; rows that were not measured are left out."""
     lines = ["| ratio of times, taken in turn in one run | measured | goal |", "|---|---|---|"]
     for label, name, key, form, goal in ROWS:
@@ -80,23 +83,32 @@ def speed_table(results: Mapping[str, Mapping[str, object]]) -> str:
             lines.append(f"| {label} | {form.format(row[key])} | {goal} |")
     for name, row in sorted(results.items()):
         if name.startswith("test_kernels::") and "copy_ratio" in row:
-            lines.append(f"| {row['label']} | {float(str(row['copy_ratio'])):.2f} | <= 1.5 |")
+            lines.append(f"| {row['label']} | {row['copy_ratio']:.2f} | <= 1.5 |")
     return "\n".join(lines)
 
 
 def renew_readme() -> None:
-    """Write the table between the README's marks."""
-    speed = RESULTS / "speed.json"
-    if not speed.exists():
-        return
-    results = json.loads(speed.read_text())
-    machines = {
-        (r["environment"]["cpu"], r["environment"]["threads"], r["environment"]["torch"]) for r in results.values()
-    }
-    said = "; ".join(f"{cpu}, {threads} threads, torch {torch}" for cpu, threads, torch in sorted(machines))
-    text = f"<!-- benchmarks -->\n\n{speed_table(results)}\n\n{said}.\n\n<!-- /benchmarks -->"
+    """Write the tables of speed and of quality between the README's marks."""
     readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    readme.write_text(
-        re.sub(r"<!-- benchmarks -->.*?<!-- /benchmarks -->", lambda _: text, old, flags=re.DOTALL), encoding="utf-8"
-    )
+    text = readme.read_text(encoding="utf-8")
+    speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
+    if speed.exists():
+        results = json.loads(speed.read_text(encoding="utf-8"))
+        text = _between("benchmarks", f"{speed_table(results)}\n\n{_machines(results)}", text)
+    if quality.exists():
+        text = _between("quality", summary(json.loads(quality.read_text(encoding="utf-8"))), text)
+    readme.write_text(text, encoding="utf-8")
+
+
+def _machines(results: Mapping[str, Mapping[str, Any]]) -> str:
+    seen = {(r["environment"]["cpu"], r["environment"]["threads"], r["environment"]["torch"]) for r in results.values()}
+    return "; ".join(f"{cpu}, {threads} threads, torch {torch}" for cpu, threads, torch in sorted(seen)) + "."
+
+
+def _between(mark: str, content: str, text: str) -> str:
+    block = f"<!-- {mark} -->\n\n{content}\n\n<!-- /{mark} -->"
+    return re.sub(f"<!-- {mark} -->.*?<!-- /{mark} -->", lambda _: block, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    renew_readme()
