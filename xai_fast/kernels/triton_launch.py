@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from xai_fast.kernels.triton_math import PARTS
 
-__all__ = ["Split", "device_of", "language_dtype", "options", "split"]
+__all__ = ["Split", "bits_of", "device_of", "language_dtype", "options", "split"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,19 @@ def device_of(tensor: Tensor) -> AbstractContextManager[None]:
     """
     manager: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
     return manager
+
+
+def bits_of(value: float) -> int:
+    """Return the 64 bits of a number, as an integer: Triton would round a float argument to float32.
+
+    Args:
+        value: the number; a kernel gets it back with `xai_fast.kernels.triton_math.number_of`.
+
+    Returns:
+        The bits.
+    """
+    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
+    return bits
 
 
 def language_dtype(dtype: torch.dtype) -> Any:

@@ -53,7 +53,7 @@ def _quotient(delta: tl.tensor, divisor: tl.tensor) -> tl.tensor:
 @triton.jit
 def accumulate(
     mean: tl.tensor,
-    m2: tl.tensor | None,
+    m2: tl.tensor,  # or None
     count: tl.tensor,
     centers: tl.tensor,
     points: tl.tensor,

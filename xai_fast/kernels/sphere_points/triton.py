@@ -53,7 +53,7 @@ def run(
             entries,
             split.blocks,
             split.parts,
-            radius,
+            triton_launch.bits_of(radius),
             seed,
             step,
             **constants,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from xai_fast.kernels.triton_math import block_span, part_of_row, row_total, standard_normals
+from xai_fast.kernels.triton_math import block_span, number_of, part_of_row, row_total, standard_normals
 
 __all__ = ["square_sums", "write_points"]
 
@@ -46,7 +46,7 @@ def square_sums(
         tl.store(sums + row * parts + part, total)
 
 
-@triton.jit(do_not_specialize=["seed", "step"])
+@triton.jit(do_not_specialize=["radius_bits", "seed", "step"])
 def write_points(
     points: tl.tensor,
     sums: tl.tensor,  # (R, parts) float64
@@ -58,7 +58,7 @@ def write_points(
     entries: tl.tensor,
     blocks: tl.tensor,
     parts: tl.tensor,
-    radius: tl.float64,
+    radius_bits: tl.int64,
     seed: tl.uint32,
     step: tl.uint32,
     dtype: tl.constexpr,
@@ -67,7 +67,7 @@ def write_points(
     """Draw the normals again and write x + radius * z / norm(z): cheaper than keeping z, which is as large as x~."""
     row, block = part_of_row(blocks)
     if tl.load(active + row):
-        scale = (radius / tl.sqrt(row_total(sums + row * parts, parts))).to(dtype)
+        scale = (number_of(radius_bits) / tl.sqrt(row_total(sums + row * parts, parts))).to(dtype)
         index = tl.load(item + row)
         start, count = block_span(block, entries, BLOCK)
         quad = tl.arange(0, BLOCK // 4)

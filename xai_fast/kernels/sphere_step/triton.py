@@ -51,8 +51,8 @@ def run(
             split.blocks,
             split.parts,
             rows * split.parts,
-            radius,
-            TANGENT_FLOOR[points.dtype],
+            triton_launch.bits_of(radius),
+            triton_launch.bits_of(TANGENT_FLOOR[points.dtype]),
             RULE=rule,
             **constants,
         )

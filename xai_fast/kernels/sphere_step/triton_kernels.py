@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from xai_fast.kernels.triton_math import block_span, part_of_row, row_total
+from xai_fast.kernels.triton_math import block_span, number_of, part_of_row, row_total
 
 __all__ = ["move", "row_sums", "tangent_sums"]
 
@@ -106,7 +106,7 @@ def tangent_sums(
 @triton.jit
 def _coefficients(
     sums: tl.tensor,
-    tangents: tl.tensor | None,
+    tangents: tl.tensor,  # or None
     row: tl.tensor,
     parts: tl.tensor,
     part_sums: tl.tensor,
@@ -141,27 +141,28 @@ def _coefficients(
     return moves, of_offset, of_gradient
 
 
-@triton.jit(do_not_specialize=["part_sums"])
+@triton.jit(do_not_specialize=["part_sums", "radius_bits", "floor_bits"])
 def move(
     points: tl.tensor,
     centers: tl.tensor,
     gradients: tl.tensor,
     item: tl.tensor,
     active: tl.tensor,
-    sums: tl.tensor | None,
-    tangents: tl.tensor | None,
+    sums: tl.tensor,  # or None
+    tangents: tl.tensor,  # or None
     entries: tl.tensor,
     blocks: tl.tensor,
     parts: tl.tensor,
     part_sums: tl.tensor,
-    radius: tl.float64,
-    floor: tl.float64,
+    radius_bits: tl.int64,
+    floor_bits: tl.int64,
     RULE: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
     """Write x~ of each active row, from its sums."""
     row, block = part_of_row(blocks)
     if tl.load(active + row):
+        radius = number_of(radius_bits)
         index = tl.load(item + row)
         start, count = block_span(block, entries, BLOCK)
         here = tl.arange(0, BLOCK)
@@ -172,7 +173,9 @@ def move(
             sign = tl.where(F == 0.0, 0.0, tl.where(F > 0.0, 1.0, tl.where(F < 0.0, -1.0, F)))  # NaN shows
             tl.store(out, (x - radius * sign).to(points.dtype.element_ty), mask=here < count)
         else:
-            moves, of_offset, of_gradient = _coefficients(sums, tangents, row, parts, part_sums, radius, floor, RULE)
+            moves, of_offset, of_gradient = _coefficients(
+                sums, tangents, row, parts, part_sums, radius, number_of(floor_bits), RULE
+            )
             if moves:
                 moved = tl.fma(F, tl.zeros_like(F) + of_gradient, x)
                 if RULE == "tangent":
