@@ -90,7 +90,6 @@ class BuildNative(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DXAI_FAST_EXTENSION={target.name}",
-            f"-DXAI_FAST_VERSION={self.distribution.get_version()}",
             f"-DXAI_FAST_CUDA={cuda}",
             f"-DXAI_FAST_SANITIZE={sanitize}",
         ]

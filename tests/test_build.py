@@ -1,0 +1,203 @@
+"""What an installation leaves out and says, what the packages contain, and how the native module lives with torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from xai_fast import backends
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="needs the source tree")
+needs_native = pytest.mark.skipif(backends.native_missing() is not None, reason="the native module is not there")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def _setup(command: list[str], tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of setup.py in a copy of what an installation reads, with the environment of a user."""
+    pytest.importorskip("setuptools")
+    source = tmp_path / "source"
+    if not source.exists():
+        names = [name for name in ("csrc", "xai_fast", "tests", "benchmarks") if (ROOT / name).exists()]
+        for name in names:
+            shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+        for path in ROOT.iterdir():
+            if path.is_file():
+                shutil.copy(path, source)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("XAI_FAST_") and name != "CXX"}
+    return subprocess.run(
+        [sys.executable, "setup.py", *command],
+        cwd=source,
+        env=clean | environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+
+
+BUILD = ["build_ext", "--build-lib", "library", "--build-temp", "objects"]
+NO_COMPILER = {"CXX": "no-such-compiler"}
+# what is set; whether it succeeds; what is said
+MODES = [
+    ({"XAI_FAST_NATIVE": "off"}, True, "left out the native module: XAI_FAST_NATIVE=off"),
+    ({"XAI_FAST_NATIVE": "sometimes"}, False, "XAI_FAST_NATIVE: expected one of auto, off, required, got 'sometimes'"),
+    ({"XAI_FAST_CUDA": "sometimes"}, False, "XAI_FAST_CUDA: expected one of auto, off, required, got 'sometimes'"),
+    ({"XAI_FAST_NATIVE": "off", "XAI_FAST_CUDA": "required"}, False, "XAI_FAST_CUDA=required needs the native module"),
+    (NO_COMPILER, True, "left out the native module: there is no C++ compiler (no-such-compiler)"),
+    ({"XAI_FAST_NATIVE": "required", **NO_COMPILER}, False, "required, but there is no C++ compiler"),
+    ({"XAI_FAST_CUDA": "required", **NO_COMPILER}, False, "required, but there is no C++ compiler"),
+    ({"PATH": ""}, True, "left out the native module: there is no cmake"),
+    ({"PATH": "", "XAI_FAST_NATIVE": "required"}, False, "required, but there is no cmake"),
+]
+
+
+@pytest.mark.parametrize(("environment", "succeeds", "message"), MODES)
+def test_modes(environment: dict[str, str], succeeds: bool, message: str, tmp_path: Path) -> None:
+    if "C++" in message:
+        pytest.importorskip("pybind11")
+        if shutil.which("cmake") is None:
+            pytest.skip("no cmake")
+    done = _setup(BUILD, tmp_path, **environment)
+    assert (done.returncode == 0) == succeeds, done.stdout
+    assert message in done.stdout
+    assert not list((tmp_path / "source").glob("library/**/*.so"))
+
+
+@pytest.mark.parametrize(("mode", "succeeds"), [("auto", True), ("required", False)])
+def test_a_compiler_that_fails(mode: str, succeeds: bool, tmp_path: Path) -> None:
+    pytest.importorskip("pybind11")
+    if shutil.which("cmake") is None:
+        pytest.skip("no cmake")
+    compiler = tmp_path / "broken-compiler"
+    compiler.write_text("#!/bin/sh\necho this compiler is broken\nexit 1\n")
+    compiler.chmod(0o755)
+    done = _setup(BUILD, tmp_path, CXX=str(compiler), XAI_FAST_NATIVE=mode)
+    assert (done.returncode == 0) == succeeds, done.stdout
+    assert "this compiler is broken" in done.stdout
+    assert ("left out the native module; the plain PyTorch kernels will run" in done.stdout) == succeeds
+    assert not list((tmp_path / "source").glob("library/**/*.so"))
+
+
+def test_a_wheel_without_the_native_module_is_pure_and_has_its_data(tmp_path: Path) -> None:
+    done = _setup(["-q", "bdist_wheel", "-d", "wheels"], tmp_path, XAI_FAST_NATIVE="off")
+    assert done.returncode == 0, done.stdout
+    (wheel,) = (tmp_path / "source" / "wheels").iterdir()
+    assert wheel.name.endswith("-py3-none-any.whl")
+    contents = set(zipfile.ZipFile(wheel).namelist())
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "xai_fast").rglob("*")
+        if path.suffix in (".py", ".html", ".css", ".js", ".typed")
+    }
+    assert expected <= contents
+    assert not [name for name in contents if name.endswith((".so", ".cpp", ".h", ".cu")) or name.startswith("tests")]
+
+
+def test_a_source_distribution_can_build_the_native_module(tmp_path: Path) -> None:
+    done = _setup(["-q", "sdist", "-d", "archives"], tmp_path, XAI_FAST_NATIVE="off")
+    assert done.returncode == 0, done.stdout
+    (archive,) = (tmp_path / "source" / "archives").iterdir()
+    with tarfile.open(archive) as tar:
+        contents = {name.partition("/")[2] for name in tar.getnames()}
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").rglob("*") if path.is_file()}
+    assert {"setup.py", "pyproject.toml", "CMakeLists.txt", "README.md", *sources} <= contents
+
+
+@pytest.mark.slow
+def test_the_native_module_builds_and_imports_without_a_driver(tmp_path: Path) -> None:
+    pytest.importorskip("pybind11")
+    if shutil.which("cmake") is None or shutil.which("c++") is None:
+        pytest.skip("no cmake or no compiler")
+    done = _setup(BUILD, tmp_path, XAI_FAST_NATIVE="required")
+    assert done.returncode == 0, done.stdout
+    program = (
+        "import _native; devices = _native.cuda_devices(); print(_native.build_info()['cuda']); "
+        "assert devices['names'] or devices['error'], devices; "
+        "assert _native.kernels == ['flux_accumulate', 'sphere_points', 'sphere_step'], _native.kernels; "
+        "assert _native.isa() == _native.available_isas()[-1]"
+    )
+    library = tmp_path / "source" / "library" / "xai_fast"
+    imported = subprocess.run([sys.executable, "-c", program], cwd=library, text=True, capture_output=True, check=True)
+    assert imported.stdout.startswith("nvcc " if shutil.which("nvcc") else "left out: no nvcc")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc")
+def test_the_shared_arithmetic_compiles_for_a_gpu(tmp_path: Path) -> None:
+    source = tmp_path / "shared.cu"
+    source.write_text(
+        """
+        #include "normal.h"
+        #include "philox.h"
+        struct Lane {
+          using Scalar = float; using Real = float; using Word = uint32_t; using Int = int32_t;
+          static XAI_FAST_HD float convert(int32_t value) { return float(value); }
+          static XAI_FAST_HD float real_of(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
+          static XAI_FAST_HD uint32_t bits_of(float value) { uint32_t x; memcpy(&x, &value, 4); return x; }
+          static XAI_FAST_HD float square_root(float value) { return sqrtf(value); }
+          static XAI_FAST_HD float select(bool condition, float yes, float no) { return condition ? yes : no; }
+        };
+        __global__ void normals(float* z) {
+          uint32_t counter[1][4] = {{threadIdx.x, 0, 0, 0}};
+          xai_fast::philox4x32<xai_fast::ScalarPhilox>(counter, 1, 2);
+          xai_fast::box_muller<Lane>(counter[0][0], counter[0][1], z[2 * threadIdx.x], z[2 * threadIdx.x + 1]);
+        }
+        """
+    )
+    command = [
+        "nvcc",
+        "-std=c++17",
+        "-arch=sm_80",
+        "-cubin",
+        f"-I{ROOT / 'csrc'}",
+        "-o",
+        str(tmp_path / "o"),
+        str(source),
+    ]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+# Runs torch's threads and the kernels' in turn; prints the OpenMP libraries whose code runs, and the threads.
+OPENMP = """
+import os, sys
+if sys.argv[1] == "native first":
+    import xai_fast._native
+import torch
+torch.set_num_threads(4)
+x = torch.rand(1 << 22)
+(x + 1).sum()
+before = len(os.listdir("/proc/self/task"))
+import xai_fast
+from xai_fast.kernels import sphere_points
+points = torch.empty(64, 65536)
+one = torch.zeros(64, dtype=torch.int64)
+arguments = (points, torch.zeros(1, 65536), one, one[:1], torch.arange(64), torch.ones(64, dtype=torch.bool), 1.0, 0)
+with xai_fast.use_backend("native"):
+    for _ in range(3):
+        sphere_points(*arguments)
+        (x + 1).sum()
+after = len(os.listdir("/proc/self/task"))
+assert torch.isfinite(points).all()
+print(before, after)
+"""
+
+
+@needs_native
+@linux
+@pytest.mark.parametrize("order", ["torch first", "native first"])
+def test_kernels_and_torch_share_their_threads(order: str) -> None:
+    # Two OpenMP runtimes would have two pools of threads, each waiting busily for the other's processors.
+    done = subprocess.run([sys.executable, "-c", OPENMP, order], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    before, after = (int(number) for number in done.stdout.split())
+    assert before >= 4
+    assert after == before
