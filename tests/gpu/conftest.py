@@ -57,17 +57,13 @@ def _poisoned_memory() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _emulated_gpu() -> Iterator[None]:
+def _emulated_gpu() -> None:
     """Run what Triton compiles for sm_80 in an emulator of PTX, on tensors of the CPU."""
     beside = Path(__file__).parents[3] / "shared" / "gpu_check"
     folder = Path(os.environ.get("XAI_FAST_GPU_CHECK", beside))
     if not (folder / "ptx_driver.py").is_file():
         pytest.skip(f"no emulator in {folder}; set XAI_FAST_GPU_CHECK to the folder of ptx_driver.py")
-    from triton.runtime.driver import driver
-
-    before = driver._active
     sys.path.insert(0, str(folder))
-    importlib.import_module("ptx_driver").install(80)
-    yield
-    driver._active = before
-    sys.path.remove(str(folder))
+    emulated = importlib.import_module("ptx_driver").install(80)
+    # Triton 3.9 unloads the kernels that it collects, some of them at exit: so the driver stays where it is.
+    vars(emulated).setdefault("unload_module", lambda module: None)
