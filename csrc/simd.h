@@ -124,6 +124,14 @@ XAI_FAST_HD Double in_double(Float value) {
   return __builtin_convertvector(halves[0], Double) + __builtin_convertvector(halves[1], Double);
 }
 
+// Asks for lines of memory that will be needed soon; what is behind the end of a tensor may be asked for too.
+enum Purpose { for_reading = 0, for_writing = 1 };
+template <Purpose purpose, class Scalar>
+XAI_FAST_HD void fetch(const Scalar* from, int entries) {
+  const char* address = reinterpret_cast<const char*>(from);
+  for (size_t line = 0; line < entries * sizeof(Scalar); line += 64) __builtin_prefetch(address + line, purpose, 2);
+}
+
 template <class Vector, class Scalar>
 XAI_FAST_HD Vector load(const Scalar* from) {
   Vector vector;

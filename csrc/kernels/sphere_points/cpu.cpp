@@ -147,13 +147,17 @@ SumOfSquares write_polar(const Stream& stream, Scalar* row, int64_t begin, int64
   Double sums{};
   for (int64_t done = 0; done < whole; done += tile) {
     const int64_t count = whole - done < tile ? whole - done : tile;
-    for (int64_t k = 0; k < count; k += 2) group.random(stream, words + k);
+    Scalar* to = row + begin + done * Group::entries;
+    for (int64_t k = 0; k < count; k += 2) {
+      group.random(stream, words + k);
+      fetch<for_writing>(to + k * Group::entries, 2 * Group::entries);
+    }
     typename Lanes::Real squares{};  // of a tile; tiles are added in double
     for (int64_t k = 0; k < count; ++k) {
       PolarPairs<Lanes> pairs;
       to_polar<Lanes>(words[k], pairs);
       squares += pairs.radius[0] * pairs.radius[0] + pairs.radius[1] * pairs.radius[1];
-      std::memcpy(row + begin + (done + k) * Group::entries, &pairs, sizeof pairs);
+      std::memcpy(to + k * Group::entries, &pairs, sizeof pairs);
     }
     sums += in_double(squares);
   }
@@ -173,11 +177,13 @@ template <class Group, class Scalar>
 void write_points(const Stream& stream, Scalar* row, const Scalar* center, int64_t begin, int64_t end, Scalar scale) {
   using Lanes = typename Group::Lanes;
   using Real = typename Lanes::Real;
+  constexpr int64_t ahead = 8 * Group::entries;
   int64_t entry = begin;
   for (; entry + Group::entries <= end; entry += Group::entries) {
     PolarPairs<Lanes> pairs;
     Real z[4];
     std::memcpy(&pairs, row + entry, sizeof pairs);
+    fetch<for_reading>(center + entry + ahead, Group::entries);
     normals<Group>(pairs, z);
     for (int k = 0; k < 4; ++k) {
       const int64_t at = entry + k * (Group::entries / 4);

@@ -49,10 +49,10 @@ struct Move {
 
 template <class Scalar, class Gradient>
 void sign_rule(const SphereStep& step) {
-  const Scalar radius = static_cast<Scalar>(step.radius);
   one_sweep(step.active_rows, step.active_count, step.entries, step.threads,
             [&](int64_t index, int64_t begin, int64_t end) {
               const Row<Scalar, Gradient> row(step, index);
+              const Scalar radius = static_cast<Scalar>(step.radius);
 #pragma omp simd
               for (int64_t e = begin; e < end; ++e) {
                 const Scalar f = static_cast<Scalar>(number(row.gradient[e]));
