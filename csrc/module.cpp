@@ -15,6 +15,9 @@ namespace xai_fast {
 namespace {
 
 bool processor_can(Isa isa) {
+#if defined(XAI_FAST_HAS_AVX2) || defined(XAI_FAST_HAS_AVX512)
+  __builtin_cpu_init();  // not every runtime library has done it before
+#endif
   switch (isa) {
 #ifdef XAI_FAST_HAS_AVX512
     case Isa::avx512:
