@@ -1,0 +1,104 @@
+"""Speed of the compiled kernels: against plain PyTorch, and against a copy of as many bytes with as many threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from benchmarks.measure import in_turn, ratio
+from xai_fast import backends, native
+from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
+
+ITEMS, ENTRIES = 64, 3 * 224 * 224
+ROUNDS = 15
+
+
+def _arguments() -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (ITEMS, ENTRIES)
+    return {
+        "points": torch.randn(shape, generator=generator),
+        "centers": torch.randn(shape, generator=generator),
+        "gradients": torch.randn(shape, generator=generator),
+        "item": torch.arange(ITEMS),
+        "every": torch.ones(ITEMS, dtype=torch.bool),
+    }
+
+
+def _sphere_points() -> Callable[[], None]:
+    a = _arguments()
+    point = torch.zeros(ITEMS, dtype=torch.int64)
+    return lambda: sphere_points(a["points"], a["centers"], a["item"], a["item"], point, a["every"], 0.1, 0)
+
+
+def _sphere_step(rule: str) -> Callable[[], None]:
+    a = _arguments()
+    return lambda: sphere_step(a["points"], a["centers"], a["gradients"], a["item"], a["every"], 0.1, rule)
+
+
+def _flux_accumulate() -> Callable[[], None]:
+    a = _arguments()
+    mean, m2 = torch.zeros_like(a["centers"]), torch.zeros_like(a["centers"])
+    count = torch.zeros(ITEMS, dtype=torch.int64)
+    return lambda: flux_accumulate(
+        mean, m2, count, a["centers"], a["points"], a["gradients"], a["item"], a["every"], False
+    )
+
+
+# Arrays of the size of the batch that memory must see at least once, read or written; the largest ratio to the copy.
+KERNELS: dict[str, tuple[Callable[[], Callable[[], None]], int, float]] = {
+    "sphere_points": (_sphere_points, 2, 3.0),
+    "sphere_step sign": (lambda: _sphere_step("sign"), 3, 1.5),
+    "sphere_step normalized": (lambda: _sphere_step("normalized"), 3, 1.5),
+    "sphere_step tangent": (lambda: _sphere_step("tangent"), 4, 1.5),
+    "flux_accumulate": (_flux_accumulate, 7, 1.5),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_native_kernel_against_a_copy(benchmark: BenchmarkFixture, name: str) -> None:
+    """At most so many times the time of a copy of the same bytes, at 64 x 3 x 224 x 224 in float32."""
+    make, arrays, limit = KERNELS[name]
+    run = make()
+    moved = arrays * ITEMS * ENTRIES * 4
+    source = torch.zeros(moved // 8)
+    target = torch.empty_like(source)
+    with backends.use_backend("native"):
+        seconds = in_turn({"kernel": run, "copy": lambda: target.copy_(source)}, ROUNDS, warm_up=3)
+        benchmark.pedantic(run, rounds=3)
+    factor = ratio(seconds, "kernel", "copy")
+    benchmark.extra_info |= {
+        "label": f"`{name}` / a copy of the same bytes, 64 x 3 x 224 x 224",
+        "bytes": moved,
+        "gigabytes_a_second": moved / min(seconds["kernel"]) / 1e9,
+        "copy_gigabytes_a_second": moved / min(seconds["copy"]) / 1e9,
+        "copy_ratio": factor,
+        "isa": native.module().isa(),
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+    }
+    if native.module().isa() == "avx512" or name != "sphere_points":
+        assert factor <= limit
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_native_kernel_against_its_reference(benchmark: BenchmarkFixture, name: str) -> None:
+    """The compiled kernel and the same contract in plain PyTorch."""
+    run = KERNELS[name][0]()
+
+    def reference() -> None:
+        with backends.use_backend("reference"):
+            run()
+
+    def compiled() -> None:
+        with backends.use_backend("native"):
+            run()
+
+    seconds = in_turn({"reference": reference, "native": compiled}, 3)
+    benchmark.extra_info |= {"seconds": seconds, "reference_over_native": ratio(seconds, "reference", "native")}
+    benchmark.pedantic(compiled, rounds=3)
+    assert ratio(seconds, "reference", "native") > 1
