@@ -67,7 +67,7 @@ def test_overhead_over_its_own_gradients(benchmark: BenchmarkFixture, batch: int
     """At most 1.08 times the time of the same number of bare gradient evaluations at the same batch size."""
     network = load("efficientnet-lite0")
     x = _photos(network, batch)
-    method = NeFLAG(network.model, radius=0.3)
+    method = NeFLAG(network.model, radius=0.3, points=5)
     result = method.explain(x, internal_batch_size=batch)
     evaluations = int(result.evaluations.sum())
     chosen = preferred_memory_format(network.model, x.device, "fp32")
@@ -107,7 +107,7 @@ def test_share_of_time_in_the_models_gradient(benchmark: BenchmarkFixture, monke
 
     monkeypatch.setattr("xai_fast.attribution.neflag.ScoreGradient", Timed)
     monkeypatch.setattr(gradient_module.torch.autograd, "grad", timed_grad)
-    method = NeFLAG(network.model, radius=0.3)
+    method = NeFLAG(network.model, radius=0.3, points=5)
     shares = []
     for turn in range(1 + ROUNDS):
         inside = 0.0
