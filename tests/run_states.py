@@ -102,7 +102,8 @@ STATES = (
         ["tests", "-m", f"{OTHER_PROCESSES} and not browser and not slow"],
         prepare=_pure,
     ),
-    State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels"], prepare=_sanitized),
+    # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
+    State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
     State(
         "interpreter",
         "Triton kernels in Triton's interpreter",
