@@ -1,0 +1,183 @@
+"""Finding a layer of a model by name or by identity, and seeing what it gives while the model runs."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+from xai_fast.errors import InputError, bad_argument
+
+__all__ = ["CapturedOutput", "Layer", "capture_output", "find_layer", "first_tensor", "replace_first_tensor"]
+
+Layer: TypeAlias = "str | nn.Module"
+
+_NAMES_SHOWN = 5
+
+
+def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Module]:
+    """Find a layer of a model.
+
+    Args:
+        model: a module.
+        layer: a submodule of it, or the dotted name of one as ``model.named_modules()`` gives it.
+
+    Returns:
+        The dotted name and the submodule; of a submodule with several names the first.
+
+    Raises:
+        InputError: the model is no module, there is no such layer in it (the message has names near to it), or the
+            layer is the whole model.
+    """
+    if not isinstance(model, nn.Module):
+        raise bad_argument("model", "a torch.nn.Module, in which a layer can be found", type(model).__name__)
+    names = dict(model.named_modules(remove_duplicate=False))
+    if isinstance(layer, nn.Module):
+        name = next((name for name, module in names.items() if module is layer), None)
+        if name is None:
+            raise bad_argument(
+                "layer", f"a submodule of {type(model).__name__}", f"a {type(layer).__name__} outside it"
+            )
+    elif isinstance(layer, str):
+        if layer not in names:
+            raise bad_argument("layer", _expected_name(layer, [known for known in names if known]), repr(layer))
+        name = layer
+    else:
+        raise bad_argument("layer", "a submodule or its dotted name", type(layer).__name__)
+    if not name:
+        raise bad_argument("layer", "a layer inside the model", "the whole model")
+    return name, names[name]
+
+
+def _expected_name(wanted: str, names: list[str]) -> str:
+    if not names:
+        return "the name of a layer (but the model has no submodules)"
+    # What users forget is the front of a name ("conv1" for "stages.0.0.conv1"), which difflib rates low.
+    last = wanted.rpartition(".")[2]
+    near = [name for name in names if name.rpartition(".")[2] == last]
+    near += [name for name in difflib.get_close_matches(wanted, names, _NAMES_SHOWN) if name not in near]
+    shown = near or [name for name in names if "." not in name]
+    more = ", ..." if len(shown) > _NAMES_SHOWN else ""
+    kind = "a layer near that name" if near else "the name of a layer"
+    return f"{kind}, such as {', '.join(map(repr, shown[:_NAMES_SHOWN]))}{more} (see model.named_modules())"
+
+
+def first_tensor(output: object, name: str) -> Tensor:
+    """Give the tensor that a layer's output means.
+
+    Args:
+        output: a tensor, or a tuple whose first entry is one (as recurrent and attention layers give).
+        name: of the layer, for the message.
+
+    Returns:
+        The tensor.
+
+    Raises:
+        InputError: the output is something else.
+    """
+    value = output[0] if isinstance(output, tuple) and output else output
+    if not isinstance(value, Tensor):
+        got = f"a tuple that starts with {type(value).__name__}" if value is not output else type(output).__name__
+        raise bad_argument(
+            "layer", "a layer whose output is a tensor, or a tuple with a tensor first", f"{name}: {got}"
+        )
+    return value
+
+
+def replace_first_tensor(output: object, tensor: Tensor) -> object:
+    """Put another tensor in place of the one that `first_tensor` gives.
+
+    Args:
+        output: what the layer gave.
+        tensor: what shall take the place.
+
+    Returns:
+        The tensor, or a tuple (or named tuple) of the same type that starts with it.
+    """
+    if not isinstance(output, tuple):
+        return tensor
+    values = (tensor, *output[1:])
+    make = getattr(type(output), "_make", type(output))
+    replaced: object = make(values)
+    return replaced
+
+
+class CapturedOutput:
+    """What a layer gave within `capture_output`.
+
+    Args:
+        name: of the layer.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.runs = 0
+        self._tensor: Tensor | None = None
+
+    def keep(self, tensor: Tensor) -> None:
+        """Count a run, and keep its output where it is the first."""
+        self.runs += 1
+        self._tensor = tensor if self.runs == 1 else None
+
+    @property
+    def tensor(self) -> Tensor:
+        """The output of the only run.
+
+        Raises:
+            InputError: the layer did not run, or ran more than once.
+        """
+        if self._tensor is None:
+            raise self._wrong_runs()
+        return self._tensor
+
+    def _wrong_runs(self) -> InputError:
+        got = f"{self.name}, which ran {self.runs} times"
+        if self.runs == 0:
+            got = f"{self.name}, which did not run (is it used, and is the model itself not compiled or scripted?)"
+        return bad_argument("layer", "a layer that runs once in a pass through the model", got)
+
+
+@contextlib.contextmanager
+def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = False) -> Iterator[CapturedOutput]:
+    """See the output of a layer while the model runs once, in this thread.
+
+    What comes after the layer gets a copy, so that an operation in place (such as ``ReLU(inplace=True)``) does not
+    change the captured tensor. The hook is taken out at the end, also after an exception.
+
+    Args:
+        model: a module.
+        layer: a submodule of it, or its dotted name.
+        cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends; so a
+            gradient with respect to it costs nothing before the layer.
+
+    Yields:
+        What is captured; its ``tensor`` is there once the model ran.
+
+    Raises:
+        InputError: there is no such layer, or (from the model's call) its output is no tensor.
+    """
+    name, module = find_layer(model, layer)
+    captured = CapturedOutput(name)
+    thread = threading.get_ident()
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> object:
+        if threading.get_ident() != thread:  # somebody else's pass through the same model
+            return output
+        tensor = first_tensor(output, name)
+        if cut:
+            if not tensor.is_floating_point():
+                raise bad_argument("layer", "a layer with a floating-point output", f"{name}: {tensor.dtype}")
+            tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
+            tensor.requires_grad_()
+        captured.keep(tensor)
+        return replace_first_tensor(output, tensor.clone())
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield captured
+    finally:
+        handle.remove()
