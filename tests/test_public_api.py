@@ -9,6 +9,7 @@ import pytest
 
 import xai_fast
 import xai_fast.attribution
+import xai_fast.interaction
 import xai_fast.kernels
 import xai_fast.metrics
 import xai_fast.plot
@@ -26,7 +27,15 @@ def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> 
 
 @pytest.mark.parametrize(
     "module",
-    [xai_fast, xai_fast.attribution, xai_fast.kernels, xai_fast.metrics, xai_fast.plot, xai_fast.suites],
+    [
+        xai_fast,
+        xai_fast.attribution,
+        xai_fast.interaction,
+        xai_fast.kernels,
+        xai_fast.metrics,
+        xai_fast.plot,
+        xai_fast.suites,
+    ],
     ids=lambda module: module.__name__,
 )
 def test_public_names_exist_and_are_documented(module: object) -> None:

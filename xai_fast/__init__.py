@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from xai_fast.attribution import NeFLAG
 from xai_fast.backends import use_backend
 from xai_fast.errors import BackendUnavailable, InputError, ModelError, XaiFastError
+from xai_fast.interaction import InteractionMap
 from xai_fast.results import NeFLAGResult
 
 try:
@@ -15,6 +16,7 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 __all__ = [
     "BackendUnavailable",
     "InputError",
+    "InteractionMap",
     "ModelError",
     "NeFLAG",
     "NeFLAGResult",

@@ -20,8 +20,8 @@ from xai_fast import __version__
 from xai_fast.cli.explainer import Explanation, Record, Settings
 from xai_fast.cli.files import Picture, output_file, shown
 from xai_fast.cli.progress import duration
+from xai_fast.files import write_whole
 from xai_fast.plot import Card, Fact, Report, heat, heat_layer, overlay, write_report
-from xai_fast.plot.files import write_whole
 from xai_fast.suites import ImageModel
 
 __all__ = ["Failure", "Finished", "Writer", "read_map", "write_map"]

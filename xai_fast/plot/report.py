@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xai_fast.files import write_whole
 from xai_fast.plot.colormap import COLORS, colormap
-from xai_fast.plot.files import write_whole
 from xai_fast.plot.heatmap import BRIGHTNESS, CLIP, GREY
 
 __all__ = ["Card", "Fact", "Report", "render_report", "write_report"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from xai_fast.plot.files import write_whole
+from xai_fast.files import write_whole
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

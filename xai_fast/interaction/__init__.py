@@ -1,0 +1,8 @@
+"""Interactions between the cells of feature maps, of second and higher order."""
+
+from __future__ import annotations
+
+from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
+from xai_fast.interaction.interaction_map import Interaction, InteractionMap
+
+__all__ = ["AxisGeometry", "CellGeometry", "Interaction", "InteractionMap"]
