@@ -59,7 +59,6 @@ struct FloatLanes {
   static XAI_FAST_HD Real convert(Int value) { return __builtin_convertvector(value, Real); }
   static XAI_FAST_HD Real real_of(Word bits) { return (Real)bits; }
   static XAI_FAST_HD Word bits_of(Real value) { return (Word)value; }
-  static XAI_FAST_HD Real select(Int condition, Real yes, Real no) { return condition ? yes : no; }
   static XAI_FAST_HD Real square_root(Real value) {
 #if defined(__AVX512F__)
     return (Real)_mm512_sqrt_ps((__m512)value);
@@ -83,20 +82,22 @@ struct DoubleLanes {
   static XAI_FAST_HD Real convert(Int value) { return (Real)(value + 0x4338000000000000) - 6755399441055744.0; }
   static XAI_FAST_HD Real real_of(Word bits) { return (Real)bits; }
   static XAI_FAST_HD Word bits_of(Real value) { return (Word)value; }
-  static XAI_FAST_HD Real select(Int condition, Real yes, Real no) { return condition ? yes : no; }
   static XAI_FAST_HD Real square_root(Real value) {
     for (int lane = 0; lane < lanes_64; ++lane) value[lane] = std::sqrt(value[lane]);
     return value;
   }
 };
 
-// Shuffles of two vectors of 32-bit lanes that stay within parts of 128 bits. Pattern(part) lists the lanes that a part
-// of the result is made of; lanes of the second vector are counted on after those of the first.
-#define XAI_FAST_EVEN_WORDS(part) 4 * part, 4 * part + 2, lanes_32 + 4 * part, lanes_32 + 4 * part + 2
+// Shuffles of two vectors; lanes of the second are counted on after those of the first.
+#if defined(__clang__) || __GNUC__ >= 12
+#define XAI_FAST_SHUFFLE(Index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define XAI_FAST_SHUFFLE(Index, a, b, ...) __builtin_shuffle(a, b, Index{__VA_ARGS__})
+#endif
+
+// Alternating lanes: within each part of 128 bits those of its low or high half, as the processors have it.
 #define XAI_FAST_LOW(part) 4 * part, lanes_32 + 4 * part, 4 * part + 1, lanes_32 + 4 * part + 1
 #define XAI_FAST_HIGH(part) 4 * part + 2, lanes_32 + 4 * part + 2, 4 * part + 3, lanes_32 + 4 * part + 3
-#define XAI_FAST_LOW_PAIRS(part) 4 * part, 4 * part + 1, lanes_32 + 4 * part, lanes_32 + 4 * part + 1
-#define XAI_FAST_HIGH_PAIRS(part) 4 * part + 2, 4 * part + 3, lanes_32 + 4 * part + 2, lanes_32 + 4 * part + 3
 #if defined(__AVX512F__)
 #define XAI_FAST_ALL_PARTS(Pattern) Pattern(0), Pattern(1), Pattern(2), Pattern(3)
 #elif defined(__AVX2__)
@@ -104,16 +105,32 @@ struct DoubleLanes {
 #else
 #define XAI_FAST_ALL_PARTS(Pattern) Pattern(0)
 #endif
-#if defined(__clang__) || __GNUC__ >= 12
-#define XAI_FAST_SHUFFLE(a, b, Pattern) __builtin_shufflevector(a, b, XAI_FAST_ALL_PARTS(Pattern))
+XAI_FAST_HD Float interleave_low(Float a, Float b) {
+  return XAI_FAST_SHUFFLE(Int32, a, b, XAI_FAST_ALL_PARTS(XAI_FAST_LOW));
+}
+XAI_FAST_HD Float interleave_high(Float a, Float b) {
+  return XAI_FAST_SHUFFLE(Int32, a, b, XAI_FAST_ALL_PARTS(XAI_FAST_HIGH));
+}
+
+// The even or the odd parts of 128 bits of two vectors in turn; of vectors that are one part, halves of it.
+XAI_FAST_HD Word64 even_parts(Word64 a, Word64 b) {
+#if defined(__AVX512F__)
+  return XAI_FAST_SHUFFLE(Int64, a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+#elif defined(__AVX2__)
+  return XAI_FAST_SHUFFLE(Int64, a, b, 0, 1, 4, 5);
 #else
-#define XAI_FAST_SHUFFLE(a, b, Pattern) __builtin_shuffle(a, b, Int32{XAI_FAST_ALL_PARTS(Pattern)})
+  return XAI_FAST_SHUFFLE(Int64, a, b, 0, 2);
 #endif
-XAI_FAST_HD Word32 even_words(Word32 a, Word32 b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_EVEN_WORDS); }
-XAI_FAST_HD Float interleave_low(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_LOW); }
-XAI_FAST_HD Float interleave_high(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_HIGH); }
-XAI_FAST_HD Float low_pairs(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_LOW_PAIRS); }
-XAI_FAST_HD Float high_pairs(Float a, Float b) { return XAI_FAST_SHUFFLE(a, b, XAI_FAST_HIGH_PAIRS); }
+}
+XAI_FAST_HD Word64 odd_parts(Word64 a, Word64 b) {
+#if defined(__AVX512F__)
+  return XAI_FAST_SHUFFLE(Int64, a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+#elif defined(__AVX2__)
+  return XAI_FAST_SHUFFLE(Int64, a, b, 2, 3, 6, 7);
+#else
+  return XAI_FAST_SHUFFLE(Int64, a, b, 1, 3);
+#endif
+}
 
 // Sums of one or two lanes each, for adding up in double.
 XAI_FAST_HD Double in_double(Double value) { return value; }
@@ -142,6 +159,26 @@ XAI_FAST_HD Vector load(const Scalar* from) {
 template <class Vector, class Scalar>
 XAI_FAST_HD void store(Scalar* to, Vector vector) {
   std::memcpy(to, &vector, sizeof vector);
+}
+
+// Writes to an aligned address without reading the line first and without a place in the cache, for tensors that are
+// larger than it. At its end a thread has to call `settle`, before others may read.
+template <class Vector, class Scalar>
+XAI_FAST_HD void store_past_cache(Scalar* to, Vector vector) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512((__m512i*)to, (__m512i)vector);
+#elif defined(__AVX2__)
+  _mm256_stream_si256((__m256i*)to, (__m256i)vector);
+#elif defined(__SSE2__)
+  _mm_stream_si128((__m128i*)to, (__m128i)vector);
+#else
+  store(to, vector);
+#endif
+}
+XAI_FAST_HD void settle() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
 }
 
 }  // namespace XAI_FAST_ISA

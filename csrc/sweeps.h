@@ -11,7 +11,9 @@ namespace XAI_FAST_ISA {
 constexpr int64_t chunk_entries = 4096;              // a multiple of every block of entries that kernels work in
 constexpr int64_t entries_worth_a_thread = 1 << 14;  // below this, waking a thread costs more than the work
 
-inline int64_t chunk_count(int64_t entries) { return (entries + chunk_entries - 1) / chunk_entries; }
+inline int64_t chunk_count(int64_t entries, int64_t chunk_length = chunk_entries) {
+  return (entries + chunk_length - 1) / chunk_length;
+}
 
 inline int useful_threads(int threads, int64_t entries) {
   const int64_t useful = entries / entries_worth_a_thread + 1;
@@ -32,20 +34,20 @@ void one_sweep(const int64_t* rows, int64_t row_count, int64_t entries, int thre
 
 // For each row: Sums total = the sum of first(row, begin, end) over its chunks; then prepared = prepare(row, total);
 // then second(row, begin, end, prepared) for each chunk. Sums has operator+=.
-template <class Sums, class First, class Prepare, class Second>
+template <class Sums, int64_t chunk_length = chunk_entries, class First, class Prepare, class Second>
 void two_sweeps(const int64_t* rows, int64_t row_count, int64_t entries, int threads, First first, Prepare prepare,
                 Second second) {
-  const int64_t chunks = chunk_count(entries);
-  const auto end_of = [=](int64_t chunk) { return chunk + 1 < chunks ? (chunk + 1) * chunk_entries : entries; };
+  const int64_t chunks = chunk_count(entries, chunk_length);
+  const auto end_of = [=](int64_t chunk) { return chunk + 1 < chunks ? (chunk + 1) * chunk_length : entries; };
   threads = useful_threads(threads, row_count * entries);
   if (threads == 1 || row_count >= 4 * threads) {  // whole rows: the second sweep finds the row in the thread's cache
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t i = 0; i < row_count; ++i) {
       Sums total{};
-      for (int64_t chunk = 0; chunk < chunks; ++chunk) total += first(rows[i], chunk * chunk_entries, end_of(chunk));
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) total += first(rows[i], chunk * chunk_length, end_of(chunk));
       const auto prepared = prepare(rows[i], total);
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-        second(rows[i], chunk * chunk_entries, end_of(chunk), prepared);
+        second(rows[i], chunk * chunk_length, end_of(chunk), prepared);
       }
     }
     return;
@@ -55,7 +57,7 @@ void two_sweeps(const int64_t* rows, int64_t row_count, int64_t entries, int thr
   for (int64_t i = 0; i < row_count; ++i) {  // few rows: each by all threads, the same chunks to a thread both times
 #pragma omp for schedule(static)
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      partial[chunk] = first(rows[i], chunk * chunk_entries, end_of(chunk));
+      partial[chunk] = first(rows[i], chunk * chunk_length, end_of(chunk));
     }
     Sums total{};
     for (int64_t chunk = 0; chunk < chunks; ++chunk) total += partial[chunk];
@@ -63,8 +65,34 @@ void two_sweeps(const int64_t* rows, int64_t row_count, int64_t entries, int thr
 #pragma omp barrier  // prepare may read the row, which the second sweep changes
 #pragma omp for schedule(static)
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      second(rows[i], chunk * chunk_entries, end_of(chunk), prepared);
+      second(rows[i], chunk * chunk_length, end_of(chunk), prepared);
     }
+  }
+}
+
+// two_sweeps of many rows, where what the first leaves for the second is kept beside the row, and the second sweep of a
+// row goes side by side with the first one of the next, chunk by chunk: one computes while the other waits for memory.
+// first(row, begin, end, kept) and second(row, begin, end, kept, prepared) get the Kept of their chunk; finish() is
+// called by each thread.
+template <class Sums, class Kept, int64_t chunk_length, class First, class Prepare, class Second, class Finish>
+void two_sweeps_side_by_side(const int64_t* rows, int64_t row_count, int64_t entries, int threads, First first,
+                             Prepare prepare, Second second, Finish finish) {
+  const int64_t chunks = chunk_count(entries, chunk_length);
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int part = 0; part < threads; ++part) {
+    const int64_t from = row_count * part / threads, to = row_count * (part + 1) / threads;
+    const std::unique_ptr<Kept[]> kept(new Kept[chunks]);
+    decltype(prepare(0, Sums{})) prepared{};
+    for (int64_t i = from; i <= to; ++i) {
+      Sums total{};
+      for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+        const int64_t begin = chunk * chunk_length, end = chunk + 1 < chunks ? begin + chunk_length : entries;
+        if (i > from) second(rows[i - 1], begin, end, kept[chunk], prepared);
+        if (i < to) total += first(rows[i], begin, end, kept[chunk]);
+      }
+      if (i < to) prepared = prepare(rows[i], total);
+    }
+    finish();
   }
 }
 

@@ -143,12 +143,11 @@ def test_the_shared_arithmetic_compiles_for_a_gpu(tmp_path: Path) -> None:
           static XAI_FAST_HD float real_of(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
           static XAI_FAST_HD uint32_t bits_of(float value) { uint32_t x; memcpy(&x, &value, 4); return x; }
           static XAI_FAST_HD float square_root(float value) { return sqrtf(value); }
-          static XAI_FAST_HD float select(bool condition, float yes, float no) { return condition ? yes : no; }
         };
         __global__ void normals(float* z) {
           uint32_t counter[1][4] = {{threadIdx.x, 0, 0, 0}};
           xai_fast::philox4x32<xai_fast::ScalarPhilox>(counter, 1, 2);
-          xai_fast::box_muller<Lane>(counter[0][0], counter[0][1], z[2 * threadIdx.x], z[2 * threadIdx.x + 1]);
+          xai_fast::box_muller<Lane>(counter[0][0], z[2 * threadIdx.x], z[2 * threadIdx.x + 1]);
         }
         """
     )

@@ -16,6 +16,7 @@ import xai_fast.kernels
 from xai_fast import backends, native, use_backend
 from xai_fast.errors import InputError
 from xai_fast.kernels.sphere_points import reference as sphere_points_reference
+from xai_fast.kernels.sphere_points.cases import Case
 from xai_fast.kernels.sphere_step import RULES
 
 
@@ -132,6 +133,22 @@ def test_a_row_does_not_depend_on_the_others(kernel: str, way: Way) -> None:
         by_row = {"points", "gradients", "item", "point", "active"} & alone.keys()
         alone |= {name: alone[name][row : row + 1].contiguous() for name in by_row}
         assert torch.equal(run(kernel, alone, way)["points"][0], together[row])
+
+
+@on_native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_points_that_are_written_past_the_cache_are_the_same(dtype: torch.dtype, way: Way) -> None:
+    # 20 MB and four rows a thread; at the end of a row the tile and the group are incomplete.
+    case = Case("large", rows=13, items=5, entries=400_016, dtype=dtype, center_scale=1.0, all_active=True)
+    arguments = case.arguments()
+    arguments["active"][3] = False
+    together = {threads: run("sphere_points", arguments, way, threads)["points"].clone() for threads in (1, 2, 3)}
+    for row in range(case.rows):
+        alone = {name: arguments[name][row : row + 1].contiguous() for name in ("item", "point", "active")}
+        alone["points"] = torch.full((1, case.entries), torch.nan, dtype=dtype)
+        expected = run("sphere_points", arguments | alone, way, threads=1)["points"]
+        for threads, points in together.items():
+            assert torch.equal(points[row].nan_to_num(7.5), expected[0].nan_to_num(7.5)), (row, threads)
 
 
 @pytest.mark.parametrize("rest", [1e-1, 3e-2, 1e-3])

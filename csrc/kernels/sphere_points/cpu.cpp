@@ -1,6 +1,6 @@
-// First sweep: the radii and angles of Box-Muller, kept in the row itself, and norm(z)^2, which is the sum of the
-// squared radii. Second sweep, while the row is in cache: x + radius / norm(z) * z. So the second sweep has arithmetic
-// to do while it waits for the items, which come from memory.
+// First sweep: the normals z and norm(z)^2, which is the sum of the squared radii of Box-Muller. Second sweep:
+// x + radius / norm(z) * z. The first computes, the second waits for memory: where there is enough to do, they go side
+// by side, the second a row behind the first (sweeps.h).
 #include "kernels/sphere_points/sphere_points.h"
 
 #include <cmath>
@@ -12,9 +12,18 @@ namespace xai_fast {
 namespace XAI_FAST_ISA {
 namespace {
 
+constexpr int64_t tile =
+    1024;  // entries; short, so that what one sweep stores is on its way during the other's next tile
+constexpr int64_t bytes_past_cache = 16 << 20;  // of points; more than that do not wait in the cache for their reader
+
 struct SumOfSquares {
-  double value;
-  void operator+=(SumOfSquares other) { value += other.value; }
+  Double lanes{};
+  void operator+=(const SumOfSquares& other) { lanes += other.lanes; }
+  double total() const {
+    double sum = 0;
+    for (int lane = 0; lane < lanes_64; ++lane) sum += lanes[lane];
+    return sum;
+  }
 };
 
 // What is the same for all blocks of a row: counter (block, point, step, id / 2^32), key (seed, id mod 2^32).
@@ -33,191 +42,180 @@ XAI_FAST_HD void random_words(const Stream& stream, const Word64 (&blocks)[N], W
   philox4x32<PhiloxLanes>(words, stream.seed, stream.id_low);
 }
 
-// Normals in polar form: of the entries 4b, 4b+1 and of 4b+2, 4b+3, one block b a lane.
-template <class Lanes>
-struct PolarPairs {
-  typename Lanes::Real radius[2];
-  typename Lanes::Word angle[2];
-};
-
-// A group: consecutive blocks, one a lane. It makes the random words of two groups at a time, so that four counters go
-// through Philox side by side, and puts normals in order.
+// A group: as many blocks as there are 64-bit lanes, in the order that its shuffles want, and their entries. Each word
+// of a block gives the entries of a pair.
 struct FloatGroup {
   using Lanes = FloatLanes;
-  static constexpr int blocks = lanes_32, entries = 4 * blocks;
+  static constexpr int blocks = lanes_64, entries = 8 * blocks, vectors = 2;
 
-  Word64 block[4];  // of the 64-bit lanes, dealt so that every shuffle stays within 128 bits
-
-  explicit FloatGroup(uint32_t first) {
-    constexpr int parts = lanes_32 / 4;
-    for (int n = 0; n < 4; ++n) {
-      for (int lane = 0; lane < lanes_64; ++lane) {
-        block[n][lane] = first + n / 2 * blocks + parts * (n % 2 * 2 + lane % 2) + lane / 2;
-      }
+  // Of the two halves of a block, which are four entries or 128 bits each, the first ones of the low lanes of even
+  // parts have to end up in the even parts of the first vector of points, and so on.
+  static Word64 dealt() {
+    constexpr int parts = lanes_64 / 2;
+    Word64 block{};
+    for (int lane = 0; lane < lanes_64; ++lane) {
+      const int part = lane / 2, side = lane % 2;
+      block[lane] = parts == 1 ? lane : part % 2 * parts + part / 2 + side * (parts / 2);
     }
+    return block;
   }
 
-  XAI_FAST_HD void random(const Stream& stream, Word32 (*words)[4]) {
-    Word64 wide[4][4];
-    random_words(stream, block, wide);
-    for (int word = 0; word < 4; ++word) {
-      words[0][word] = even_words((Word32)wide[0][word], (Word32)wide[1][word]);
-      words[1][word] = even_words((Word32)wide[2][word], (Word32)wide[3][word]);
-    }
-    for (int n = 0; n < 4; ++n) block[n] += 2 * blocks;
+  static XAI_FAST_HD void pair(const Word64 (&words)[4], Word32 (&pairs)[vectors]) {
+    const Word64 first_half = (words[0] & 0xffffffffu) | (words[1] << 32);
+    const Word64 second_half = (words[2] & 0xffffffffu) | (words[3] << 32);
+    pairs[0] = (Word32)even_parts(first_half, second_half);
+    pairs[1] = (Word32)odd_parts(first_half, second_half);
   }
 
-  static XAI_FAST_HD void in_order(Float (&z)[4]) {
-    const Float low_01 = interleave_low(z[0], z[1]), low_23 = interleave_low(z[2], z[3]);
-    const Float high_01 = interleave_high(z[0], z[1]), high_23 = interleave_high(z[2], z[3]);
-    z[0] = low_pairs(low_01, low_23);
-    z[1] = high_pairs(low_01, low_23);
-    z[2] = low_pairs(high_01, high_23);
-    z[3] = high_pairs(high_01, high_23);
+  static XAI_FAST_HD void put(int vector, Float x, Float y, float* z) {
+    store(z + 2 * vector * lanes_32, interleave_low(x, y));
+    store(z + (2 * vector + 1) * lanes_32, interleave_high(x, y));
   }
 };
 
 struct DoubleGroup {
   using Lanes = DoubleLanes;
-  static constexpr int blocks = lanes_64, entries = 4 * blocks;
+  static constexpr int blocks = lanes_64, entries = 8 * blocks, vectors = 4;
 
-  Word64 block[2];
-
-  explicit DoubleGroup(uint32_t first) {
-    for (int n = 0; n < 2; ++n) {
-      for (int lane = 0; lane < lanes_64; ++lane) block[n][lane] = first + n * blocks + lane;
-    }
+  static Word64 dealt() {
+    Word64 block{};
+    for (int lane = 0; lane < lanes_64; ++lane) block[lane] = lane;
+    return block;
   }
 
-  XAI_FAST_HD void random(const Stream& stream, Word64 (*words)[4]) {
-    Word64 wide[2][4];
-    random_words(stream, block, wide);
-    std::memcpy(words, wide, sizeof wide);
-    for (int n = 0; n < 2; ++n) block[n] += 2 * blocks;
+  static XAI_FAST_HD void pair(const Word64 (&words)[4], Word64 (&pairs)[vectors]) {
+    std::memcpy(pairs, words, sizeof pairs);
   }
 
-  static XAI_FAST_HD void in_order(Double (&z)[4]) {
-    double ordered[entries];
+  static XAI_FAST_HD void put(int vector, Double x, Double y, double* z) {
     for (int lane = 0; lane < lanes_64; ++lane) {
-      for (int k = 0; k < 4; ++k) ordered[4 * lane + k] = z[k][lane];
+      z[8 * lane + 2 * vector] = x[lane];
+      z[8 * lane + 2 * vector + 1] = y[lane];
     }
-    std::memcpy(z, ordered, sizeof ordered);
   }
 };
 
-template <class Lanes>
-XAI_FAST_HD void to_polar(const typename Lanes::Word (&words)[4], PolarPairs<Lanes>& pairs) {
-  for (int pair = 0; pair < 2; ++pair) {
-    pairs.radius[pair] = rayleigh<Lanes>(words[2 * pair]);
-    pairs.angle[pair] = words[2 * pair + 1];
+// Box-Muller of the pairs of a group.
+template <class Group, class Scalar>
+void write_group(const typename Group::Lanes::Word (&pairs)[Group::vectors], Scalar* z) {
+  for (int vector = 0; vector < Group::vectors; ++vector) {
+    typename Group::Lanes::Real x, y;
+    box_muller<typename Group::Lanes>(pairs[vector], x, y);
+    Group::put(vector, x, y, z);
   }
 }
 
-template <class Group>
-XAI_FAST_HD void normals(const PolarPairs<typename Group::Lanes>& pairs, typename Group::Lanes::Real (&z)[4]) {
-  for (int pair = 0; pair < 2; ++pair) {
-    polar<typename Group::Lanes>(pairs.radius[pair], pairs.angle[pair], z[2 * pair], z[2 * pair + 1]);
-  }
-  Group::in_order(z);
-}
-
-// The normals of the last entries of a row, fewer than a group has.
+// Writes the normals of the entries begin..end-1, at most a tile, and returns the sum of their squares.
 template <class Group, class Scalar>
-void last_normals(const Stream& stream, int64_t begin, Scalar (&z)[Group::entries]) {
-  typename Group::Lanes::Word words[2][4];
-  PolarPairs<typename Group::Lanes> pairs;
-  typename Group::Lanes::Real ordered[4];
-  Group group(static_cast<uint32_t>(begin / 4));
-  group.random(stream, words);
-  to_polar<typename Group::Lanes>(words[0], pairs);
-  normals<Group>(pairs, ordered);
-  std::memcpy(z, ordered, sizeof ordered);
-}
-
-// Writes the polar form of the entries begin..end-1, whole groups only, and returns the sum of all their squares.
-template <class Group, class Scalar>
-SumOfSquares write_polar(const Stream& stream, Scalar* row, int64_t begin, int64_t end) {
+SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Scalar* z) {
   using Lanes = typename Group::Lanes;
-  // Many times the random words, then many times their radii: either alone is so short that the processor works on
-  // several at a time, both together are not.
-  constexpr int64_t tile = 64;
-  typename Lanes::Word words[tile][4];
-  Group group(static_cast<uint32_t>(begin / 4));
-  const int64_t whole = (end - begin) / Group::entries;
-  Double sums{};
-  for (int64_t done = 0; done < whole; done += tile) {
-    const int64_t count = whole - done < tile ? whole - done : tile;
-    Scalar* to = row + begin + done * Group::entries;
-    for (int64_t k = 0; k < count; k += 2) {
-      group.random(stream, words + k);
-      fetch<for_writing>(to + k * Group::entries, 2 * Group::entries);
+  // Many times the random words, then many times the radii, then the angles: one of these is so short that the
+  // processor works on several at a time, all of them together are not.
+  constexpr int groups = tile / Group::entries, side_by_side = 4;
+  static_assert(groups % side_by_side == 0, "a tile is made of whole groups, drawn side by side");
+  typename Lanes::Word pairs[groups][Group::vectors];
+  typename Lanes::Real radii[groups][Group::vectors], squares{};
+  const int whole = static_cast<int>((end - begin) / Group::entries);
+  const int rest = static_cast<int>(end - begin) - whole * Group::entries;
+  Word64 blocks[side_by_side];
+  for (int n = 0; n < side_by_side; ++n) blocks[n] = Group::dealt() + (begin / 8 + n * Group::blocks);
+  for (int group = 0; group < whole + (rest > 0); group += side_by_side) {
+    Word64 words[side_by_side][4];
+    random_words(stream, blocks, words);
+    for (int n = 0; n < side_by_side; ++n) {
+      Group::pair(words[n], pairs[group + n]);
+      blocks[n] += side_by_side * Group::blocks;
     }
-    typename Lanes::Real squares{};  // of a tile; tiles are added in double
-    for (int64_t k = 0; k < count; ++k) {
-      PolarPairs<Lanes> pairs;
-      to_polar<Lanes>(words[k], pairs);
-      squares += pairs.radius[0] * pairs.radius[0] + pairs.radius[1] * pairs.radius[1];
-      std::memcpy(to + k * Group::entries, &pairs, sizeof pairs);
+    fetch<for_writing>(z + group * Group::entries, side_by_side * Group::entries);
+  }
+  for (int group = 0; group < whole; ++group) {
+    for (int vector = 0; vector < Group::vectors; ++vector) {
+      const auto square = minus_two_log<Lanes>(pairs[group][vector]);
+      squares += square;
+      radii[group][vector] = Lanes::square_root(square);
     }
-    sums += in_double(squares);
   }
-  double sum = 0;
-  for (int lane = 0; lane < lanes_64; ++lane) sum += sums[lane];
-  const int64_t last = begin + whole * Group::entries;
-  if (last < end) {
-    Scalar z[Group::entries];
-    last_normals<Group>(stream, last, z);
-    for (int64_t k = 0; k < end - last; ++k) sum += static_cast<double>(z[k]) * z[k];
+  for (int group = 0; group < whole; ++group) {
+    for (int vector = 0; vector < Group::vectors; ++vector) {
+      typename Lanes::Real x, y;
+      polar<Lanes>(radii[group][vector], pairs[group][vector], x, y);
+      Group::put(vector, x, y, z + group * Group::entries);
+    }
   }
-  return {sum};
+  SumOfSquares sum{in_double(squares)};
+  if (rest > 0) {
+    Scalar last[Group::entries];
+    write_group<Group>(pairs[whole], last);
+    std::memcpy(z + whole * Group::entries, last, rest * sizeof(Scalar));
+    for (int k = 0; k < rest; ++k) sum.lanes[0] += static_cast<double>(last[k]) * last[k];
+  }
+  return sum;
 }
 
-// Replaces the polar form of the entries begin..end-1 by the points.
-template <class Group, class Scalar>
-void write_points(const Stream& stream, Scalar* row, const Scalar* center, int64_t begin, int64_t end, Scalar scale) {
-  using Lanes = typename Group::Lanes;
-  using Real = typename Lanes::Real;
-  constexpr int64_t ahead = 8 * Group::entries;
-  int64_t entry = begin;
-  for (; entry + Group::entries <= end; entry += Group::entries) {
-    PolarPairs<Lanes> pairs;
-    Real z[4];
-    std::memcpy(&pairs, row + entry, sizeof pairs);
-    fetch<for_reading>(center + entry + ahead, Group::entries);
-    normals<Group>(pairs, z);
-    for (int k = 0; k < 4; ++k) {
-      const int64_t at = entry + k * (Group::entries / 4);
-      store(row + at, z[k] * scale + load<Real>(center + at));
+enum class Store { in_cache, past_cache };
+
+// points = center + scale * z for `count` entries; z may be where the points are.
+template <Store how, class Real, class Scalar>
+void write_points(Scalar* points, const Scalar* z, const Scalar* center, int64_t count, Scalar scale) {
+  constexpr int lanes = vector_bytes / sizeof(Scalar);
+  int64_t k = 0;
+  for (; k + lanes <= count; k += lanes) {
+    fetch<for_reading>(center + k + tile, lanes);
+    const Real point = load<Real>(z + k) * scale + load<Real>(center + k);
+    if (how == Store::past_cache) {
+      store_past_cache(points + k, point);
+    } else {
+      store(points + k, point);
     }
   }
-  if (entry < end) {
-    Scalar z[Group::entries];
-    last_normals<Group>(stream, entry, z);
-    for (int64_t k = 0; k < end - entry; ++k) row[entry + k] = center[entry + k] + scale * z[k];
-  }
+  for (; k < count; ++k) points[k] = center[k] + scale * z[k];
 }
 
 template <class Group>
 void sphere_points_of(const SpherePoints& arguments) {
   using Scalar = typename Group::Lanes::Scalar;
-  static_assert(chunk_entries % Group::entries == 0, "only a row's last group may be incomplete");
-  const int64_t entries = arguments.entries;
+  using Real = typename Group::Lanes::Real;
+  struct Normals {
+    alignas(vector_bytes) Scalar z[tile];
+  };
+  const int64_t entries = arguments.entries, rows = arguments.active_count;
   Scalar* points = static_cast<Scalar*>(arguments.points);
-  const Scalar* centers = static_cast<const Scalar*>(arguments.centers);
+  const auto center_of = [&](int64_t row) {
+    return static_cast<const Scalar*>(arguments.centers) + arguments.item[row] * entries;
+  };
   const auto stream_of = [&](int64_t row) {
     const uint64_t id = static_cast<uint64_t>(arguments.item_ids[arguments.item[row]]);
     return Stream{static_cast<uint32_t>(arguments.point[row]), arguments.step, static_cast<uint32_t>(id >> 32),
                   arguments.seed, static_cast<uint32_t>(id)};
   };
-  two_sweeps<SumOfSquares>(
-      arguments.active_rows, arguments.active_count, entries, arguments.threads,
+  const auto scale_of = [&](int64_t, const SumOfSquares& sum) {
+    return static_cast<Scalar>(arguments.radius / std::sqrt(sum.total()));
+  };
+  const int64_t row_bytes = entries * static_cast<int64_t>(sizeof(Scalar));
+  const bool aligned = (reinterpret_cast<uintptr_t>(points) | row_bytes) % vector_bytes == 0;
+  if (aligned && rows * row_bytes >= bytes_past_cache && rows >= 4 * arguments.threads) {
+    two_sweeps_side_by_side<SumOfSquares, Normals, tile>(
+        arguments.active_rows, rows, entries, arguments.threads,
+        [&](int64_t row, int64_t begin, int64_t end, Normals& normals) {
+          return write_normals<Group>(stream_of(row), begin, end, normals.z);
+        },
+        scale_of,
+        [&](int64_t row, int64_t begin, int64_t end, const Normals& normals, Scalar scale) {
+          write_points<Store::past_cache, Real>(points + row * entries + begin, normals.z, center_of(row) + begin,
+                                                end - begin, scale);
+        },
+        settle);
+    return;
+  }
+  two_sweeps<SumOfSquares, tile>(
+      arguments.active_rows, rows, entries, arguments.threads,
       [&](int64_t row, int64_t begin, int64_t end) {
-        return write_polar<Group>(stream_of(row), points + row * entries, begin, end);
+        return write_normals<Group>(stream_of(row), begin, end, points + row * entries + begin);
       },
-      [&](int64_t, SumOfSquares sum) { return static_cast<Scalar>(arguments.radius / std::sqrt(sum.value)); },
+      scale_of,
       [&](int64_t row, int64_t begin, int64_t end, Scalar scale) {
-        write_points<Group>(stream_of(row), points + row * entries, centers + arguments.item[row] * entries, begin, end,
-                            scale);
+        Scalar* z = points + row * entries + begin;
+        write_points<Store::in_cache, Real>(z, z, center_of(row) + begin, end - begin, scale);
       });
 }
 

@@ -54,8 +54,8 @@ def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor
     return c0, c1, c2, c3
 
 
-def _box_muller(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    u, v = (((word >> 9).double() + 0.5) * 2.0**-23 for word in (first, second))
+def _box_muller(word: Tensor) -> tuple[Tensor, Tensor]:
+    u, v = ((half.double() + 0.5) * 2.0**-16 for half in (word >> 16, word & 0xFFFF))
     radius, quarter = torch.sqrt(-2.0 * torch.log(u)), torch.round(4.0 * v)
     # 2 pi v = (quarter + rest) pi / 2, the rest exact: a cosine or sine near zero is as accurate as the others.
     rest = (math.pi / 2) * (4.0 * v - quarter)
@@ -81,13 +81,12 @@ def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int =
     key = (torch.full_like(item_id, seed)[:, None], (item_id & _MASK)[:, None])
     rest = (point[:, None], torch.full_like(point, step)[:, None], (item_id >> 32)[:, None])
     chunks = []
-    width = max(4, _WORDS_AT_A_TIME // len(item_id) // 4 * 4)
+    width = max(8, _WORDS_AT_A_TIME // len(item_id) // 8 * 8)
     for start in range(0, entries, width):
         stop = min(start + width, entries)
-        block = torch.arange(start // 4, -(-stop // 4), device=item_id.device)[None, :]
-        words = philox4x32((block, *rest), key)
-        quads = torch.stack((*_box_muller(words[0], words[1]), *_box_muller(words[2], words[3])), dim=-1)
-        chunks.append(quads.flatten(1)[:, : stop - start])
+        block = torch.arange(start // 8, -(-stop // 8), device=item_id.device)[None, :]
+        pairs = [z for word in philox4x32((block, *rest), key) for z in _box_muller(word)]
+        chunks.append(torch.stack(pairs, dim=-1).flatten(1)[:, : stop - start])
     return torch.cat(chunks, dim=1)
 
 
