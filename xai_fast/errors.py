@@ -5,7 +5,15 @@ Every error about an argument names the argument, what was expected and what cam
 
 from __future__ import annotations
 
-__all__ = ["BackendUnavailable", "InputError", "ModelError", "XaiFastError", "bad_argument"]
+__all__ = [
+    "BackendUnavailable",
+    "InputError",
+    "ModelError",
+    "UnsupportedOperation",
+    "XaiFastError",
+    "ZeroCurvatureError",
+    "bad_argument",
+]
 
 
 class XaiFastError(Exception):
@@ -18,6 +26,14 @@ class InputError(XaiFastError, ValueError):
 
 class ModelError(XaiFastError, RuntimeError):
     """The model cannot be explained as it is: training mode, no gradient path, NaN scores."""
+
+
+class UnsupportedOperation(ModelError):
+    """An operation of the model has no rule in `xai_fast.taylor`; the message names it and what to do."""
+
+
+class ZeroCurvatureError(ModelError):
+    """All second derivatives are zero, as in a network of ReLU layers with a logit target: nothing to show."""
 
 
 class BackendUnavailable(XaiFastError, RuntimeError):

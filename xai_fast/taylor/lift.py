@@ -1,0 +1,144 @@
+"""ATen operations with one more leading dimension: on many items, or many directions of many items, at once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from xai_fast.taylor.graph import Node, Ref, filled
+
+__all__ = ["aligned", "fold", "lifted", "summed_to"]
+
+aten = torch.ops.aten
+
+Arguments = tuple[object, ...]
+
+
+def fold(x: Tensor, leading: int) -> Tensor:
+    """Make one dimension of the first ``leading`` ones."""
+    return x if leading == 1 else x.flatten(0, leading - 1)
+
+
+def aligned(x: Tensor, leading: int, rank: int) -> Tensor:
+    """Insert dimensions of size 1 behind the leading ones, so that what follows has this rank and broadcasts."""
+    missing = rank - (x.ndim - leading)
+    return x if missing == 0 else x.reshape(*x.shape[:leading], *([1] * missing), *x.shape[leading:])
+
+
+def summed_to(x: Tensor, leading: int, shape: Sequence[int]) -> Tensor:
+    """Sum over what broadcasting repeated: the transpose of expanding ``shape`` to that of x behind ``leading``."""
+    extra = x.ndim - leading - len(shape)
+    dims = list(range(leading, leading + extra))
+    dims += [leading + extra + d for d, size in enumerate(shape) if size == 1 and x.shape[leading + extra + d] != 1]
+    if not dims:
+        return x
+    return x.sum(dims, keepdim=True).reshape(*x.shape[:leading], *shape)
+
+
+def _shifted(dims: Sequence[int] | int | None, rank: int) -> list[int]:
+    dims = [dims] if isinstance(dims, int) else (list(range(rank)) if not dims else list(dims))
+    return [d % rank + 1 for d in dims]
+
+
+def _reshape(x: Tensor, size: Sequence[int]) -> Tensor:
+    return x.reshape(x.shape[0], *size)
+
+
+def _transpose(x: Tensor, first: int, second: int) -> Tensor:
+    rank = x.ndim - 1
+    return x.transpose(first % rank + 1, second % rank + 1)
+
+
+def _expand(x: Tensor, size: Sequence[int]) -> Tensor:
+    return aligned(x, 1, len(size)).expand(-1, *size)
+
+
+def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
+    return aten.slice.Tensor(x, dim % (x.ndim - 1) + 1, start, end, step)
+
+
+def _sum(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    return x.sum(_shifted(dim, x.ndim - 1), keepdim=keepdim)
+
+
+def _mean(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
+    return x.mean(_shifted(dim, x.ndim - 1), keepdim=keepdim)
+
+
+def _squeeze(x: Tensor, dim: Sequence[int] | int | None = None) -> Tensor:
+    return x.squeeze(tuple(_shifted(dim, x.ndim - 1)))
+
+
+def _batched(operation: Callable[..., Tensor], rank: int) -> Callable[..., Tensor]:
+    """Lift an operation that takes any number of rows of this rank in front: (N, C, H, W) has rank 3."""
+
+    @functools.wraps(operation)
+    def apply(x: Tensor, *args: object) -> Tensor:
+        if x.ndim != rank + 2:  # without the dimension N
+            return operation(x, *args)
+        y = operation(x.flatten(0, 1), *args)
+        return y.unflatten(0, x.shape[:2])
+
+    return apply
+
+
+# How the operation is written with one more dimension in front of its first argument, the only one that has it.
+# Anything else goes through torch.func.vmap, which costs some 50 microseconds a call.
+_LIFTED: dict[object, Callable[..., Tensor]] = {
+    aten.view.default: _reshape,
+    aten._unsafe_view.default: _reshape,
+    aten.reshape.default: _reshape,
+    aten.permute.default: lambda x, dims: x.permute(0, *(d % (x.ndim - 1) + 1 for d in dims)),
+    aten.transpose.int: _transpose,
+    aten.t.default: lambda x: x.transpose(1, 2) if x.ndim == 3 else x,
+    aten.unsqueeze.default: lambda x, dim: x.unsqueeze(dim % x.ndim + 1),
+    aten.squeeze.dim: _squeeze,
+    aten.squeeze.dims: _squeeze,
+    aten.expand.default: lambda x, size, **_: _expand(x, size),
+    aten.select.int: lambda x, dim, at: x.select(dim % (x.ndim - 1) + 1, at),
+    aten.slice.Tensor: _slice,
+    aten.sum.default: _sum,
+    aten.sum.dim_IntList: _sum,
+    aten.mean.default: _mean,
+    aten.mean.dim: _mean,
+    aten.clone.default: lambda x, **_: x,
+    aten.alias.default: lambda x: x,
+    aten.neg.default: torch.neg,
+    aten.convolution.default: lambda x, weight, *rest: _batched(aten.convolution.default, weight.ndim - 1)(
+        x, weight, *rest
+    ),
+    aten.avg_pool2d.default: _batched(aten.avg_pool2d.default, 3),
+    aten.mm.default: torch.matmul,
+}
+
+
+def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) -> object:
+    """Run a node's operation on tensors of which some have one more leading dimension.
+
+    Args:
+        node: the operation.
+        values: what it reads, in the order of ``node.inputs``.
+        has_leading: which of them have the dimension; it has the same size in all of them.
+
+    Returns:
+        The result with the leading dimension; a tuple for several outputs.
+    """
+    by_index = dict(zip(node.inputs, values, strict=True))
+    first = node.args[0] if node.args else None
+    direct = _LIFTED.get(node.target)
+    if direct is not None and isinstance(first, Ref):
+        only = [i for i, leads in zip(node.inputs, has_leading, strict=True) if leads] == [first.index]
+        if only:
+            return direct(*filled(node.args, by_index), **filled(node.kwargs, by_index))
+    order = list(dict.fromkeys(node.inputs))
+    leads = dict(zip(node.inputs, has_leading, strict=True))
+
+    def one(*tensors: object) -> object:
+        given = dict(zip(order, tensors, strict=True))
+        return node.target(*filled(node.args, given), **filled(node.kwargs, given))  # type: ignore[misc]
+
+    in_dims = tuple(0 if leads[i] else None for i in order)
+    return torch.func.vmap(one, in_dims=in_dims)(*(by_index[i] for i in order))

@@ -1,0 +1,93 @@
+"""What the rules of all operations share: the values that they read, and what a rule can be asked."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+
+from xai_fast.taylor.graph import Graph, Node
+
+__all__ = ["Rows", "Rule", "State", "expanded", "unsupported"]
+
+Rows = Mapping[int, Tensor]
+"""Rows by node."""
+
+
+class State:
+    """The values of all nodes for some items: (B, *shape) what depends on the item, constants as they are.
+
+    Args:
+        values: by node.
+        items: B.
+    """
+
+    def __init__(self, values: dict[int, object], items: int) -> None:
+        self.values = values
+        self.items = items
+        self._derivatives: dict[int, list[Tensor]] = {}
+
+    def tensor(self, index: int) -> Tensor:
+        """Return the value of a node that has one output."""
+        value = self.values[index]
+        if not isinstance(value, Tensor):
+            raise TypeError(f"node {index} has several outputs")
+        return value
+
+    def derivatives(self, node: int, compute: Callable[[int], list[Tensor]], order: int) -> Tensor:
+        """Return the derivative of that order of an elementwise node, computed once."""
+        if len(self._derivatives.get(node, ())) <= order:
+            self._derivatives[node] = compute(max(order, 2))
+        return self._derivatives[node][order]
+
+
+class Rule(ABC):
+    """The derivatives of one node with respect to the nodes that it reads.
+
+    Args:
+        graph: the graph.
+        node: the node.
+
+    Attributes:
+        inputs: the active nodes that it reads, each once.
+        curved: whether it has a second derivative.
+    """
+
+    curved = False
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self.graph = graph
+        self.node = node
+        self.inputs = tuple(dict.fromkeys(i for i in node.inputs if graph.nodes[i].active))
+        self.shape = node.shape or ()
+
+    @abstractmethod
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        """Apply the first derivative: (R, B, *shape) from those of the inputs; inputs that have none are left out."""
+
+    @abstractmethod
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        """Apply the transpose of the first derivative to adjoints (R, B, *shape): one result an active input."""
+
+    def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
+        """Contract the second derivative: (B, L, R) = <adjoint, D^2 node [left_l, right_r]>."""
+        raise NotImplementedError(f"{self.node.name} has no second derivative")
+
+    def _shape_of(self, index: int) -> tuple[int, ...]:
+        return self.graph.nodes[index].shape or ()
+
+
+def expanded(rows: Tensor | None, shape: tuple[int, ...]) -> Tensor:
+    """Expand rows to the shape of the node, where broadcasting did not."""
+    if rows is None:
+        raise ValueError("rows of at least one input are needed")
+    return rows if rows.shape[2:] == shape else rows.expand(*rows.shape[:2], *shape)
+
+
+def unsupported(node: Node, detail: str = "") -> str:
+    """Write the message of `UnsupportedOperation`."""
+    return (
+        f"model: expected operations that xai_fast.taylor has rules for, got {node.target}"
+        f'{" " + detail if detail else ""} (at {node.name}); method="hvp" works with whatever autograd differentiates'
+    )

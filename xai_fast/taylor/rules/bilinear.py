@@ -1,0 +1,120 @@
+"""Products of two operands: of entries, and of matrices."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from xai_fast.taylor.graph import Graph, Node, Ref
+from xai_fast.taylor.lift import aligned, summed_to
+from xai_fast.taylor.pairs import pair_sum
+from xai_fast.taylor.rules.base import Rows, Rule, State, expanded
+
+__all__ = ["Bilinear", "MatrixProduct", "Product"]
+
+
+class Bilinear(Rule):
+    """mul, mm, bmm, addmm: y = a b, linear in each. With one active operand it is linear."""
+
+    def __init__(self, graph: Graph, node: Node, first: object, second: object) -> None:
+        super().__init__(graph, node)
+        self.operands = (first, second)
+        self.active = [isinstance(o, Ref) and graph.nodes[o.index].active for o in (first, second)]
+        self.curved = all(self.active)
+
+    @abstractmethod
+    def product(self, a: object, b: object) -> Tensor:
+        """Multiply operands with leading dimensions (B,) or (R, B), or none."""
+
+    @abstractmethod
+    def pull_first(self, rows: Tensor, b: object) -> Tensor:
+        """Return the adjoint of the first operand."""
+
+    @abstractmethod
+    def pull_second(self, rows: Tensor, a: object) -> Tensor:
+        """Return the adjoint of the second operand."""
+
+    def operand(self, state: State, which: int) -> object:
+        """Return the value of an operand, (B, *shape), a constant or a number."""
+        argument = self.operands[which]
+        return state.values[argument.index] if isinstance(argument, Ref) else argument
+
+    def rows_of(self, rows: Rows, which: int) -> Tensor | None:
+        """Return the rows of an operand, None where it has none."""
+        argument = self.operands[which]
+        return rows.get(argument.index) if isinstance(argument, Ref) and self.active[which] else None
+
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        first, second = self.rows_of(rows, 0), self.rows_of(rows, 1)
+        if second is None:
+            return self.product(first, self.operand(state, 1))
+        if first is None:
+            return self.product(self.operand(state, 0), second)
+        return self.product(first, self.operand(state, 1)) + self.product(self.operand(state, 0), second)
+
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        pulled: dict[int, Tensor] = {}
+        for which, pull in enumerate((self.pull_first, self.pull_second)):
+            if self.active[which]:
+                index = self.operands[which].index  # type: ignore[attr-defined]
+                part = pull(rows, self.operand(state, 1 - which))
+                pulled[index] = pulled[index] + part if index in pulled else part
+        return pulled
+
+    def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
+        total: Tensor | None = None
+        for first, second, swap in ((left, right, False), (right, left, True)):
+            a, b = self.rows_of(first, 0), self.rows_of(second, 1)
+            if a is None or b is None:
+                continue
+            moved = self.pull_second(adjoint, a)
+            part = pair_sum(b, moved) if swap else pair_sum(moved, b)
+            total = part if total is None else total + part
+        if total is None:
+            raise ValueError(f"{self.node.name}: rows of both operands are needed")
+        return total
+
+
+class Product(Bilinear):
+    """Multiplication of entries, with broadcasting."""
+
+    def _aligned(self, value: object, which: int) -> Tensor:
+        if not isinstance(value, Tensor):
+            return value  # type: ignore[return-value]
+        argument = self.operands[which]
+        if not isinstance(argument, Ref) or not self.graph.nodes[argument.index].per_item:
+            return value
+        return aligned(value, value.ndim - len(self._shape_of(argument.index)), len(self.shape))
+
+    def product(self, a: object, b: object) -> Tensor:
+        result = self._aligned(a, 0) * self._aligned(b, 1)
+        return result
+
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        return expanded(super().tangent(state, rows), self.shape)
+
+    def _pull(self, rows: Tensor, other: object, which: int) -> Tensor:
+        argument = self.operands[which]
+        product = rows * self._aligned(other, 1 - which)
+        return summed_to(product, 2, self._shape_of(argument.index))  # type: ignore[attr-defined]
+
+    def pull_first(self, rows: Tensor, b: object) -> Tensor:
+        return self._pull(rows, b, 0)
+
+    def pull_second(self, rows: Tensor, a: object) -> Tensor:
+        return self._pull(rows, a, 1)
+
+
+class MatrixProduct(Bilinear):
+    """mm, bmm, and addmm, whose added matrix is constant."""
+
+    def product(self, a: object, b: object) -> Tensor:
+        return torch.matmul(a, b)  # type: ignore[arg-type]
+
+    def pull_first(self, rows: Tensor, b: object) -> Tensor:
+        return torch.matmul(rows, b.transpose(-1, -2))  # type: ignore[attr-defined]
+
+    def pull_second(self, rows: Tensor, a: object) -> Tensor:
+        return torch.matmul(a.transpose(-1, -2), rows)  # type: ignore[attr-defined]

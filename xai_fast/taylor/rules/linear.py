@@ -1,0 +1,148 @@
+"""Linear operations: reshaping, sums, convolutions, concatenation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import UnsupportedOperation
+from xai_fast.taylor.graph import Graph, Node, Ref
+from xai_fast.taylor.lift import aligned, lifted, summed_to
+from xai_fast.taylor.rules.base import Rows, Rule, State, expanded, unsupported
+
+__all__ = ["Concatenation", "Convolution", "Structural", "Sum"]
+
+aten = torch.ops.aten
+
+
+class Structural(Rule):
+    """A linear map of one active input: reshaping, sums, pooling, padding, indexing."""
+
+    def __init__(self, graph: Graph, node: Node, operation: Node | None = None, output: int | None = None) -> None:
+        super().__init__(graph, node)
+        self.operation = operation or node
+        self.output = output
+        self.inputs = tuple(dict.fromkeys(i for i in self.operation.inputs if graph.nodes[i].active))
+        if len(self.inputs) != 1:
+            raise UnsupportedOperation(unsupported(node, "with several inputs that depend on x"))
+        self.source = self.inputs[0]
+
+    def _apply(self, state: State, flat: Tensor, repeats: int) -> Tensor:
+        values, leads = [], []
+        for i in self.operation.inputs:
+            per_item = self.graph.nodes[i].per_item
+            if i == self.source:
+                values.append(flat)
+            elif per_item:
+                other = state.tensor(i)
+                values.append(other.expand(repeats, *other.shape).flatten(0, 1))
+            else:
+                values.append(state.values[i])  # type: ignore[arg-type]
+            leads.append(per_item)
+        result = lifted(self.operation, values, leads)
+        return result if self.output is None else result[self.output]  # type: ignore[index, return-value]
+
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        source = rows[self.source]
+        result = self._apply(state, source.flatten(0, 1), source.shape[0])
+        return result.unflatten(0, source.shape[:2])
+
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        shape = (rows.shape[0] * rows.shape[1], *self._shape_of(self.source))
+        with torch.enable_grad():
+            point = rows.new_zeros(()).expand(shape).requires_grad_()
+            result = self._apply(state, point, rows.shape[0])
+            (gradient,) = torch.autograd.grad(result, point, rows.flatten(0, 1))
+        return {self.source: gradient.unflatten(0, rows.shape[:2])}
+
+
+class Convolution(Structural):
+    """A convolution of the input with constant weights; the bias is no part of the derivative."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        super().__init__(graph, node)
+        weight = node.args[1]
+        if not isinstance(weight, Ref) or graph.nodes[weight.index].per_item:
+            raise UnsupportedOperation(unsupported(node, "whose weights depend on the item"))
+        self._weight = weight.index
+        self._options = node.args[3:]
+
+    def _apply(self, state: State, flat: Tensor, repeats: int) -> Tensor:
+        rows = flat.flatten(0, 1)
+        result = aten.convolution.default(rows, state.tensor(self._weight), None, *self._options)
+        return result.unflatten(0, flat.shape[:2])
+
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        shape = self._shape_of(self.source)
+        flat = rows.flatten(0, 2)
+        source = flat.new_empty(()).expand(flat.shape[0], *shape[1:])
+        gradient = aten.convolution_backward.default(
+            flat, source, state.tensor(self._weight), None, *self._options, [True, False, False]
+        )[0]
+        return {self.source: gradient.unflatten(0, rows.shape[:3])}
+
+
+class Sum(Rule):
+    """add, sub: a weighted sum of two operands that broadcast."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        super().__init__(graph, node)
+        alpha = node.kwargs.get("alpha", 1)
+        sign = -1 if node.target in _SUBTRACTIONS else 1
+        factors = (sign * alpha, 1) if node.target in _REVERSED else (1, sign * alpha)  # type: ignore[operator]
+        self.terms = [
+            (argument.index, factor)
+            for argument, factor in zip(node.args[:2], factors, strict=False)
+            if isinstance(argument, Ref) and graph.nodes[argument.index].active
+        ]
+
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        total: Tensor | None = None
+        for index, factor in self.terms:
+            if index not in rows:
+                continue
+            term = aligned(rows[index], 2, len(self.shape))
+            if total is None:
+                total = term if factor == 1 else term * factor
+            else:
+                total = torch.add(total, term, alpha=factor)
+        return expanded(total, self.shape)
+
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        pulled: dict[int, Tensor] = {}
+        for index, factor in self.terms:
+            part = summed_to(rows, 2, self._shape_of(index))
+            part = part if factor == 1 else part * factor
+            pulled[index] = pulled[index] + part if index in pulled else part
+        return pulled
+
+
+class Concatenation(Rule):
+    """cat along a dimension."""
+
+    def __init__(self, graph: Graph, node: Node) -> None:
+        super().__init__(graph, node)
+        parts = node.args[0]
+        self.parts = [part.index for part in parts]  # type: ignore[attr-defined]
+        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+        self.dim = dim % len(self.shape) + 2  # type: ignore[operator]
+
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        example = next(iter(rows.values()))
+        leading = example.shape[:2]
+        return torch.cat(
+            [rows[i] if i in rows else example.new_zeros(()).expand(*leading, *self._shape_of(i)) for i in self.parts],
+            self.dim,
+        )
+
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        pulled: dict[int, Tensor] = {}
+        pieces = rows.split([self._shape_of(i)[self.dim - 2] for i in self.parts], self.dim)
+        for index, piece in zip(self.parts, pieces, strict=True):
+            if index in self.inputs:
+                pulled[index] = pulled[index] + piece if index in pulled else piece
+        return pulled
+
+
+_SUBTRACTIONS = (aten.sub.Tensor, aten.sub.Scalar, aten.rsub.Tensor, aten.rsub.Scalar)
+_REVERSED = (aten.rsub.Tensor, aten.rsub.Scalar)

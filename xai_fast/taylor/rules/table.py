@@ -1,0 +1,240 @@
+"""The one table: which ATen operation has which rule."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import UnsupportedOperation
+from xai_fast.taylor.graph import Graph, Node, Ref, filled
+from xai_fast.taylor.lift import aligned
+from xai_fast.taylor.rules.base import Rule, State, unsupported
+from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
+from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
+from xai_fast.taylor.rules.elementwise import Elementwise, Selection
+from xai_fast.taylor.rules.linear import Concatenation, Convolution, Structural, Sum
+
+__all__ = ["rule_of"]
+
+aten = torch.ops.aten
+
+
+def _argument(node: Node, at: int, name: str, default: object) -> float:
+    value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
+    return value  # type: ignore[return-value]
+
+
+def _gelu(node: Node) -> tuple[str, tuple[float, ...]]:
+    return ("gelu_tanh" if node.kwargs.get("approximate", "none") == "tanh" else "gelu"), ()
+
+
+# Smooth elementwise functions: ATen operation to the activation's name and its parameters.
+# Smooth elementwise functions: ATen operation to the activation's name and its parameters.
+_SMOOTH: dict[object, Callable[[Node], tuple[str, tuple[float, ...]]]] = {
+    getattr(aten, name).default: lambda node, name=name: (name, ())  # type: ignore[misc]
+    for name in (
+        "exp", "log", "log1p", "expm1", "sqrt", "rsqrt", "reciprocal", "tanh", "sigmoid", "silu", "mish", "hardswish",
+        "sin", "cos", "erf",
+    )
+}  # fmt: skip
+_SMOOTH |= {
+    aten.gelu.default: _gelu,
+    aten.pow.Tensor_Scalar: lambda node: ("pow", (float(node.args[1]),)),  # type: ignore[arg-type]
+    aten.softplus.default: lambda node: (
+        "softplus",
+        (_argument(node, 1, "beta", 1.0), _argument(node, 2, "threshold", 20.0)),
+    ),
+    aten.elu.default: lambda node: (
+        "elu",
+        (_argument(node, 1, "alpha", 1.0), _argument(node, 2, "scale", 1.0), _argument(node, 3, "input_scale", 1.0)),
+    ),
+}
+
+
+def _inside(low: object, high: object, *, closed: bool) -> Callable[[Tensor], Tensor]:
+    def slope(z: Tensor) -> Tensor:
+        inside = torch.ones_like(z, dtype=torch.bool)
+        if low is not None:
+            inside &= (z >= low) if closed else (z > low)
+        if high is not None:
+            inside &= (z <= high) if closed else (z < high)
+        return inside
+
+    return slope
+
+
+def _leaky(slope: float) -> Callable[[Tensor], Tensor]:
+    return lambda z: torch.where(z > 0, 1.0, slope)
+
+
+# Piecewise linear elementwise functions: ATen operation to the slope at z, by PyTorch's convention at the kinks.
+_SLOPES: dict[object, Callable[[Node], Callable[[Tensor], Tensor]]] = {
+    aten.relu.default: lambda node: lambda z: z > 0,
+    aten.abs.default: lambda node: torch.sign,
+    aten.leaky_relu.default: lambda node: _leaky(_argument(node, 1, "negative_slope", 0.01)),
+    aten.hardtanh.default: lambda node: _inside(
+        _argument(node, 1, "min_val", -1.0), _argument(node, 2, "max_val", 1.0), closed=False
+    ),
+    aten.relu6.default: lambda node: _inside(0.0, 6.0, closed=False),
+    aten.clamp.default: lambda node: _inside(
+        _argument(node, 1, "min", None), _argument(node, 2, "max", None), closed=True
+    ),
+    aten.clamp_min.default: lambda node: _inside(node.args[1], None, closed=True),
+    aten.clamp_max.default: lambda node: _inside(None, node.args[1], closed=True),
+    aten.hardsigmoid.default: lambda node: lambda z: ((z > -3) & (z < 3)) / 6,
+    aten.threshold.default: lambda node: lambda z: z > node.args[1],
+}
+
+# Linear in the only input that may depend on x.
+_STRUCTURAL = frozenset(
+    overload
+    for packet in (
+        aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze,
+        aten.expand, aten.select, aten.slice, aten.sum, aten.mean, aten.clone, aten.alias, aten.neg, aten.avg_pool1d,
+        aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.constant_pad_nd,
+        aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d, aten.index_select,
+        aten.index, aten.gather, aten.cumsum, aten.flip, aten.roll, aten.repeat, aten.unfold, aten.im2col, aten.col2im,
+        aten.diagonal, aten.tril, aten.triu, aten._to_copy, aten.pixel_shuffle, aten.pixel_unshuffle,
+        aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d,
+        aten.contiguous, aten.trace, aten.lift_fresh_copy, aten.view_copy, aten.movedim, aten.channel_shuffle,
+    )
+    for overload in (getattr(packet, name) for name in packet.overloads())
+)  # fmt: skip
+_SEVERAL_OUTPUTS = frozenset(
+    overload
+    for packet in (aten.split, aten.split_with_sizes, aten.unbind, aten.chunk)
+    for overload in (getattr(packet, name) for name in packet.overloads())
+)
+_PICKED = {
+    aten.max.dim: 0, aten.min.dim: 0, aten.topk.default: 0, aten.sort.default: 0, aten.sort.stable: 0,
+    aten.median.dim: 0, aten.kthvalue.default: 0, aten.cummax.default: 0, aten.cummin.default: 0,
+    aten.max_pool2d_with_indices.default: 2, aten.max_pool3d_with_indices.default: 3,
+    aten.adaptive_max_pool2d.default: 2, aten.adaptive_max_pool3d.default: 3,
+}  # fmt: skip
+
+
+def _where(graph: Graph, node: Node) -> Rule:
+    condition = node.args[0]
+
+    def share(state: State) -> Tensor:
+        value = filled(condition, state.values)
+        value = aligned(value, 1, len(node.shape or ())) if graph.nodes[condition.index].per_item else value  # type: ignore[attr-defined]
+        return value.to(_floating(state))
+
+    def _floating(state: State) -> torch.dtype:
+        return state.tensor(node.index).dtype
+
+    return Choice(graph, node, (node.args[1], node.args[2]), share)
+
+
+def _larger(graph: Graph, node: Node) -> Rule:
+    sign = 1 if node.target is aten.maximum.default else -1
+
+    def operand(state: State, which: int) -> Tensor:
+        argument = node.args[which]
+        value = state.tensor(argument.index)  # type: ignore[attr-defined]
+        return aligned(value, 1, len(node.shape or ())) if graph.nodes[argument.index].per_item else value  # type: ignore[attr-defined]
+
+    def share(state: State) -> Tensor:
+        a, b = operand(state, 0), operand(state, 1)
+        return (1 + sign * torch.sign(a - b)) / 2
+
+    return Choice(graph, node, (node.args[0], node.args[1]), share)
+
+
+def _prelu(graph: Graph, node: Node) -> Rule:
+    weight = graph.constants.get(node.args[1].index)  # type: ignore[attr-defined]
+    if not isinstance(weight, Tensor):
+        raise UnsupportedOperation(unsupported(node, "whose slope depends on the item"))
+    rank = len(node.shape or ())
+    slope = weight.reshape(1, -1, *([1] * (rank - 2))) if rank > 1 else weight
+    return Selection(graph, node, lambda z: torch.where(z > 0, torch.ones_like(z), slope))
+
+
+def _addmm(graph: Graph, node: Node) -> Rule:
+    bias = node.args[0]
+    scaled = node.kwargs.get("beta", 1) != 1 or node.kwargs.get("alpha", 1) != 1
+    if scaled or (isinstance(bias, Ref) and graph.nodes[bias.index].active):
+        raise UnsupportedOperation(unsupported(node, "whose added matrix depends on x, or with alpha or beta"))
+    return MatrixProduct(graph, node, node.args[1], node.args[2])
+
+
+def _getitem(graph: Graph, node: Node) -> Rule:
+    operation = graph.nodes[node.args[0].index]  # type: ignore[attr-defined]
+    if operation.target in _SEVERAL_OUTPUTS:
+        return Structural(graph, node, operation, node.args[1])  # type: ignore[arg-type]
+    if operation.target in _PICKED and node.args[1] == 0:
+        return Picked(graph, node, operation, _PICKED[operation.target])
+    raise UnsupportedOperation(unsupported(operation))
+
+
+def _product(graph: Graph, node: Node) -> Rule:
+    return Product(graph, node, node.args[0], node.args[1])
+
+
+def _matrix_product(graph: Graph, node: Node) -> Rule:
+    return MatrixProduct(graph, node, node.args[0], node.args[1])
+
+
+_OTHERS: dict[object, Callable[[Graph, Node], Rule]] = {
+    aten.convolution.default: Convolution,
+    aten.add.Tensor: Sum,
+    aten.add.Scalar: Sum,
+    aten.sub.Tensor: Sum,
+    aten.sub.Scalar: Sum,
+    aten.rsub.Tensor: Sum,
+    aten.rsub.Scalar: Sum,
+    aten.cat.default: Concatenation,
+    aten.where.self: _where,
+    aten.maximum.default: _larger,
+    aten.minimum.default: _larger,
+    aten.amax.default: Extremum,
+    aten.amin.default: Extremum,
+    aten.max.default: Extremum,
+    aten.min.default: Extremum,
+    aten.prelu.default: _prelu,
+    aten._prelu_kernel.default: _prelu,
+    aten.mul.Tensor: _product,
+    aten.mul.Scalar: _product,
+    aten.mm.default: _matrix_product,
+    aten.bmm.default: _matrix_product,
+    aten.addmm.default: _addmm,
+    operator.getitem: _getitem,
+}
+
+
+def rule_of(graph: Graph, node: Node) -> Rule | None:
+    """Find the rule of an operation.
+
+    Args:
+        graph: the graph.
+        node: a node of it.
+
+    Returns:
+        The rule; None for inputs, for what does not depend on x, and for operations with several outputs, whose rules
+        are those of the outputs.
+
+    Raises:
+        UnsupportedOperation: there is none; the message names the operation and what to do.
+    """
+    if not node.active or node.target is None or node.shape is None:
+        if (
+            node.active
+            and node.target is not None
+            and node.target not in _SEVERAL_OUTPUTS
+            and node.target not in _PICKED
+        ):
+            raise UnsupportedOperation(unsupported(node))
+        return None
+    if node.target in _SMOOTH:
+        return Elementwise(graph, node, *_SMOOTH[node.target](node))
+    if node.target in _SLOPES:
+        return Selection(graph, node, _SLOPES[node.target](node))
+    if node.target in _STRUCTURAL:
+        return Structural(graph, node)
+    if node.target in _OTHERS:
+        return _OTHERS[node.target](graph, node)
+    raise UnsupportedOperation(unsupported(node))
