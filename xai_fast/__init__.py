@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from xai_fast.attribution import NeFLAG
+from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
 from xai_fast.backends import use_backend
 from xai_fast.errors import BackendUnavailable, InputError, ModelError, XaiFastError
 from xai_fast.interaction import InteractionMap
@@ -15,6 +15,8 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 
 __all__ = [
     "BackendUnavailable",
+    "GradCAM",
+    "GradCAMPlusPlus",
     "InputError",
     "InteractionMap",
     "ModelError",

@@ -16,6 +16,7 @@ from xai_fast.errors import ModelError, bad_argument
 
 __all__ = [
     "ExtraArguments",
+    "check_device",
     "check_eval_mode",
     "check_inputs",
     "default_rows",
@@ -23,6 +24,23 @@ __all__ = [
     "no_gradient_path",
     "preferred_memory_format",
 ]
+
+_INTEGERS = (torch.int32, torch.int64, torch.bool)
+
+
+def check_device(model: Callable[..., object], device: torch.device) -> None:
+    """Check that the inputs are where the model is.
+
+    Args:
+        model: a module, or any other callable, which is taken as it is.
+        device: of the inputs.
+
+    Raises:
+        InputError: the model's first parameter is on another device.
+    """
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if parameter is not None and parameter.device != device:
+        raise bad_argument("inputs", f"tensors on the model's device, {parameter.device}", f"tensors on {device}")
 
 
 def check_eval_mode(model: Callable[..., object]) -> None:
@@ -44,11 +62,13 @@ def check_eval_mode(model: Callable[..., object]) -> None:
             )
 
 
-def check_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def check_inputs(inputs: Tensor | tuple[Tensor, ...], *, integers: bool = False) -> tuple[Tensor, ...]:
     """Check the inputs, and give them as a tuple.
 
     Args:
         inputs: a tensor (B, ...) or a tuple of them, float32 or float64, one dtype and device.
+        integers: int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the
+            inputs is needed; then each input may have a dtype of its own.
 
     Returns:
         The tuple.
@@ -63,7 +83,7 @@ def check_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         name = "inputs" if len(values) == 1 else f"inputs[{i}]"
         if not isinstance(value, Tensor):
             raise bad_argument(name, "a tensor", type(value).__name__)
-        if value.dtype not in (torch.float32, torch.float64):
+        if value.dtype not in (torch.float32, torch.float64) and not (integers and value.dtype in _INTEGERS):
             hint = (
                 ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
             )
@@ -75,7 +95,7 @@ def check_inputs(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             ("device", values[0].device, value.device),
             ("batch size", values[0].shape[0], value.shape[0]),
         ):
-            if first != this:
+            if first != this and not (integers and what == "dtype"):
                 raise bad_argument(name, f"the {what} of inputs[0], {first}", str(this))
     return values
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer, check_positive, item_id_tensor, name_items
 from xai_fast.attribution.gradient import (
@@ -24,6 +24,7 @@ from xai_fast.attribution.point_queue import HostReads, PointQueue, Statistics, 
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.forward import (
     ExtraArguments,
+    check_device,
     check_eval_mode,
     check_inputs,
     default_rows,
@@ -215,7 +216,7 @@ class NeFLAG:
         batch, device = values[0].shape[0], values[0].device
         objective = Objective(target, self.score)
         check_eval_mode(self.model)
-        _check_device(self.model, device)
+        check_device(self.model, device)
         ids = item_id_tensor(item_ids, batch, device)
         if internal_batch_size is not None:
             check_integer("internal_batch_size", internal_batch_size, 1)
@@ -331,9 +332,3 @@ def _standard_error(statistics: Statistics, keep: bool = False) -> Tensor:
 def _like(inputs: Tensor | tuple[Tensor, ...], layout: FlatInputs, rows: Tensor) -> Tensor | tuple[Tensor, ...]:
     parts = layout.split(rows)
     return parts if isinstance(inputs, tuple) else parts[0]
-
-
-def _check_device(model: Callable[..., object], device: torch.device) -> None:
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    if parameter is not None and parameter.device != device:
-        raise bad_argument("inputs", f"tensors on the model's device, {parameter.device}", f"tensors on {device}")
