@@ -121,6 +121,8 @@ def _log1p(z: Tensor, orders: int) -> list[Tensor]:
 def _pow(z: Tensor, orders: int, exponent: float) -> list[Tensor]:
     """Falling factorials; where one is zero the derivative is, although z^(exponent - k) may be infinite."""
     result, falling = [], 1.0
+    if not float(exponent).is_integer():
+        z = torch.where(z < 0, torch.full_like(z, math.nan), z.abs())
     for k in range(orders + 1):
         result.append(falling * torch.pow(z, exponent - k) if falling else torch.zeros_like(z))
         falling *= exponent - k

@@ -1,0 +1,55 @@
+"""The compiled CPU version: ``csrc/kernels/partition_sum``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from xai_fast import native
+from xai_fast.backends import native_why_not as why_not
+
+__all__ = ["run", "why_not"]
+
+
+def run(
+    out: Tensor,
+    values: Tensor,
+    rows: Tensor,
+    adjoints: Tensor | None,
+    activation: str,
+    parameters: Sequence[float],
+    term_offsets: Tensor,
+    term_order: Tensor,
+    term_adjoint: Tensor,
+    block_offsets: Tensor,
+    blocks: Tensor,
+    orders: int,
+    reduced: bool,
+) -> None:
+    """Run the contract of `xai_fast.kernels.partition_sum`."""
+    with native.checked_items():
+        native.module().partition_sum(
+            out=native.address(out),
+            values=native.address(values),
+            rows=native.address(rows),
+            adjoints=native.address(adjoints),
+            activation=activation,
+            parameters=list(parameters),
+            term_offsets=native.address(term_offsets),
+            term_order=native.address(term_order),
+            term_adjoint=native.address(term_adjoint),
+            block_offsets=native.address(block_offsets),
+            blocks=native.address(blocks),
+            targets=term_offsets.shape[0] - 1,
+            terms=term_order.shape[0],
+            block_count=blocks.shape[0],
+            orders=orders,
+            row_count=rows.shape[0],
+            adjoint_count=0 if adjoints is None else adjoints.shape[0],
+            items=values.shape[0],
+            units=values.shape[1],
+            reduced=reduced,
+            dtype=native.dtype_name(values),
+            threads=native.threads(),
+        )
