@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.taylor.graph import Graph
+from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.lift import lifted
 from xai_fast.taylor.rules import Rule, State, rule_of
 
@@ -68,28 +69,38 @@ class Program:
         """Return the scores, (B,)."""
         return state.tensor(self.graph.output)[:, 0]
 
-    def tangents(self, state: State, rows: Mapping[int, Tensor], wanted: Iterable[int]) -> dict[int, Tensor]:
-        """Carry first derivatives forward.
+    def tangents(
+        self,
+        state: State,
+        rows: Mapping[int, Tensor],
+        wanted: Iterable[int],
+        lattice: Lattice | None = None,
+    ) -> dict[int, Tensor]:
+        """Carry derivatives forward.
 
         Args:
             state: the values.
             rows: (R, B, *shape) at some nodes, usually at the input 0; these are taken as they are.
             wanted: nodes whose rows to return.
+            lattice: what the rows are; None for first derivatives along R directions.
 
         Returns:
             The rows of the wanted nodes that the given ones reach.
         """
         keep = set(wanted)
-        needed = self._ancestors(keep)
+        needed = self.ancestors(keep)
         remaining = {i: sum(reader in needed for reader in self._readers.get(i, ())) for i in needed}
         alive: dict[int, Tensor] = {i: row for i, row in rows.items() if i in needed}
         result = {i: row for i, row in alive.items() if i in keep}
         for index, rule in self.rules.items():
             if index not in needed:
                 continue
-            sources = [i for i in rule.inputs if i in alive]
+            sources = {i: alive[i] for i in rule.inputs if i in alive}
             if sources and index not in rows:
-                alive[index] = rule.tangent(state, {i: alive[i] for i in sources})
+                if lattice is None:
+                    alive[index] = rule.tangent(state, sources)
+                else:
+                    alive[index] = rule.lattice_tangent(state, sources, lattice)
                 if index in keep:
                     result[index] = alive[index]
             for i in rule.inputs:
@@ -99,14 +110,22 @@ class Program:
         return result
 
     def adjoints(
-        self, state: State, wanted: Iterable[int], seeds: Mapping[int, Tensor] | None = None
+        self,
+        state: State,
+        wanted: Iterable[int],
+        seeds: Mapping[int, Tensor] | None = None,
+        lattice: Lattice | None = None,
+        rows: Mapping[int, Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Carry adjoints backward.
 
         Args:
             state: the values.
             wanted: nodes whose adjoints to return.
-            seeds: (R, B, *shape) where to start; the score with one row of ones by default.
+            seeds: (R, B, *shape) where to start; by default the score, with a row of ones, and zeros for the other
+                adjoint sets of a lattice.
+            lattice: what the adjoint rows are; None for first derivatives.
+            rows: the lattice's rows at the inputs of the curved nodes.
 
         Returns:
             (R, B, *shape) adjoints of the wanted nodes that have any.
@@ -114,8 +133,10 @@ class Program:
         keep = set(wanted)
         if seeds is None:
             score = state.tensor(self.graph.output)
-            seeds = {self.graph.output: torch.ones_like(score).unsqueeze(0)}
-        below = self._descendants(keep)
+            seed = score.new_zeros(1 if lattice is None else len(lattice.adjoint_sets), *score.shape)
+            seed[0] = 1
+            seeds = {self.graph.output: seed}
+        below = self.descendants(keep)
         alive: dict[int, Tensor] = dict(seeds)
         result: dict[int, Tensor] = {}
         for index in range(len(self.graph.nodes) - 1, -1, -1):
@@ -127,19 +148,29 @@ class Program:
             rule = self.rules.get(index)
             if rule is None or not any(i in below for i in rule.inputs):
                 continue
-            for source, part in rule.pull(state, row).items():
+            if lattice is None or rows is None:
+                pulled = rule.pull(state, row)
+            else:
+                pulled = rule.lattice_pull(state, row, {i: rows[i] for i in rule.inputs if i in rows}, lattice)
+            for source, part in pulled.items():
                 if source in below:
                     alive[source] = alive[source] + part if source in alive else part
         return result
 
-    def _ancestors(self, wanted: Iterable[int]) -> set[int]:
+    def curved_inputs(self) -> set[int]:
+        """Return the nodes that the curved ones read."""
+        return {i for index in self.curved for i in self.rules[index].inputs}
+
+    def ancestors(self, wanted: Iterable[int]) -> set[int]:
+        """Return these active nodes and all that they depend on."""
         found = set(wanted)
         for index in sorted(self.rules, reverse=True):
             if index in found:
                 found.update(self.rules[index].inputs)
         return found
 
-    def _descendants(self, sources: Iterable[int]) -> set[int]:
+    def descendants(self, sources: Iterable[int]) -> set[int]:
+        """Return these active nodes and all that depend on them."""
         found = set(sources)
         for index, rule in self.rules.items():
             if any(i in found for i in rule.inputs):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from xai_fast.taylor.graph import Graph, Node
+from xai_fast.taylor.lattice import Lattice
 
 __all__ = ["Rows", "Rule", "State", "expanded", "unsupported"]
 
@@ -52,9 +53,11 @@ class Rule(ABC):
     Attributes:
         inputs: the active nodes that it reads, each once.
         curved: whether it has a second derivative.
+        keeps_derivatives: whether derivatives as large as the value are kept with it.
     """
 
     curved = False
+    keeps_derivatives = False
 
     def __init__(self, graph: Graph, node: Node) -> None:
         self.graph = graph
@@ -72,6 +75,18 @@ class Rule(ABC):
 
     def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
         """Contract the second derivative: (B, L, R) = <adjoint, D^2 node [left_l, right_r]>."""
+        raise NotImplementedError(f"{self.node.name} has no second derivative")
+
+    def lattice_tangent(self, state: State, rows: Rows, lattice: Lattice) -> Tensor:
+        """Compute all rows of the lattice: (R, B, *shape); a rule that is linear treats every set alike."""
+        return self.tangent(state, rows)
+
+    def lattice_pull(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice) -> dict[int, Tensor]:
+        """Compute the adjoint rows of the inputs from those of the node, (Q, B, *shape)."""
+        return self.pull(state, adjoints)
+
+    def contract(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice, out: Tensor) -> None:
+        """Add the node's share of the 2n+1 rule to ``out`` (B, T)."""
         raise NotImplementedError(f"{self.node.name} has no second derivative")
 
     def _shape_of(self, index: int) -> tuple[int, ...]:

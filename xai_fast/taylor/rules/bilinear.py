@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from xai_fast.taylor.graph import Graph, Node, Ref
+from xai_fast.taylor.lattice import Lattice, Products
 from xai_fast.taylor.lift import aligned, summed_to
 from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule, State, expanded
@@ -75,6 +77,59 @@ class Bilinear(Rule):
         if total is None:
             raise ValueError(f"{self.node.name}: rows of both operands are needed")
         return total
+
+    def lattice_tangent(self, state: State, rows: Rows, lattice: Lattice) -> Tensor:
+        result = self.tangent(state, rows)
+        products = lattice.forward_products
+        first, second = self.rows_of(rows, 0), self.rows_of(rows, 1)
+        if first is None or second is None or not len(products):
+            return result
+        result = result.contiguous() if result._is_view() or not result.is_contiguous() else result
+        for part in _chunks(products, first, second):
+            pick_first, pick_second, target = (
+                index.to(result.device) for index in (part.first, part.second, part.target)
+            )
+            result.index_add_(0, target, expanded(self.product(first[pick_first], second[pick_second]), self.shape))
+        return result
+
+    def lattice_pull(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice) -> dict[int, Tensor]:
+        pulled = self.pull(state, adjoints)
+        for which, pull in enumerate((self.pull_first, self.pull_second)):
+            other = self.rows_of(rows, 1 - which)
+            if not self.active[which] or other is None:
+                continue
+            index = self.operands[which].index  # type: ignore[attr-defined]
+            total = pulled[index].clone(memory_format=torch.contiguous_format)
+            for part in _chunks(lattice.adjoint_products, adjoints, other):
+                source, pick, target = (i.to(total.device) for i in (part.adjoint, part.first, part.target))
+                total.index_add_(0, target, pull(adjoints[source], other[pick]))
+            pulled[index] = total
+        return pulled
+
+    def contract(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice, out: Tensor) -> None:
+        first, second = self.rows_of(rows, 0), self.rows_of(rows, 1)
+        if first is None or second is None:
+            return
+        for part in _chunks(lattice.contracted_products, first, second):
+            source, one, two, target = (i.to(out.device) for i in (part.adjoint, part.first, part.second, part.target))
+            moved = self.pull_second(adjoints[source], first[one])
+            out.index_add_(1, target, (moved * second[two]).flatten(2).sum(2).transpose(0, 1))
+
+
+_CHUNK_ENTRIES = 1 << 23
+"""The most entries of gathered rows at once."""
+
+
+def _chunks(products: Products, first: Tensor, second: Tensor) -> Iterator[Products]:
+    size = max(1, _CHUNK_ENTRIES // max(1, first[0].numel(), second[0].numel()))
+    for start in range(0, len(products), size):
+        end = start + size
+        yield Products(
+            products.target[start:end],
+            products.adjoint[start:end],
+            products.first[start:end],
+            products.second[start:end],
+        )
 
 
 class Product(Bilinear):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
-from xai_fast.kernels.partition_sum.activations import derivatives
+from xai_fast.kernels.partition_sum import Program as Terms
+from xai_fast.kernels.partition_sum import derivatives, partition_sum, partition_sum_reduced
 from xai_fast.taylor.graph import Graph, Node
+from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule, State
 
@@ -18,6 +21,7 @@ class Elementwise(Rule):
     """y = s(z) for a smooth s: its derivatives come from the table of activations."""
 
     curved = True
+    keeps_derivatives = True
 
     def __init__(self, graph: Graph, node: Node, activation: str, parameters: Sequence[float]) -> None:
         super().__init__(graph, node)
@@ -42,9 +46,48 @@ class Elementwise(Rule):
     def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
         return pair_sum(left[self.source], right[self.source], adjoint * self.derivative(state, 2))
 
+    def lattice_tangent(self, state: State, rows: Rows, lattice: Lattice) -> Tensor:
+        source = rows[self.source]
+        if lattice.forward == 1:
+            return self.tangent(state, rows)
+        out = torch.empty_like(source, memory_format=torch.contiguous_format)
+        self._partition_sum(partition_sum, out.flatten(2), state, source, None, lattice.forward_terms)
+        return out
+
+    def lattice_pull(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice) -> dict[int, Tensor]:
+        if lattice.backward == 0:
+            return self.pull(state, adjoints)
+        out = torch.empty_like(adjoints, memory_format=torch.contiguous_format)
+        self._partition_sum(partition_sum, out.flatten(2), state, rows[self.source], adjoints, lattice.adjoint_terms)
+        return {self.source: out}
+
+    def contract(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice, out: Tensor) -> None:
+        self._partition_sum(partition_sum_reduced, out, state, rows[self.source], adjoints, lattice.contracted_terms)
+
+    def _partition_sum(
+        self,
+        kernel: Callable[..., None],
+        out: Tensor,
+        state: State,
+        rows: Tensor,
+        adjoints: Tensor | None,
+        terms: Terms,
+    ) -> None:
+        kernel(
+            out,
+            state.tensor(self.source).flatten(1).contiguous(),
+            rows.flatten(2).contiguous(),
+            None if adjoints is None else adjoints.flatten(2).contiguous(),
+            self.activation,
+            list(self.parameters),
+            *terms.to(out.device),
+        )
+
 
 class Selection(Rule):
     """y = s(z) for a piecewise linear s: the piece is chosen at the value; exact almost everywhere."""
+
+    keeps_derivatives = True
 
     def __init__(self, graph: Graph, node: Node, slope: Callable[[Tensor], Tensor]) -> None:
         super().__init__(graph, node)
