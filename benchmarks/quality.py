@@ -46,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "quick": options.quick,
         "captum": importlib.metadata.version("captum"),
     }
-    chosen: dict[str, Choice] = {}
-    chosen_on = ""
+    chosen, chosen_on = _kept_choice(results, MODELS[0])
     for name in options.models:
         began = time.time()
         items = suite(name, options.photos)
@@ -60,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name in options.search:
             chosen, result["search"] = _search(items.half(0), options)
             chosen_on = f"half of the items of {name}"
+        elif "search" in results["models"].get(name, {}):
+            chosen, chosen_on = _kept_choice(results, name)
+            result["search"] = results["models"][name]["search"]
         if chosen:
             result["held_out"] = _held_out(items.half(1), chosen, options) | {"chosen_on": chosen_on}
         result["minutes"] = round((time.time() - began) / 60, 1)
@@ -76,7 +78,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", type=int, help="the most items a model; all by default, and 60 digits")
     parser.add_argument("--steps", type=int, default=32, help="steps a curve (32)")
     parser.add_argument("--sweep", nargs="*", default=[MODELS[0], DIGITS], help="models whose radius is swept")
-    parser.add_argument("--search", nargs="*", default=[MODELS[0], DIGITS], help="models that are searched")
+    parser.add_argument(
+        "--search", nargs="*", default=[MODELS[0], DIGITS], help="models that are searched; others keep what was chosen"
+    )
     parser.add_argument("--quick", action="store_true", help="4 photos of Lite0, few samples: shows that it runs")
     parser.add_argument("--out", type=Path, help="the JSON file; models that are not run keep what it holds")
     options = parser.parse_args(arguments)
@@ -91,6 +95,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _kept(path: Path) -> dict[str, dict]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"models": {}}
+
+
+def _kept_choice(results: Mapping[str, dict], name: str) -> tuple[dict[str, Choice], str]:
+    """Return the settings that an earlier search on half of a model's items chose, and what they were chosen on."""
+    held_out = results["models"].get(name, {}).get("held_out")
+    return (held_out["settings"], held_out["chosen_on"]) if held_out else ({}, "")
 
 
 def _say(line: str) -> None:
