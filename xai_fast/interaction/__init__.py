@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
 from xai_fast.interaction.interaction_map import Interaction, InteractionMap
+from xai_fast.interaction.receptive_field import cell_geometry
 
-__all__ = ["AxisGeometry", "CellGeometry", "Interaction", "InteractionMap"]
+__all__ = ["AxisGeometry", "CellGeometry", "Interaction", "InteractionMap", "cell_geometry"]

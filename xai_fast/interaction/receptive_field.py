@@ -1,0 +1,158 @@
+"""The true place of a layer's cells in the image, found by following the operations that make them.
+
+Dividing the size of the image by that of the map is wrong wherever a convolution or pooling does not pad by half its
+kernel. Here the model runs once, on one item, and each operation carries on which pixels its result depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.forward import ExtraArguments, check_device, check_eval_mode, check_inputs
+from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootprint, image_footprint
+from xai_fast.interaction.footprint_rules import follow
+from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
+from xai_fast.layers import Layer, capture_output, find_layer
+
+__all__ = ["cell_geometry"]
+
+
+def cell_geometry(
+    model: Callable[..., object],
+    layer: Layer,
+    inputs: Tensor | tuple[Tensor, ...],
+    additional_forward_args: object = None,
+) -> CellGeometry:
+    """Find where the cells of a layer's map lie in the image. The model runs once, on the first item.
+
+    Args:
+        model: a module in evaluation mode.
+        layer: a submodule of it, or its dotted name. Its output is a map (B, C, h, w), in any order of dimensions, or
+            tokens in which the rows of a map were laid one after another.
+        inputs: (B, C, H, W), or (B, C, L) for a signal; of a tuple the first is the image.
+        additional_forward_args: as for the methods.
+
+    Returns:
+        Centre, box and receptive field of each cell, in pixels of the input. An axis that the layer's output no longer
+        has (after global pooling) is one cell.
+
+    Raises:
+        InputError: an argument does not fit, or the layer does not run once.
+        ModelError: the dependence cannot be followed; the message names the operation and why.
+    """
+    values = check_inputs(inputs)
+    image = values[0]
+    if image.ndim < 3:
+        raise bad_argument("inputs", "an image (B, C, H, W) or a signal (B, C, L)", str(tuple(image.shape)))
+    if image.shape[0] == 0:
+        raise bad_argument("inputs", "at least one item", "none")
+    check_eval_mode(model)
+    check_device(model, image.device)
+    name, module = find_layer(model, layer)
+    item = torch.zeros(1, dtype=torch.int64, device=image.device)
+    # Only outside inference mode are composed operations taken apart before they are seen.
+    with torch.inference_mode(False), torch.no_grad():
+        extra = ExtraArguments(additional_forward_args, image.shape[0]).rows(item)
+        rows = [value.detach()[:1].clone() for value in values]
+        mode = _FootprintMode()
+        mode.put(rows[0], image_footprint(rows[0].shape))
+        with capture_output(model, module) as captured, mode:
+            model(*rows, *extra)
+        try:
+            footprint = mode.of(captured.tensor)
+            if footprint is None:
+                raise UnknownFootprint("it does not depend on the image")
+            return CellGeometry(_axes(footprint, tuple(image.shape[2:])))
+        except UnknownFootprint as reason:
+            raise ModelError(
+                f"layer: the place of the cells of {name} in the image cannot be found: {reason}"
+            ) from reason
+
+
+class _FootprintMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the class has no types
+    """Follows the footprints of tensors while a model runs; where that ends, the reason is kept in their place."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._footprints: Any = WeakIdKeyDictionary()
+
+    def put(self, tensor: Tensor, footprint: Footprint | UnknownFootprint) -> None:
+        self._footprints[tensor] = footprint
+
+    def of(self, tensor: Tensor) -> Footprint | None:
+        found: Footprint | UnknownFootprint | None = self._footprints.get(tensor)
+        if isinstance(found, UnknownFootprint):
+            raise found
+        return found
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        depends = any(tensor in self._footprints for tensor in tensors)
+        result = func(*args, **kwargs)
+        if depends:
+            self._carry_on(func, args, kwargs, result)
+        return result
+
+    def _carry_on(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        schema = func._schema.arguments
+        arguments = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+        arguments |= dict(zip((argument.name for argument in schema), args, strict=False)) | kwargs
+        results = [result] if isinstance(result, Tensor) else tree_leaves(result)
+        results = [leaf for leaf in results if isinstance(leaf, Tensor)]
+        found: list[Footprint | UnknownFootprint]
+        try:
+            followed = follow(func, Call(arguments, result, self.of))
+            found = list(followed) if isinstance(followed, list) else [followed]
+        except UnknownFootprint as reason:
+            known = str(reason).startswith("aten.")
+            found = [reason if known else UnknownFootprint(f"{func}: {reason}")] * len(results)
+        for k, tensor in enumerate(results):
+            footprint = found[k] if k < len(found) else UnknownFootprint(f"{func}: only its first result is followed")
+            self._mark_base(tensor, footprint, args, func)
+            self.put(tensor, footprint)
+
+    def _mark_base(
+        self, tensor: Tensor, footprint: Footprint | UnknownFootprint, args: tuple[Any, ...], func: Any
+    ) -> None:
+        """Where an operation writes into a part of another tensor, that one is no longer what it was."""
+        written = any(tensor is argument for argument in args)
+        if written and tensor._base is not None:
+            before = self._footprints.get(tensor)
+            if not (isinstance(footprint, Footprint) and footprint.same(before)):
+                self.put(tensor._base, UnknownFootprint(f"{func}: it writes into a part of a tensor"))
+
+
+def _axes(footprint: Footprint, pixels: tuple[int, ...]) -> tuple[AxisGeometry, ...]:
+    """Give each axis of the image, in its own order."""
+    carried = []
+    for factors in footprint.dims:
+        axes = [factor.axis for factor in factors if factor.axis is not None]
+        if axes and len(axes) < len(factors):
+            raise UnknownFootprint("cells and channels are folded into one dimension")
+        carried += axes
+    order = [axis.image_axis for axis in carried]
+    if order != sorted(order):
+        raise UnknownFootprint("height and width have changed places")
+    found = {axis.image_axis: _axis(axis) for axis in carried}
+    for number, (low, high) in footprint.whole.items():
+        found[number] = AxisGeometry(pixels[number], pixels[number] / 2, float(pixels[number]), (low,), (high,))
+    return tuple(found[number] for number in sorted(found))
+
+
+def _axis(axis: Axis) -> AxisGeometry:
+    centers = axis.start + axis.stride * torch.arange(len(axis.low), dtype=torch.float64).numpy()
+    nearest = centers.clip(0, axis.pixels).astype(int)
+    empty = axis.low >= axis.high  # in the padding: a field of no pixels, at the edge
+    low, high = (nearest * empty + side * ~empty for side in (axis.low, axis.high))
+    return AxisGeometry(axis.pixels, float(axis.start), float(axis.stride), tuple(low.tolist()), tuple(high.tolist()))
