@@ -54,6 +54,11 @@ class Function:
         """The extras of the graph: those of the model, then the classes."""
         return self.extras if self.classes is None else (*self.extras, self.classes)
 
+    def adopt(self, other: Function) -> None:
+        """Take over the trace of a function that is the same but for the items' extra arguments and classes."""
+        self._program, self._bottleneck = other._program, other._bottleneck
+        self._traced_for, self.row_limit = other._traced_for, other.row_limit
+
     def __call__(self, x: Tensor, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from a batch and its `inputs`."""
         extras = inputs[: len(self.extras)]
