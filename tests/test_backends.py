@@ -41,7 +41,14 @@ def _name(module: ModuleType) -> str:
 
 
 def test_every_kernel_lists_every_backend() -> None:
-    assert backends.kernel_names() == ("flux_accumulate", "sphere_points", "sphere_step")
+    assert backends.kernel_names() == (
+        "flux_accumulate",
+        "pair_reduce",
+        "pair_saliency",
+        "partition_sum",
+        "sphere_points",
+        "sphere_step",
+    )
     for kernel in backends.kernel_names():
         reasons = backends.why(kernel, TENSORS)
         assert tuple(reasons) == backends.BACKENDS

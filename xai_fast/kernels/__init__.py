@@ -4,7 +4,19 @@ Importing this package registers the ``torch.library`` operators; it loads neith
 """
 
 from xai_fast.kernels.flux_accumulate import flux_accumulate
+from xai_fast.kernels.pair_reduce import pair_reduce
+from xai_fast.kernels.pair_saliency import pair_saliency, pair_top_k
+from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 from xai_fast.kernels.sphere_points import sphere_points
 from xai_fast.kernels.sphere_step import sphere_step
 
-__all__ = ["flux_accumulate", "sphere_points", "sphere_step"]
+__all__ = [
+    "flux_accumulate",
+    "pair_reduce",
+    "pair_saliency",
+    "pair_top_k",
+    "partition_sum",
+    "partition_sum_reduced",
+    "sphere_points",
+    "sphere_step",
+]

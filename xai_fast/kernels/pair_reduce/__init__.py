@@ -1,0 +1,63 @@
+"""``pair_reduce``: weighted inner products of all pairs of rows, added to a matrix for each item.
+
+    sums[b, i, j] += sum_u weight[b, u] * left[i, b, u] * right[j, b, u]
+
+With tangents as rows and ``weight = mu s''(z)`` this is what a node adds to the second derivatives ``V^T H U``, and the
+products ``weight * left`` are never written at full size.
+"""
+
+import torch
+from torch import Tensor
+
+from xai_fast import backends
+from xai_fast.errors import bad_argument
+from xai_fast.kernels.checks import check
+
+__all__ = ["pair_reduce"]
+
+NAME = "pair_reduce"
+DTYPES = (torch.float32, torch.float64)
+backends.register(NAME)
+
+
+def pair_reduce(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None = None) -> None:
+    """Add the inner products of the pairs, in place.
+
+    Args:
+        sums: (B, nA, nC) float32 or float64, changed.
+        left: (nA, B, U) like ``sums``.
+        right: (nC, B, U) like ``sums``; may be the same tensor as ``left``.
+        weight: (B, U) like ``sums``, or None for the weight one.
+
+    Raises:
+        InputError: an argument does not fit.
+        BackendUnavailable: the forced backend cannot run.
+    """
+    torch.ops.xai_fast.pair_reduce(sums, left, right, weight)
+
+
+def _check(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
+    for name, tensor in (("sums", sums), ("left", left), ("right", right)):
+        if tensor.ndim != 3:
+            raise bad_argument(name, "3 dimensions", f"shape {tuple(tensor.shape)}")
+    items, rows, columns = sums.shape
+    units = left.shape[2]
+    check("sums", sums, shape=(items, rows, columns), dtypes=DTYPES)
+    check("left", left, shape=(rows, items, units), dtypes=(sums.dtype,), like=sums)
+    check("right", right, shape=(columns, items, units), dtypes=(sums.dtype,), like=sums)
+    if weight is not None:
+        check("weight", weight, shape=(items, units), dtypes=(sums.dtype,), like=sums)
+
+
+@torch.library.custom_op(
+    "xai_fast::pair_reduce",
+    mutates_args=("sums",),
+    schema="(Tensor(a!) sums, Tensor left, Tensor right, Tensor? weight) -> ()",
+)
+def _pair_reduce(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
+    _check(sums, left, right, weight)
+    if sums.numel() and left.numel():
+        backends.select(NAME, (sums,)).run(sums, left, right, weight)
+
+
+_pair_reduce.register_fake(_check)

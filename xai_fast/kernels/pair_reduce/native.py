@@ -1,0 +1,54 @@
+"""The CPU version: the compiled ``csrc/kernels/pair_reduce``, or the BLAS of torch where that is faster.
+
+The compiled kernel holds sums in vectors over units and adds up their lanes at the end, which is lost time where units
+are few. The bounds are from ``benchmarks/test_taylor_kernels.py``.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from xai_fast import native
+from xai_fast.backends import native_why_not as why_not
+
+__all__ = ["by_gemm", "gemm_is_faster", "run", "run_compiled", "why_not"]
+
+MOST_WEIGHTED = 1 << 18
+"""Entries of ``weight * left`` that exist at a time in `by_gemm`."""
+
+
+def gemm_is_faster(rows: int, columns: int, units: int) -> bool:
+    """Return whether BLAS is faster: for few units, and for more where there are many pairs."""
+    return units < (192 if rows * columns < 64 * 64 else 1024)
+
+
+def by_gemm(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
+    """Run the contract by matrix products of torch, a few items at a time; meant for few units."""
+    rows, items, units = left.shape
+    step = max(1, MOST_WEIGHTED // (rows * units))
+    for start in range(0, items, step):
+        chosen = slice(start, start + step)
+        weighted = left[:, chosen] if weight is None else left[:, chosen] * weight[chosen]
+        sums[chosen].baddbmm_(weighted.transpose(0, 1), right[:, chosen].permute(1, 2, 0))
+
+
+def run_compiled(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
+    """Run the contract by the compiled kernel."""
+    native.module().pair_reduce(
+        sums=native.address(sums),
+        left=native.address(left),
+        right=native.address(right),
+        weight=native.address(weight),
+        items=sums.shape[0],
+        rows=sums.shape[1],
+        columns=sums.shape[2],
+        units=left.shape[2],
+        dtype=native.dtype_name(sums),
+        threads=native.threads(),
+    )
+
+
+def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
+    """Run the contract of `xai_fast.kernels.pair_reduce`."""
+    chosen = by_gemm if gemm_is_faster(sums.shape[1], sums.shape[2], left.shape[2]) else run_compiled
+    chosen(sums, left, right, weight)

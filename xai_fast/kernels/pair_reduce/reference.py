@@ -1,0 +1,21 @@
+"""The sum in plain PyTorch: the definition of the kernel, and the fallback. Sums are in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["run", "why_not"]
+
+
+def why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return None: plain PyTorch runs everywhere."""
+    return None
+
+
+def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
+    """Run the contract of `xai_fast.kernels.pair_reduce`."""
+    weighted = left.double() if weight is None else left.double() * weight.double()
+    sums += torch.einsum("ibu,jbu->bij", weighted, right.double()).to(sums.dtype)
