@@ -71,24 +71,33 @@ void two_sweeps(const int64_t* rows, int64_t row_count, int64_t entries, int thr
 }
 
 // two_sweeps of many rows, where what the first leaves for the second is kept beside the row, and the second sweep of a
-// row goes side by side with the first one of the next, chunk by chunk: one computes while the other waits for memory.
-// first(row, begin, end, kept) and second(row, begin, end, kept, prepared) get the Kept of their chunk; finish() is
-// called by each thread.
+// row is done in the middle of the first one of the next: one computes while the other waits for memory.
+// first(row, begin, end, kept, meanwhile) calls meanwhile(begin, end) for all the entries of its chunk, piece by piece,
+// each before it changes what is kept of them, and second(row, begin, end, kept, prepared) works on such a piece;
+// `kept` is that of the chunk. finish() is called by each thread.
 template <class Sums, class Kept, int64_t chunk_length, class First, class Prepare, class Second, class Finish>
-void two_sweeps_side_by_side(const int64_t* rows, int64_t row_count, int64_t entries, int threads, First first,
-                             Prepare prepare, Second second, Finish finish) {
+void two_sweeps_at_once(const int64_t* rows, int64_t row_count, int64_t entries, int threads, First first,
+                        Prepare prepare, Second second, Finish finish) {
   const int64_t chunks = chunk_count(entries, chunk_length);
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int part = 0; part < threads; ++part) {
     const int64_t from = row_count * part / threads, to = row_count * (part + 1) / threads;
     const std::unique_ptr<Kept[]> kept(new Kept[chunks]);
     decltype(prepare(0, Sums{})) prepared{};
-    for (int64_t i = from; i <= to; ++i) {
+    for (int64_t i = from; from < to && i <= to; ++i) {
       Sums total{};
       for (int64_t chunk = 0; chunk < chunks; ++chunk) {
         const int64_t begin = chunk * chunk_length, end = chunk + 1 < chunks ? begin + chunk_length : entries;
-        if (i > from) second(rows[i - 1], begin, end, kept[chunk], prepared);
-        if (i < to) total += first(rows[i], begin, end, kept[chunk]);
+        const auto second_of_last = [&](int64_t piece, int64_t piece_end) {
+          second(rows[i - 1], piece, piece_end, kept[chunk], prepared);
+        };
+        if (i == from) {
+          total += first(rows[i], begin, end, kept[chunk], [](int64_t, int64_t) {});
+        } else if (i < to) {
+          total += first(rows[i], begin, end, kept[chunk], second_of_last);
+        } else {
+          second_of_last(begin, end);
+        }
       }
       if (i < to) prepared = prepare(rows[i], total);
     }

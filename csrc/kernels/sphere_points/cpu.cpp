@@ -1,6 +1,6 @@
 // First sweep: the normals z and norm(z)^2, which is the sum of the squared radii of Box-Muller. Second sweep:
-// x + radius / norm(z) * z. The first computes, the second waits for memory: where there is enough to do, they go side
-// by side, the second a row behind the first (sweeps.h).
+// x + radius / norm(z) * z. The first computes, the second waits for memory; so where there is enough to do, the second
+// sweep of a row is done in the middle of the first one of the next row.
 #include "kernels/sphere_points/sphere_points.h"
 
 #include <cmath>
@@ -12,8 +12,8 @@ namespace xai_fast {
 namespace XAI_FAST_ISA {
 namespace {
 
-constexpr int64_t tile =
-    1024;  // entries; short, so that what one sweep stores is on its way during the other's next tile
+constexpr int64_t tile = 1024;                  // entries, for which random words and radii stay in the first cache
+constexpr int64_t bytes_ahead = 4096;           // to ask for centers; beyond the next page it costs more than it gains
 constexpr int64_t bytes_past_cache = 16 << 20;  // of points; more than that do not wait in the cache for their reader
 
 struct SumOfSquares {
@@ -105,12 +105,13 @@ void write_group(const typename Group::Lanes::Word (&pairs)[Group::vectors], Sca
   }
 }
 
-// Writes the normals of the entries begin..end-1, at most a tile, and returns the sum of their squares.
-template <class Group, class Scalar>
-SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Scalar* z) {
+// Writes the normals of the entries begin..end-1, at most a tile, to z, and returns the sum of their squares. On the
+// way it calls meanwhile(begin, end) for pieces of them, each before it writes to these.
+template <class Group, class Scalar, class Meanwhile>
+SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Scalar* z, Meanwhile meanwhile) {
   using Lanes = typename Group::Lanes;
   // Many times the random words, then many times the radii, then the angles: one of these is so short that the
-  // processor works on several at a time, all of them together are not.
+  // processor works on several at a time; all of them together are not.
   constexpr int groups = tile / Group::entries, side_by_side = 4;
   static_assert(groups % side_by_side == 0, "a tile is made of whole groups, drawn side by side");
   typename Lanes::Word pairs[groups][Group::vectors];
@@ -120,13 +121,14 @@ SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Sca
   Word64 blocks[side_by_side];
   for (int n = 0; n < side_by_side; ++n) blocks[n] = Group::dealt() + (begin / 8 + n * Group::blocks);
   for (int group = 0; group < whole + (rest > 0); group += side_by_side) {
+    const int64_t piece = begin + group * Group::entries, piece_end = piece + side_by_side * Group::entries;
+    meanwhile(piece, piece_end < end ? piece_end : end);
     Word64 words[side_by_side][4];
     random_words(stream, blocks, words);
     for (int n = 0; n < side_by_side; ++n) {
       Group::pair(words[n], pairs[group + n]);
       blocks[n] += side_by_side * Group::blocks;
     }
-    fetch<for_writing>(z + group * Group::entries, side_by_side * Group::entries);
   }
   for (int group = 0; group < whole; ++group) {
     for (int vector = 0; vector < Group::vectors; ++vector) {
@@ -156,18 +158,23 @@ enum class Store { in_cache, past_cache };
 
 // points = center + scale * z for `count` entries; z may be where the points are.
 template <Store how, class Real, class Scalar>
-void write_points(Scalar* points, const Scalar* z, const Scalar* center, int64_t count, Scalar scale) {
-  constexpr int lanes = vector_bytes / sizeof(Scalar);
-  int64_t k = 0;
-  for (; k + lanes <= count; k += lanes) {
-    fetch<for_reading>(center + k + tile, lanes);
+XAI_FAST_HD void write_points(Scalar* points, const Scalar* z, const Scalar* center, int64_t count, Scalar scale) {
+  constexpr int lanes = vector_bytes / sizeof(Scalar), block = 16 * lanes;
+  const auto write_vector = [=](int64_t k) {
     const Real point = load<Real>(z + k) * scale + load<Real>(center + k);
     if (how == Store::past_cache) {
       store_past_cache(points + k, point);
     } else {
       store(points + k, point);
     }
+  };
+  int64_t k = 0;
+  for (; k + block <= count; k += block) {  // of a length that the compiler knows: no jump that may be guessed wrong
+    fetch<for_reading>(center + k + bytes_ahead / sizeof(Scalar), block);
+#pragma GCC unroll 16
+    for (int vector = 0; vector < 16; ++vector) write_vector(k + vector * lanes);
   }
+  for (; k + lanes <= count; k += lanes) write_vector(k);
   for (; k < count; ++k) points[k] = center[k] + scale * z[k];
 }
 
@@ -194,15 +201,15 @@ void sphere_points_of(const SpherePoints& arguments) {
   const int64_t row_bytes = entries * static_cast<int64_t>(sizeof(Scalar));
   const bool aligned = (reinterpret_cast<uintptr_t>(points) | row_bytes) % vector_bytes == 0;
   if (aligned && rows * row_bytes >= bytes_past_cache && rows >= 4 * arguments.threads) {
-    two_sweeps_side_by_side<SumOfSquares, Normals, tile>(
+    two_sweeps_at_once<SumOfSquares, Normals, tile>(
         arguments.active_rows, rows, entries, arguments.threads,
-        [&](int64_t row, int64_t begin, int64_t end, Normals& normals) {
-          return write_normals<Group>(stream_of(row), begin, end, normals.z);
+        [&](int64_t row, int64_t begin, int64_t end, Normals& normals, auto meanwhile) {
+          return write_normals<Group>(stream_of(row), begin, end, normals.z, meanwhile);
         },
         scale_of,
         [&](int64_t row, int64_t begin, int64_t end, const Normals& normals, Scalar scale) {
-          write_points<Store::past_cache, Real>(points + row * entries + begin, normals.z, center_of(row) + begin,
-                                                end - begin, scale);
+          write_points<Store::past_cache, Real>(points + row * entries + begin, normals.z + begin % tile,
+                                                center_of(row) + begin, end - begin, scale);
         },
         settle);
     return;
@@ -210,7 +217,10 @@ void sphere_points_of(const SpherePoints& arguments) {
   two_sweeps<SumOfSquares, tile>(
       arguments.active_rows, rows, entries, arguments.threads,
       [&](int64_t row, int64_t begin, int64_t end) {
-        return write_normals<Group>(stream_of(row), begin, end, points + row * entries + begin);
+        Scalar* z = points + row * entries;
+        return write_normals<Group>(stream_of(row), begin, end, z + begin, [z](int64_t piece, int64_t piece_end) {
+          fetch<for_writing>(z + piece, static_cast<int>(piece_end - piece));
+        });
       },
       scale_of,
       [&](int64_t row, int64_t begin, int64_t end, Scalar scale) {
