@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.forward import ExtraArguments, check_eval_mode, frozen_parameters
 from xai_fast.targets import Objective, Target
+from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.dominators import Bottleneck, bottleneck
 from xai_fast.taylor.graph import trace
 from xai_fast.taylor.program import Program
@@ -48,6 +49,7 @@ class Function:
         self._traced_for: tuple[object, ...] = ()
         self._bottleneck: Bottleneck | None = None
         self.row_limit: int | None = None
+        self._shares: dict[bytes, float] = {}
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -57,7 +59,7 @@ class Function:
     def adopt(self, other: Function) -> None:
         """Take over the trace of a function that is the same but for the items' extra arguments and classes."""
         self._program, self._bottleneck = other._program, other._bottleneck
-        self._traced_for, self.row_limit = other._traced_for, other.row_limit
+        self._traced_for, self.row_limit, self._shares = other._traced_for, other.row_limit, other._shares
 
     def __call__(self, x: Tensor, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from a batch and its `inputs`."""
@@ -99,7 +101,26 @@ class Function:
             self._bottleneck = bottleneck(self._program)
             self._traced_for = key
             self.row_limit = None
+            self._shares = {}
         return self._program
+
+    def share_of_operations(self, touched: Tensor | None) -> float:
+        """Return what part of a whole row's operations a row takes that touches only some places, after `program`.
+
+        Args:
+            touched: (R, P) bool, see `xai_fast.taylor.touched`; None for all.
+
+        Returns:
+            The mean over the rows, at most 1.
+        """
+        if touched is None:
+            return 1.0
+        program = self.program_traced
+        key = touched.cpu().numpy().tobytes()
+        if key not in self._shares:
+            whole = touched.shape[0] * cost_of(program).row_operations
+            self._shares[key] = program.tangent_operations(touched, program.curved_inputs()) / max(1, whole)
+        return self._shares[key]
 
     @property
     def program_traced(self) -> Program:

@@ -26,6 +26,7 @@ from xai_fast.taylor.products import hessian_products
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import State
 from xai_fast.targets import Target
+from xai_fast.taylor.touched import touched_places
 
 __all__ = ["METHODS", "bilinear_form", "hessian", "plan_bilinear_form"]
 
@@ -84,7 +85,7 @@ def bilinear_form(
         return hessian_products(function, x, V, V if U is None else U, checked_limit(memory_limit, x.device))
     with torch.no_grad():
         while True:
-            plan = _plan(function, x, nV, 0 if U is None else nU, method, memory_limit)
+            plan = _plan(function, x, nV, 0 if U is None else nU, method, memory_limit, _touched(V, U))
             try:
                 return _in_chunks(function, x, V, U, plan)
             except RuntimeError as error:
@@ -181,14 +182,23 @@ class _Route:
     rows: int
     cost: Cost
     operations: int
+    share: float
 
 
-def _routes(function: Function, program: Program, directions: int, method: str) -> _Route:
+def _touched(V: Tensor, U: Tensor | None) -> Tensor | None:
+    """Find the places that the directions touch; None where that is most of them."""
+    parts = [touched_places(side.transpose(0, 1).unsqueeze(2)) for side in (V, U) if side is not None]
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _routes(function: Function, program: Program, directions: int, method: str, touched: Tensor | None) -> _Route:
     entries = 1
     for size in program.graph.input_shape:
         entries *= size
     whole = cost_of(program)
-    forward = _Route("forward", 0, directions, whole, directions * whole.row_operations)
+    share = function.share_of_operations(touched)
+    forward = _Route("forward", 0, directions, whole, int(share * directions * whole.row_operations), share)
     narrow = function.bottleneck
     if narrow is None or (narrow.node == 0 and method != "reverse"):
         return forward
@@ -196,13 +206,21 @@ def _routes(function: Function, program: Program, directions: int, method: str) 
     # A gradient takes about as many operations back to the input as a tangent takes forward.
     before = whole.row_operations - after.row_operations
     operations = narrow.units * (before + 2 * entries * directions) + directions * after.row_operations
-    reverse = _Route("reverse", narrow.node, narrow.units, whole, operations)
+    reverse = _Route("reverse", narrow.node, narrow.units, whole, operations, 1.0)
     if method == "auto":
         return min(forward, reverse, key=lambda route: route.operations)
     return reverse if method == "reverse" else forward
 
 
-def _plan(function: Function, x: Tensor, left: int, right: int, method: str, memory_limit: int | None) -> Plan:
+def _plan(
+    function: Function,
+    x: Tensor,
+    left: int,
+    right: int,
+    method: str,
+    memory_limit: int | None,
+    touched: Tensor | None = None,
+) -> Plan:
     limit = checked_limit(memory_limit, x.device)
     program = function.program(x)
     if not program.curved:
@@ -211,7 +229,7 @@ def _plan(function: Function, x: Tensor, left: int, right: int, method: str, mem
             'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or replace '
             'the activations by smooth ones (smooth="gelu" or "softplus")'
         )
-    route = _routes(function, program, left + right, method)
+    route = _routes(function, program, left + right, method, touched)
     width = x.element_size()
     cost = route.cost
     entries = x[0].numel()
@@ -222,7 +240,7 @@ def _plan(function: Function, x: Tensor, left: int, right: int, method: str, mem
         right=right,
         base=width * cost.values,
         kept=width * cost.row_kept,
-        transient=width * (cost.row_peak + entries),
+        transient=width * (int(route.share * cost.row_peak) + entries),
         given=given,
         limit=limit,
         on_cpu=x.device.type == "cpu",

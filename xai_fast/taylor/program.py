@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from xai_fast.taylor.graph import Graph
 from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.lift import lifted
+from xai_fast.taylor.operations import row_operations
 from xai_fast.taylor.rules import Rule, State, rule_of
+from xai_fast.taylor.touched import Touched, touched_places
 
 __all__ = ["Program"]
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """The nodes to compute for some wanted ones, each with the nodes that nothing reads after it."""
+
+    wanted: frozenset[int]
+    needed: frozenset[int]
+    steps: tuple[tuple[int, tuple[int, ...]], ...]
 
 
 class Program:
@@ -35,10 +46,7 @@ class Program:
             if rule is not None:
                 self.rules[node.index] = rule
         self.curved = tuple(index for index, rule in self.rules.items() if rule.curved)
-        self._readers: dict[int, list[int]] = {}
-        for index, rule in self.rules.items():
-            for source in rule.inputs:
-                self._readers.setdefault(source, []).append(index)
+        self._schedules: dict[frozenset[int], _Schedule] = {}
 
     def run(self, x: Tensor, extras: Sequence[Tensor] = ()) -> State:
         """Compute all values.
@@ -87,27 +95,51 @@ class Program:
         Returns:
             The rows of the wanted nodes that the given ones reach.
         """
-        keep = set(wanted)
-        needed = self.ancestors(keep)
-        remaining = {i: sum(reader in needed for reader in self._readers.get(i, ())) for i in needed}
-        alive: dict[int, Tensor] = {i: row for i, row in rows.items() if i in needed}
-        result = {i: row for i, row in alive.items() if i in keep}
-        for index, rule in self.rules.items():
-            if index not in needed:
-                continue
+        schedule = self._schedule(frozenset(wanted))
+        touched = touched_places(rows[0]) if lattice is None and 0 in rows else None
+        alive: dict[int, Tensor | Touched] = {i: row for i, row in rows.items() if i in schedule.needed}
+        if touched is not None and 0 in alive:
+            alive[0] = Touched.of(rows[0], touched)
+        result = {i: rows[i] for i in alive if i in schedule.wanted}
+        for index, last in schedule.steps:
+            rule = self.rules[index]
             sources = {i: alive[i] for i in rule.inputs if i in alive}
             if sources and index not in rows:
-                if lattice is None:
-                    alive[index] = rule.tangent(state, sources)
-                else:
-                    alive[index] = rule.lattice_tangent(state, sources, lattice)
-                if index in keep:
-                    result[index] = alive[index]
-            for i in rule.inputs:
-                remaining[i] -= 1
-                if remaining[i] == 0:
-                    alive.pop(i, None)
+                row = _tangent(rule, state, sources, lattice)
+                alive[index] = row
+                if index in schedule.wanted:
+                    result[index] = row if isinstance(row, Tensor) else row.whole()
+            for i in last:
+                alive.pop(i, None)
         return result
+
+    def tangent_operations(self, touched: Tensor, wanted: Iterable[int]) -> int:
+        """Count the operations of `tangents` for rows at the input that touch only some places.
+
+        Args:
+            touched: (R, P) bool.
+            wanted: as of `tangents`.
+
+        Returns:
+            Floating-point operations an item.
+        """
+        nodes = self.graph.nodes
+        alive: dict[int, Touched | None] = {0: Touched.pattern(touched, self.graph.input_shape)}
+        total = 0
+        for index, _ in self._schedule(frozenset(wanted)).steps:
+            rule = self.rules[index]
+            sources = {i: alive[i] for i in rule.inputs if i in alive}
+            if not sources:
+                continue
+            few = {i: row for i, row in sources.items() if row is not None}
+            result = rule.touched_tangent(None, few) if len(few) == len(sources) else None
+            alive[index] = None if result is None or result.is_whole else result
+            whole = touched.shape[0] * row_operations(self, nodes[index])
+            if result is None:
+                total += whole
+            else:
+                total += whole * len(result.index) // max(1, result.rows * result.places)
+        return total
 
     def adjoints(
         self,
@@ -157,6 +189,20 @@ class Program:
                     alive[source] = alive[source] + part if source in alive else part
         return result
 
+    def _schedule(self, wanted: frozenset[int]) -> _Schedule:
+        """Find which nodes to compute for the wanted ones, and after which of them each row is last read."""
+        found = self._schedules.get(wanted)
+        if found is None:
+            needed = self.ancestors(wanted)
+            order = [index for index in self.rules if index in needed]
+            last = {i: index for index in order for i in self.rules[index].inputs}
+            frees: dict[int, list[int]] = {}
+            for source, index in last.items():
+                frees.setdefault(index, []).append(source)
+            steps = tuple((index, tuple(frees.get(index, ()))) for index in order)
+            found = self._schedules[wanted] = _Schedule(wanted, frozenset(needed), steps)
+        return found
+
     def curved_inputs(self) -> set[int]:
         """Return the nodes that the curved ones read."""
         return {i for index in self.curved for i in self.rules[index].inputs}
@@ -176,3 +222,15 @@ class Program:
             if any(i in found for i in rule.inputs):
                 found.add(index)
         return found
+
+
+def _tangent(
+    rule: Rule, state: State, sources: dict[int, Tensor | Touched], lattice: Lattice | None
+) -> Tensor | Touched:
+    few = {i: row for i, row in sources.items() if isinstance(row, Touched)}
+    if len(few) == len(sources):
+        result = rule.touched_tangent(state, few)
+        if result is not None:
+            return result.whole() if result.is_whole else result
+    rows = {i: row.whole() if isinstance(row, Touched) else row for i, row in sources.items()}
+    return rule.tangent(state, rows) if lattice is None else rule.lattice_tangent(state, rows, lattice)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from xai_fast.taylor.graph import Graph, Node
 from xai_fast.taylor.lattice import Lattice
+from xai_fast.taylor.touched import Touched
 
 __all__ = ["Rows", "Rule", "State", "expanded", "unsupported"]
 
@@ -68,6 +69,13 @@ class Rule(ABC):
     @abstractmethod
     def tangent(self, state: State, rows: Rows) -> Tensor:
         """Apply the first derivative: (R, B, *shape) from those of the inputs; inputs that have none are left out."""
+
+    def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
+        """Apply the first derivative to rows of which few places are kept; None where all places have to be.
+
+        Without a state only the places are followed.
+        """
+        return None
 
     @abstractmethod
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:

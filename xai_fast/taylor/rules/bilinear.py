@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from xai_fast.taylor.lattice import Lattice, Products
 from xai_fast.taylor.lift import aligned, summed_to
 from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule, State, expanded
+from xai_fast.taylor.touched import Touched
 
 __all__ = ["Bilinear", "MatrixProduct", "Product"]
 
@@ -173,3 +174,13 @@ class MatrixProduct(Bilinear):
 
     def pull_second(self, rows: Tensor, a: object) -> Tensor:
         return torch.matmul(a.transpose(-1, -2), rows)  # type: ignore[attr-defined]
+
+    def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
+        second = self.operands[1]
+        constant = isinstance(second, Ref) and not self.graph.nodes[second.index].per_item
+        if not constant or not isinstance(self.operands[0], Ref) or self.operands[0].index not in rows:
+            return None
+        source = rows[self.operands[0].index]
+        if source.values is None or state is None:
+            return source.with_values(None, self.shape)
+        return source.with_values(torch.matmul(source.values, state.tensor(second.index)), self.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from xai_fast.taylor.graph import Graph, Node
 from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule, State
+from xai_fast.taylor.touched import Touched
 
 __all__ = ["Elementwise", "Selection"]
 
@@ -39,6 +40,10 @@ class Elementwise(Rule):
 
     def tangent(self, state: State, rows: Rows) -> Tensor:
         return rows[self.source] * self.derivative(state, 1)
+
+    def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched:
+        source = rows[self.source]
+        return source if state is None else source.scaled(self.derivative(state, 1))
 
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         return {self.source: rows * self.derivative(state, 1)}
@@ -100,6 +105,10 @@ class Selection(Rule):
 
     def tangent(self, state: State, rows: Rows) -> Tensor:
         return rows[self.source] * self._slopes(state)
+
+    def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched:
+        source = rows[self.source]
+        return source if state is None else source.scaled(self._slopes(state))
 
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         return {self.source: rows * self._slopes(state)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,10 +12,18 @@ from xai_fast.errors import UnsupportedOperation
 from xai_fast.taylor.graph import Graph, Node, Ref
 from xai_fast.taylor.lift import aligned, lifted, summed_to
 from xai_fast.taylor.rules.base import Rows, Rule, State, expanded, unsupported
+from xai_fast.taylor.touched import Touched
 
 __all__ = ["Concatenation", "Convolution", "Structural", "Sum"]
 
 aten = torch.ops.aten
+
+_SUMS = (aten.sum.default, aten.sum.dim_IntList)
+_RESHAPES = frozenset(
+    overload
+    for packet in (aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias)
+    for overload in (getattr(packet, name) for name in packet.overloads())
+)
 
 
 class Structural(Rule):
@@ -54,6 +65,31 @@ class Structural(Rule):
             result = self._apply(state, point, rows.shape[0])
             (gradient,) = torch.autograd.grad(result, point, rows.flatten(0, 1))
         return {self.source: gradient.unflatten(0, rows.shape[:2])}
+
+    def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
+        source = rows[self.source]
+        target = self.node.target
+        if self.output is not None or not self.shape or not source.shape:
+            return None
+        if target in _SUMS and self._sums_places():
+            return source.summed(self._dims(), self.shape)
+        if self.shape[-1] != source.shape[-1]:
+            return None
+        same_places = math.prod(self.shape) == math.prod(source.shape)
+        if target in _RESHAPES and same_places:
+            return source.with_values(source.values, self.shape)
+        if target is aten.expand.default and len(self.shape) == len(source.shape):
+            return source.expanded(self.shape)
+        return None
+
+    def _dims(self) -> list[int]:
+        rank = len(self._shape_of(self.source))
+        dims = self.node.args[1] if len(self.node.args) > 1 else None
+        dims = [dims] if isinstance(dims, int) else dims
+        return [d % rank for d in dims] if dims else list(range(rank))  # type: ignore[attr-defined]
+
+    def _sums_places(self) -> bool:
+        return len(self._shape_of(self.source)) - 1 not in self._dims()
 
 
 class Convolution(Structural):
@@ -107,6 +143,22 @@ class Sum(Rule):
             else:
                 total = torch.add(total, term, alpha=factor)
         return expanded(total, self.shape)
+
+    def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
+        total: Touched | None = None
+        for index, factor in self.terms:
+            if index not in rows:
+                continue
+            term = rows[index]
+            missing = len(self.shape) - len(term.shape)
+            if not self.shape or term.shape[-1] != self.shape[-1]:
+                return None
+            term = term.with_values(
+                term.values if factor == 1 or term.values is None else term.values * factor,
+                (1,) * missing + term.shape,
+            ).expanded(self.shape)
+            total = term if total is None else total.plus(term)
+        return total
 
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         pulled: dict[int, Tensor] = {}
