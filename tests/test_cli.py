@@ -418,7 +418,7 @@ def test_pictures_are_never_all_in_memory(place: Path, monkeypatch: pytest.Monke
         draw(place / "photos" / f"{seed:02d}.png", seed)
     events: list[str] = []
     reads, writes = open_image, outputs.write_map
-    monkeypatch.setattr("xai_fast.cli.neflag.open_image", lambda file: events.append("read") or reads(file))
+    monkeypatch.setattr("xai_fast.cli.pictures.open_image", lambda file: events.append("read") or reads(file))
     monkeypatch.setattr(
         "xai_fast.cli.neflag.write_map", lambda path, result: events.append("write") or writes(path, result)
     )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import hashlib
 import json
 import math
 import warnings
@@ -15,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from xai_fast import __version__
 from xai_fast.attribution import NeFLAG
-from xai_fast.errors import InputError, ModelError, bad_argument
-from xai_fast.forward import default_rows
+from xai_fast.cli.classifier import Classifier, check_at_least
+from xai_fast.cli.job import explain_each
+from xai_fast.errors import InputError, ModelError
 from xai_fast.plot import heat
 from xai_fast.results import NeFLAGResult
-from xai_fast.suites import ImageModel, load
 
 __all__ = ["Explainer", "Explanation", "Record", "Settings"]
 
@@ -57,10 +54,7 @@ class Settings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("top_k_classes", 1), ("max_cards", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise bad_argument(f"--{name.replace('_', '-')}", f"an integer, at least {least}", str(value))
+        check_at_least(self, {"top_k_classes": 1, "max_cards": 0, "batch_size": 1})
         # Before anything is computed: the checks of the picture, on the smallest one.
         heat(np.zeros((1, 1, 1), np.float32), ranking=self.ranking, clip=self.clip, smooth=self.smooth)
 
@@ -136,12 +130,15 @@ class Explainer:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.device = _device(settings.device)
-        self.image_model: ImageModel = load(settings.model)
-        self.image_model.model.to(self.device)
-        self.target = _target(settings.target, self.image_model)
+        self.classifier = Classifier(
+            settings.model,
+            target=settings.target,
+            device=settings.device,
+            batch_size=settings.batch_size,
+            top_k_classes=settings.top_k_classes,
+        )
         self.method = NeFLAG(
-            self.image_model.model,
+            self.classifier.image_model.model,
             radius=settings.radius,
             points=settings.points,
             max_steps=settings.max_steps,
@@ -152,7 +149,7 @@ class Explainer:
             aggregate=settings.aggregate,
             tolerance=settings.tolerance,
         )
-        self.fingerprint = self._fingerprint()
+        self.fingerprint = self.classifier.fingerprint(self.method.settings)
 
     def explain(self, inputs: Tensor, item_ids: Sequence[int]) -> list[Explanation | ModelError]:
         """Explain prepared pictures.
@@ -164,21 +161,15 @@ class Explainer:
         Returns:
             An explanation a picture, or the error of a picture that the model fails on.
         """
-        try:
-            return list(self._explain(inputs.to(self.device), item_ids))
-        except ModelError as error:
-            # One picture must not take its batch with it; alone, each tells about itself.
-            if len(item_ids) == 1:
-                return [error]
-            return [self.explain(inputs[i : i + 1], item_ids[i : i + 1])[0] for i in range(len(item_ids))]
+        return explain_each(self._explain, inputs.to(self.classifier.device), item_ids)
 
     def _explain(self, inputs: Tensor, item_ids: Sequence[int]) -> list[Explanation]:
-        probabilities = self._probabilities(inputs)
+        probabilities = self.classifier.probabilities(inputs)
         with warnings.catch_warnings():
             # The report names the pictures; the warning knows only positions in the batch.
             warnings.filterwarnings("ignore", message="NeFLAG found no negative flux")
             result = self.method.explain(
-                inputs, target=self.target, item_ids=item_ids, internal_batch_size=self.settings.batch_size
+                inputs, target=self.classifier.target, item_ids=item_ids, internal_batch_size=self.settings.batch_size
             )
         if not isinstance(result.attributions, Tensor) or result.targets is None:
             raise ModelError("model: expected one input tensor and a class as target")
@@ -189,9 +180,9 @@ class Explainer:
                 item_id=item_ids[i],
                 fingerprint=self.fingerprint,
                 target=int(result.targets[i]),
-                target_name=self.image_model.class_name(int(result.targets[i])),
+                target_name=self.classifier.image_model.class_name(int(result.targets[i])),
                 score=float(result.scores[i]),
-                classes=self._strongest(probabilities[i]),
+                classes=self.classifier.strongest(probabilities[i]),
                 negative_points=int(result.negative_points[i]),
                 evaluations=int(result.evaluations[i]),
                 relative_standard_error=errors[i] if math.isfinite(errors[i]) else None,
@@ -200,54 +191,6 @@ class Explainer:
         )
         return [Explanation(maps[i], record) for i, record in enumerate(records)]
 
-    def _probabilities(self, inputs: Tensor) -> Tensor:
-        """Class probabilities (B, C) on the CPU; one output is a binary classifier's logit."""
-        rows = self.settings.batch_size or default_rows(inputs[0].numel(), self.device)
-        with torch.no_grad():
-            outputs = [self.image_model.model(part) for part in torch.split(inputs, rows)]
-        if not all(isinstance(output, Tensor) and output.ndim in (1, 2) for output in outputs):
-            raise InputError("model: expected logits (B, C) from the model, got something else; wrap it in a module")
-        logits = torch.cat(outputs).float().cpu()
-        logits = logits[:, None] if logits.ndim == 1 else logits
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
-
-    def _strongest(self, probabilities: Tensor) -> tuple[tuple[int, str, float], ...]:
-        values, classes = probabilities.topk(min(self.settings.top_k_classes, len(probabilities)))
-        return tuple(
-            (c, self.image_model.class_name(c), p) for c, p in zip(classes.tolist(), values.tolist(), strict=True)
-        )
-
-    def _fingerprint(self) -> str:
-        model = self.image_model
-        depends_on = {
-            "version": __version__,
-            "method": self.method.settings,
-            "target": self.target,
-            "classes": self.settings.top_k_classes,
-            "class_names": model.class_names,
-            "preparation": [model.size, model.mean, model.std, model.margin],
-            "model": model_hash(model.model),
-        }
-        text = json.dumps(depends_on, sort_keys=True)
-        return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
-
-
-def model_hash(model: nn.Module) -> str:
-    """Give a hash of a model's layers, parameters and buffers.
-
-    Args:
-        model: any module.
-
-    Returns:
-        32 hexadecimal digits.
-    """
-    state = hashlib.blake2b(repr(model).encode("utf-8"), digest_size=16)
-    for name, value in sorted(model.state_dict().items()):
-        state.update(f"{name} {getattr(value, 'dtype', None)} {getattr(value, 'shape', None)}".encode())
-        if isinstance(value, Tensor):
-            state.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return state.hexdigest()
-
 
 def _relative_standard_error(result: NeFLAGResult) -> list[float]:
     error, mean = result.standard_error, result.attributions
@@ -255,28 +198,3 @@ def _relative_standard_error(result: NeFLAGResult) -> list[float]:
         raise InputError("model: expected one input tensor")
     ratio: Any = (error.flatten(1).norm(dim=1) / mean.flatten(1).norm(dim=1)).tolist()
     return [float(value) for value in ratio]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise bad_argument("--device", "auto, cpu, cuda or cuda:N", repr(name)) from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise bad_argument("--device", "a device that this installation of torch can use", repr(name))
-    return device
-
-
-def _target(wanted: str | None, model: ImageModel) -> int | None:
-    if wanted is None:
-        return None
-    if wanted.strip().isdecimal():
-        return int(wanted)
-    names = [name.casefold() for name in model.class_names or ()]
-    if wanted.casefold() in names:
-        return names.index(wanted.casefold())
-    near = difflib.get_close_matches(wanted.casefold(), names, n=3)
-    hint = f" such as {', '.join(repr(model.class_name(names.index(name))) for name in near)}" if near else ""
-    raise bad_argument("--target", f"a class number, or the name of a class of {model.name}{hint}", repr(wanted))

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-import platform
 import statistics
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_fast import __version__
 from xai_fast.cli.explainer import Explanation, Record, Settings
 from xai_fast.cli.files import Picture, output_file, shown
+from xai_fast.cli.job import versions
+from xai_fast.cli.pictures import Failure, encoded
 from xai_fast.cli.progress import duration
 from xai_fast.files import write_whole
 from xai_fast.plot import Card, Fact, Report, heat, heat_layer, overlay, write_report
 from xai_fast.suites import ImageModel
 
-__all__ = ["Failure", "Finished", "Writer", "read_map", "write_map"]
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A picture that could not be read or explained, and why."""
-
-    name: str
-    reason: str
+__all__ = ["Finished", "Writer", "read_map", "write_map"]
 
 
 @dataclass(frozen=True)
@@ -109,11 +99,11 @@ class Writer:
         """
         ranking, clip, smooth = self.settings.ranking, self.settings.clip, self.settings.smooth
         drawn = Image.fromarray(overlay(rgb, explanation.attribution, ranking=ranking, clip=clip, smooth=smooth))
-        write_whole(self.overlay_file(picture), _encoded(drawn, "PNG"))
+        write_whole(self.overlay_file(picture), encoded(drawn, "PNG"))
         self.finished.append(Finished(picture, explanation.record))
         if len(self._cards) < self.settings.max_cards:
             scaled = heat(explanation.attribution, ranking=ranking, clip=clip, smooth=smooth)
-            layer = _encoded(heat_layer(scaled), "PNG", optimize=True)
+            layer = encoded(heat_layer(scaled), "PNG", optimize=True)
             self._cards.append(self._card(picture, explanation.record, photo, layer))
 
     def finish(self, seconds: float) -> Path:
@@ -137,7 +127,7 @@ class Writer:
             clip=self.settings.clip,
             summary=self._totals(seconds),
             settings=settings,
-            versions=_versions(),
+            versions=versions(),
             failures=[(failure.name, failure.reason) for failure in self.failures],
             omitted=number - len(self._cards),
         )
@@ -222,7 +212,7 @@ class Writer:
         ]
         content = {
             "settings": {**asdict(self.settings), "method": self.method},
-            "versions": _versions(),
+            "versions": versions(),
             "seconds": round(seconds, 3),
             "explained": len(items),
             "failed": len(self.failures),
@@ -230,20 +220,3 @@ class Writer:
             "failures": [asdict(failure) for failure in self.failures],
         }
         return json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "xai_fast": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "pillow": PIL.__version__,
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-    }
