@@ -187,10 +187,10 @@ class InteractionMap:
         if geometry is None:
             raise InputError(f"geometry: expected where the cells of {self.layer} lie in the image, got None")
         box = geometry.cell_box if of == "cell" else geometry.field_box
-        return [[tuple(box(self._geometric(cell)) for cell in found.cells) for found in item] for item in self.top_k(k)]
+        return [[tuple(box(self.image_cell(cell)) for cell in found.cells) for found in item] for item in self.top_k(k)]
 
-    def _geometric(self, cell: Cell) -> Cell:
-        """Give a cell in the geometry's grid, which for tokens (n,) is that of the image they came from."""
+    def image_cell(self, cell: Cell) -> Cell:
+        """Give a cell's place in the geometry's grid, which for tokens (n,) is that of the image they came from."""
         if self.geometry is None or self.geometry.grid == self.grid:
             return cell
         index = np.ravel_multi_index(cell, self.grid)

@@ -48,7 +48,7 @@ def cell_geometry(
         InputError: an argument does not fit, or the layer does not run once.
         ModelError: the dependence cannot be followed; the message names the operation and why.
     """
-    values = check_inputs(inputs)
+    values = check_inputs(inputs, integers=True)
     image = values[0]
     if image.ndim < 3:
         raise bad_argument("inputs", "an image (B, C, H, W) or a signal (B, C, L)", str(tuple(image.shape)))

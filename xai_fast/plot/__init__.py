@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from xai_fast.plot.colormap import colormap
 from xai_fast.plot.heatmap import heat, heat_layer, overlay, show_attribution
+from xai_fast.plot.interactions import (
+    PAIR_COLORS,
+    show_interaction_matrix,
+    show_interactions,
+    show_marginal,
+    show_partners,
+)
 from xai_fast.plot.report import Card, Fact, Report, render_report, write_report
 
 __all__ = [
+    "PAIR_COLORS",
     "Card",
     "Fact",
     "Report",
@@ -16,5 +24,9 @@ __all__ = [
     "overlay",
     "render_report",
     "show_attribution",
+    "show_interaction_matrix",
+    "show_interactions",
+    "show_marginal",
+    "show_partners",
     "write_report",
 ]
