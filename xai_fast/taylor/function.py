@@ -12,6 +12,7 @@ from xai_fast.forward import ExtraArguments, check_eval_mode, frozen_parameters
 from xai_fast.targets import Objective, Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.dominators import Bottleneck, bottleneck
+from xai_fast.taylor.fold import folded
 from xai_fast.taylor.graph import trace
 from xai_fast.taylor.program import Program
 
@@ -97,7 +98,7 @@ class Function:
                 raise ModelError(
                     "model: expected a score that depends differentiably on the input, got one without a gradient path"
                 )
-            self._program = Program(graph)
+            self._program = Program(folded(graph))
             self._bottleneck = bottleneck(self._program)
             self._traced_for = key
             self.row_limit = None

@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from xai_fast.errors import ModelError
 from xai_fast.taylor.decompositions import NOT_DIFFERENTIABLE, RANDOM, decompositions
 
-__all__ = ["Graph", "Node", "Ref", "filled", "trace"]
+__all__ = ["Graph", "Node", "Ref", "filled", "pruned", "trace"]
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def _convert(traced: fx.GraphModule, inputs: int) -> Graph:
             nodes.append(Node(at, node.name, None, (), {}, (), tuple(constants[at].shape), False, False))  # type: ignore[attr-defined]
             continue
         nodes.append(_operation(node, at, index, nodes, constants))
-    return _pruned(Graph(tuple(nodes), constants, inputs - 1, output))
+    return pruned(Graph(tuple(nodes), constants, inputs - 1, output))
 
 
 def _operation(
@@ -205,8 +205,15 @@ def filled(value: object, values: Mapping[int, object]) -> Any:
     return value
 
 
-def _pruned(graph: Graph) -> Graph:
-    """Leave out what the score does not need; what is constant keeps its value only where an operation reads it."""
+def pruned(graph: Graph) -> Graph:
+    """Leave out what the score does not need.
+
+    Args:
+        graph: any graph.
+
+    Returns:
+        Its nodes that the score depends on, and the inputs.
+    """
     needed = {graph.output} | set(range(1 + graph.extras))
     for node in reversed(graph.nodes):
         if node.index in needed and node.per_item:

@@ -111,7 +111,52 @@ _LIFTED: dict[object, Callable[..., Tensor]] = {
         x, weight, *rest
     ),
     aten.avg_pool2d.default: _batched(aten.avg_pool2d.default, 3),
+    aten.amax.default: lambda x, dim=(), keepdim=False: x.amax(_shifted(dim, x.ndim - 1), keepdim),
+}
+
+
+# Operations on entries: tensors with the leading dimension are aligned, and broadcasting does the rest.
+_ENTRYWISE = frozenset(
+    overload
+    for packet in (
+        aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.where, aten.maximum, aten.minimum, aten.pow, aten.exp,
+        aten.log, aten.log1p, aten.expm1, aten.sqrt, aten.rsqrt, aten.reciprocal, aten.tanh, aten.sigmoid, aten.silu,
+        aten.mish, aten.hardswish, aten.sin, aten.cos, aten.erf, aten.gelu, aten.softplus, aten.elu, aten.relu, aten.abs,
+        aten.leaky_relu, aten.hardtanh, aten.relu6, aten.clamp, aten.clamp_min, aten.clamp_max, aten.hardsigmoid,
+        aten.threshold, aten.neg, aten.sign, aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.logical_not,
+        aten.logical_and, aten.logical_or, aten.detach,
+    )
+    for overload in (getattr(packet, name) for name in packet.overloads())
+    if "out" not in overload._overloadname
+)  # fmt: skip
+
+
+def _entrywise(node: Node, values: dict[int, object], leads: dict[int, bool]) -> object:
+    ranks = {i: _rank(value) - leads[i] for i, value in values.items()}
+    rank = max(ranks.values())
+    aligned_values = {
+        i: aligned(value, 1, rank) if leads[i] and isinstance(value, Tensor) else value for i, value in values.items()
+    }
+    return node.target(*filled(node.args, aligned_values), **filled(node.kwargs, aligned_values))  # type: ignore[misc]
+
+
+def _rank(value: object) -> int:
+    return value.ndim if isinstance(value, Tensor) else 0
+
+
+def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    if weight.ndim == 2 and x.ndim == 3 and added.ndim <= 2:
+        return torch.nn.functional.linear(x, weight.t(), added if added.ndim == 1 else None) + (
+            0 if added.ndim == 1 else added
+        )
+    return torch.matmul(x, weight) + added
+
+
+# Products of matrices: leading dimensions broadcast by themselves.
+_PRODUCTS: dict[object, Callable[..., Tensor]] = {
     aten.mm.default: torch.matmul,
+    aten.bmm.default: torch.matmul,
+    aten.addmm.default: _added_product,
 }
 
 
@@ -127,6 +172,11 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
         The result with the leading dimension; a tuple for several outputs.
     """
     by_index = dict(zip(node.inputs, values, strict=True))
+    leads = dict(zip(node.inputs, has_leading, strict=True))
+    if node.target in _ENTRYWISE:
+        return _entrywise(node, by_index, leads)
+    if node.target in _PRODUCTS and not node.kwargs:
+        return _PRODUCTS[node.target](*filled(node.args, by_index))
     first = node.args[0] if node.args else None
     direct = _LIFTED.get(node.target)
     if direct is not None and isinstance(first, Ref):
@@ -134,7 +184,6 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
         if only:
             return direct(*filled(node.args, by_index), **filled(node.kwargs, by_index))
     order = list(dict.fromkeys(node.inputs))
-    leads = dict(zip(node.inputs, has_leading, strict=True))
 
     def one(*tensors: object) -> object:
         given = dict(zip(order, tensors, strict=True))

@@ -106,7 +106,7 @@ class Touched:
         if self.values is None:
             return self
         by_place = factor.reshape(factor.shape[0], self.places, self.shape[-1]).transpose(0, 1)
-        return self.with_values(self.values * by_place[self.place], self.shape)
+        return self.with_values(self.values * by_place.index_select(0, self.place), self.shape)
 
     def expanded(self, shape: tuple[int, ...]) -> Touched:
         """Repeat places by broadcasting to a shape with the same last dimension."""
@@ -117,7 +117,7 @@ class Touched:
         position[self.index] = torch.arange(len(self.index), device=self.index.device)
         source = position.reshape(self.rows, self.places)[:, old].flatten()
         index = (source >= 0).nonzero().flatten()
-        values = None if self.values is None else self.values[source[index]]
+        values = None if self.values is None else self.values.index_select(0, source[index])
         return Touched(self.rows, shape, index, values)
 
     def plus(self, other: Touched) -> Touched:
