@@ -29,11 +29,11 @@ def words_of_counter(
 
 @triton.jit
 def functions_of_words(
-    log: tl.tensor, cosine: tl.tensor, sine: tl.tensor, stride: tl.tensor, dtype: tl.constexpr, BLOCK: tl.constexpr
+    log: tl.tensor, cosine: tl.tensor, sine: tl.tensor, dtype: tl.constexpr, BLOCK: tl.constexpr
 ) -> None:
-    """Write -2 ln u, cos 2 pi v and sin 2 pi v of u = v = ((n stride + 1/2) / 2^23, n = 0, 1, 2 ..."""
+    """Write -2 ln u, cos 2 pi v and sin 2 pi v of u = v = (n + 1/2) / 2^16, n = 0, 1, 2 ..."""
     here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    word = (here * stride).to(tl.uint32) << 9
+    word = here.to(tl.uint32) * 0x10001
     c, s = _cosine_and_sine(word, dtype)
     tl.store(log + here, _minus_two_log(word, dtype))
     tl.store(cosine + here, c)

@@ -39,8 +39,8 @@ PLANTED_BUGS = (
     PlantedBug(
         "sphere_points",
         "the norm counts what is behind the end",
-        "z3 = tl.where(4 * quad + 3 < count, z3, 0.0)",
-        "z3 = tl.where(4 * quad + 3 < count + 4, z3, 0.0)",
+        "second = tl.where(rest > 1, second, 0.0)",
+        "second = tl.where(rest > 0, second, 0.0)",
         "odd",
     ),
     PlantedBug(
@@ -60,8 +60,8 @@ PLANTED_BUGS = (
     PlantedBug(
         "sphere_points",
         "every block draws the first block's numbers",
-        "((start // 4) + quad).to(tl.uint32), tl.load(point + row), step, tl.load(item_ids + index), seed, dtype",
-        "quad.to(tl.uint32), tl.load(point + row), step, tl.load(item_ids + index), seed, dtype",
+        "octet = ((start // 8) + tl.arange(0, BLOCK // 8)).to(tl.uint32)",
+        "octet = tl.arange(0, BLOCK // 8).to(tl.uint32)",
         "several blocks",
     ),
     PlantedBug(

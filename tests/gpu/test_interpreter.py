@@ -60,5 +60,5 @@ def test_philox_gives_the_published_words() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_logarithm_and_angle_of_every_word(dtype: torch.dtype) -> None:
-    check_functions(dtype, stride=1, block=1 << 18)
+def test_logarithm_and_angle_of_every_uniform(dtype: torch.dtype) -> None:
+    check_functions(dtype, block=1 << 16)

@@ -26,7 +26,7 @@ PARTS = tl.constexpr(256)
 
 
 _LN_2 = tl.constexpr(math.log(2))
-_STEP_OF_ANGLE = tl.constexpr(2 * math.pi / 2**24)
+_STEP_OF_ANGLE = tl.constexpr(2 * math.pi / 2**17)
 _BITS_OF_SQRT_HALF = tl.constexpr(0x3F3504F3)
 
 
@@ -78,12 +78,12 @@ def _circle_series(square: tl.tensor, FIRST: tl.constexpr, TERMS: tl.constexpr) 
 
 @triton.jit
 def _minus_two_log(word: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
-    """Return -2 ln(u), u = ((word >> 9) + 1/2) / 2^23.
+    """Return -2 ln(u), u = ((word >> 16) + 1/2) / 2^16.
 
     u = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2)), ln u = e ln 2 + 2 artanh(s), s = f / (2 + f). Everything up to
     and including f is exact in float32. What the series leaves out is at most 2e-9, in float64 2e-18.
     """
-    u = ((word >> 9).to(tl.int32).to(tl.float32) + 0.5) * 0.00000011920928955078125
+    u = ((word >> 16).to(tl.int32).to(tl.float32) + 0.5) * 0.0000152587890625
     bits = u.to(tl.int32, bitcast=True)
     exponent = (bits - _BITS_OF_SQRT_HALF) >> 23
     f = ((bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0).to(dtype)
@@ -95,14 +95,14 @@ def _minus_two_log(word: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
 
 @triton.jit
 def _cosine_and_sine(word: tl.tensor, dtype: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
-    """Return cos and sin of 2 pi v, v = ((word >> 9) + 1/2) / 2^23.
+    """Return cos and sin of 2 pi v, v = (word mod 2^16 + 1/2) / 2^16.
 
-    v = quarter / 4 + t with |t| <= 1/8; as v is a whole multiple of 2^-24, t is exact, and never zero. What the series
+    v = quarter / 4 + t with |t| <= 1/8; as v is an odd multiple of 2^-17, t is exact, and never zero. What the series
     leave out is at most 3e-9, in float64 2e-18.
     """
-    numerator = 2 * (word >> 9).to(tl.int32) + 1
-    quarter = (numerator + 0x200000) >> 22
-    angle = (numerator - (quarter << 22)).to(dtype) * _STEP_OF_ANGLE
+    numerator = 2 * (word & 0xFFFF).to(tl.int32) + 1
+    quarter = (numerator + 0x4000) >> 15
+    angle = (numerator - (quarter << 15)).to(dtype) * _STEP_OF_ANGLE
     cosine = _circle_series(angle * angle, 0, 6 if dtype == tl.float32 else 10)
     sine = angle * _circle_series(angle * angle, 1, 5 if dtype == tl.float32 else 9)
     odd = (quarter & 1) != 0
@@ -111,11 +111,11 @@ def _cosine_and_sine(word: tl.tensor, dtype: tl.constexpr) -> tuple[tl.tensor, t
 
 
 @triton.jit
-def _box_muller(first: tl.tensor, second: tl.tensor, dtype: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
-    square = _minus_two_log(first, dtype)
+def _box_muller(word: tl.tensor, dtype: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
+    square = _minus_two_log(word, dtype)
     # tl.sqrt is an approximate instruction in float32.
     radius = tl.sqrt_rn(square) if dtype == tl.float32 else tl.sqrt(square)
-    cosine, sine = _cosine_and_sine(second, dtype)
+    cosine, sine = _cosine_and_sine(word, dtype)
     return radius * cosine, radius * sine
 
 
@@ -141,9 +141,11 @@ def random_words(
 @triton.jit
 def standard_normals(
     block: tl.tensor, point: tl.tensor, step: tl.tensor, item_id: tl.tensor, seed: tl.tensor, dtype: tl.constexpr
-) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return the normals of the entries 4 * block .. 4 * block + 3: four vectors; arguments as of `random_words`."""
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return the normals of the entries 8 * block .. 8 * block + 7: eight vectors; arguments as of `random_words`."""
     w0, w1, w2, w3 = random_words(block, point, step, item_id, seed)
-    z0, z1 = _box_muller(w0, w1, dtype)
-    z2, z3 = _box_muller(w2, w3, dtype)
-    return z0, z1, z2, z3
+    z0, z1 = _box_muller(w0, dtype)
+    z2, z3 = _box_muller(w1, dtype)
+    z4, z5 = _box_muller(w2, dtype)
+    z6, z7 = _box_muller(w3, dtype)
+    return z0, z1, z2, z3, z4, z5, z6, z7

@@ -9,8 +9,8 @@ from xai_fast.backends import triton_why_not as why_not
 
 __all__ = ["run", "why_not"]
 
-# Four Philox blocks a thread: independent chains of multiplications that hide each other's latency, 40-odd registers in
-# float32, and enough work beside the sum over the row's parts. In float64 half of that, for the registers.
+# Two Philox blocks a thread, of eight entries each: chains of multiplications that hide each other's latency, 50-odd
+# registers in float32, and enough work beside the sum over the row's parts. In float64 half of that, for the registers.
 BLOCK = {torch.float32: 2048, torch.float64: 1024}
 NUM_WARPS = 4
 

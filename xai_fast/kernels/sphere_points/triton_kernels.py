@@ -10,6 +10,14 @@ from xai_fast.kernels.triton_math import block_span, number_of, part_of_row, row
 __all__ = ["square_sums", "write_points"]
 
 
+@triton.jit
+def _squares(first: tl.tensor, second: tl.tensor, rest: tl.tensor) -> tl.tensor:
+    """Return first^2 + second^2, of which only `rest` numbers are in the row."""
+    first = tl.where(rest > 0, first, 0.0)
+    second = tl.where(rest > 1, second, 0.0)
+    return tl.fma(first, first, second * second)
+
+
 @triton.jit(do_not_specialize=["seed", "step"])
 def square_sums(
     sums: tl.tensor,  # (R, parts) float64
@@ -32,15 +40,13 @@ def square_sums(
         total = tl.full((), 0.0, tl.float64)
         for k in range(blocks_per_part):
             start, count = block_span(part * blocks_per_part + k, entries, BLOCK)
-            quad = tl.arange(0, BLOCK // 4)
-            z0, z1, z2, z3 = standard_normals(
-                ((start // 4) + quad).to(tl.uint32), tl.load(point + row), step, item_id, seed, dtype
+            octet = tl.arange(0, BLOCK // 8)
+            z0, z1, z2, z3, z4, z5, z6, z7 = standard_normals(
+                ((start // 8) + octet).to(tl.uint32), tl.load(point + row), step, item_id, seed, dtype
             )
-            z0 = tl.where(4 * quad < count, z0, 0.0)
-            z1 = tl.where(4 * quad + 1 < count, z1, 0.0)
-            z2 = tl.where(4 * quad + 2 < count, z2, 0.0)
-            z3 = tl.where(4 * quad + 3 < count, z3, 0.0)
-            squares = tl.fma(z0, z0, z1 * z1) + tl.fma(z2, z2, z3 * z3)
+            rest = count - 8 * octet  # of the entries, from the first one of the octet
+            squares = _squares(z0, z1, rest) + _squares(z2, z3, rest - 2)
+            squares += _squares(z4, z5, rest - 4) + _squares(z6, z7, rest - 6)
             # A tree sum of 2048 squares keeps the norm to 1e-7 in float32; what adds up over a long row is float64.
             total += tl.sum(squares).to(tl.float64)
         tl.store(sums + row * parts + part, total)
@@ -70,12 +76,13 @@ def write_points(
         scale = (number_of(radius_bits) / tl.sqrt(row_total(sums + row * parts, parts))).to(dtype)
         index = tl.load(item + row)
         start, count = block_span(block, entries, BLOCK)
-        quad = tl.arange(0, BLOCK // 4)
-        z0, z1, z2, z3 = standard_normals(
-            ((start // 4) + quad).to(tl.uint32), tl.load(point + row), step, tl.load(item_ids + index), seed, dtype
-        )
-        # (BLOCK / 4, 2, 2) -> BLOCK: each thread holds whole quads, so the store is 128 bits wide.
-        z = tl.reshape(tl.join(tl.join(z0, z2), tl.join(z1, z3)), (BLOCK,))
+        item_id = tl.load(item_ids + index)
+        octet = ((start // 8) + tl.arange(0, BLOCK // 8)).to(tl.uint32)
+        z0, z1, z2, z3, z4, z5, z6, z7 = standard_normals(octet, tl.load(point + row), step, item_id, seed, dtype)
+        # (BLOCK / 8, 2, 2, 2) -> BLOCK: each thread holds whole octets, so the store is 128 bits wide.
+        even = tl.join(tl.join(z0, z4), tl.join(z2, z6))
+        odd = tl.join(tl.join(z1, z5), tl.join(z3, z7))
+        z = tl.reshape(tl.join(even, odd), (BLOCK,))
         offset = tl.arange(0, BLOCK)
         x = tl.load(centers + index * entries + start + offset, mask=offset < count, other=0.0)
         tl.store(points + row * entries + start + offset, tl.fma(z, scale + tl.zeros_like(z), x), mask=offset < count)
