@@ -144,13 +144,6 @@
     event.preventDefault();
   });
 
-  // ---- light and dark
-  find("#theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = dark ? "light" : "dark";
-  });
-
   find(".toolbar").hidden = false;
   find("#keys").hidden = false;
   arrange();
