@@ -40,8 +40,16 @@ def cost_of(program: Program, starts: Iterable[int] = (0,)) -> Cost:
     Returns:
         The counts.
     """
+    starts = tuple(starts)
+    if starts not in program.costs:
+        program.costs[starts] = _counted(program, starts)
+    found: Cost = program.costs[starts]
+    return found
+
+
+def _counted(program: Program, starts: tuple[int, ...]) -> Cost:
     nodes = program.graph.nodes
-    wanted = program.curved_inputs()
+    wanted = program.curved_inputs
     needed = program.ancestors(wanted)
     reached = set(starts)
     alive = {i: size_of(nodes[i]) for i in reached}

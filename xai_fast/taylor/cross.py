@@ -9,12 +9,12 @@ from torch import Tensor
 
 from xai_fast.errors import bad_argument
 from xai_fast.kernels.partition_sum import MAX_ORDER
+from xai_fast.targets import Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.function import Function, check_batch, prepare
 from xai_fast.taylor.lattice import Lattice, Set
 from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_sets
 from xai_fast.taylor.program import Program
-from xai_fast.targets import Target
 
 __all__ = ["cross_derivatives", "plan_cross_derivatives"]
 
@@ -264,7 +264,7 @@ def _in_chunks(
         for row, chosen in enumerate(lattice.sets):
             if len(chosen) == 1:
                 rows[row, :, 0] = directions[start:end, chosen[0]]
-        wanted = program.curved_inputs() | ({program.graph.output} if lattice.direct else set())
+        wanted = program.curved_inputs | ({program.graph.output} if lattice.direct else set())
         tangents = program.tangents(state, {0: rows}, wanted, lattice)
         part = x.new_zeros(end - start, len(lattice.targets))
         if any(len(chosen) > lattice.forward for chosen in lattice.targets):

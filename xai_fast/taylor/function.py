@@ -120,7 +120,7 @@ class Function:
         key = touched.cpu().numpy().tobytes()
         if key not in self._shares:
             whole = touched.shape[0] * cost_of(program).row_operations
-            self._shares[key] = program.tangent_operations(touched, program.curved_inputs()) / max(1, whole)
+            self._shares[key] = program.tangent_operations(touched, program.curved_inputs) / max(1, whole)
         return self._shares[key]
 
     @property

@@ -13,20 +13,17 @@ product with the directions.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from xai_fast.errors import ZeroCurvatureError, bad_argument
-from xai_fast.taylor.cost import Cost, cost_of
-from xai_fast.taylor.function import Function, check_batch, prepare
-from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_pairs
-from xai_fast.taylor.products import hessian_products
-from xai_fast.taylor.program import Program
-from xai_fast.taylor.rules import State
+from xai_fast.errors import bad_argument
 from xai_fast.targets import Target
-from xai_fast.taylor.touched import touched_places
+from xai_fast.taylor.function import Function, check_batch, prepare
+from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory
+from xai_fast.taylor.products import hessian_products
+from xai_fast.taylor.routes import plan_pairs_of
+from xai_fast.taylor.rules import State
 
 __all__ = ["METHODS", "bilinear_form", "hessian", "plan_bilinear_form"]
 
@@ -85,7 +82,7 @@ def bilinear_form(
         return hessian_products(function, x, V, V if U is None else U, checked_limit(memory_limit, x.device))
     with torch.no_grad():
         while True:
-            plan = _plan(function, x, nV, 0 if U is None else nU, method, memory_limit, _touched(V, U))
+            plan = plan_pairs_of(function, x, nV, 0 if U is None else nU, method, memory_limit, (V, U))
             try:
                 return _in_chunks(function, x, V, U, plan)
             except RuntimeError as error:
@@ -162,7 +159,7 @@ def plan_bilinear_form(
         The plan.
     """
     function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-    return _plan(function, x, left, right, method, memory_limit)
+    return plan_pairs_of(function, x, left, right, method, memory_limit)
 
 
 def _check_directions(name: str, directions: object, x: Tensor) -> None:
@@ -173,95 +170,6 @@ def _check_directions(name: str, directions: object, x: Tensor) -> None:
     if directions.shape != expected or directions.dtype != x.dtype or directions.device != x.device:
         got = f"{tuple(directions.shape)}, {directions.dtype}, {directions.device}"
         raise bad_argument(name, f"{expected}, {x.dtype}, {x.device}", got)
-
-
-@dataclass(frozen=True)
-class _Route:
-    name: str
-    start: int
-    rows: int
-    cost: Cost
-    operations: int
-    share: float
-
-
-def _touched(V: Tensor, U: Tensor | None) -> Tensor | None:
-    """Find the places that the directions touch; None where that is most of them."""
-    parts = [touched_places(side.transpose(0, 1).unsqueeze(2)) for side in (V, U) if side is not None]
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
-
-
-def _routes(function: Function, program: Program, directions: int, method: str, touched: Tensor | None) -> _Route:
-    entries = 1
-    for size in program.graph.input_shape:
-        entries *= size
-    whole = cost_of(program)
-    share = function.share_of_operations(touched)
-    forward = _Route("forward", 0, directions, whole, int(share * directions * whole.row_operations), share)
-    narrow = function.bottleneck
-    if narrow is None or (narrow.node == 0 and method != "reverse"):
-        return forward
-    after = cost_of(program, (narrow.node,))
-    # A gradient takes about as many operations back to the input as a tangent takes forward.
-    before = whole.row_operations - after.row_operations
-    operations = narrow.units * (before + 2 * entries * directions) + directions * after.row_operations
-    reverse = _Route("reverse", narrow.node, narrow.units, whole, operations, 1.0)
-    if method == "auto":
-        return min(forward, reverse, key=lambda route: route.operations)
-    return reverse if method == "reverse" else forward
-
-
-def _plan(
-    function: Function,
-    x: Tensor,
-    left: int,
-    right: int,
-    method: str,
-    memory_limit: int | None,
-    touched: Tensor | None = None,
-) -> Plan:
-    limit = checked_limit(memory_limit, x.device)
-    program = function.program(x)
-    if not program.curved:
-        raise ZeroCurvatureError(
-            "model: expected a score with second derivatives, got one that is piecewise linear in the input, so that "
-            'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or replace '
-            'the activations by smooth ones (smooth="gelu" or "softplus")'
-        )
-    route = _routes(function, program, left + right, method, touched)
-    width = x.element_size()
-    cost = route.cost
-    entries = x[0].numel()
-    given = width * (left * max(right, left) + (left + right) * entries)
-    items, row_chunk, group, peak, least = plan_pairs(
-        items=x.shape[0],
-        left=left,
-        right=right,
-        base=width * cost.values,
-        kept=width * cost.row_kept,
-        transient=width * (int(route.share * cost.row_peak) + entries),
-        given=given,
-        limit=limit,
-        on_cpu=x.device.type == "cpu",
-    )
-    if function.row_limit is not None:
-        row_chunk = min(row_chunk, function.row_limit)
-        items = max(1, min(items, function.row_limit // row_chunk))
-    groups = -(-max(left, right) // group)
-    rows = left + right if groups == 1 else left + groups * (right or left)
-    chunks = -(-x.shape[0] // items) * max(1, -(-rows // row_chunk))
-    pairs = left * (right or left) * cost.pair_operations
-    operations = x.shape[0] * (route.operations * rows // max(1, left + right) + pairs + 3 * cost.values)
-    units = sum(_numel(program, index) for index in program.curved)
-    return Plan(route.name, (1, 0), route.rows, operations, peak, limit, least, items, row_chunk, group, chunks, units)
-
-
-def _numel(program: Program, index: int) -> int:
-    total = 1
-    for size in program.graph.nodes[index].shape or ():
-        total *= size
-    return total
 
 
 def _in_chunks(function: Function, x: Tensor, V: Tensor, U: Tensor | None, plan: Plan) -> Tensor:
@@ -299,7 +207,7 @@ class _Tangents:
         return torch.cat(parts)
 
     def __call__(self, directions: Tensor) -> dict[int, Tensor]:
-        wanted = self.program.curved_inputs()
+        wanted = self.program.curved_inputs
         chunks = []
         for part in directions.split(self.plan.row_chunk, dim=1):
             if self.gradients is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from xai_fast.taylor.graph import Node, Ref, filled
 
-__all__ = ["aligned", "fold", "lifted", "summed_to"]
+__all__ = ["aligned", "fold", "lifted", "summed_to", "transposed"]
 
 aten = torch.ops.aten
 
@@ -191,3 +192,84 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
 
     in_dims = tuple(0 if leads[i] else None for i in order)
     return torch.func.vmap(one, in_dims=in_dims)(*(by_index[i] for i in order))
+
+
+def _unselected(rows: Tensor, shape: tuple[int, ...], dim: int, at: int) -> Tensor:
+    result = rows.new_zeros(rows.shape[0], *shape)
+    result.select(dim % len(shape) + 1, at).copy_(rows)
+    return result
+
+
+def _unsliced(
+    rows: Tensor, shape: tuple[int, ...], dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Tensor:
+    result = rows.new_zeros(rows.shape[0], *shape)
+    aten.slice.Tensor(result, dim % len(shape) + 1, start, end, step).copy_(rows)
+    return result
+
+
+def _unsummed(
+    rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False
+) -> Tensor:
+    summed = _shifted(dim, len(shape))
+    kept = [1 if d + 1 in summed else size for d, size in enumerate(shape)]
+    return rows.reshape(rows.shape[0], *kept).expand(-1, *shape)
+
+
+def _unaveraged(
+    rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False
+) -> Tensor:
+    count = math.prod(shape[d - 1] for d in _shifted(dim, len(shape)))
+    return _unsummed(rows, shape, dim, keepdim) / count
+
+
+def _unpermuted(rows: Tensor, shape: tuple[int, ...], dims: Sequence[int]) -> Tensor:
+    order = [d % len(shape) for d in dims]
+    return rows.permute(0, *(order.index(d) + 1 for d in range(len(shape))))
+
+
+def _as_before(rows: Tensor, shape: tuple[int, ...], *_: object, **__: object) -> Tensor:
+    return rows.reshape(rows.shape[0], *shape)
+
+
+# The transposes of linear operations, with a leading dimension: from the adjoint of the result, the shape of the source
+# without the leading dimension, and the operation's arguments behind the first. Others go through autograd.
+_TRANSPOSED: dict[object, Callable[..., Tensor]] = {
+    aten.view.default: _as_before,
+    aten._unsafe_view.default: _as_before,
+    aten.reshape.default: _as_before,
+    aten.squeeze.default: _as_before,
+    aten.squeeze.dim: _as_before,
+    aten.squeeze.dims: _as_before,
+    aten.unsqueeze.default: _as_before,
+    aten.clone.default: _as_before,
+    aten.alias.default: _as_before,
+    aten.permute.default: _unpermuted,
+    aten.transpose.int: lambda rows, shape, first, second: _transpose(rows, first, second),
+    aten.t.default: lambda rows, shape: rows.transpose(1, 2) if rows.ndim == 3 else rows,
+    aten.neg.default: lambda rows, shape: -rows,
+    aten.expand.default: lambda rows, shape, size, **_: summed_to(rows, 1, shape),
+    aten.select.int: _unselected,
+    aten.slice.Tensor: _unsliced,
+    aten.sum.default: _unsummed,
+    aten.sum.dim_IntList: _unsummed,
+    aten.mean.default: _unaveraged,
+    aten.mean.dim: _unaveraged,
+}
+
+
+def transposed(node: Node, rows: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """Apply the transpose of a linear operation of one tensor.
+
+    Args:
+        node: the operation.
+        rows: (L, *) adjoints of its result.
+        shape: of its source, without L.
+
+    Returns:
+        (L, *shape) adjoints of the source; None where the transpose is not written here.
+    """
+    function = _TRANSPOSED.get(node.target)
+    if function is None or len(node.inputs) != 1:
+        return None
+    return function(rows, shape, *node.args[1:], **node.kwargs)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xai_fast.kernels.pair_reduce import pair_reduce
+
 __all__ = ["pair_sum"]
+
+# Below this many products, going through an operator costs more than the products themselves.
+_WORTH_A_KERNEL = 1 << 18
 
 
 def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -19,7 +24,11 @@ def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tenso
     Returns:
         (B, L, R).
     """
-    first = left.transpose(0, 1).flatten(2)
-    if weight is not None:
-        first = first * weight.flatten(1).unsqueeze(1)
-    return torch.matmul(first, right.transpose(0, 1).flatten(2).transpose(1, 2))
+    first, second = left.flatten(2), right.flatten(2)
+    factor = None if weight is None else weight.flatten(1)
+    if first.shape[0] * second.numel() < _WORTH_A_KERNEL:
+        first = first if factor is None else first * factor
+        return torch.matmul(first.transpose(0, 1), second.permute(1, 2, 0))
+    sums = left.new_zeros(left.shape[1], left.shape[0], right.shape[0])
+    pair_reduce(sums, first.contiguous(), second.contiguous(), None if factor is None else factor.contiguous())
+    return sums

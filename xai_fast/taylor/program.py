@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -35,6 +36,8 @@ class Program:
 
     Attributes:
         rules: of the active nodes, by node.
+        curved_inputs: the nodes that these read.
+        costs: what `xai_fast.taylor.cost` counted, by the nodes where rows start.
         curved: the nodes that have a second derivative and reach the score, in order.
     """
 
@@ -46,6 +49,8 @@ class Program:
             if rule is not None:
                 self.rules[node.index] = rule
         self.curved = tuple(index for index, rule in self.rules.items() if rule.curved)
+        self.curved_inputs = frozenset(i for index in self.curved for i in self.rules[index].inputs)
+        self.costs: dict[tuple[int, ...], Any] = {}
         self._schedules: dict[frozenset[int], _Schedule] = {}
 
     def run(self, x: Tensor, extras: Sequence[Tensor] = ()) -> State:
@@ -202,10 +207,6 @@ class Program:
             steps = tuple((index, tuple(frees.get(index, ()))) for index in order)
             found = self._schedules[wanted] = _Schedule(wanted, frozenset(needed), steps)
         return found
-
-    def curved_inputs(self) -> set[int]:
-        """Return the nodes that the curved ones read."""
-        return {i for index in self.curved for i in self.rules[index].inputs}
 
     def ancestors(self, wanted: Iterable[int]) -> set[int]:
         """Return these active nodes and all that they depend on."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.taylor.graph import Graph, Node, Ref
-from xai_fast.taylor.lift import aligned, lifted, summed_to
+from xai_fast.taylor.lift import aligned, lifted, summed_to, transposed
 from xai_fast.taylor.rules.base import Rows, Rule, State, expanded, unsupported
 from xai_fast.taylor.touched import Touched
 
@@ -59,6 +59,10 @@ class Structural(Rule):
         return result.unflatten(0, source.shape[:2])
 
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        if self.output is None:
+            direct = transposed(self.node, rows.flatten(0, 1), self._shape_of(self.source))
+            if direct is not None:
+                return {self.source: direct.unflatten(0, rows.shape[:2])}
         shape = (rows.shape[0] * rows.shape[1], *self._shape_of(self.source))
         with torch.enable_grad():
             point = rows.new_zeros(()).expand(shape).requires_grad_()

@@ -1,0 +1,130 @@
+"""The forward and the reverse route to second derivatives, and the plan of a bilinear form."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import ZeroCurvatureError
+from xai_fast.taylor.cost import cost_of
+from xai_fast.taylor.function import Function
+from xai_fast.taylor.planner import Plan, checked_limit, plan_pairs
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.touched import touched_places
+
+__all__ = ["Route", "plan_pairs_of"]
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way to make the rows at the inputs of the curved nodes.
+
+    Attributes:
+        name: "forward" or "reverse".
+        rows: tangents, or gradients of the bottleneck's units.
+        operations: floating-point operations an item.
+        share: of the places of a node, those that a row touches on average, weighted by operations.
+    """
+
+    name: str
+    rows: int
+    operations: int
+    share: float
+
+
+_WORTH_A_LOOK = 1 << 24
+"""Operations of all rows below which it does not pay to look whether they touch few places."""
+
+
+def _touched(program: Program, V: Tensor, U: Tensor | None) -> Tensor | None:
+    """Find the places that the directions touch; None where that is most of them, or not worth the look."""
+    rows = V.shape[1] + (0 if U is None else U.shape[1])
+    if rows * cost_of(program).row_operations < _WORTH_A_LOOK:
+        return None
+    parts = [touched_places(side.transpose(0, 1).unsqueeze(2)) for side in (V, U) if side is not None]
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
+
+
+def _routes(function: Function, program: Program, directions: int, method: str, touched: Tensor | None) -> Route:
+    entries = math.prod(program.graph.input_shape)
+    whole = cost_of(program)
+    share = function.share_of_operations(touched)
+    forward = Route("forward", directions, int(share * directions * whole.row_operations), share)
+    narrow = function.bottleneck
+    if narrow is None or (narrow.node == 0 and method != "reverse"):
+        return forward
+    after = cost_of(program, (narrow.node,))
+    # A gradient takes about as many operations back to the input as a tangent takes forward.
+    before = whole.row_operations - after.row_operations
+    operations = narrow.units * (before + 2 * entries * directions) + directions * after.row_operations
+    reverse = Route("reverse", narrow.units, operations, 1.0)
+    if method == "auto":
+        return min(forward, reverse, key=lambda route: route.operations)
+    return reverse if method == "reverse" else forward
+
+
+def plan_pairs_of(
+    function: Function,
+    x: Tensor,
+    left: int,
+    right: int,
+    method: str,
+    memory_limit: int | None,
+    directions: tuple[Tensor, Tensor | None] | None = None,
+) -> Plan:
+    """Plan a bilinear form.
+
+    Args:
+        function: the prepared function.
+        x: (B, ...).
+        left: nV.
+        right: nU, 0 where U is V.
+        method: "auto", "forward" or "reverse".
+        memory_limit: bytes, or None.
+        directions: V and U, from which it is seen whether they touch few places.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ZeroCurvatureError: nothing bends.
+    """
+    program = function.program(x)
+    if not program.curved:
+        raise ZeroCurvatureError(
+            "model: expected a score with second derivatives, got one that is piecewise linear in the input, so that "
+            'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or replace '
+            'the activations by smooth ones (smooth="gelu" or "softplus")'
+        )
+    touched = None if directions is None else _touched(program, *directions)
+    limit = checked_limit(memory_limit, x.device)
+    route = _routes(function, program, left + right, method, touched)
+    width = x.element_size()
+    cost = cost_of(program)
+    entries = x[0].numel()
+    given = width * (left * max(right, left) + (left + right) * entries)
+    items, row_chunk, group, peak, least = plan_pairs(
+        items=x.shape[0],
+        left=left,
+        right=right,
+        base=width * cost.values,
+        kept=width * cost.row_kept,
+        transient=width * (int(route.share * cost.row_peak) + entries),
+        given=given,
+        limit=limit,
+        on_cpu=x.device.type == "cpu",
+    )
+    if function.row_limit is not None:
+        row_chunk = min(row_chunk, function.row_limit)
+        items = max(1, min(items, function.row_limit // row_chunk))
+    groups = -(-max(left, right) // group)
+    rows = left + right if groups == 1 else left + groups * (right or left)
+    chunks = -(-x.shape[0] // items) * max(1, -(-rows // row_chunk))
+    pairs = left * (right or left) * cost.pair_operations
+    operations = x.shape[0] * (route.operations * rows // max(1, left + right) + pairs + 3 * cost.values)
+    units = sum(math.prod(program.graph.nodes[index].shape or ()) for index in program.curved)
+    return Plan(route.name, (1, 0), route.rows, operations, peak, limit, least, items, row_chunk, group, chunks, units)
