@@ -34,7 +34,16 @@ Pixels = NDArray[np.int64]
 
 
 class UnknownFootprint(Exception):
-    """The dependence cannot be followed; the message says why."""
+    """The dependence cannot be followed; the message says why.
+
+    Args:
+        reason: why.
+        operation: the one at which that is so, or None where that is not known here.
+    """
+
+    def __init__(self, reason: str, operation: str | None = None) -> None:
+        super().__init__(reason if operation is None else f"{operation}: {reason}")
+        self.operation = operation
 
 
 @dataclass(frozen=True, eq=False)

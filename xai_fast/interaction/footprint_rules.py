@@ -32,6 +32,7 @@ _POINTWISE = frozenset(
         "leaky_relu",
         "lift_fresh",
         "native_dropout",
+        "rsub",
         "rrelu_with_noise",
         "selu",
         "zero",
@@ -54,11 +55,19 @@ def follow(operation: torch._ops.OpOverload, call: Call) -> Footprint | list[Foo
     """
     name = str(operation.overloadpacket.__name__)
     name = name[:-1] if name.endswith("_") and not name.endswith("__") else name  # the form that works in place
-    if torch.Tag.pointwise in operation.tags or name in _POINTWISE:
+    if operation.namespace != "aten":  # someone else's, which may mean anything by the name
+        raise UnknownFootprint("there is no rule for it")
+    if name in _POINTWISE or torch.Tag.pointwise in (*operation.tags, *_tags_out_of_place(operation, name)):
         return _pointwise(call)
     if name not in _RULES:
         raise UnknownFootprint("there is no rule for it")
     return _RULES[name](call)
+
+
+def _tags_out_of_place(operation: torch._ops.OpOverload, name: str) -> Sequence[torch.Tag]:
+    """Give the tags of the form that makes a new tensor: not every release of torch tags both."""
+    form = getattr(getattr(torch.ops.aten, name, None), operation._overloadname, None)
+    return () if form is None else tuple(form.tags)
 
 
 def _pointwise(call: Call) -> Footprint:

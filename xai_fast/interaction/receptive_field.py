@@ -115,10 +115,11 @@ class _FootprintMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the
             followed = follow(func, Call(arguments, result, self.of))
             found = list(followed) if isinstance(followed, list) else [followed]
         except UnknownFootprint as reason:
-            known = str(reason).startswith("aten.")
-            found = [reason if known else UnknownFootprint(f"{func}: {reason}")] * len(results)
+            # What was lost at an earlier operation keeps that one's name.
+            first = UnknownFootprint(str(reason), str(func)) if reason.operation is None else reason
+            found = [first] * len(results)
         for k, tensor in enumerate(results):
-            footprint = found[k] if k < len(found) else UnknownFootprint(f"{func}: only its first result is followed")
+            footprint = found[k] if k < len(found) else UnknownFootprint("only its first result is followed", str(func))
             self._mark_base(tensor, footprint, args, func)
             self.put(tensor, footprint)
 
@@ -130,7 +131,7 @@ class _FootprintMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the
         if written and tensor._base is not None:
             before = self._footprints.get(tensor)
             if not (isinstance(footprint, Footprint) and footprint.same(before)):
-                self.put(tensor._base, UnknownFootprint(f"{func}: it writes into a part of a tensor"))
+                self.put(tensor._base, UnknownFootprint("it writes into a part of a tensor", str(func)))
 
 
 def _axes(footprint: Footprint, pixels: tuple[int, ...]) -> tuple[AxisGeometry, ...]:
