@@ -130,7 +130,7 @@ def test_an_error_inside_a_kernel_is_not_a_reason_to_fall_back(monkeypatch: pyte
     ("call", "message"),
     [
         (lambda: use_backend("opencl"), "name: expected one of cuda, triton, native, reference, got 'opencl'"),
-        (lambda: backends.why("sphere"), "kernel: expected one of flux_accumulate, sphere_points, sphere_step"),
+        (lambda: backends.why("sphere"), "kernel: expected one of flux_accumulate, pair_reduce"),
     ],
 )
 def test_an_unknown_name_is_named(call: Any, message: str) -> None:

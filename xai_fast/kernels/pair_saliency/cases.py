@@ -51,22 +51,25 @@ class Case:
         return {"values": values, "pairs": pairs} | rest
 
 
-CASES = tuple(
-    Case(name, **settings, symmetric=symmetric)
-    for symmetric in (True, False)
-    for name, settings in {
-        f"odd symmetric={symmetric}": {"items": 3, "positions": 7},
-        f"one position symmetric={symmetric}": {"items": 2, "positions": 1},
-        f"many symmetric={symmetric}": {"items": 2, "positions": 67, "mask": "shared"},
-        f"masks symmetric={symmetric}": {"items": 3, "positions": 33, "mask": "each"},
-        f"float64 symmetric={symmetric}": {"items": 2, "positions": 32, "dtype": torch.float64},
-        f"top one of a pair symmetric={symmetric}": {"items": 2, "positions": 2, "k": 1},
-        f"top odd symmetric={symmetric}": {"items": 3, "positions": 7, "k": 5},
-        f"all in order symmetric={symmetric}": {"items": 2, "positions": 6, "k": 15},
-        f"top many symmetric={symmetric}": {"items": 2, "positions": 67, "k": 40, "mask": "shared"},
-        f"top masks symmetric={symmetric}": {"items": 3, "positions": 33, "k": 4, "mask": "each"},
-        f"top ties symmetric={symmetric}": {"items": 2, "positions": 50, "k": 100, "with_ties": True},
-        f"top of nothing symmetric={symmetric}": {"items": 2, "positions": 5, "k": 3, "mask": "nothing"},
-        f"top float64 symmetric={symmetric}": {"items": 2, "positions": 31, "k": 9, "dtype": torch.float64},
-    }.items()
-)
+def _cases(symmetric: bool) -> tuple[Case, ...]:
+    settings: dict[str, dict[str, Any]] = {
+        "odd": {"items": 3, "positions": 7},
+        "one position": {"items": 2, "positions": 1},
+        "aligned": {"items": 2, "positions": 64},
+        "many": {"items": 2, "positions": 67, "mask": "shared"},
+        "masks": {"items": 3, "positions": 33, "mask": "each"},
+        "float64": {"items": 2, "positions": 32, "dtype": torch.float64},
+        "top one of a pair": {"items": 2, "positions": 2, "k": 1},
+        "top odd": {"items": 3, "positions": 7, "k": 5},
+        "top all": {"items": 2, "positions": 6, "k": 15},
+        "top many": {"items": 2, "positions": 67, "k": 40, "mask": "shared"},
+        "top masks": {"items": 3, "positions": 33, "k": 4, "mask": "each"},
+        "top ties": {"items": 2, "positions": 50, "k": 100, "with_ties": True},
+        "top of nothing": {"items": 2, "positions": 5, "k": 3, "mask": "nothing"},
+        "top float64": {"items": 2, "positions": 31, "k": 9, "dtype": torch.float64},
+    }
+    direction = "mutual" if symmetric else "directed"
+    return tuple(Case(f"{name}, {direction}", symmetric=symmetric, **chosen) for name, chosen in settings.items())
+
+
+CASES = (*_cases(True), *_cases(False))
