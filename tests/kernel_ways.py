@@ -1,0 +1,54 @@
+"""The ways to run a kernel here: each backend, and of the native one each instruction set."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from xai_fast import backends, native, use_backend
+
+__all__ = ["NATIVE", "REFERENCE", "WAYS", "Way"]
+
+
+class Way(NamedTuple):
+    """A backend that runs here; of the native one, each instruction set."""
+
+    backend: str
+    isa: str | None = None
+
+    def __str__(self) -> str:
+        return self.isa or self.backend
+
+    @contextlib.contextmanager
+    def __call__(self, threads: int = 2) -> Iterator[None]:
+        """Run kernels this way."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        best = native.module().isa() if self.isa else None
+        if self.isa:
+            native.module().use_isa(self.isa)
+        try:
+            with use_backend(self.backend):
+                yield
+        finally:
+            torch.set_num_threads(before)
+            if best:
+                native.module().use_isa(best)
+
+
+def _ways() -> list[Way]:
+    found = []
+    for backend, reason in backends.why("sphere_points", (torch.empty(1),)).items():
+        if backend == "native" and reason is None:
+            found += [Way(backend, isa) for isa in native.module().available_isas()]
+        elif reason is None:
+            found.append(Way(backend))
+    return found
+
+
+REFERENCE = Way("reference")
+WAYS = _ways()
+NATIVE = [way for way in WAYS if way.isa]
