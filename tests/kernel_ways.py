@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pytest
 import torch
 
+import xai_fast.kernels
 from xai_fast import backends, native, use_backend
 
-__all__ = ["NATIVE", "REFERENCE", "WAYS", "Way"]
+__all__ = ["NATIVE", "REFERENCE", "WAYS", "Way", "on_every_way", "on_native", "run"]
 
 
 class Way(NamedTuple):
@@ -52,3 +54,12 @@ def _ways() -> list[Way]:
 REFERENCE = Way("reference")
 WAYS = _ways()
 NATIVE = [way for way in WAYS if way.isa]
+on_every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+on_native = pytest.mark.parametrize("way", NATIVE, ids=str)
+
+
+def run(kernel: str, arguments: dict[str, Any], way: Way = REFERENCE, threads: int = 2) -> dict[str, Any]:
+    """Run a kernel in place and return its arguments."""
+    with way(threads):
+        getattr(xai_fast.kernels, kernel)(**arguments)
+    return arguments
