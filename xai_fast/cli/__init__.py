@@ -1,4 +1,4 @@
-"""The command line: ``xai-fast neflag``, ``xai-fast demo``, ``xai-fast doctor``."""
+"""The command line: ``xai-fast neflag``, ``xai-fast taylor-cam``, ``xai-fast demo``, ``xai-fast doctor``."""
 
 from __future__ import annotations
 

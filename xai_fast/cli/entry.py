@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from xai_fast import __version__
 from xai_fast.attribution.gradient import PRECISIONS
 from xai_fast.attribution.neflag import AGGREGATES
 from xai_fast.errors import InputError, XaiFastError
+from xai_fast.interaction.taylor_cam import SCOPES
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.metrics import RANKINGS
 from xai_fast.targets import SCORES
+from xai_fast.taylor import METHODS
+from xai_fast.taylor.smooth import SMOOTH
 
 __all__ = ["main"]
+
+_Settings = TypeVar("_Settings")
 
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 # Not read from xai_fast.suites, which needs Pillow: the help does not.
 _MODELS = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
+_PATHS = "folders are searched with their subfolders"
+_DEFAULT = "(default: %(default)s)"
 _EXIT_CODES = """exit codes: 0 all pictures explained; 3 finished, but some files could not be read or explained;
-2 the arguments are wrong; 1 failed; 130 interrupted (finished maps are kept: the same command goes on from there)."""
+2 the arguments are wrong; 1 failed; 130 interrupted (what is finished is kept: the same command goes on from there)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,9 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _explain(options)
     except ModuleNotFoundError as error:
-        if error.name != "PIL":
+        if error.name not in ("PIL", "matplotlib"):
             raise
-        print("xai-fast: pictures need Pillow; pip install 'xai-fast[images]'", file=sys.stderr)
+        print("xai-fast: pictures need Pillow and matplotlib; pip install 'xai-fast[images]'", file=sys.stderr)
         return FAILED
     except InputError as error:
         print(f"xai-fast: {error}", file=sys.stderr)
@@ -64,21 +73,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from xai_fast.cli.files import find_pictures, sample_pictures
-    from xai_fast.cli.neflag import Settings, run
+    from xai_fast.cli import demo, interactions, neflag
+    from xai_fast.cli.files import find_pictures
 
-    given = {name: value for name, value in vars(options).items() if name in Settings.__dataclass_fields__}
-    settings = Settings(**given)
     out = Path(options.out)
     # Models of the user are looked for where the user is, as with "python -m".
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     if options.command == "demo":
-        pictures = sample_pictures()
+        failures = demo.run(_settings(neflag.Settings, options), out)
+    elif options.command == "neflag":
+        settings = _settings(neflag.Settings, options)
+        failures = neflag.run(find_pictures([Path(path) for path in options.paths], leave_out=out), settings, out)
     else:
-        pictures = find_pictures([Path(path) for path in options.paths], leave_out=out)
-    failures = run(pictures, settings, out)
+        chosen = _settings(interactions.InteractionSettings, options)
+        failures = interactions.run(find_pictures([Path(path) for path in options.paths], leave_out=out), chosen, out)
     return SOME_FAILED if failures else DONE
+
+
+def _settings(kind: type[_Settings], options: argparse.Namespace) -> _Settings:
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in vars(options).items() if name in names})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,10 +107,19 @@ def _parser() -> argparse.ArgumentParser:
         "the maps (maps/*.npz, float32), the overlays (overlays/*.png), report.html and summary.json.",
         epilog=_EXIT_CODES,
     )
-    neflag.add_argument(
-        "paths", nargs="+", metavar="FOLDER_OR_PICTURE", help="folders are searched with their subfolders"
-    )
+    neflag.add_argument("paths", nargs="+", metavar="FOLDER_OR_PICTURE", help=_PATHS)
     _add_options(neflag, literal=True)
+    taylor_cam = commands.add_parser(
+        "taylor-cam",
+        help="find pairs of cells that a model relates in each of a folder of pictures, with Taylor-CAM",
+        description="Explain which cells of a feature map act together on what an image classifier predicts for each "
+        "picture (PNG, JPEG, WebP) with Taylor-CAM. Writes a drawing (pictures/*.png), the strongest pairs "
+        "(pairs/*.json) and all of them (maps/*.npz, for xai_fast.InteractionMap.load) of each picture, report.html "
+        "to explore them, and summary.json.",
+        epilog=_EXIT_CODES,
+    )
+    taylor_cam.add_argument("paths", nargs="+", metavar="FOLDER_OR_PICTURE", help=_PATHS)
+    _add_interaction_options(taylor_cam)
     demo = commands.add_parser(
         "demo",
         help="explain the photos of scikit-image, scikit-learn and foolbox",
@@ -108,11 +132,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_options(parser: argparse.ArgumentParser, *, literal: bool) -> None:
-    """Add the options; the defaults of the method are those of the paper, or those of the demo."""
-    default = "(default: %(default)s)"
+    """Add the options of NeFLAG; the defaults of the method are those of the paper, or those of the demo."""
+    default = _DEFAULT
     add = parser.add_argument_group("what is computed").add_argument
-    add("--model", default="efficientnet-lite0", metavar="NAME", help=f"{_MODELS}, or module:function {default}")
-    add("--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one")
+    _add_model(add)
     add("--points", type=int, default=10 if literal else 20, help=f"flux points a picture {default}")
     add("--radius", type=float, default=0.1 if literal else 0.3, help=f"in the model's input units {default}")
     add("--max-steps", "--steps", type=int, default=20, help=f"gradient steps a point, at most {default}")
@@ -128,10 +151,40 @@ def _add_options(parser: argparse.ArgumentParser, *, literal: bool) -> None:
     add("--clip", type=float, nargs=2, default=(80.0, 99.0), metavar=("LOW", "HIGH"), help=percentiles)
     smooth = f"blur of the overlay, in pixels; the map is not blurred {default}"
     add("--smooth", type=float, default=0.0 if literal else 2.0, help=smooth)
-    add("--top-k-classes", type=int, default=5, metavar="K", help=f"predicted classes that the report lists {default}")
-    add("--max-cards", type=int, default=500, metavar="N", help=f"pictures in the report, at most {default}")
+    _add_report(add, most=500)
+    _add_run(parser, "rows that go through the model at once")
+
+
+def _add_interaction_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is computed").add_argument
+    _add_model(add)
+    layer = "whose output has the cells: a dotted name; coarse (the default) and fine choose one of a model named above"
+    add("--layer", metavar="NAME", help=layer)
+    add("--order", type=int, default=2, choices=(1, 2, 3, 4), help=f"cells that act together {_DEFAULT}")
+    add("--scope", choices=SCOPES, default="local", help=_DEFAULT)
+    add("--score", choices=SCORES, default="probability", help=_DEFAULT)
+    smooth = "explain the network with these in the place of its ReLUs, which have no curvature"
+    add("--smooth", choices=tuple(SMOOTH), help=smooth)
+    add("--method", choices=METHODS, default="auto", help=f"how second derivatives are computed {_DEFAULT}")
+    add = parser.add_argument_group("how it is shown").add_argument
+    add("--top-k", type=int, default=4, metavar="K", help=f"interactions that are drawn and listed {_DEFAULT}")
+    _add_report(add, most=100)
+    _add_run(parser, "pictures that are explained at once")
+
+
+def _add_model(add: Callable[..., object]) -> None:
+    add("--model", default="efficientnet-lite0", metavar="NAME", help=f"{_MODELS}, or module:function {_DEFAULT}")
+    add("--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one")
+
+
+def _add_report(add: Callable[..., object], *, most: int) -> None:
+    add("--top-k-classes", type=int, default=5, metavar="K", help=f"predicted classes that the report lists {_DEFAULT}")
+    add("--max-cards", type=int, default=most, metavar="N", help=f"pictures in the report, at most {_DEFAULT}")
+
+
+def _add_run(parser: argparse.ArgumentParser, batch: str) -> None:
     add = parser.add_argument_group("how it is run").add_argument
-    add("--out", default="out", metavar="DIR", help=default)
-    add("--batch-size", type=int, metavar="ROWS", help="rows that go through the model at once")
-    add("--device", default="auto", help=f"cpu, cuda, cuda:1, ... {default}")
-    add("--overwrite", action="store_true", help="compute maps anew that are there already")
+    add("--out", default="out", metavar="DIR", help=_DEFAULT)
+    add("--batch-size", type=int, metavar="N", help=batch)
+    add("--device", default="auto", help=f"cpu, cuda, cuda:1, ... {_DEFAULT}")
+    add("--overwrite", action="store_true", help="compute anew what is there already")

@@ -1,0 +1,100 @@
+"""``xai-fast demo``: sample photos with NeFLAG, and with Taylor-CAM beside scenes of Sort-of-CLEVR."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from xai_fast.cli import interactions, neflag
+from xai_fast.cli.files import sample_pictures
+from xai_fast.cli.layers import KNOWN_LAYERS
+from xai_fast.cli.pictures import Failure, encoded
+from xai_fast.errors import InputError
+from xai_fast.interaction.taylor_cam import TaylorCAM
+from xai_fast.plot.interaction_report import InteractionView
+from xai_fast.plot.report import Fact
+from xai_fast.suites import sort_of_clevr
+from xai_fast.suites.relation_network import RelationNetwork, relation_network
+
+__all__ = ["run", "sort_of_clevr_views"]
+
+_SCENES = 12
+_SCALE = 8
+_GRID = (5, 5)
+
+
+def run(settings: neflag.Settings, out: Path) -> list[Failure]:
+    """Explain the sample photos of installed packages, and scenes of Sort-of-CLEVR.
+
+    Args:
+        settings: of NeFLAG; model, device and the like count for Taylor-CAM too.
+        out: the folder of the results; those of Taylor-CAM are in ``taylor-cam`` in it.
+
+    Returns:
+        The pictures that could not be read or explained.
+
+    Raises:
+        InputError: an option is out of range, or the model cannot be loaded.
+        ModelError: the model can explain none of the pictures.
+    """
+    pictures = sample_pictures()
+    failures = neflag.run(pictures, settings, out)
+    if settings.model not in KNOWN_LAYERS:
+        print(f"no Taylor-CAM page: no layer of {settings.model} is known; see xai-fast taylor-cam", file=sys.stderr)
+        return failures
+    shared = {name: getattr(settings, name) for name in ("model", "target", "top_k_classes", "device", "overwrite")}
+    chosen = interactions.InteractionSettings(**shared)
+    more = _stored_scenes()
+    return failures + interactions.run(pictures, chosen, out / "taylor-cam", more, "Photos" if more else "")
+
+
+def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[InteractionView]:
+    """Explain relational questions about scenes of the test split: which pairs of cells the answer rests on.
+
+    Args:
+        network: in evaluation mode, on the CPU.
+        count: scenes, of which the network answers a question; the three kinds of relational questions take turns.
+
+    Returns:
+        A view a scene, for the report.
+    """
+    scenes = sort_of_clevr.scenes(count, split="test")
+    questions = [sort_of_clevr.ask(scene, i % 6, "relational", i % 3) for i, scene in enumerate(scenes)]
+    images, (vectors, _) = sort_of_clevr.image_batch(scenes), sort_of_clevr.question_batch(questions)
+    method = TaylorCAM(network, "tag", grid=_GRID)
+    found = method.attribute(images, additional_forward_args=vectors)
+    with torch.no_grad():
+        probabilities = network(images, vectors).softmax(1)
+    views = []
+    for i, (scene, question) in enumerate(zip(scenes, questions, strict=True)):
+        answer = int(probabilities[i].argmax())
+        picture = scene.draw(_SCALE)
+        values, classes = probabilities[i].topk(3)
+        views.append(
+            InteractionView(
+                name=f"test scene {scene.index}",
+                heading=sort_of_clevr.ANSWERS[answer],
+                photo=encoded(picture, "PNG", optimize=True),
+                size=picture.size,
+                interactions=found[i],
+                question=question.text,
+                probability=float(probabilities[i, answer]),
+                classes=[(sort_of_clevr.ANSWERS[c], p) for c, p in zip(classes.tolist(), values.tolist(), strict=True)],
+                facts=[Fact("right answer", question.answer_text)],
+                flags=[] if answer == question.answer else ["wrong answer"],
+                group="Sort-of-CLEVR: what the relation network answers",
+            )
+        )
+    return views
+
+
+def _stored_scenes() -> Sequence[InteractionView]:
+    try:
+        network = relation_network()
+    except InputError as error:  # without safetensors or the weights: the photos can be explained all the same
+        print(f"no scenes of Sort-of-CLEVR: {error}", file=sys.stderr)
+        return ()
+    return sort_of_clevr_views(network, _SCENES)
