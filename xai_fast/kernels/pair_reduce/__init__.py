@@ -4,6 +4,9 @@
 
 With tangents as rows and ``weight = mu s''(z)`` this is what a node adds to the second derivatives ``V^T H U``, and the
 products ``weight * left`` are never written at full size.
+
+An item's sums depend on the item, to the last bit, except on a CPU where the BLAS of torch is faster and runs
+(`xai_fast.kernels.pair_reduce.native`): there the last bits are as stable as that library's.
 """
 
 import torch

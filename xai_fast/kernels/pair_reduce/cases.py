@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["CASES", "TOLERANCE", "Case"]
 
 TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-14}
-"""Largest error of a sum relative to the sum of its terms' magnitudes, and root mean square relative to the sums'."""
+"""Largest error of a sum relative to the largest sum, and of the root mean square."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,235 @@
+"""Every case of the cross-derivative kernels on every backend here, against the reference; and what holds beyond."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from kernel_ways import Way, on_every_way, on_native, run
+from taylor_kernels import ALL_CASES, OPERATORS, OUTPUTS, deviation, find_case
+from torch import Tensor
+
+import xai_fast.kernels
+from xai_fast.errors import InputError
+from xai_fast.kernels.pair_reduce import native as pair_reduce_native
+
+every_case = pytest.mark.parametrize(("operator", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
+NAN, INF = math.nan, math.inf
+
+
+@on_every_way
+@every_case
+def test_equals_the_reference(operator: str, case: Any, way: Way) -> None:
+    assert deviation(operator, case, run(operator, case.arguments(), way), run(operator, case.arguments())) <= 1.0
+
+
+def _in_a_wide_storage(value: Any) -> tuple[Any, Tensor | None]:
+    """Copy a tensor to where NaN, True or 99 is before it and behind it, at an address that no vector aligns to."""
+    if not isinstance(value, Tensor):
+        return value, None
+    around = torch.nan if value.is_floating_point() else value.dtype == torch.bool or 99
+    storage = torch.full((value.numel() + 37,), around, dtype=value.dtype)
+    return storage[3 : 3 + value.numel()].view(value.shape).copy_(value), storage
+
+
+@on_every_way
+@every_case
+def test_touches_nothing_around_its_tensors(operator: str, case: Any, way: Way) -> None:
+    placed = {name: _in_a_wide_storage(value) for name, value in case.arguments().items()}
+    before = {name: None if storage is None else storage.clone() for name, (_, storage) in placed.items()}
+    got = run(operator, {name: value for name, (value, _) in placed.items()}, way)
+    assert deviation(operator, case, got, run(operator, case.arguments())) <= 1.0
+    for name, (value, storage) in placed.items():
+        if storage is not None:
+            if name in OUTPUTS[operator]:  # only its surroundings are left
+                storage[3 : 3 + value.numel()] = before[name][3 : 3 + value.numel()]
+            assert torch.equal(storage.nan_to_num(7.5), before[name].nan_to_num(7.5)), name
+
+
+THREADED = [
+    ("pair_reduce", "several parts"),
+    ("pair_reduce", "many rows"),
+    ("pair_reduce", "without weight"),
+    ("pair_saliency", "many"),
+    ("pair_top_k", "top many"),
+    ("partition_sum", "several parts"),
+    ("partition_sum", "many pairs"),
+    ("partition_sum_reduced", "several parts"),
+    ("partition_sum_reduced", "many pairs"),
+]
+
+
+@pytest.fixture
+def _no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the matrix products of `pair_reduce`, whose last bits depend on the threads."""
+    monkeypatch.setattr(pair_reduce_native, "gemm_is_faster", lambda *sizes: False)
+
+
+@on_native
+@pytest.mark.usefixtures("_no_blas")
+@pytest.mark.parametrize(("operator", "name"), THREADED)
+def test_does_not_depend_on_the_number_of_threads(operator: str, name: str, way: Way) -> None:
+    case = find_case(operator, name)
+    one = run(operator, case.arguments(), way, threads=1)
+    for threads in (2, 3, 7):
+        several = run(operator, case.arguments(), way, threads=threads)
+        for output in OUTPUTS[operator]:
+            assert torch.equal(one[output], several[output]), (threads, output)
+
+
+# Where the items are, in each tensor that has any.
+ITEMS_AT = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "rows": 1, "adjoints": 1, "pairs": 0}
+
+
+def _of_items(operator: str, arguments: dict[str, Any], chosen: slice) -> dict[str, Any]:
+    changed = dict(arguments)
+    for name, value in arguments.items():
+        at = (1 if operator == "partition_sum" else 0) if name == "out" else ITEMS_AT.get(name)
+        if isinstance(value, Tensor) and at is not None:
+            changed[name] = value[(slice(None),) * at + (chosen,)].contiguous()
+    return changed
+
+
+@on_native
+@pytest.mark.usefixtures("_no_blas")
+@pytest.mark.parametrize(("operator", "name"), THREADED)
+def test_an_item_does_not_depend_on_the_others(operator: str, name: str, way: Way) -> None:
+    case = find_case(operator, name)
+    together = run(operator, case.arguments(), way)
+    for item in range(case.items):
+        alone = run(operator, _of_items(operator, case.arguments(), slice(item, item + 1)), way)
+        expected = _of_items(operator, together, slice(item, item + 1))
+        for output in OUTPUTS[operator]:
+            assert torch.equal(alone[output], expected[output]), (item, output)
+
+
+@on_every_way
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_no_items_is_nothing_to_do(operator: str, way: Way) -> None:
+    name = {"pair_top_k": "top odd", "pair_reduce": "odd"}.get(operator, "odd")
+    arguments = _of_items(operator, find_case(operator, name).arguments(), slice(0, 0))
+    assert all(run(operator, arguments, way)[output].numel() == 0 for output in OUTPUTS[operator])
+
+
+@on_every_way
+@pytest.mark.parametrize("operator", ["pair_reduce", "partition_sum_reduced"])
+def test_without_units_nothing_is_added(operator: str, way: Way) -> None:
+    arguments = find_case(operator, "odd").arguments()
+    for name in {"left", "right", "weight", "values", "rows", "adjoints"} & arguments.keys():
+        arguments[name] = arguments[name][..., :0].contiguous()
+    before = {name: arguments[name].clone() for name in OUTPUTS[operator]}
+    after = run(operator, arguments, way)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+# What is put into the second item of a tensor; the reference says where it has to show.
+NOT_FINITE = [
+    ("pair_reduce", "odd", "left"),
+    ("pair_reduce", "several parts", "left"),
+    ("pair_reduce", "several parts", "weight"),
+    ("pair_reduce", "aligned", "right"),
+    ("pair_saliency", "odd", "sums"),
+    ("pair_top_k", "top odd", "sums"),
+    ("partition_sum", "odd", "values"),
+    ("partition_sum", "odd", "rows"),
+    ("partition_sum", "triples", "adjoints"),
+    ("partition_sum", "triples", "values"),
+    ("partition_sum_reduced", "odd", "rows"),
+    ("partition_sum_reduced", "odd", "adjoints"),
+]
+
+
+@on_every_way
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize(("operator", "name", "tensor"), NOT_FINITE)
+def test_what_is_not_finite_shows_in_its_item_only(
+    operator: str, name: str, tensor: str, value: float, way: Way
+) -> None:
+    case = find_case(operator, name)
+
+    def arguments() -> dict[str, Any]:
+        built = case.arguments()
+        if built[tensor] is not None:
+            item = built[tensor].select(ITEMS_AT[tensor], 1)
+            item[(0,) * (item.ndim - 1) + (2,)] = value
+        return built
+
+    got, expected = run(operator, arguments(), way), run(operator, arguments())
+    assert deviation(operator, case, got, expected) <= 1.0
+    first = _of_items(operator, got, slice(0, 1))
+    assert all(first[output].isfinite().all() for output in OUTPUTS[operator])
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_is_an_operator_that_torch_can_check(operator: str) -> None:
+    case = find_case(operator, "top odd" if operator == "pair_top_k" else "odd")
+    torch.library.opcheck(getattr(torch.ops.xai_fast, operator).default, tuple(case.arguments().values()))
+
+
+def _transposed(value: Tensor) -> Tensor:
+    return value.mT.contiguous().mT
+
+
+def _fewer(value: Tensor) -> Tensor:
+    return value[..., :-1].contiguous()
+
+
+FLOATING = {
+    "pair_reduce": ("sums", "left", "right", "weight"),
+    "pair_saliency": ("out", "sums"),
+    "pair_top_k": ("values", "sums"),
+    "partition_sum": ("out", "values", "rows", "adjoints"),
+    "partition_sum_reduced": ("out", "values", "rows", "adjoints"),
+}
+BAD_ARGUMENTS = [
+    (operator, name, change, message)
+    for operator, names in FLOATING.items()
+    for name in names
+    for change, message in (
+        (_transposed, "contiguous"),
+        (Tensor.half, "torch.float16"),
+        (Tensor.double, "torch.float"),
+        (lambda value: value.to("meta"), "a tensor on"),
+        (lambda value: value[0, 0], "shape|dimensions"),
+    )
+] + [
+    ("pair_reduce", "right", _fewer, "right: expected shape"),
+    ("pair_saliency", "sums", _fewer, r"sums: expected shape \(B, n, n\)"),
+    ("pair_saliency", "mask", lambda _: torch.ones(7, 7), "mask: expected torch.bool"),
+    ("pair_saliency", "mask", lambda _: torch.ones(7, dtype=torch.bool), r"mask: expected shape \(n, n\) or"),
+    ("pair_saliency", "mask", lambda _: torch.ones(2, 7, 7, dtype=torch.bool), r"mask: expected shape \(3, 7, 7\)"),
+    ("pair_top_k", "pairs", Tensor.int, "pairs: expected torch.int64"),
+    ("pair_top_k", "values", lambda value: value.new_zeros(3, 22), "at most 21 columns, as 7 positions"),
+    ("partition_sum", "rows", _fewer, "rows: expected shape"),
+    ("partition_sum", "blocks", Tensor.long, "blocks: expected torch.int32"),
+    ("partition_sum", "term_order", _fewer, "term_adjoint: expected shape"),
+    ("partition_sum", "term_offsets", lambda value: value[:0], "term_offsets: expected one more entry"),
+    ("partition_sum", "activation", lambda _: "swosh", "activation: expected one of exp, .*, got 'swosh'"),
+    ("partition_sum", "parameters", lambda _: [1.0], "parameters: expected 0 numbers for tanh"),
+    ("partition_sum", "orders", lambda _: 7, "orders: expected an integer from 0 to 6, got 7"),
+]
+
+
+@pytest.mark.parametrize(("operator", "name", "change", "message"), BAD_ARGUMENTS)
+def test_a_bad_argument_is_named(operator: str, name: str, change: Any, message: str) -> None:
+    arguments = find_case(operator, "top odd" if operator == "pair_top_k" else "odd").arguments()
+    with pytest.raises((InputError, NotImplementedError), match=message):
+        getattr(xai_fast.kernels, operator)(**arguments | {name: change(arguments[name])})
+
+
+@on_native
+@pytest.mark.usefixtures("_no_blas")
+@pytest.mark.parametrize("case", [case for of, case in ALL_CASES if of == "pair_reduce"], ids=lambda case: case.name)
+def test_the_compiled_pair_reduce_equals_the_reference_where_blas_is_faster(case: Any, way: Way) -> None:
+    got, expected = run("pair_reduce", case.arguments(), way), run("pair_reduce", case.arguments())
+    assert deviation("pair_reduce", case, got, expected) <= 1.0
+
+
+@pytest.mark.parametrize("case", [case for of, case in ALL_CASES if of == "pair_reduce"], ids=lambda case: case.name)
+def test_blas_a_few_items_at_a_time_equals_the_reference(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_reduce_native, "MOST_WEIGHTED", 1)
+    got = case.arguments()
+    pair_reduce_native.by_gemm(**got)
+    assert deviation("pair_reduce", case, got, run("pair_reduce", case.arguments())) <= 1.0

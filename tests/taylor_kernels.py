@@ -1,0 +1,69 @@
+"""The operators of the cross-derivative kernels with their cases, and how far two runs of one are apart."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["ALL_CASES", "OPERATORS", "OUTPUTS", "deviation", "find_case", "kernel_of"]
+
+KERNELS = ("pair_reduce", "pair_saliency", "partition_sum")
+CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
+OUTPUTS = {
+    "pair_reduce": ("sums",),
+    "pair_saliency": ("out",),
+    "pair_top_k": ("values", "pairs"),
+    "partition_sum": ("out",),
+    "partition_sum_reduced": ("out",),
+}
+OPERATORS = tuple(OUTPUTS)
+
+
+def kernel_of(operator: str) -> str:
+    """Return the kernel, the package, that an operator is of."""
+    return {"pair_top_k": "pair_saliency", "partition_sum_reduced": "partition_sum"}.get(operator, operator)
+
+
+def _operator(kernel: str, case: Any) -> str:
+    if kernel == "pair_saliency" and case.k is not None:
+        return "pair_top_k"
+    return "partition_sum_reduced" if kernel == "partition_sum" and case.reduced else kernel
+
+
+ALL_CASES = [(_operator(kernel, case), case) for kernel in KERNELS for case in CASES[kernel].CASES]
+
+
+def find_case(operator: str, name: str) -> Any:
+    """Return the case of an operator whose name starts so."""
+    return next(case for of, case in ALL_CASES if of == operator and case.name.startswith(name))
+
+
+def _worst(operator: str, tolerance: float, got: Tensor, wanted: Tensor) -> float:
+    if not torch.equal(got.isnan(), wanted.isnan()) or not torch.equal(got[got.isinf()], wanted[wanted.isinf()]):
+        return float("inf")
+    finite = wanted.isfinite() & got.isfinite()
+    if not torch.equal(finite, wanted.isfinite()) or not finite.any():
+        return 0.0 if torch.equal(finite, wanted.isfinite()) else float("inf")
+    error, size = (got - wanted)[finite].abs(), wanted[finite].abs()
+    if kernel_of(operator) == "pair_saliency":  # each by itself
+        return float((error / (tolerance * size).clamp(min=1e-300)).max())
+    most = float(error.max() / size.max().clamp(min=1e-300))
+    return max(most, float(error.norm() / size.norm().clamp(min=1e-300))) / tolerance
+
+
+def deviation(operator: str, case: Any, got: dict[str, Any], expected: dict[str, Any]) -> float:
+    """Return the largest error in units of what the kernel's ``cases.py`` allows: up to one is right.
+
+    NaN and infinities have to be where they are expected, and whole numbers have to be equal.
+    """
+    worst = 0.0
+    for name in OUTPUTS[operator]:
+        if not expected[name].is_floating_point():
+            worst = max(worst, 0.0 if torch.equal(got[name], expected[name]) else float("inf"))
+        else:
+            tolerance = CASES[kernel_of(operator)].TOLERANCE[case.dtype]
+            worst = max(worst, _worst(operator, tolerance, got[name].double(), expected[name].double()))
+    return worst
