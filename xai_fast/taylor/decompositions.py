@@ -3,46 +3,44 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions
+from torch.overrides import TorchFunctionMode
 
-__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "decompositions"]
+from xai_fast.taylor.overloads import overloads_of
+
+__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "InstanceNormByItem", "decompositions"]
 
 aten = torch.ops.aten
 
 # Operations through which no derivative passes.
-NOT_DIFFERENTIABLE = frozenset(
-    overload
-    for packet in (
-        aten.detach, aten.argmax, aten.argmin, aten.argsort, aten.sign, aten.floor, aten.ceil, aten.round, aten.trunc,
-        aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.logical_and, aten.logical_or, aten.logical_not,
-        aten.logical_xor, aten.bitwise_and, aten.bitwise_or, aten.bitwise_not, aten.isnan, aten.isinf, aten.any,
-        aten.all, aten.ones_like, aten.zeros_like, aten.full_like, aten.empty_like, aten.new_zeros, aten.new_ones,
-        aten.new_full, aten.new_empty, aten.heaviside, aten.nonzero, aten.searchsorted, aten.bucketize,
-    )
-    for overload in (getattr(packet, name) for name in packet.overloads())
+NOT_DIFFERENTIABLE = overloads_of(
+    aten.detach, aten.argmax, aten.argmin, aten.argsort, aten.sign, aten.floor, aten.ceil, aten.round, aten.trunc,
+    aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.logical_and, aten.logical_or, aten.logical_not,
+    aten.logical_xor, aten.bitwise_and, aten.bitwise_or, aten.bitwise_not, aten.isnan, aten.isinf, aten.any,
+    aten.all, aten.ones_like, aten.zeros_like, aten.full_like, aten.empty_like, aten.new_zeros, aten.new_ones,
+    aten.new_full, aten.new_empty, aten.heaviside, aten.nonzero, aten.searchsorted, aten.bucketize,
 )  # fmt: skip
 
-RANDOM = frozenset(
-    overload
-    for packet in (
-        aten.rand, aten.randn, aten.rand_like, aten.randn_like, aten.randint, aten.bernoulli, aten.native_dropout,
-        aten.normal, aten.multinomial, aten.randperm, aten.rrelu_with_noise,
-    )
-    for overload in (getattr(packet, name) for name in packet.overloads())
+RANDOM = overloads_of(
+    aten.rand, aten.randn, aten.rand_like, aten.randn_like, aten.randint, aten.bernoulli, aten.native_dropout,
+    aten.normal, aten.multinomial, aten.randperm, aten.rrelu_with_noise,
 )  # fmt: skip
 
 # These have rules of their own, so PyTorch's decompositions of them are left out.
-_OWN_RULES = (
+_OWN_RULES = overloads_of(
     aten.hardtanh, aten.leaky_relu, aten.silu, aten.mish, aten.elu, aten.softplus, aten.hardswish, aten.hardsigmoid,
-    aten.threshold, aten.prelu, aten.celu, aten.selu, aten.relu6, aten.unfold, aten.split, aten.split_with_sizes,
+    aten.threshold, aten.prelu, aten.selu, aten.relu6, aten.unfold, aten.split, aten.split_with_sizes,
     aten.unbind, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_nearest1d, aten.reflection_pad1d,
     aten.reflection_pad2d, aten.replication_pad2d, aten.max_pool2d_with_indices, aten._adaptive_avg_pool2d,
-    aten.avg_pool2d, aten.index_select, aten.t, aten.transpose, aten.roll, aten.tril, aten.triu, aten.log_sigmoid_forward,
-    aten.detach, aten.diagonal, aten.channel_shuffle, aten.pixel_shuffle, aten.pixel_unshuffle, aten.embedding,
+    aten.avg_pool2d, aten.index_select, aten.t, aten.transpose, aten.roll, aten.tril, aten.triu, aten.detach,
+    aten.log_sigmoid_forward, aten.diagonal, aten.channel_shuffle, aten.pixel_shuffle,
+    aten.pixel_unshuffle, aten.embedding,
 )  # fmt: skip
 
 
@@ -155,7 +153,7 @@ def _no_training_batch_norm(
 def _divide(x: Tensor | float, other: Tensor | float) -> Tensor:
     if isinstance(other, Tensor):
         return x * other.reciprocal()
-    return torch.mul(x, 1.0 / other)  # type: ignore[arg-type]
+    return torch.mul(x, 1.0 / other)
 
 
 def _variance(
@@ -189,18 +187,158 @@ def _vector_norm(
     *,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    if ord not in (1, 2) or dtype is not None:
-        raise RuntimeError(f"a vector norm of order {ord}")
+    if ord == 0 or dtype is not None:
+        raise RuntimeError(f"a vector norm of order {ord} and dtype {dtype}")
     dims = list(range(x.ndim)) if dim is None else list(dim)
-    return x.abs().sum(dims, keepdim=keepdim) if ord == 1 else (x * x).sum(dims, keepdim=keepdim).sqrt()
+    if ord == 2:
+        return (x * x).sum(dims, keepdim=keepdim).sqrt()
+    sizes = x.abs()
+    if ord == 1:
+        return sizes.sum(dims, keepdim=keepdim)
+    if math.isinf(ord):
+        return sizes.amax(dims, keepdim=keepdim) if ord > 0 else sizes.amin(dims, keepdim=keepdim)
+    powers: Tensor = (sizes**ord).sum(dims, keepdim=keepdim)
+    root: Tensor = powers ** (1.0 / ord)
+    return root
+
+
+def _rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> tuple[Tensor, Tensor]:
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    inverse = ((x * x).mean(list(range(-len(shape), 0)), keepdim=True) + eps).rsqrt()
+    result = x * inverse
+    return result if weight is None else result * weight, inverse
+
+
+def _var_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    dims = list(range(x.ndim)) if dim is None else list(dim)
+    return _variance(x, dim, correction=correction, keepdim=keepdim), x.mean(dims, keepdim=keepdim)
+
+
+def _trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    expand_a: Sequence[int],
+    expand_b: Sequence[int],
+    expand_c: Sequence[int],
+    summed: Sequence[int],
+    unroll_dim: int = 1,
+) -> Tensor:
+    for dim in expand_a:
+        a = a.unsqueeze(dim)
+    for dim in expand_b:
+        b = b.unsqueeze(dim)
+    for dim in expand_c:
+        c = c.unsqueeze(dim)
+    return (a * b * c).sum(list(summed))
+
+
+def _addmm(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    if added.ndim == 1 and beta == 1 and alpha == 1:
+        return NotImplemented  # a linear layer, which has a rule
+    return beta * added + alpha * torch.mm(a, b)
+
+
+def _addmv(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return beta * added + alpha * torch.mm(a, b.unsqueeze(1)).squeeze(1)
+
+
+def _product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Multiply halves, whose derivatives hold at zero too."""
+    while x.shape[dim] > 1:
+        half = x.shape[dim] // 2
+        product = x.narrow(dim, 0, half) * x.narrow(dim, half, half)
+        x = product if x.shape[dim] == 2 * half else torch.cat([product, x.narrow(dim, 2 * half, 1)], dim)
+    return x if keepdim else x.squeeze(dim)
+
+
+def _product(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    return _product_along(x.reshape(-1), 0)
+
+
+def _cumulative_product(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    size, step = x.shape[dim], 1
+    while step < size:
+        rest = x.narrow(dim, step, size - step) * x.narrow(dim, 0, size - step)
+        x = torch.cat([x.narrow(dim, 0, step), rest], dim)
+        step *= 2
+    return x
+
+
+def _log_cumulative_sum(x: Tensor, dim: int) -> Tensor:
+    shift = x.amax(dim, keepdim=True).detach()
+    return (x - shift).exp().cumsum(dim).log() + shift
+
+
+def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    x = x if low is None else torch.maximum(x, low)
+    return x if high is None else torch.minimum(x, high)
+
+
+def _copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    return source.to(target.dtype).expand(target.shape).clone()
+
+
+def _tan(x: Tensor) -> Tensor:
+    return x.sin() * x.cos().reciprocal()
+
+
+def _sinh(x: Tensor) -> Tensor:
+    return (x.expm1() - (-x).expm1()) * 0.5
+
+
+def _cosh(x: Tensor) -> Tensor:
+    return (x.exp() + (-x).exp()) * 0.5
+
+
+def _power_of_number(base: float, x: Tensor) -> Tensor:
+    if base <= 0:
+        raise RuntimeError(f"a power of {base}, which is not positive")
+    return (x * math.log(base)).exp()
+
+
+class InstanceNormByItem(TorchFunctionMode):
+    """Writes instance normalisation as means, so that it is not taken for batch norm with the batch's statistics."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        """Run a function."""
+        if func in (torch.nn.functional.instance_norm, torch.instance_norm):
+            return _instance_norm(*args, **dict(kwargs or {}))
+        return func(*args, **dict(kwargs or {}))
+
+
+def _instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    if not use_input_stats and running_mean is not None and running_var is not None:
+        return _batch_norm(x, weight, bias, running_mean, running_var, eps)
+    result, _, _ = _standardized(x, list(range(2, x.ndim)), eps)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    result = result if weight is None else result * weight.reshape(shape)
+    return result if bias is None else result + bias.reshape(shape)
 
 
 @functools.cache
-def decompositions() -> dict[object, Callable[..., object]]:
+def decompositions() -> dict[Any, Callable[..., Any]]:
     """Return the table for `make_fx`: PyTorch's decompositions to core ATen, but for what has a rule here."""
-    table = dict(core_aten_decompositions())
-    own = {overload for packet in _OWN_RULES for overload in (getattr(packet, name) for name in packet.overloads())}
-    table = {overload: function for overload, function in table.items() if overload not in own}
+    table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
+    table = {overload: function for overload, function in table.items() if overload not in _OWN_RULES}
     table |= {
         aten._softmax.default: _softmax,
         aten._log_softmax.default: _log_softmax,
@@ -216,5 +354,29 @@ def decompositions() -> dict[object, Callable[..., object]]:
         aten.std.correction: _standard_deviation,
         aten.log_sigmoid_forward.default: _log_sigmoid,
         aten.linalg_vector_norm.default: _vector_norm,
+        aten.var_mean.correction: _var_mean,
+        aten._trilinear.default: _trilinear,
+        aten.addmm.default: _addmm,
+        aten.addmv.default: _addmv,
+        aten.prod.dim_int: _product_along,
+        aten.prod.default: _product,
+        aten.cumprod.default: _cumulative_product,
+        aten.logcumsumexp.default: _log_cumulative_sum,
+        aten.clamp.Tensor: _clamp,
+        aten.copy.default: _copy,
+        aten.celu.default: lambda x, alpha=1.0: aten.elu.default(x, alpha, 1.0, 1.0 / alpha),
+        aten.exp2.default: lambda x: _power_of_number(2.0, x),
+        aten.pow.Scalar: _power_of_number,
+        aten.log2.default: lambda x: x.log() * (1.0 / math.log(2.0)),
+        aten.log10.default: lambda x: x.log() * (1.0 / math.log(10.0)),
+        aten.erfc.default: lambda x: 1.0 - x.erf(),
+        aten.tan.default: _tan,
+        aten.sinh.default: _sinh,
+        aten.cosh.default: _cosh,
+        aten.hypot.default: lambda x, y: (x * x + y * y).sqrt(),
+        aten.fmax.default: torch.maximum,
+        aten.fmin.default: torch.minimum,
     }
+    if hasattr(aten, "_fused_rms_norm"):
+        table[aten._fused_rms_norm.default] = _rms_norm
     return table

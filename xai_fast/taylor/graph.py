@@ -19,8 +19,8 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from xai_fast.errors import ModelError
-from xai_fast.taylor.decompositions import NOT_DIFFERENTIABLE, RANDOM, decompositions
+from xai_fast.errors import ModelError, UnsupportedOperation
+from xai_fast.taylor.decompositions import NOT_DIFFERENTIABLE, RANDOM, InstanceNormByItem, decompositions
 
 __all__ = ["Graph", "Node", "Ref", "filled", "pruned", "trace"]
 
@@ -100,9 +100,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
     """
     with _traceable():
         try:
-            traced = make_fx(functionalize(function), decomposition_table=decompositions())(
-                x.detach(), *(extra.detach() for extra in extras)
-            )
+            traced = _without_writes(function, (x.detach(), *(extra.detach() for extra in extras)))
         except (RuntimeError, TypeError, ValueError) as error:
             raise ModelError(
                 f"model: expected a forward pass that torch.fx can trace, got {type(error).__name__}: {error} "
@@ -118,10 +116,35 @@ def _traceable() -> Iterator[None]:
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), InstanceNormByItem():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _without_writes(function: Callable[..., object], inputs: tuple[Tensor, ...]) -> fx.GraphModule:
+    """Trace, with every operation in place written as one that is not: nobody reads what those return."""
+    traced = make_fx(functionalize(function), decomposition_table=decompositions())(*inputs)
+    if _writes(traced):
+        # Decompositions run below functionalisation, and some write in place: circular padding, LSTM.
+        first = traced
+        again = functionalize(lambda *tensors: first(*tensors))
+        traced = make_fx(again, decomposition_table=decompositions())(*inputs)
+    remaining = _writes(traced)
+    if remaining:
+        raise UnsupportedOperation(
+            f"model: expected operations that xai_fast.taylor has rules for, got {remaining[0]}, which writes in "
+            'place; method="hvp" works with whatever autograd differentiates'
+        )
+    return traced
+
+
+def _writes(traced: fx.GraphModule) -> list[object]:
+    return [
+        node.target
+        for node in traced.graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+    ]
 
 
 def _attribute(module: torch.nn.Module, name: str) -> Tensor:
@@ -165,14 +188,18 @@ def _convert(traced: fx.GraphModule, inputs: int) -> Graph:
     return pruned(Graph(tuple(nodes), constants, inputs - 1, output))
 
 
+def _reference(index: int) -> Any:
+    return Ref(index)
+
+
 def _operation(
     node: fx.Node, at: int, index: dict[fx.Node, int], nodes: list[Node], constants: dict[int, object]
 ) -> Node:
     target = node.target
     if target in RANDOM:
         raise ModelError(f"model: expected a deterministic forward pass, got {target}")
-    args = fx.node.map_arg(node.args, lambda n: Ref(index[n]))
-    kwargs = fx.node.map_arg(node.kwargs, lambda n: Ref(index[n]))
+    args: Any = fx.node.map_arg(node.args, lambda n: _reference(index[n]))
+    kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: _reference(index[n]))
     reads = tuple(index[n] for n in node.all_input_nodes)
     per_item = any(nodes[i].per_item for i in reads)
     active = target not in NOT_DIFFERENTIABLE and any(nodes[i].active for i in reads)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.taylor.graph import Node, Ref, filled
+from xai_fast.taylor.overloads import overloads_of
 
 __all__ = ["aligned", "fold", "lifted", "summed_to", "transposed"]
 
@@ -117,18 +118,13 @@ _LIFTED: dict[object, Callable[..., Tensor]] = {
 
 
 # Operations on entries: tensors with the leading dimension are aligned, and broadcasting does the rest.
-_ENTRYWISE = frozenset(
-    overload
-    for packet in (
-        aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.where, aten.maximum, aten.minimum, aten.pow, aten.exp,
-        aten.log, aten.log1p, aten.expm1, aten.sqrt, aten.rsqrt, aten.reciprocal, aten.tanh, aten.sigmoid, aten.silu,
-        aten.mish, aten.hardswish, aten.sin, aten.cos, aten.erf, aten.gelu, aten.softplus, aten.elu, aten.relu, aten.abs,
-        aten.leaky_relu, aten.hardtanh, aten.relu6, aten.clamp, aten.clamp_min, aten.clamp_max, aten.hardsigmoid,
-        aten.threshold, aten.neg, aten.sign, aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.logical_not,
-        aten.logical_and, aten.logical_or, aten.detach,
-    )
-    for overload in (getattr(packet, name) for name in packet.overloads())
-    if "out" not in overload._overloadname
+_ENTRYWISE = overloads_of(
+    aten.add, aten.sub, aten.rsub, aten.mul, aten.div, aten.where, aten.maximum, aten.minimum, aten.pow, aten.exp,
+    aten.log, aten.log1p, aten.expm1, aten.sqrt, aten.rsqrt, aten.reciprocal, aten.tanh, aten.sigmoid, aten.silu,
+    aten.mish, aten.hardswish, aten.sin, aten.cos, aten.erf, aten.gelu, aten.softplus, aten.elu, aten.relu, aten.abs,
+    aten.leaky_relu, aten.hardtanh, aten.relu6, aten.clamp, aten.clamp_min, aten.clamp_max, aten.hardsigmoid,
+    aten.threshold, aten.neg, aten.sign, aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.logical_not,
+    aten.logical_and, aten.logical_or, aten.detach,
 )  # fmt: skip
 
 
@@ -176,7 +172,9 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
     leads = dict(zip(node.inputs, has_leading, strict=True))
     if node.target in _ENTRYWISE:
         return _entrywise(node, by_index, leads)
-    if node.target in _PRODUCTS and not node.kwargs:
+    # A row that is added and belongs to the item would broadcast along the wrong dimension.
+    adds_by_item = node.target is aten.addmm.default and has_leading[0]
+    if node.target in _PRODUCTS and not node.kwargs and not adds_by_item:
         return _PRODUCTS[node.target](*filled(node.args, by_index))
     first = node.args[0] if node.args else None
     direct = _LIFTED.get(node.target)

@@ -11,6 +11,7 @@ from torch import Tensor
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.taylor.graph import Graph, Node, Ref
 from xai_fast.taylor.lift import aligned, lifted, summed_to, transposed
+from xai_fast.taylor.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rows, Rule, State, expanded, unsupported
 from xai_fast.taylor.touched import Touched
 
@@ -19,10 +20,8 @@ __all__ = ["Concatenation", "Convolution", "Structural", "Sum"]
 aten = torch.ops.aten
 
 _SUMS = (aten.sum.default, aten.sum.dim_IntList)
-_RESHAPES = frozenset(
-    overload
-    for packet in (aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias)
-    for overload in (getattr(packet, name) for name in packet.overloads())
+_RESHAPES = overloads_of(
+    aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias
 )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,27 +13,28 @@ from torch import Tensor
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.taylor.graph import Graph, Node, Ref, filled
 from xai_fast.taylor.lift import aligned
+from xai_fast.taylor.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rule, State, unsupported
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection
 from xai_fast.taylor.rules.linear import Concatenation, Convolution, Structural, Sum
+from xai_fast.taylor.rules.writes import WRITES, Write
 
 __all__ = ["rule_of"]
 
 aten = torch.ops.aten
 
 
-def _argument(node: Node, at: int, name: str, default: object) -> float:
+def _argument(node: Node, at: int, name: str, default: object) -> Any:
     value = node.args[at] if len(node.args) > at else node.kwargs.get(name, default)
-    return value  # type: ignore[return-value]
+    return value
 
 
 def _gelu(node: Node) -> tuple[str, tuple[float, ...]]:
     return ("gelu_tanh" if node.kwargs.get("approximate", "none") == "tanh" else "gelu"), ()
 
 
-# Smooth elementwise functions: ATen operation to the activation's name and its parameters.
 # Smooth elementwise functions: ATen operation to the activation's name and its parameters.
 _SMOOTH: dict[object, Callable[[Node], tuple[str, tuple[float, ...]]]] = {
     getattr(aten, name).default: lambda node, name=name: (name, ())  # type: ignore[misc]
@@ -54,7 +57,7 @@ _SMOOTH |= {
 }
 
 
-def _inside(low: object, high: object, *, closed: bool) -> Callable[[Tensor], Tensor]:
+def _inside(low: Any, high: Any, *, closed: bool) -> Callable[[Tensor], Tensor]:
     def slope(z: Tensor) -> Tensor:
         inside = torch.ones_like(z, dtype=torch.bool)
         if low is not None:
@@ -67,7 +70,8 @@ def _inside(low: object, high: object, *, closed: bool) -> Callable[[Tensor], Te
 
 
 def _leaky(slope: float) -> Callable[[Tensor], Tensor]:
-    return lambda z: torch.where(z > 0, 1.0, slope)
+    # torch.where of two numbers would be float32, whatever z is.
+    return lambda z: torch.where(z > 0, torch.ones_like(z), slope)
 
 
 # Piecewise linear elementwise functions: ATen operation to the slope at z, by PyTorch's convention at the kinks.
@@ -84,30 +88,25 @@ _SLOPES: dict[object, Callable[[Node], Callable[[Tensor], Tensor]]] = {
     ),
     aten.clamp_min.default: lambda node: _inside(node.args[1], None, closed=True),
     aten.clamp_max.default: lambda node: _inside(None, node.args[1], closed=True),
-    aten.hardsigmoid.default: lambda node: lambda z: ((z > -3) & (z < 3)) / 6,
-    aten.threshold.default: lambda node: lambda z: z > node.args[1],
+    aten.hardsigmoid.default: lambda node: lambda z: ((z > -3) & (z < 3)).to(z.dtype) / 6,
+    aten.threshold.default: lambda node: lambda z: z > _argument(node, 1, "threshold", 0.0),
+    aten.fmod.Scalar: lambda node: torch.ones_like,
+    aten.remainder.Scalar: lambda node: torch.ones_like,
 }
 
 # Linear in the only input that may depend on x.
-_STRUCTURAL = frozenset(
-    overload
-    for packet in (
-        aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze,
-        aten.expand, aten.select, aten.slice, aten.sum, aten.mean, aten.clone, aten.alias, aten.neg, aten.avg_pool1d,
-        aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.constant_pad_nd,
-        aten.reflection_pad1d, aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d, aten.index_select,
-        aten.index, aten.gather, aten.cumsum, aten.flip, aten.roll, aten.repeat, aten.unfold, aten.im2col, aten.col2im,
-        aten.diagonal, aten.tril, aten.triu, aten._to_copy, aten.pixel_shuffle, aten.pixel_unshuffle,
-        aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d,
-        aten.contiguous, aten.trace, aten.lift_fresh_copy, aten.view_copy, aten.movedim, aten.channel_shuffle,
-    )
-    for overload in (getattr(packet, name) for name in packet.overloads())
+_STRUCTURAL = overloads_of(
+    aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze,
+    aten.expand, aten.select, aten.slice, aten.sum, aten.mean, aten.clone, aten.alias, aten.neg, aten.avg_pool1d,
+    aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.reflection_pad1d,
+    aten.reflection_pad2d, aten.replication_pad1d, aten.replication_pad2d, aten.index_select, aten.index,
+    aten.gather, aten.cumsum, aten.flip, aten.roll, aten.repeat, aten.unfold, aten.im2col, aten.col2im,
+    aten.diagonal, aten.tril, aten.triu, aten._to_copy, aten.pixel_shuffle, aten.pixel_unshuffle,
+    aten.upsample_nearest1d, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_bicubic2d,
+    aten.upsample_trilinear3d, aten._upsample_bilinear2d_aa, aten._upsample_bicubic2d_aa,
+    aten.contiguous, aten.trace, aten.lift_fresh_copy, aten.view_copy, aten.movedim, aten.channel_shuffle,
 )  # fmt: skip
-_SEVERAL_OUTPUTS = frozenset(
-    overload
-    for packet in (aten.split, aten.split_with_sizes, aten.unbind, aten.chunk)
-    for overload in (getattr(packet, name) for name in packet.overloads())
-)
+_SEVERAL_OUTPUTS = overloads_of(aten.split, aten.split_with_sizes, aten.unbind, aten.chunk)
 _PICKED = {
     aten.max.dim: 0, aten.min.dim: 0, aten.topk.default: 0, aten.sort.default: 0, aten.sort.stable: 0,
     aten.median.dim: 0, aten.kthvalue.default: 0, aten.cummax.default: 0, aten.cummin.default: 0,
@@ -156,10 +155,21 @@ def _prelu(graph: Graph, node: Node) -> Rule:
 
 def _addmm(graph: Graph, node: Node) -> Rule:
     bias = node.args[0]
-    scaled = node.kwargs.get("beta", 1) != 1 or node.kwargs.get("alpha", 1) != 1
-    if scaled or (isinstance(bias, Ref) and graph.nodes[bias.index].active):
-        raise UnsupportedOperation(unsupported(node, "whose added matrix depends on x, or with alpha or beta"))
+    if isinstance(bias, Ref) and graph.nodes[bias.index].per_item:
+        raise UnsupportedOperation(unsupported(node, "whose added row depends on the item"))
     return MatrixProduct(graph, node, node.args[1], node.args[2])
+
+
+def _padding(graph: Graph, node: Node) -> Rule:
+    # The value around the edge is no part of the derivative.
+    return Structural(graph, node, replace(node, args=node.args[:2], kwargs={}))
+
+
+def _power(graph: Graph, node: Node) -> Rule:
+    exponent = graph.constants.get(node.args[1].index)  # type: ignore[attr-defined]
+    if not isinstance(exponent, Tensor) or exponent.numel() != 1:
+        raise UnsupportedOperation(unsupported(node, "with an exponent that is not one constant"))
+    return Elementwise(graph, node, "pow", (float(exponent),))
 
 
 def _getitem(graph: Graph, node: Node) -> Rule:
@@ -197,6 +207,8 @@ _OTHERS: dict[object, Callable[[Graph, Node], Rule]] = {
     aten.min.default: Extremum,
     aten.prelu.default: _prelu,
     aten._prelu_kernel.default: _prelu,
+    aten.constant_pad_nd.default: _padding,
+    aten.pow.Tensor_Tensor: _power,
     aten.mul.Tensor: _product,
     aten.mul.Scalar: _product,
     aten.mm.default: _matrix_product,
@@ -204,6 +216,7 @@ _OTHERS: dict[object, Callable[[Graph, Node], Rule]] = {
     aten.addmm.default: _addmm,
     operator.getitem: _getitem,
 }
+_OTHERS |= dict.fromkeys(WRITES, Write)
 
 
 def rule_of(graph: Graph, node: Node) -> Rule | None:
