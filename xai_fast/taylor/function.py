@@ -15,6 +15,7 @@ from xai_fast.taylor.dominators import Bottleneck, bottleneck
 from xai_fast.taylor.fold import folded
 from xai_fast.taylor.graph import trace
 from xai_fast.taylor.program import Program
+from xai_fast.taylor.replay import Replay
 
 __all__ = ["Function", "check_batch", "prepare"]
 
@@ -27,9 +28,12 @@ class Function:
         objective: from outputs to scores; None where the model returns scores (B,) itself.
         extras: tensors (B, ...) with a row an item, each differentiated never; with an objective of classes the last
             one is the class of each item, int64 (B,).
+        classes: see ``extras``.
+        compile: see `prepare`.
         fixed: further arguments that are the same for all items, by position among the model's extra arguments.
 
     Attributes:
+        replay: recorded runs of this trace.
         row_limit: the most rows times items at once that memory was found to hold; None while nothing is known.
     """
 
@@ -40,6 +44,7 @@ class Function:
         extras: tuple[Tensor, ...],
         fixed: dict[int, object],
         classes: Tensor | None,
+        compile: bool = False,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -51,6 +56,7 @@ class Function:
         self._bottleneck: Bottleneck | None = None
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
+        self.replay = Replay(compile)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -61,6 +67,7 @@ class Function:
         """Take over the trace of a function that is the same but for the items' extra arguments and classes."""
         self._program, self._bottleneck = other._program, other._bottleneck
         self._traced_for, self.row_limit, self._shares = other._traced_for, other.row_limit, other._shares
+        self.replay = other.replay
 
     def __call__(self, x: Tensor, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from a batch and its `inputs`."""
@@ -103,6 +110,7 @@ class Function:
             self._traced_for = key
             self.row_limit = None
             self._shares = {}
+            self.replay = Replay(self.replay.compile)
         return self._program
 
     def share_of_operations(self, touched: Tensor | None) -> float:
@@ -143,6 +151,7 @@ def prepare(
     target: Target = None,
     score: str = "probability",
     additional_forward_args: object = None,
+    compile: bool = False,
 ) -> Function:
     """Make a function ready to be differentiated. Every function of `xai_fast.taylor` takes the result in place of fn.
 
@@ -156,6 +165,8 @@ def prepare(
         target: for a module: None for the predicted class, an int, a list or tensor (B,), or a callable on the outputs.
         score: "probability", "logit" or "log_probability" of the target.
         additional_forward_args: further arguments; tensors whose first dimension is B hold a row an item.
+        compile: let `torch.compile` make one program of what is run for each shape, which takes a minute and a compiler
+            and pays for small networks that are explained very often. Bilinear forms and Hessians only.
 
     Returns:
         The prepared function.
@@ -178,7 +189,7 @@ def prepare(
     extras = tuple(v for v, rows in zip(values, per_item, strict=True) if rows)
     fixed = {i: v for i, (v, rows) in enumerate(zip(values, per_item, strict=True)) if not rows}
     if not isinstance(fn, nn.Module) and target is None:
-        return Function(fn, None, extras, fixed, None)
+        return Function(fn, None, extras, fixed, None, compile)
     objective = Objective(target, score)
     classes = None
     if not callable(target) and batch:
@@ -186,7 +197,7 @@ def prepare(
             classes = objective.targets(fn(x, *values), start=0, batch=batch)
         if classes is not None:
             classes = classes.clone()
-    return Function(fn, objective, extras, fixed, classes)
+    return Function(fn, objective, extras, fixed, classes, compile)
 
 
 def check_batch(name: str, x: object) -> Tensor:

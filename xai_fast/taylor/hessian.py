@@ -22,6 +22,7 @@ from xai_fast.targets import Target
 from xai_fast.taylor.function import Function, check_batch, prepare
 from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory
 from xai_fast.taylor.products import hessian_products
+from xai_fast.taylor.replay import WORTH_RECORDING
 from xai_fast.taylor.routes import plan_pairs_of
 from xai_fast.taylor.rules import State
 
@@ -176,9 +177,23 @@ def _in_chunks(function: Function, x: Tensor, V: Tensor, U: Tensor | None, plan:
     parts = []
     for start in range(0, x.shape[0], plan.items):
         end = start + plan.items
-        state = function.program(x).run(x[start:end], tuple(extra[start:end] for extra in function.inputs))
-        parts.append(_pairs(function, state, V[start:end], None if U is None else U[start:end], plan))
-    return torch.cat(parts)
+        inputs = tuple(extra[start:end] for extra in function.inputs)
+        sides = (V[start:end],) if U is None else (V[start:end], U[start:end])
+        parts.append(_chunk(function, x[start:end], sides, inputs, plan))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _chunk(function: Function, x: Tensor, sides: tuple[Tensor, ...], inputs: tuple[Tensor, ...], plan: Plan) -> Tensor:
+    program = function.program(x)
+
+    def run(x: Tensor, *others: Tensor) -> Tensor:
+        state = program.run(x, others[len(sides) :])
+        return _pairs(function, state, others[0], others[1] if len(sides) == 2 else None, plan)
+
+    if plan.operations >= WORTH_RECORDING or plan.few_places:
+        return run(x, *sides, *inputs)
+    key = (tuple(side.shape for side in sides), plan.route, plan.row_chunk, plan.group)
+    return function.replay.run(key, run, x, *sides, *inputs)
 
 
 class _Tangents:
@@ -216,7 +231,9 @@ class _Tangents:
                 value = self.state.tensor(self.start)
                 rows = torch.matmul(part.flatten(2), self.gradients.permute(1, 2, 0)).transpose(0, 1)
                 rows = rows.reshape(rows.shape[0], *value.shape)
-            chunks.append(self.program.tangents(self.state, {self.start: rows}, wanted))
+            chunks.append(
+                self.program.tangents(self.state, {self.start: rows}, wanted, few_places=self.plan.few_places)
+            )
         if len(chunks) == 1:
             return chunks[0]
         return {index: torch.cat([chunk[index] for chunk in chunks]) for index in chunks[0]}

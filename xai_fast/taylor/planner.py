@@ -33,6 +33,7 @@ class Plan:
         group: directions of either side whose rows are kept at once.
         chunks: passes through the graph.
         curved_units: entries with a second derivative, an item.
+        few_places: whether rows are kept only at the places that they touch, see `xai_fast.taylor.touched`.
     """
 
     route: str
@@ -47,6 +48,7 @@ class Plan:
     group: int
     chunks: int
     curved_units: int
+    few_places: bool = False
 
 
 def available_bytes(device: torch.device) -> int:

@@ -88,6 +88,8 @@ class Program:
         rows: Mapping[int, Tensor],
         wanted: Iterable[int],
         lattice: Lattice | None = None,
+        *,
+        few_places: bool = False,
     ) -> dict[int, Tensor]:
         """Carry derivatives forward.
 
@@ -96,12 +98,13 @@ class Program:
             rows: (R, B, *shape) at some nodes, usually at the input 0; these are taken as they are.
             wanted: nodes whose rows to return.
             lattice: what the rows are; None for first derivatives along R directions.
+            few_places: look whether the rows touch few places of the input, and compute only what these reach.
 
         Returns:
             The rows of the wanted nodes that the given ones reach.
         """
         schedule = self._schedule(frozenset(wanted))
-        touched = touched_places(rows[0]) if lattice is None and 0 in rows else None
+        touched = touched_places(rows[0]) if few_places and lattice is None and 0 in rows else None
         alive: dict[int, Tensor | Touched] = {i: row for i, row in rows.items() if i in schedule.needed}
         if touched is not None and 0 in alive:
             alive[0] = Touched.of(rows[0], touched)

@@ -127,4 +127,18 @@ def plan_pairs_of(
     pairs = left * (right or left) * cost.pair_operations
     operations = x.shape[0] * (route.operations * rows // max(1, left + right) + pairs + 3 * cost.values)
     units = sum(math.prod(program.graph.nodes[index].shape or ()) for index in program.curved)
-    return Plan(route.name, (1, 0), route.rows, operations, peak, limit, least, items, row_chunk, group, chunks, units)
+    return Plan(
+        route.name,
+        (1, 0),
+        route.rows,
+        operations,
+        peak,
+        limit,
+        least,
+        items,
+        row_chunk,
+        group,
+        chunks,
+        units,
+        route.name == "forward" and touched is not None,
+    )
