@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from xai_fast.plot.colormap import colormap
 from xai_fast.plot.heatmap import heat, heat_layer, overlay, show_attribution
+from xai_fast.plot.interaction_report import (
+    InteractionReport,
+    InteractionView,
+    render_interaction_report,
+    write_interaction_report,
+)
 from xai_fast.plot.interactions import (
     PAIR_COLORS,
     show_interaction_matrix,
@@ -17,16 +23,20 @@ __all__ = [
     "PAIR_COLORS",
     "Card",
     "Fact",
+    "InteractionReport",
+    "InteractionView",
     "Report",
     "colormap",
     "heat",
     "heat_layer",
     "overlay",
+    "render_interaction_report",
     "render_report",
     "show_attribution",
     "show_interaction_matrix",
     "show_interactions",
     "show_marginal",
     "show_partners",
+    "write_interaction_report",
     "write_report",
 ]
