@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["ALL_CASES", "OPERATORS", "OUTPUTS", "deviation", "find_case", "kernel_of"]
+__all__ = ["ALL_CASES", "ITEMS_AT", "OPERATORS", "OUTPUTS", "deviation", "find_case", "kernel_of", "of_items"]
 
 KERNELS = ("pair_reduce", "pair_saliency", "partition_sum")
 CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
@@ -67,3 +67,19 @@ def deviation(operator: str, case: Any, got: dict[str, Any], expected: dict[str,
             tolerance = CASES[kernel_of(operator)].TOLERANCE[case.dtype]
             worst = max(worst, _worst(operator, tolerance, got[name].double(), expected[name].double()))
     return worst
+
+
+ITEMS_AT = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "rows": 1, "adjoints": 1, "pairs": 0}
+"""The dimension of the items, of each tensor that has one; of ``out`` it depends on the operator."""
+
+
+def of_items(operator: str, arguments: dict[str, Any], chosen: slice) -> dict[str, Any]:
+    """Return the arguments for some of the items."""
+    changed = dict(arguments)
+    for name, value in arguments.items():
+        at = (1 if operator == "partition_sum" else 0) if name == "out" else ITEMS_AT.get(name)
+        if name == "mask" and value is not None and value.ndim == 3:
+            at = 0
+        if isinstance(value, Tensor) and at is not None:
+            changed[name] = value[(slice(None),) * at + (chosen,)].contiguous()
+    return changed

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from kernel_ways import Way, on_every_way, on_native, run
-from taylor_kernels import ALL_CASES, OPERATORS, OUTPUTS, deviation, find_case
+from taylor_kernels import ALL_CASES, ITEMS_AT, OPERATORS, OUTPUTS, deviation, find_case, of_items
 from torch import Tensor
 
 import xai_fast.kernels
@@ -79,19 +79,6 @@ def test_does_not_depend_on_the_number_of_threads(operator: str, name: str, way:
             assert torch.equal(one[output], several[output]), (threads, output)
 
 
-# Where the items are, in each tensor that has any.
-ITEMS_AT = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "rows": 1, "adjoints": 1, "pairs": 0}
-
-
-def _of_items(operator: str, arguments: dict[str, Any], chosen: slice) -> dict[str, Any]:
-    changed = dict(arguments)
-    for name, value in arguments.items():
-        at = (1 if operator == "partition_sum" else 0) if name == "out" else ITEMS_AT.get(name)
-        if isinstance(value, Tensor) and at is not None:
-            changed[name] = value[(slice(None),) * at + (chosen,)].contiguous()
-    return changed
-
-
 @on_native
 @pytest.mark.usefixtures("_no_blas")
 @pytest.mark.parametrize(("operator", "name"), THREADED)
@@ -99,8 +86,8 @@ def test_an_item_does_not_depend_on_the_others(operator: str, name: str, way: Wa
     case = find_case(operator, name)
     together = run(operator, case.arguments(), way)
     for item in range(case.items):
-        alone = run(operator, _of_items(operator, case.arguments(), slice(item, item + 1)), way)
-        expected = _of_items(operator, together, slice(item, item + 1))
+        alone = run(operator, of_items(operator, case.arguments(), slice(item, item + 1)), way)
+        expected = of_items(operator, together, slice(item, item + 1))
         for output in OUTPUTS[operator]:
             assert torch.equal(alone[output], expected[output]), (item, output)
 
@@ -109,7 +96,7 @@ def test_an_item_does_not_depend_on_the_others(operator: str, name: str, way: Wa
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_no_items_is_nothing_to_do(operator: str, way: Way) -> None:
     name = {"pair_top_k": "top odd", "pair_reduce": "odd"}.get(operator, "odd")
-    arguments = _of_items(operator, find_case(operator, name).arguments(), slice(0, 0))
+    arguments = of_items(operator, find_case(operator, name).arguments(), slice(0, 0))
     assert all(run(operator, arguments, way)[output].numel() == 0 for output in OUTPUTS[operator])
 
 
@@ -158,7 +145,7 @@ def test_what_is_not_finite_shows_in_its_item_only(
 
     got, expected = run(operator, arguments(), way), run(operator, arguments())
     assert deviation(operator, case, got, expected) <= 1.0
-    first = _of_items(operator, got, slice(0, 1))
+    first = of_items(operator, got, slice(0, 1))
     assert all(first[output].isfinite().all() for output in OUTPUTS[operator])
 
 

@@ -1,0 +1,116 @@
+"""What the cross-derivative kernels launch compiles for each GPU: few registers, no spills, 128-bit accesses."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton")
+from compile_only import TARGETS, Resources, compile_launches, launches_of, resources
+from kernel_runs import place
+from taylor_kernels import find_case, kernel_of
+from triton.compiler import CompiledKernel
+
+import xai_fast.kernels
+from xai_fast import use_backend
+
+pytestmark = pytest.mark.gpu_gate
+
+MOST_REGISTERS = 128
+# Each specialisation of a kernel that differs in its code, by a case that has it.
+SPECIALISATIONS = (
+    ("pair_reduce", "aligned"),
+    ("pair_reduce", "without weight"),
+    ("pair_reduce", "float64"),
+    ("pair_saliency", "aligned, mutual"),
+    ("pair_saliency", "masks, mutual"),
+    ("pair_saliency", "masks, directed"),
+    ("pair_saliency", "float64, mutual"),
+    ("pair_top_k", "top many, mutual"),
+    ("pair_top_k", "top masks, directed"),
+    ("pair_top_k", "top float64, mutual"),
+    ("partition_sum", "odd"),
+    ("partition_sum", "triples"),
+    ("partition_sum", "float64"),
+    ("partition_sum_reduced", "odd"),
+    ("partition_sum_reduced", "triples"),
+    ("partition_sum_reduced", "float64"),
+)
+ALIGNED, ODD = 4096, 4099
+WIDE_LOADS = {"part_sums", "write_targets", "sum_targets"}
+
+
+def _arguments(operator: str, name: str, units: int) -> dict[str, Any]:
+    """Arguments of a case with aligned rows, or with odd rows behind an odd offset."""
+    case = find_case(operator, name)
+    if kernel_of(operator) == "pair_saliency":
+        case = dataclasses.replace(case, positions=64 if units == ALIGNED else 67)
+    else:
+        case = dataclasses.replace(case, units=units)
+    return place(case.arguments(), before=0 if units == ALIGNED else 1, after=0)[0]
+
+
+def _faults(aligned: bool, compiled: CompiledKernel, used: Resources) -> list[str]:
+    faults = []
+    if used.spills:
+        faults.append(f"{used.spills} spilled")
+    if used.registers > MOST_REGISTERS:
+        faults.append(f"{used.registers} registers")
+    if compiled.metadata.enable_fp_fusion:
+        faults.append("the environment decides which multiplications and additions are fused")
+    if re.search(r"\.approx|div\.full", compiled.asm.get("ptx", "")):
+        faults.append("an approximate instruction")
+    if re.search(r"\.tf32|\.bf16", compiled.asm.get("ptx", "")):
+        faults.append("numbers shorter than float32")
+    if aligned and compiled.metadata.name in WIDE_LOADS and not used.loads_128:
+        faults.append("no 128-bit loads")
+    if aligned and compiled.metadata.name == "write_targets" and used.stores_128 != used.stores:
+        faults.append(f"{used.stores_128} of {used.stores} stores with 128 bits")
+    return faults
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("units", [ALIGNED, ODD], ids=["aligned", "odd"])
+@pytest.mark.parametrize(("operator", "name"), SPECIALISATIONS)
+def test_resources(operator: str, name: str, units: int, target: str, report: list[str]) -> None:
+    arguments = _arguments(operator, name, units)
+    with use_backend("triton"):
+        launched = compile_launches(lambda: getattr(xai_fast.kernels, operator)(**arguments), TARGETS[target])
+    faults = {}
+    for compiled in launched:
+        used = resources(compiled, TARGETS[target])
+        report.append(
+            f"{compiled.metadata.name:14} {name:19} {'aligned' if units == ALIGNED else 'odd':7} {target:6} "
+            f"{used.spills} spilled, {used.registers} registers, {used.shared} bytes shared, "
+            f"128-bit loads {used.loads_128}/{used.loads}, stores {used.stores_128}/{used.stores}"
+        )
+        found = _faults(units == ALIGNED, compiled, used)
+        if found:
+            faults[compiled.metadata.name] = found
+    assert not faults
+
+
+LAUNCHES = {
+    "pair_reduce": ("aligned", ["part_sums", "add_parts"]),
+    "pair_saliency": ("masks", ["write_saliency"]),
+    "pair_top_k": ("top masks", ["rank_blocks", "merge_blocks"]),
+    "partition_sum": ("triples", ["write_targets"]),
+    "partition_sum_reduced": ("triples", ["sum_targets", "add_parts"]),
+}
+
+
+@pytest.mark.parametrize("operator", LAUNCHES)
+def test_the_host_reads_nothing_from_the_device(operator: str) -> None:
+    """On the meta device there is nothing to read: `.item()`, `nonzero` and boolean indices raise."""
+    name, expected = LAUNCHES[operator]
+    arguments = find_case(operator, name).arguments(device="meta")
+    kernel = kernel_of(operator)
+    backend = importlib.import_module(f"xai_fast.kernels.{kernel}.triton")
+    run = backend.run_top_k if operator == "pair_top_k" else backend.run
+    if kernel == "partition_sum":
+        arguments["reduced"] = operator != kernel
+    assert launches_of(lambda: run(**arguments)) == expected
