@@ -51,7 +51,7 @@ def _flux_accumulate() -> Callable[[], None]:
 
 # Arrays of the size of the batch that memory must see at least once, read or written; the largest ratio to the copy.
 KERNELS: dict[str, tuple[Callable[[], Callable[[], None]], int, float]] = {
-    "sphere_points": (_sphere_points, 2, 3.0),
+    "sphere_points": (_sphere_points, 2, 2.5),
     "sphere_step sign": (lambda: _sphere_step("sign"), 3, 1.5),
     "sphere_step normalized": (lambda: _sphere_step("normalized"), 3, 1.5),
     "sphere_step tangent": (lambda: _sphere_step("tangent"), 4, 1.5),

@@ -12,7 +12,7 @@ namespace xai_fast {
 namespace XAI_FAST_ISA {
 namespace {
 
-constexpr int64_t tile = 1024;                  // entries, for which random words and radii stay in the first cache
+constexpr int64_t tile = 1024;                  // entries; their random words and radii stay in the first cache
 constexpr int64_t bytes_ahead = 4096;           // to ask for centers; beyond the next page it costs more than it gains
 constexpr int64_t bytes_past_cache = 16 << 20;  // of points; more than that do not wait in the cache for their reader
 
@@ -95,34 +95,31 @@ struct DoubleGroup {
   }
 };
 
-// Box-Muller of the pairs of a group.
+// The first `count` normals of a group; returns the sum of their squares.
 template <class Group, class Scalar>
-void write_group(const typename Group::Lanes::Word (&pairs)[Group::vectors], Scalar* z) {
+double write_rest(const typename Group::Lanes::Word (&pairs)[Group::vectors], int count, Scalar* z) {
+  Scalar all[Group::entries];
   for (int vector = 0; vector < Group::vectors; ++vector) {
     typename Group::Lanes::Real x, y;
     box_muller<typename Group::Lanes>(pairs[vector], x, y);
-    Group::put(vector, x, y, z);
+    Group::put(vector, x, y, all);
   }
+  std::memcpy(z, all, count * sizeof(Scalar));
+  double sum = 0;
+  for (int k = 0; k < count; ++k) sum += static_cast<double>(all[k]) * all[k];
+  return sum;
 }
 
-// Writes the normals of the entries begin..end-1, at most a tile, to z, and returns the sum of their squares. On the
-// way it calls meanwhile(begin, end) for pieces of them, each before it writes to these.
-template <class Group, class Scalar, class Meanwhile>
-SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Scalar* z, Meanwhile meanwhile) {
-  using Lanes = typename Group::Lanes;
-  // Many times the random words, then many times the radii, then the angles: one of these is so short that the
-  // processor works on several at a time; all of them together are not.
-  constexpr int groups = tile / Group::entries, side_by_side = 4;
-  static_assert(groups % side_by_side == 0, "a tile is made of whole groups, drawn side by side");
-  typename Lanes::Word pairs[groups][Group::vectors];
-  typename Lanes::Real radii[groups][Group::vectors], squares{};
-  const int whole = static_cast<int>((end - begin) / Group::entries);
-  const int rest = static_cast<int>(end - begin) - whole * Group::entries;
+constexpr int side_by_side = 4;  // groups that go through Philox together
+
+// The pairs of `count` groups from `block` on; calls meanwhile() once for every few of them.
+template <class Group, class Meanwhile>
+XAI_FAST_HD void draw_pairs(const Stream& stream, int64_t block, int count,
+                            typename Group::Lanes::Word (*pairs)[Group::vectors], Meanwhile meanwhile) {
   Word64 blocks[side_by_side];
-  for (int n = 0; n < side_by_side; ++n) blocks[n] = Group::dealt() + (begin / 8 + n * Group::blocks);
-  for (int group = 0; group < whole + (rest > 0); group += side_by_side) {
-    const int64_t piece = begin + group * Group::entries, piece_end = piece + side_by_side * Group::entries;
-    meanwhile(piece, piece_end < end ? piece_end : end);
+  for (int n = 0; n < side_by_side; ++n) blocks[n] = Group::dealt() + (block + n * Group::blocks);
+  for (int group = 0; group < count; group += side_by_side) {
+    meanwhile();
     Word64 words[side_by_side][4];
     random_words(stream, blocks, words);
     for (int n = 0; n < side_by_side; ++n) {
@@ -130,14 +127,41 @@ SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Sca
       blocks[n] += side_by_side * Group::blocks;
     }
   }
+}
+
+// Writes the normals of the entries begin..end-1, at most a tile, to z, and returns the sum of their squares. On the
+// way it calls meanwhile(begin, end) for all of these entries, piece by piece, each before it writes to them.
+template <class Group, class Scalar, class Meanwhile>
+SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Scalar* z, Meanwhile meanwhile) {
+  using Lanes = typename Group::Lanes;
+  // Many times the random words, then many times the radii, then the angles: one of these is so short that the
+  // processor works on several at a time; all of them together are not. What is done meanwhile is spread over all
+  // three, because a store to the cache has to wait for the stores to memory before it.
+  constexpr int groups = tile / Group::entries, quarter = Group::entries / 4;
+  static_assert(groups % side_by_side == 0, "a tile is made of whole groups, drawn side by side");
+  typename Lanes::Word pairs[groups][Group::vectors];
+  typename Lanes::Real radii[groups][Group::vectors], squares{};
+  const int whole = static_cast<int>((end - begin) / Group::entries);
+  const int rest = static_cast<int>(end - begin) - whole * Group::entries;
+  int64_t next = begin;
+  const auto go_on = [&](int64_t to) {
+    meanwhile(next, to);
+    next = to;
+  };
+  draw_pairs<Group>(stream, begin / 8, whole + (rest > 0), pairs, [&] {
+    const int64_t half = next + side_by_side * Group::entries / 2;
+    go_on(half < end ? half : end);
+  });
   for (int group = 0; group < whole; ++group) {
     for (int vector = 0; vector < Group::vectors; ++vector) {
       const auto square = minus_two_log<Lanes>(pairs[group][vector]);
       squares += square;
       radii[group][vector] = Lanes::square_root(square);
     }
+    if (next + quarter <= end) go_on(next + quarter);
   }
   for (int group = 0; group < whole; ++group) {
+    if (next + quarter <= end) go_on(next + quarter);
     for (int vector = 0; vector < Group::vectors; ++vector) {
       typename Lanes::Real x, y;
       polar<Lanes>(radii[group][vector], pairs[group][vector], x, y);
@@ -145,12 +169,8 @@ SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Sca
     }
   }
   SumOfSquares sum{in_double(squares)};
-  if (rest > 0) {
-    Scalar last[Group::entries];
-    write_group<Group>(pairs[whole], last);
-    std::memcpy(z + whole * Group::entries, last, rest * sizeof(Scalar));
-    for (int k = 0; k < rest; ++k) sum.lanes[0] += static_cast<double>(last[k]) * last[k];
-  }
+  if (next < end) go_on(end);
+  if (rest > 0) sum.lanes[0] += write_rest<Group>(pairs[whole], rest, z + whole * Group::entries);
   return sum;
 }
 
@@ -159,7 +179,7 @@ enum class Store { in_cache, past_cache };
 // points = center + scale * z for `count` entries; z may be where the points are.
 template <Store how, class Real, class Scalar>
 XAI_FAST_HD void write_points(Scalar* points, const Scalar* z, const Scalar* center, int64_t count, Scalar scale) {
-  constexpr int lanes = vector_bytes / sizeof(Scalar), block = 16 * lanes;
+  constexpr int lanes = vector_bytes / sizeof(Scalar), block = 8 * lanes;
   const auto write_vector = [=](int64_t k) {
     const Real point = load<Real>(z + k) * scale + load<Real>(center + k);
     if (how == Store::past_cache) {
@@ -168,14 +188,19 @@ XAI_FAST_HD void write_points(Scalar* points, const Scalar* z, const Scalar* cen
       store(points + k, point);
     }
   };
+  constexpr int64_t ahead = bytes_ahead / sizeof(Scalar);
   int64_t k = 0;
   for (; k + block <= count; k += block) {  // of a length that the compiler knows: no jump that may be guessed wrong
-    fetch<for_reading>(center + k + bytes_ahead / sizeof(Scalar), block);
-#pragma GCC unroll 16
-    for (int vector = 0; vector < 16; ++vector) write_vector(k + vector * lanes);
+    fetch<for_reading>(center + k + ahead, block);
+#pragma GCC unroll 8
+    for (int vector = 0; vector < 8; ++vector) write_vector(k + vector * lanes);
   }
-  for (; k + lanes <= count; k += lanes) write_vector(k);
-  for (; k < count; ++k) points[k] = center[k] + scale * z[k];
+  for (; k + lanes <= count; k += lanes) {
+    fetch<for_reading>(center + k + ahead, lanes);
+    write_vector(k);
+  }
+  const int rest = static_cast<int>(count - k);
+  for (int last = 0; last < rest; ++last) points[k + last] = center[k + last] + scale * z[k + last];
 }
 
 template <class Group>
