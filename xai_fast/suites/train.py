@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     relation.add_argument("--precision", choices=("fp32", "bf16"), default=defaults.precision, help="(%(default)s)")
     relation.add_argument("--checkpoint", type=Path, help="written after each epoch; if it is there, goes on from it")
     road = networks.add_parser("yield-or-go", help="minutes")
-    road.add_argument("--steps", type=int, default=1500, help="of 64 pictures (%(default)s)")
+    road.add_argument("--steps", type=int, default=500, help="of 64 pictures (%(default)s)")
     meeting = networks.add_parser("three-objects", help="half a minute")
     meeting.add_argument("--steps", type=int, default=6000, help="of 256 boards (%(default)s)")
     for network in (relation, road, meeting):

@@ -10,6 +10,7 @@ and none of them changes the network:
   from all, so that what g adds up over the background stays small. At last everything learns together on all pairs.
 - The sum over pairs makes the first layer of f as many times more sensitive; its weights start and learn at a scale
   that makes up for it. Layers are drawn as in He et al. 2015, since g is deep and its inputs are sparse.
+- Questions are drawn the more often the more often they are still answered wrong.
 - Images cost next to nothing to draw, so none is seen twice, and nothing has to be done against overfitting (no
   dropout). An "epoch" is 98,000 questions, ten for each of the 9,800 images of the published training set.
 - g may run in bfloat16 (`precision="bf16"`); the convolutions, f and the weights that the optimiser sees stay float32.
@@ -59,7 +60,6 @@ class RelationTraining:
             convolutions rest.
         perception_steps: of 64 images, in which the convolutions learn alone.
         batch: questions a step while all positions are paired; while few are, twice as many.
-        relational: part of the questions that are relational, 0 to 1.
         precision: of g, "fp32" or "bf16".
 
     Raises:
@@ -71,10 +71,9 @@ class RelationTraining:
     seed: int = 0
     learning_rate: float = 1.5e-3
     weight_decay: float = 1e-4
-    object_cells_until: float = 0.6
+    object_cells_until: float = 0.8
     perception_steps: int = 1200
     batch: int = 32
-    relational: float = 0.7
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
@@ -86,9 +85,8 @@ class RelationTraining:
         check_choice("precision", self.precision, ("fp32", "bf16"))
         if self.minutes is not None:
             check_positive("minutes", self.minutes)
-        for name in ("object_cells_until", "relational"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise bad_argument(name, "from 0 to 1", getattr(self, name))
+        if not 0 <= self.object_cells_until <= 1:
+            raise bad_argument("object_cells_until", "from 0 to 1", self.object_cells_until)
 
 
 @dataclass
@@ -100,6 +98,7 @@ class _State:
     questions: int = 0
     seconds: float = 0.0
     perception_loss: float = 0.0
+    errors: list[float] = field(default_factory=lambda: [0.5] * 6)  # by kind, then subtype; recent averages
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -133,6 +132,7 @@ def train_relation_network(
     before, started = state.seconds, time.perf_counter()
     if state.step == 0:
         _learn_to_see(model, settings, state)
+        state.seconds = time.perf_counter() - started
     # Normalisation keeps the statistics with which the convolutions learned to see; there is no dropout.
     model.eval()
     correct = asked = 0
@@ -275,32 +275,44 @@ def _step(
     state.images += images
     # Drawn from the step's own seed, so that a training that was interrupted goes on as if it had not been.
     generator = torch.Generator().manual_seed(settings.seed + 1_000_003 * (state.step + 1))
-    which, vectors, answers = _draw_questions(scenes, questions, settings.relational, generator)
+    which, chosen, answers = _draw_questions(scenes, questions, state.errors, generator)
     with torch.set_grad_enabled(not resting):
         objects = model.objects(sort_of_clevr.image_batch(scenes))
     if few:
         cells = _cells_with_objects(scenes, generator)
         objects = objects.gather(1, cells[..., None].expand(-1, -1, objects.shape[2]))
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-        related = model.relation(objects[which], vectors)
+        related = model.relation(objects[which], _all_vectors()[chosen])
     logits = model.readout(related.float())
     loss = functional.cross_entropy(logits, answers)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     optimizer.step()
-    return int((logits.argmax(1) == answers).sum()), len(answers)
+    wrong = logits.argmax(1) != answers
+    _remember_errors(state, chosen, wrong)
+    return int((~wrong).sum()), len(answers)
 
 
 def _draw_questions(
-    scenes: list[sort_of_clevr.Scene], count: int, relational: float, generator: torch.Generator
+    scenes: list[sort_of_clevr.Scene], count: int, errors: list[float], generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw questions about each scene: the scene's position, (B * count,), the vectors and the answers."""
-    weights = torch.tensor([(1 - relational) / 18] * 18 + [relational / 18] * 18)
+    """Draw questions about each scene: the scene's position, (B * count,), the question of the 36, and the answer."""
+    # A floor, so that what is known is not forgotten.
+    weights = (torch.tensor(errors).reshape(2, 1, 3) + 0.03).expand(-1, len(sort_of_clevr.COLORS), -1).flatten()
     chosen = torch.multinomial(weights.expand(len(scenes), -1), count, generator=generator)
     answers = sort_of_clevr.answer_table(scenes).gather(1, chosen).flatten()
-    which = torch.arange(len(scenes)).repeat_interleave(count)
-    return which, _all_vectors()[chosen.flatten()], answers
+    return torch.arange(len(scenes)).repeat_interleave(count), chosen.flatten(), answers
+
+
+def _remember_errors(state: _State, chosen: Tensor, wrong: Tensor) -> None:
+    per_kind = 3 * len(sort_of_clevr.COLORS)
+    kinds = 3 * (chosen // per_kind) + chosen % 3
+    for kind in range(len(state.errors)):
+        asked = wrong[kinds == kind]
+        if len(asked):
+            keep = 0.999 ** len(asked)
+            state.errors[kind] = keep * state.errors[kind] + (1 - keep) * float(asked.float().mean())
 
 
 def _all_vectors() -> Tensor:

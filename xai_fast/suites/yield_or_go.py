@@ -23,9 +23,17 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.suites.pretrained import load_weights
 from xai_fast.suites.random_numbers import RandomNumbers
-from xai_fast.suites.relation_network import PairwiseRelation, TagPositions
 
-__all__ = ["ANSWERS", "IMAGE_SIZE", "RoadScene", "YieldOrGoNetwork", "image_batch", "road_scene", "yield_or_go"]
+__all__ = [
+    "ANSWERS",
+    "IMAGE_SIZE",
+    "RoadScene",
+    "YieldOrGoNetwork",
+    "evidence_batch",
+    "image_batch",
+    "road_scene",
+    "yield_or_go",
+]
 
 IMAGE_SIZE = 112
 """Pixels a side."""
@@ -41,6 +49,7 @@ _CAR_COLORS = ((200, 40, 40), (40, 70, 190), (240, 240, 240), (30, 30, 35), (230
 _CROSSING_TOP, _CROSSING_BOTTOM = 44, 68  # rows of the crossing road
 _CAR_WIDTH, _CAR_HEIGHT = 24, 12
 _SIGN_SIDE = 14
+_CELL_PIXELS, _CELLS = 16, 7
 
 
 @dataclass(frozen=True)
@@ -143,8 +152,41 @@ def image_batch(batch: Sequence[RoadScene]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
 
 
+def evidence_batch(batch: Sequence[RoadScene]) -> Tensor:
+    """Tell where sign and cars are, to train the network's evidence.
+
+    Args:
+        batch: B scenes.
+
+    Returns:
+        (B, 2, 7, 7) float32 for sign and cars: 1 at the cell nearest to an object's middle, NaN at its eight
+        neighbours, which see a part of it and may say either, and 0 elsewhere.
+    """
+    truth = torch.zeros(len(batch), 2, _CELLS, _CELLS)
+    for number, scene in enumerate(batch):
+        kinds = ((0, (scene.sign,) if scene.sign is not None else ()), (1, scene.cars))
+        cells = [
+            (
+                kind,
+                (box[1] + box[3] + _CELL_PIXELS) // (2 * _CELL_PIXELS),
+                (box[0] + box[2] + _CELL_PIXELS) // (2 * _CELL_PIXELS),
+            )
+            for kind, boxes in kinds
+            for box in boxes
+        ]
+        inside = [(kind, min(row, _CELLS - 1), min(column, _CELLS - 1)) for kind, row, column in cells]
+        for kind, row, column in inside:
+            truth[number, kind, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = torch.nan
+        for kind, row, column in inside:
+            truth[number, kind, row, column] = 1
+    return truth
+
+
 class YieldOrGoNetwork(nn.Module):
-    """Four convolutions to a map of 7 x 7 cells, and a sum over their pairs; smooth behind the map.
+    """Four convolutions to a map of 7 x 7 cells, the strongest evidence of two kinds anywhere on it, and a small MLP.
+
+    The two kinds are taught to be the sign and the cars. Left to itself the network also answers right, but from
+    corners and empty road as well, and then there would be no truth to compare an explanation with.
 
     Explanations cut it at ``features``, whose output is the map (B, 16, 7, 7). Cell (r, c) is centred at pixel
     (16 r, 16 c) and sees 15 pixels around it. Behind the map activations are GELU, so that the logits have curvature.
@@ -160,15 +202,13 @@ class YieldOrGoNetwork(nn.Module):
             layers[f"relu{number}"] = nn.ReLU()
             inputs = outputs
         self.features = nn.Sequential(layers)
-        self.tag = TagPositions(7, 7)
-        self.relation = PairwiseRelation(inputs + 2, 0, width=32, layers=2, activation=nn.GELU)
-        self.readout = nn.Sequential(nn.Linear(32, 32), nn.GELU(), nn.Linear(32, len(ANSWERS)))
+        self.evidence = nn.Conv2d(inputs, 2, kernel_size=1)  # of the sign, of a car
+        self.strongest = nn.MaxPool2d(_CELLS)
+        self.readout = nn.Sequential(nn.Flatten(), nn.Linear(2, 16), nn.GELU(), nn.Linear(16, len(ANSWERS)))
 
     def decide(self, features: Tensor) -> Tensor:
         """Compute logits (B, 2) from the map (B, 16, 7, 7): what is downstream of ``features``."""
-        objects = self.tag(features)
-        related = self.relation(objects) / objects.shape[1]
-        logits: Tensor = self.readout(related)
+        logits: Tensor = self.readout(self.strongest(self.evidence(features)))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
