@@ -276,7 +276,9 @@ class InteractionWriter:
         record, picture = explanation.record, prepared.picture
         with Image.open(io.BytesIO(prepared.photo)) as photo:
             size = photo.size
-        facts = [Fact("score", f"{record.score:.4g}")]
+        facts = []
+        if self.settings.score != "probability":
+            facts.append(Fact("score", f"{record.score:.4g}"))
         flags = []
         if picture.label is not None:
             facts.append(Fact("label", self.image_model.class_name(picture.label)))

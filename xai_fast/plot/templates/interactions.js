@@ -192,7 +192,7 @@
     }
     const partners = view.partners(cell).slice(0, PARTNERS);
     title.textContent = `Partners of ${named(cell)}`;
-    note.textContent = partners.length ? `${asked.pinned === cell ? "Pinned. " : ""}As shares of the strongest interaction in the picture.` : "It acts with no other cell.";
+    note.textContent = partners.length ? `${asked.pinned === cell ? "Pinned. " : ""}Shares of the strongest interaction in the picture.` : "It acts with no other cell.";
     find("#partners").replaceChildren(...partners.map((one) => {
       const swatch = document.createElement("span");
       swatch.className = "swatch";
