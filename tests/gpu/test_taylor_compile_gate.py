@@ -13,6 +13,7 @@ pytest.importorskip("triton")
 from compile_only import TARGETS, Resources, compile_launches, launches_of, resources
 from kernel_runs import place
 from taylor_kernels import find_case, kernel_of
+from torch import Tensor
 from triton.compiler import CompiledKernel
 
 import xai_fast.kernels
@@ -54,7 +55,16 @@ def _arguments(operator: str, name: str, units: int) -> dict[str, Any]:
     return place(case.arguments(), before=0 if units == ALIGNED else 1, after=0)[0]
 
 
-def _faults(aligned: bool, compiled: CompiledKernel, used: Resources) -> list[str]:
+def _bytes_a_thread(arguments: dict[str, Any], compiled: CompiledKernel, warp: int) -> int:
+    """How many bytes of a row one thread has: in float64 a wide warp leaves less than 128 bits."""
+    names = compiled.src.fn.arg_names
+    constants = {names[index]: value for (index,), value in compiled.src.constants.items()}
+    entries = constants["BLOCK"] if "BLOCK" in constants else constants["TILE"] * constants["UNITS"]
+    entry = next(value for value in arguments.values() if isinstance(value, Tensor) and value.is_floating_point())
+    return int(entries * entry.element_size() // (warp * compiled.metadata.num_warps))
+
+
+def _faults(wide: bool, compiled: CompiledKernel, used: Resources) -> list[str]:
     faults = []
     if used.spills:
         faults.append(f"{used.spills} spilled")
@@ -66,9 +76,9 @@ def _faults(aligned: bool, compiled: CompiledKernel, used: Resources) -> list[st
         faults.append("an approximate instruction")
     if re.search(r"\.tf32|\.bf16", compiled.asm.get("ptx", "")):
         faults.append("numbers shorter than float32")
-    if aligned and compiled.metadata.name in WIDE_LOADS and not used.loads_128:
+    if wide and not used.loads_128:
         faults.append("no 128-bit loads")
-    if aligned and compiled.metadata.name == "write_targets" and used.stores_128 != used.stores:
+    if wide and compiled.metadata.name == "write_targets" and used.stores_128 != used.stores:
         faults.append(f"{used.stores_128} of {used.stores} stores with 128 bits")
     return faults
 
@@ -88,7 +98,9 @@ def test_resources(operator: str, name: str, units: int, target: str, report: li
             f"{used.spills} spilled, {used.registers} registers, {used.shared} bytes shared, "
             f"128-bit loads {used.loads_128}/{used.loads}, stores {used.stores_128}/{used.stores}"
         )
-        found = _faults(units == ALIGNED, compiled, used)
+        wide = units == ALIGNED and compiled.metadata.name in WIDE_LOADS
+        warp = TARGETS[target].warp_size
+        found = _faults(wide and _bytes_a_thread(arguments, compiled, warp) >= 16, compiled, used)
         if found:
             faults[compiled.metadata.name] = found
     assert not faults
