@@ -235,7 +235,7 @@ def _trilinear(
     return (a * b * c).sum(list(summed))
 
 
-def _addmm(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+def _addmm(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     if added.ndim == 1 and beta == 1 and alpha == 1:
         return NotImplemented  # a linear layer, which has a rule
     return beta * added + alpha * torch.mm(a, b)
