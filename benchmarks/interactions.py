@@ -1,4 +1,4 @@
-"""Do interactions find what an answer rests on? ``python -m benchmarks.interactions`` (Table 3 of the Taylor-CAM paper).
+"""Do interactions find what an answer rests on? ``python -m benchmarks.interactions`` (Table 3 of Taylor-CAM).
 
 Sort-of-CLEVR: for each relational question, images that the relation network answers right; a hit is a top-1 pair of
 cells of which one box meets the object that the question names and the other an object that decides the answer.
@@ -19,10 +19,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.environment import describe
-from xai_fast import GradCAM, taylor
+from xai_fast import GradCAM, TaylorCAM, taylor
 from xai_fast.interaction import InteractionMap, cell_geometry
 from xai_fast.interaction.geometry import CellGeometry
-from xai_fast.interaction.taylor_cam import TaylorCAM
 from xai_fast.suites import sort_of_clevr as clevr
 from xai_fast.suites import three_objects as three
 from xai_fast.suites import yield_or_go as road

@@ -16,8 +16,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from benchmarks.measure import in_turn, ratio
-from xai_fast import taylor
-from xai_fast.interaction.taylor_cam import TaylorCAM
+from xai_fast import TaylorCAM, taylor
 from xai_fast.suites.models import load
 from xai_fast.suites.photos import sample_photos
 from xai_fast.suites.relation_network import RelationNetwork

@@ -14,6 +14,7 @@ import xai_fast.kernels
 import xai_fast.metrics
 import xai_fast.plot
 import xai_fast.suites
+import xai_fast.taylor
 
 
 def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> None:
@@ -35,6 +36,7 @@ def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> 
         xai_fast.metrics,
         xai_fast.plot,
         xai_fast.suites,
+        xai_fast.taylor,
     ],
     ids=lambda module: module.__name__,
 )

@@ -4,8 +4,15 @@ from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
 from xai_fast.backends import use_backend
-from xai_fast.errors import BackendUnavailable, InputError, ModelError, XaiFastError
-from xai_fast.interaction import InteractionMap
+from xai_fast.errors import (
+    BackendUnavailable,
+    InputError,
+    ModelError,
+    UnsupportedOperation,
+    XaiFastError,
+    ZeroCurvatureError,
+)
+from xai_fast.interaction import InteractionMap, TaylorCAM
 from xai_fast.results import NeFLAGResult
 
 try:
@@ -22,7 +29,10 @@ __all__ = [
     "ModelError",
     "NeFLAG",
     "NeFLAGResult",
+    "TaylorCAM",
+    "UnsupportedOperation",
     "XaiFastError",
+    "ZeroCurvatureError",
     "__version__",
     "use_backend",
 ]
