@@ -14,7 +14,6 @@ from xai_fast.errors import InputError
 from xai_fast.taylor.oracle import mixed_derivative
 from xai_fast.taylor.program import Program
 
-
 FIRST, SECOND = numbers(4, 5, seed=1), numbers(5, 3, seed=2)
 
 

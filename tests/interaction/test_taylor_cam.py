@@ -1,0 +1,246 @@
+"""Taylor-CAM equals its formulas, written with nested autograd and einsum; every remedy that it names works."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from taylor_networks import Relation, made, network, numbers
+from torch import Tensor, nn
+
+from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError
+from xai_fast.interaction.taylor_cam import TaylorCAM
+
+
+class Map(nn.Module):
+    """A CNN with a map of 2 x 3 positions and two channels, and a head."""
+
+    def __init__(self, activation: type[nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 2, 3, 2, padding=1), nn.Tanh())
+        self.head = nn.Sequential(nn.Conv2d(2, 3, 2, padding=1), activation(), nn.Flatten(), nn.Linear(36, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x))
+
+
+class Objects(nn.Module):
+    """Embedded objects, and a relation network with a question behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(3, 5)
+        self.rest = Relation()
+
+    def forward(self, x: Tensor, question: Tensor) -> Tensor:
+        return self.rest(self.embed(x), question)
+
+
+def literal(rest: object, feature: Tensor, order: int, scope: str) -> Tensor:
+    """S of one item with x at the first index, from the full derivative tensor: feature (n, d), rest to a scalar."""
+
+    def derivative(function: object) -> object:
+        return lambda x: torch.autograd.functional.jacobian(function, x, create_graph=True)
+
+    function = rest
+    for _ in range(order):
+        function = derivative(function)
+    full = function(feature).detach()  # (n, d) for each derivative
+    x = feature.detach()
+    first = {"local": "ap,ap{t}->a{r}", "global": "ap,kp{t}->a{r}"}[scope]
+    tail, result = "", ""
+    for place, channel in list(zip("bce", "mst", strict=True))[: order - 1]:
+        tail, result = tail + place + channel, result + place
+    return torch.einsum(first.format(t=tail, r=result), x, full)
+
+
+def expected_saliency(sums: Tensor, symmetric: bool) -> Tensor:
+    """Squares, or for each set of positions the sum over which one carries x, in the upper triangle."""
+    order, n = sums.ndim, sums.shape[0]
+    result = torch.zeros_like(sums)
+    for cells in itertools.product(range(n), repeat=order):
+        if len(set(cells)) < order:
+            continue
+        if not symmetric:
+            result[cells] = sums[cells] ** 2
+        elif list(cells) == sorted(cells):
+            result[cells] = sum(sums[(c, *[o for o in cells if o != c])] ** 2 for c in cells)
+    return result
+
+
+def spatial(order: int, scope: str, score: str = "probability") -> tuple[nn.Module, Tensor, list[Tensor]]:
+    model = made(Map)
+    x = numbers(2, 1, 4, 6)
+    with torch.no_grad():
+        features, targets = model.stem(x), model(x).argmax(1)
+    sums = []
+    for item in range(2):
+
+        def rest(tokens: Tensor, item: int = item) -> Tensor:
+            logits = model.head(tokens.T.reshape(1, 2, 2, 3))
+            return (logits.softmax(1) if score == "probability" else logits)[0, targets[item]]
+
+        sums.append(literal(rest, features[item].flatten(1).T.contiguous(), order, scope))
+    return model, x, sums
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> None:
+    model, x, sums = spatial(order, scope)
+    result = TaylorCAM(model, "stem", order=order, scope=scope, symmetric=symmetric).attribute(x)
+    assert result.grid == (2, 3)
+    assert result.geometry is not None
+    for item in range(2):
+        expected = sums[item] ** 2 if order == 1 else expected_saliency(sums[item], symmetric)
+        torch.testing.assert_close(result.saliency[item], expected, rtol=1e-8, atol=1e-16)
+
+
+@pytest.mark.parametrize("method", ["forward", "reverse", "hvp"])
+def test_every_method_gives_the_same(method: str) -> None:
+    model, x, sums = spatial(2, "local")
+    result = TaylorCAM(model, "stem", method=method).attribute(x)
+    for item in range(2):
+        torch.testing.assert_close(result.saliency[item], expected_saliency(sums[item], True), rtol=1e-8, atol=1e-16)
+
+
+def test_a_logit_of_a_bent_network_is_explained() -> None:
+    model, x, sums = spatial(2, "local", "logit")
+    targets = model(x).argmax(1)
+    result = TaylorCAM(model, model.stem, score="logit").attribute(x, targets.tolist())
+    torch.testing.assert_close(result.saliency[0], expected_saliency(sums[0], True), rtol=1e-8, atol=1e-16)
+    torch.testing.assert_close(result.scores, model(x).detach().gather(1, targets[:, None])[:, 0])
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("order", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_objects_with_a_question_equal_the_formulas(order: int, scope: str) -> None:
+    model = made(Objects)
+    x, question = numbers(2, 4, 3), numbers(2, 3, seed=6)
+    result = TaylorCAM(model, "embed", order=order, scope=scope).attribute(x, 1, additional_forward_args=question)
+    assert result.grid == (4,)
+    for item in range(2):
+        feature = model.embed(x[item]).detach()
+        sums = literal(
+            lambda o, i=item: model.rest(o[None], question[i : i + 1]).softmax(1)[0, 1], feature, order, scope
+        )
+        torch.testing.assert_close(result.saliency[item], expected_saliency(sums, True), rtol=1e-8, atol=1e-16)
+
+
+def test_tokens_on_a_grid() -> None:
+    model = made(Objects)
+    x, question = numbers(2, 4, 3), numbers(2, 3, seed=6)
+    result = TaylorCAM(model, "embed", grid=(2, 2)).attribute(x, 1, question)
+    assert result.grid == (2, 2)
+    with pytest.raises(InputError, match="grid: expected 4 positions"):
+        TaylorCAM(model, "embed", grid=(2, 3)).attribute(x, 1, question)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_an_item_does_not_depend_on_its_batch(order: int) -> None:
+    model, x = made(Map), numbers(7, 1, 4, 6)
+    cam = TaylorCAM(model, "stem", order=order)
+    whole = cam.attribute(x).saliency
+    alone = torch.cat([cam.attribute(x[i : i + 1]).saliency for i in range(7)])
+    torch.testing.assert_close(alone, whole, rtol=1e-9, atol=1e-20)
+    shuffle = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    torch.testing.assert_close(cam.attribute(x[shuffle]).saliency, whole[shuffle], rtol=1e-9, atol=1e-20)
+    for size in (1, 2, 5, 100):
+        some = cam.attribute(x, [0, 1, 2, 3, 0, 1, 2], internal_batch_size=size)
+        torch.testing.assert_close(
+            some.saliency, cam.attribute(x, [0, 1, 2, 3, 0, 1, 2]).saliency, rtol=1e-9, atol=1e-20
+        )
+
+
+def test_a_piecewise_linear_network_with_a_logit_raises_and_every_remedy_works() -> None:
+    model, x = made(lambda: Map(nn.ReLU)), numbers(2, 1, 4, 6)
+    for method in ("auto", "hvp"):
+        with pytest.raises(ZeroCurvatureError) as caught:
+            TaylorCAM(model, "stem", score="logit", method=method).attribute(x, 0)
+        assert "probability" in str(caught.value)
+        assert "smooth=" in str(caught.value)
+    with pytest.raises(ZeroCurvatureError):
+        TaylorCAM(model, "stem", order=3, score="logit").attribute(x, 0)
+    before = model(x)
+    remedies = ({"score": "probability"}, {"score": "log_probability"}, {"smooth": "gelu"}, {"smooth": "softplus"})
+    for remedy in remedies:
+        result = TaylorCAM(model, "stem", **({"score": "logit"} | remedy)).attribute(x, 0)
+        assert float(result.saliency.flatten(1).sum(1).min()) > 0
+        assert (result.remedy is not None) == ("smooth" in remedy)
+    assert torch.equal(model(x), before)
+
+
+def test_saturated_items_warn() -> None:
+    model, x = made(Map), numbers(3, 1, 4, 6)
+
+    def first_is_constant(logits: Tensor) -> Tensor:
+        return torch.where(logits[:, 0] > threshold, 0 * logits[:, 1], logits.softmax(1)[:, 1])
+
+    threshold = float(model(x)[:, 0].detach().sort().values[1:].mean())
+    with pytest.warns(UserWarning, match="all interactions of the items"):
+        result = TaylorCAM(model, "stem").attribute(x, first_is_constant)
+    assert torch.isfinite(result.saliency).all()
+
+
+def test_a_second_call_reuses_the_trace_and_a_changed_weight_is_noticed() -> None:
+    model, x = made(Map), numbers(2, 1, 4, 6)
+    cam = TaylorCAM(model, "stem")
+    first = cam.attribute(x, 0)
+    program = cam._traced.program_traced
+    cam.attribute(x + 0.1, 1)
+    assert cam._traced.program_traced is program
+    with torch.no_grad():
+        model.head[0].weight.mul_(2.0)
+    changed = cam.attribute(x, 0)
+    assert cam._traced.program_traced is not program
+    assert not torch.allclose(changed.saliency, first.saliency)
+    torch.testing.assert_close(changed.saliency, TaylorCAM(model, "stem").attribute(x, 0).saliency)
+
+
+def test_the_model_is_left_as_it_was_found() -> None:
+    model, x = made(Map), numbers(2, 1, 4, 6)
+    for broken in (None, lambda logits: 1 / 0):
+        try:
+            TaylorCAM(model, "stem").attribute(x, broken)
+        except ZeroDivisionError:
+            assert broken is not None
+        assert not any(m.training or m._forward_hooks for m in model.modules())
+        assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    model, x = made(Map), numbers(2, 1, 4, 6)
+    with pytest.raises(InputError, match="order: expected"):
+        TaylorCAM(model, "stem", order=5)
+    with pytest.raises(InputError, match="at order 3"):
+        TaylorCAM(model, "stem", order=3, method="forward")
+    with pytest.raises(InputError, match="layer"):
+        TaylorCAM(model, "nothing")
+    with pytest.warns(UserWarning, match="no boxes"), pytest.raises(InputError, match="layer: expected an output"):
+        TaylorCAM(model, "head.2").attribute(x)
+    with pytest.raises(InputError, match="inputs: expected"):
+        TaylorCAM(model, "stem").attribute(x[:0])
+    with pytest.raises(InputError, match="target: expected one class an item"):
+        TaylorCAM(model, "stem").attribute(x, [0, 1, 2])
+    with pytest.raises(ModelError, match="finite scores"):
+        TaylorCAM(model, "stem").attribute(x * float("nan"))
+    model.head[1] = _Atan().eval()
+    with pytest.raises(UnsupportedOperation, match=r"aten\.atan"):
+        TaylorCAM(model, "stem").attribute(x)
+    TaylorCAM(model, "stem", method="hvp").attribute(x)
+    with pytest.raises(ModelError, match="training mode"):
+        TaylorCAM(model.train(), "stem").attribute(x)
+
+
+class _Atan(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.atan(x)
+
+
+def test_a_transformer_layer() -> None:
+    encoder, x, _ = network("transformer")
+    result = TaylorCAM(nn.Sequential(nn.Identity(), encoder).eval(), "0").attribute(x)
+    assert result.saliency.shape == (3, 3, 3)
+    assert float(result.saliency.sum()) > 0
