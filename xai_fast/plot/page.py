@@ -92,6 +92,8 @@ def percent(share: float) -> str:
     """Give a share from 0 to 1 as a percentage, in HTML."""
     if 0 < share < 0.001:
         return "&lt; 0.1\u202f%"
+    if 0.9995 <= share < 1:
+        return "&gt; 99.9\u202f%"
     return f"{100 * share:.1f}\u202f%" if share < 0.1 or 0.99 <= share < 1 else f"{100 * share:.0f}\u202f%"
 
 

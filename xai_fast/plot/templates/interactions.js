@@ -120,7 +120,7 @@
       const { cx, cy, y, height } = box(one.cell);
       // Small cells would be hidden by their number.
       const above = Math.max(8, y - 8);
-      make("text", { x: Math.max(20, Math.min(cx, stage.clientWidth - 20)), y: height >= 24 ? cy : above, class: "share" }).textContent = percent(one.share);
+      make("text", { x: Math.max(28, Math.min(cx, stage.clientWidth - 28)), y: height >= 24 ? cy : above, class: "share" }).textContent = percent(one.share);
     }
     drawFrame(cell, colors.pairs[1], 3);
   }
