@@ -95,7 +95,7 @@ def test_a_wheel_without_the_native_module_is_pure_and_has_its_data(tmp_path: Pa
     expected = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "xai_fast").rglob("*")
-        if path.suffix in (".py", ".html", ".css", ".js", ".typed")
+        if path.suffix in (".py", ".html", ".css", ".js", ".typed", ".safetensors", ".json")
     }
     assert expected <= contents
     assert not [name for name in contents if name.endswith((".so", ".cpp", ".h", ".cu")) or name.startswith("tests")]
