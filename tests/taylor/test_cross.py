@@ -132,11 +132,11 @@ def test_running_out_of_memory_halves_the_items(monkeypatch: pytest.MonkeyPatch)
     expected = taylor.cross_derivatives(score, x, DIRECTIONS, [(0, 1, 2)])
     original, tried = Program.run, []
 
-    def small(self: Program, part: Tensor, *rest: object) -> object:
+    def small(self: Program, part: Tensor, *rest: object, **more: object) -> object:
         tried.append(len(part))
         if len(part) > 2:
             raise torch.OutOfMemoryError("pretended")
-        return original(self, part, *rest)
+        return original(self, part, *rest, **more)
 
     monkeypatch.setattr(Program, "run", small)
     got = taylor.cross_derivatives(score, x, DIRECTIONS, [(0, 1, 2)])

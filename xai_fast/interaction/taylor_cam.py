@@ -1,13 +1,14 @@
 """Taylor-CAM: which pairs (and triples) of positions of a feature map a network relates.
 
-With x the n positions of a feature map of d channels and F the rest of the network, a scalar target, order 1 is Eq. 3 of
-the paper, order 2 ("Hessian-CAM") is
+With x the n positions of a feature map of d channels and F the rest of the network, a scalar target, order 1 is Eq. 3
+of the paper, order 2 ("Hessian-CAM") is
 
     S_ij = sum over m, p of x_ip d2F / dx_ip dx_jm                           scope="local"
     S_ij = sum over m, p of x_ip sum over k of d2F / dx_kp dx_jm             scope="global" (Eq. 5)
 
-where the x in front is a constant, and the salience of the pair is S_ij^2. So S = V^T H U, with V the x_i (or x_i repeated
-over all positions) and U ones, each at one position; order 3 is the third derivative along (V_i, U_j, U_q), and so on.
+where the x in front is a constant, and the salience of the pair is S_ij^2. So S = V^T H U, with V the x_i (or x_i
+repeated over all positions) and U ones, each at one position; order 3 is the third derivative along (V_i, U_j, U_q),
+and so on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -207,9 +209,9 @@ class TaylorCAM:
             position = int((~torch.isfinite(scores)).nonzero()[0])
             raise ModelError(f"model: expected finite scores, got {float(scores[position])} for item {position}")
         per_item = [isinstance(a, Tensor) and a.ndim > 0 and a.shape[0] == batch for a in arguments]
-        extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows)
+        extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
         fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
-        function = Function(self._downstream, objective, extras, fixed, classes)  # type: ignore[arg-type]
+        function = Function(self._downstream, objective, extras, fixed, classes)
         key = (
             tuple(output.shape[1:]),
             tuple((tuple(e.shape[1:]), e.dtype) for e in extras),
@@ -262,7 +264,8 @@ class TaylorCAM:
         index = torch.tensor([(first, *rest) for first, rest in chosen], device=sums.device)
         for order in itertools.permutations(range(1, self.order)):
             columns = [index[:, 0], *(index[:, i] for i in order)]
-            sums[(slice(None), *columns)] = found
+            place: Any = (slice(None), *columns)
+            sums[place] = found
         return sums
 
     def _geometry_of(self, values: tuple[Tensor, ...], extras: tuple[object, ...]) -> CellGeometry | None:
@@ -284,7 +287,7 @@ class TaylorCAM:
         empty = (result.saliency.flatten(1) == 0).all(1)
         if bool(empty.all()):
             raise ZeroCurvatureError(
-                f"model: expected interactions at {self._downstream.name}, got zero for every set of positions; explain "
+                f"model: expected interactions at {self._downstream.name}, got zero for every set of them; explain "
                 'score="probability" or "log_probability" instead of a logit, or pass smooth="gelu" or "softplus"'
             )
         if bool(empty.any()):

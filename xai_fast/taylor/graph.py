@@ -19,7 +19,7 @@ from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from xai_fast.errors import ModelError, UnsupportedOperation
+from xai_fast.errors import ModelError, UnsupportedOperation, XaiFastError
 from xai_fast.taylor.decompositions import NOT_DIFFERENTIABLE, RANDOM, InstanceNormByItem, decompositions
 
 __all__ = ["Graph", "Node", "Ref", "filled", "pruned", "trace"]
@@ -101,6 +101,8 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
     with _traceable():
         try:
             traced = _without_writes(function, (x.detach(), *(extra.detach() for extra in extras)))
+        except XaiFastError:
+            raise
         except (RuntimeError, TypeError, ValueError) as error:
             raise ModelError(
                 f"model: expected a forward pass that torch.fx can trace, got {type(error).__name__}: {error} "

@@ -5,7 +5,7 @@ With the adjoints mu of one backward pass and first-order tangents,
     V^T H U = sum over curved nodes of <mu, D^2 node [tangents along V, tangents along U]>
 
 so that the last order needs no matrix product of the network's, and a node without second derivative costs nothing. The
-tangents come by the forward route, one a direction, or by the reverse route: one gradient for each unit of the narrowest
+tangents come by the forward route, one a direction, or by the reverse route: one gradient a unit of the narrowest
 node through which all curvature is reached (ten for a network of ReLU layers under a softmax of ten classes), and a
 product with the directions.
 """
@@ -224,7 +224,7 @@ class _Tangents:
     def __call__(self, directions: Tensor) -> dict[int, Tensor]:
         wanted = self.program.curved_inputs
         chunks = []
-        for part in directions.split(self.plan.row_chunk, dim=1):
+        for part in torch.split(directions, self.plan.row_chunk, dim=1):
             if self.gradients is None:
                 rows = part.transpose(0, 1).unsqueeze(2)
             else:

@@ -1,7 +1,7 @@
 """Which subsets of the wanted sets are needed, and the sums over them: what the 2n+1 rule leaves to compute.
 
-Let z_S be the mixed derivative of a node's value along the directions in S, and mu_S that of its adjoint. With z_S known
-for at most ``n`` directions and mu_S for at most ``m``,
+Let z_S be the mixed derivative of a node's value along the directions in S, and mu_S that of its adjoint. With z_S
+known for at most ``n`` directions and mu_S for at most ``m``,
 
     F_T = sum over nodes, over S in T with |S| <= |T| - n - 1, of <mu_S, [phi(z)]_(T - S)>
 

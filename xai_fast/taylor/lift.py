@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_fast.taylor.graph import Node, Ref, filled
 from xai_fast.taylor.overloads import overloads_of
 
-__all__ = ["aligned", "fold", "lifted", "summed_to", "transposed"]
+__all__ = ["aligned", "fold", "lifted", "summed_to", "transposed", "unfolded"]
 
 aten = torch.ops.aten
 
@@ -22,6 +22,11 @@ Arguments = tuple[object, ...]
 def fold(x: Tensor, leading: int) -> Tensor:
     """Make one dimension of the first ``leading`` ones."""
     return x if leading == 1 else x.flatten(0, leading - 1)
+
+
+def unfolded(x: Tensor, leading: Sequence[int]) -> Tensor:
+    """Make several dimensions of the first one: the inverse of `fold`."""
+    return x.reshape(*leading, *x.shape[1:])
 
 
 def aligned(x: Tensor, leading: int, rank: int) -> Tensor:
@@ -59,7 +64,8 @@ def _expand(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Tensor:
-    return aten.slice.Tensor(x, dim % (x.ndim - 1) + 1, start, end, step)
+    result: Tensor = aten.slice.Tensor(x, dim % (x.ndim - 1) + 1, start, end, step)
+    return result
 
 
 def _sum(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
@@ -82,7 +88,7 @@ def _batched(operation: Callable[..., Tensor], rank: int) -> Callable[..., Tenso
         if x.ndim != rank + 2:  # without the dimension N
             return operation(x, *args)
         y = operation(x.flatten(0, 1), *args)
-        return y.unflatten(0, x.shape[:2])
+        return unfolded(y, x.shape[:2])
 
     return apply
 

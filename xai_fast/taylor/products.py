@@ -43,7 +43,8 @@ def hessian_products(function: Function, x: Tensor, V: Tensor, U: Tensor, limit:
     gradient = torch.func.grad(total)
 
     def product(direction: Tensor) -> Tensor:
-        return torch.func.jvp(gradient, (x,), (direction,))[1]
+        result: Tensor = torch.func.jvp(gradient, (x,), (direction,))[1]
+        return result
 
     directions = V.transpose(0, 1)
     with frozen_parameters(function.model), sdpa_kernel(SDPBackend.MATH):

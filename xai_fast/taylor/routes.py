@@ -97,8 +97,8 @@ def plan_pairs_of(
     if not program.curved:
         raise ZeroCurvatureError(
             "model: expected a score with second derivatives, got one that is piecewise linear in the input, so that "
-            'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or replace '
-            'the activations by smooth ones (smooth="gelu" or "softplus")'
+            'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or '
+            'replace the activations by smooth ones (smooth="gelu" or "softplus")'
         )
     touched = None if directions is None else _touched(program, *directions)
     limit = checked_limit(memory_limit, x.device)

@@ -71,9 +71,14 @@ class Rule(ABC):
         """Apply the first derivative: (R, B, *shape) from those of the inputs; inputs that have none are left out."""
 
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
-        """Apply the first derivative to rows of which few places are kept; None where all places have to be.
+        """Apply the first derivative to rows of which few places are kept.
 
-        Without a state only the places are followed.
+        Args:
+            state: the values; None to follow the places only.
+            rows: of the inputs that have any.
+
+        Returns:
+            The rows; None where all places have to be kept.
         """
         return None
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from xai_fast.taylor.graph import Graph, Node, Ref
 from xai_fast.taylor.lattice import Lattice, Products
@@ -49,6 +50,7 @@ class Bilinear(Rule):
         argument = self.operands[which]
         return rows.get(argument.index) if isinstance(argument, Ref) and self.active[which] else None
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         first, second = self.rows_of(rows, 0), self.rows_of(rows, 1)
         if second is None:
@@ -57,6 +59,7 @@ class Bilinear(Rule):
             return self.product(self.operand(state, 0), second)
         return self.product(first, self.operand(state, 1)) + self.product(self.operand(state, 0), second)
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         pulled: dict[int, Tensor] = {}
         for which, pull in enumerate((self.pull_first, self.pull_second)):
@@ -66,6 +69,7 @@ class Bilinear(Rule):
                 pulled[index] = pulled[index] + part if index in pulled else part
         return pulled
 
+    @override
     def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
         total: Tensor | None = None
         for first, second, swap in ((left, right, False), (right, left, True)):
@@ -79,6 +83,7 @@ class Bilinear(Rule):
             raise ValueError(f"{self.node.name}: rows of both operands are needed")
         return total
 
+    @override
     def lattice_tangent(self, state: State, rows: Rows, lattice: Lattice) -> Tensor:
         result = self.tangent(state, rows)
         products = lattice.forward_products
@@ -93,6 +98,7 @@ class Bilinear(Rule):
             result.index_add_(0, target, expanded(self.product(first[pick_first], second[pick_second]), self.shape))
         return result
 
+    @override
     def lattice_pull(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice) -> dict[int, Tensor]:
         pulled = self.pull(state, adjoints)
         for which, pull in enumerate((self.pull_first, self.pull_second)):
@@ -107,6 +113,7 @@ class Bilinear(Rule):
             pulled[index] = total
         return pulled
 
+    @override
     def contract(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice, out: Tensor) -> None:
         first, second = self.rows_of(rows, 0), self.rows_of(rows, 1)
         if first is None or second is None:
@@ -144,10 +151,12 @@ class Product(Bilinear):
             return value
         return aligned(value, value.ndim - len(self._shape_of(argument.index)), len(self.shape))
 
+    @override
     def product(self, a: object, b: object) -> Tensor:
         result = self._aligned(a, 0) * self._aligned(b, 1)
         return result
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         return expanded(super().tangent(state, rows), self.shape)
 
@@ -156,9 +165,11 @@ class Product(Bilinear):
         product = rows * self._aligned(other, 1 - which)
         return summed_to(product, 2, self._shape_of(argument.index))  # type: ignore[attr-defined]
 
+    @override
     def pull_first(self, rows: Tensor, b: object) -> Tensor:
         return self._pull(rows, b, 0)
 
+    @override
     def pull_second(self, rows: Tensor, a: object) -> Tensor:
         return self._pull(rows, a, 1)
 
@@ -166,19 +177,24 @@ class Product(Bilinear):
 class MatrixProduct(Bilinear):
     """mm, bmm, and addmm, whose added matrix is constant."""
 
+    @override
     def product(self, a: object, b: object) -> Tensor:
         return torch.matmul(a, b)  # type: ignore[arg-type]
 
+    @override
     def pull_first(self, rows: Tensor, b: object) -> Tensor:
         return torch.matmul(rows, b.transpose(-1, -2))  # type: ignore[attr-defined]
 
+    @override
     def pull_second(self, rows: Tensor, a: object) -> Tensor:
         return torch.matmul(a.transpose(-1, -2), rows)  # type: ignore[attr-defined]
 
+    @override
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
         second = self.operands[1]
-        constant = isinstance(second, Ref) and not self.graph.nodes[second.index].per_item
-        if not constant or not isinstance(self.operands[0], Ref) or self.operands[0].index not in rows:
+        if not isinstance(second, Ref) or self.graph.nodes[second.index].per_item:
+            return None
+        if not isinstance(self.operands[0], Ref) or self.operands[0].index not in rows:
             return None
         source = rows[self.operands[0].index]
         if source.values is None or state is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from xai_fast.taylor.graph import Graph, Node, Ref
 from xai_fast.taylor.lift import aligned, summed_to
@@ -34,6 +35,7 @@ class Choice(Rule):
             if index is not None and index in self.inputs
         ]
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         total: Tensor | None = None
         for index, share in self._shares(state):
@@ -44,6 +46,7 @@ class Choice(Rule):
                 total = term if total is None else total + term
         return expanded(total, self.shape)
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         pulled: dict[int, Tensor] = {}
         for index, share in self._shares(state):
@@ -60,7 +63,8 @@ class Extremum(Rule):
         self.source = self.inputs[0]
         rank = len(self._shape_of(self.source))
         dims = node.args[1] if len(node.args) > 1 else ()
-        self.dims = [d % rank for d in ([dims] if isinstance(dims, int) else dims)] or list(range(rank))  # type: ignore[union-attr, operator, attr-defined]
+        listed: list[int] = [dims] if isinstance(dims, int) else list(dims)  # type: ignore[call-overload]
+        self.dims = [d % rank for d in listed] or list(range(rank))
 
     def _shares(self, state: State) -> Tensor:
         z = state.tensor(self.source)
@@ -72,11 +76,13 @@ class Extremum(Rule):
     def _kept(self) -> list[int]:
         return [1 if d in self.dims else size for d, size in enumerate(self._shape_of(self.source))]
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         source = rows[self.source]
         total = (source * self._shares(state)).sum([d + 2 for d in self.dims])
         return total.reshape(*source.shape[:2], *self.shape)
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         return {self.source: rows.reshape(*rows.shape[:2], *self._kept()) * self._shares(state)}
 
@@ -105,6 +111,7 @@ class Picked(Rule):
             index = index.unsqueeze(dim)
         return index, dim
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         source = rows[self.source]
         index, dim = self._picks(state)
@@ -112,6 +119,7 @@ class Picked(Rule):
         picked = source.gather(dim, index.expand(source.shape[0], *index.shape))
         return picked.reshape(*source.shape[:2], *self.shape)
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         index, dim = self._picks(state)
         shape = self._shape_of(self.source)

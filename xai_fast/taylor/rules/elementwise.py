@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from xai_fast.kernels.partition_sum import Program as Terms
 from xai_fast.kernels.partition_sum import derivatives, partition_sum, partition_sum_reduced
@@ -38,19 +39,24 @@ class Elementwise(Rule):
 
         return state.derivatives(self.node.index, compute, order)
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         return rows[self.source] * self.derivative(state, 1)
 
+    @override
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched:
         source = rows[self.source]
         return source if state is None else source.scaled(self.derivative(state, 1))
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         return {self.source: rows * self.derivative(state, 1)}
 
+    @override
     def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
         return pair_sum(left[self.source], right[self.source], adjoint * self.derivative(state, 2))
 
+    @override
     def lattice_tangent(self, state: State, rows: Rows, lattice: Lattice) -> Tensor:
         source = rows[self.source]
         if lattice.forward == 1:
@@ -59,6 +65,7 @@ class Elementwise(Rule):
         self._partition_sum(partition_sum, out.flatten(2), state, source, None, lattice.forward_terms)
         return out
 
+    @override
     def lattice_pull(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice) -> dict[int, Tensor]:
         if lattice.backward == 0:
             return self.pull(state, adjoints)
@@ -66,6 +73,7 @@ class Elementwise(Rule):
         self._partition_sum(partition_sum, out.flatten(2), state, rows[self.source], adjoints, lattice.adjoint_terms)
         return {self.source: out}
 
+    @override
     def contract(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice, out: Tensor) -> None:
         self._partition_sum(partition_sum_reduced, out, state, rows[self.source], adjoints, lattice.contracted_terms)
 
@@ -103,12 +111,15 @@ class Selection(Rule):
         z = state.tensor(self.source)
         return state.derivatives(self.node.index, lambda _: [z, self.slope(z).to(z.dtype)], 1)
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         return rows[self.source] * self._slopes(state)
 
+    @override
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched:
         source = rows[self.source]
         return source if state is None else source.scaled(self._slopes(state))
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         return {self.source: rows * self._slopes(state)}

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.taylor.graph import Graph, Node, Ref
-from xai_fast.taylor.lift import aligned, lifted, summed_to, transposed
+from xai_fast.taylor.lift import aligned, lifted, summed_to, transposed, unfolded
 from xai_fast.taylor.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rows, Rule, State, expanded, unsupported
 from xai_fast.taylor.touched import Touched
@@ -52,23 +53,26 @@ class Structural(Rule):
         result = lifted(self.operation, values, leads)
         return result if self.output is None else result[self.output]  # type: ignore[index, return-value]
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         source = rows[self.source]
         result = self._apply(state, source.flatten(0, 1), source.shape[0])
-        return result.unflatten(0, source.shape[:2])
+        return unfolded(result, source.shape[:2])
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         if self.output is None:
             direct = transposed(self.node, rows.flatten(0, 1), self._shape_of(self.source))
             if direct is not None:
-                return {self.source: direct.unflatten(0, rows.shape[:2])}
+                return {self.source: unfolded(direct, rows.shape[:2])}
         shape = (rows.shape[0] * rows.shape[1], *self._shape_of(self.source))
         with torch.enable_grad():
             point = rows.new_zeros(()).expand(shape).requires_grad_()
             result = self._apply(state, point, rows.shape[0])
             (gradient,) = torch.autograd.grad(result, point, rows.flatten(0, 1))
-        return {self.source: gradient.unflatten(0, rows.shape[:2])}
+        return {self.source: unfolded(gradient, rows.shape[:2])}
 
+    @override
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
         source = rows[self.source]
         target = self.node.target
@@ -109,8 +113,9 @@ class Convolution(Structural):
     def _apply(self, state: State, flat: Tensor, repeats: int) -> Tensor:
         rows = flat.flatten(0, 1)
         result = aten.convolution.default(rows, state.tensor(self._weight), None, *self._options)
-        return result.unflatten(0, flat.shape[:2])
+        return unfolded(result, flat.shape[:2])
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         shape = self._shape_of(self.source)
         flat = rows.flatten(0, 2)
@@ -118,7 +123,7 @@ class Convolution(Structural):
         gradient = aten.convolution_backward.default(
             flat, source, state.tensor(self._weight), None, *self._options, [True, False, False]
         )[0]
-        return {self.source: gradient.unflatten(0, rows.shape[:3])}
+        return {self.source: unfolded(gradient, rows.shape[:3])}
 
 
 class Sum(Rule):
@@ -135,18 +140,18 @@ class Sum(Rule):
             if isinstance(argument, Ref) and graph.nodes[argument.index].active
         ]
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         total: Tensor | None = None
         for index, factor in self.terms:
             if index not in rows:
                 continue
             term = aligned(rows[index], 2, len(self.shape))
-            if total is None:
-                total = term if factor == 1 else term * factor
-            else:
-                total = torch.add(total, term, alpha=factor)
+            first = total is None and factor == 1
+            total = term if first else term * factor if total is None else torch.add(total, term, alpha=factor)
         return expanded(total, self.shape)
 
+    @override
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
         total: Touched | None = None
         for index, factor in self.terms:
@@ -163,6 +168,7 @@ class Sum(Rule):
             total = term if total is None else total.plus(term)
         return total
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         pulled: dict[int, Tensor] = {}
         for index, factor in self.terms:
@@ -182,6 +188,7 @@ class Concatenation(Rule):
         dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         self.dim = dim % len(self.shape) + 2  # type: ignore[operator]
 
+    @override
     def tangent(self, state: State, rows: Rows) -> Tensor:
         example = next(iter(rows.values()))
         leading = example.shape[:2]
@@ -190,9 +197,10 @@ class Concatenation(Rule):
             self.dim,
         )
 
+    @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         pulled: dict[int, Tensor] = {}
-        pieces = rows.split([self._shape_of(i)[self.dim - 2] for i in self.parts], self.dim)
+        pieces = torch.split(rows, [self._shape_of(i)[self.dim - 2] for i in self.parts], self.dim)
         for index, piece in zip(self.parts, pieces, strict=True):
             if index in self.inputs:
                 pulled[index] = pulled[index] + piece if index in pulled else piece
