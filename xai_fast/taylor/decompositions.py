@@ -281,6 +281,15 @@ def _copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
     return source.to(target.dtype).expand(target.shape).clone()
 
 
+def _slice_scatter(
+    x: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
+    """Write the end as a place in x: vmap overflows at the largest integer, which stands for it."""
+    if end is not None and end <= x.shape[dim]:
+        return NotImplemented
+    return aten.slice_scatter.default(x, source, dim, start, x.shape[dim], step)
+
+
 def _tan(x: Tensor) -> Tensor:
     return x.sin() * x.cos().reciprocal()
 
@@ -364,6 +373,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.logcumsumexp.default: _log_cumulative_sum,
         aten.clamp.Tensor: _clamp,
         aten.copy.default: _copy,
+        aten.slice_scatter.default: _slice_scatter,
         aten.celu.default: lambda x, alpha=1.0: aten.elu.default(x, alpha, 1.0, 1.0 / alpha),
         aten.exp2.default: lambda x: _power_of_number(2.0, x),
         aten.pow.Scalar: _power_of_number,

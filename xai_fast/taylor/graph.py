@@ -194,12 +194,29 @@ def _reference(index: int) -> Any:
     return Ref(index)
 
 
+def _has_shape_of_its_own(node: fx.Node, per_item: Sequence[bool]) -> bool:
+    """Tell whether an item's values decide the shape: nonzero, and picking by a mask."""
+    if not isinstance(node.target, torch._ops.OpOverload) or torch.Tag.dynamic_output_shape not in node.target.tags:
+        return False
+    if node.target is not torch.ops.aten.index.Tensor:
+        return any(per_item)
+    return any(
+        depends and isinstance(read.meta.get("val"), Tensor) and read.meta["val"].dtype in (torch.bool, torch.uint8)
+        for read, depends in zip(node.all_input_nodes, per_item, strict=True)
+    )
+
+
 def _operation(
     node: fx.Node, at: int, index: dict[fx.Node, int], nodes: list[Node], constants: dict[int, object]
 ) -> Node:
     target = node.target
     if target in RANDOM:
         raise ModelError(f"model: expected a deterministic forward pass, got {target}")
+    if _has_shape_of_its_own(node, [nodes[index[n]].per_item for n in node.all_input_nodes]):
+        raise ModelError(
+            f"model: expected shapes that do not depend on the values of an item, got {target}; "
+            "torch.where keeps the shape where a mask picks entries"
+        )
     args: Any = fx.node.map_arg(node.args, lambda n: _reference(index[n]))
     kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: _reference(index[n]))
     reads = tuple(index[n] for n in node.all_input_nodes)
