@@ -13,7 +13,7 @@ from xai_fast.targets import Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.function import Function, check_batch, prepare
 from xai_fast.taylor.lattice import Lattice, Set
-from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_sets
+from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_sets, usable_bytes
 from xai_fast.taylor.program import Program
 
 __all__ = ["cross_derivatives", "plan_cross_derivatives"]
@@ -202,7 +202,7 @@ def _split(
 
     def fits(lattice: Lattice) -> bool:
         base, row = _sizes(program, x)
-        return base + _rows(lattice) * row <= limit
+        return base + _rows(lattice) * row <= usable_bytes(limit)
 
     def cut(columns: list[int]) -> list[tuple[Lattice, Tensor]]:
         lattice = Lattice([wanted[t] for t in columns], *orders)

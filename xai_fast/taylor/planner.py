@@ -9,7 +9,7 @@ import torch
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["Plan", "available_bytes", "is_out_of_memory", "plan_pairs", "plan_sets"]
+__all__ = ["Plan", "available_bytes", "is_out_of_memory", "plan_pairs", "plan_sets", "usable_bytes"]
 
 _SHARE_OF_FREE_MEMORY = 0.5
 # A CPU works on few rows at a time: what falls out of its caches costs more than it saves in calls.
@@ -81,6 +81,19 @@ def too_small(limit: int, least: int) -> InputError:
     return bad_argument("memory_limit", f"at least {least} bytes for one item and one row at a time", f"{limit}")
 
 
+def usable_bytes(limit: int) -> int:
+    """Leave a sixteenth to what shapes do not tell: workspaces of convolutions, fragments, Python itself."""
+    return limit - limit // 16
+
+
+def _limit_for(needed: int) -> int:
+    """Return the smallest limit of which so many bytes are usable."""
+    limit = needed * 16 // 15
+    while usable_bytes(limit) < needed:
+        limit += 1
+    return limit
+
+
 def plan_pairs(
     *,
     items: int,
@@ -114,9 +127,10 @@ def plan_pairs(
     """
     sides = 2 if right else 1
     least = base + given + 2 * sides * kept + transient
-    if least > limit:
-        raise too_small(limit, least)
-    room = limit - base - given
+    usable = usable_bytes(limit)
+    if least > usable:
+        raise too_small(limit, _limit_for(least))
+    room = usable - base - given
     total = max(left, right)
     # Weighted rows are written once more for the matrix product, so each kept row counts twice on one side.
     group = max(1, min(total, int((room - transient) // max(1, (sides + 1) * kept))))
@@ -125,10 +139,10 @@ def plan_pairs(
     if on_cpu:
         row_chunk = max(1, min(row_chunk, _BYTES_OF_ROWS_ON_CPU // max(1, transient)))
     one = base + given + kept_now + row_chunk * transient
-    at_once = max(1, min(items, limit // one)) if group == total else 1
+    at_once = max(1, min(items, usable // one)) if group == total else 1
     if on_cpu:
         at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, row_chunk * transient)))
-    return int(at_once), int(row_chunk), int(group), int(at_once * one), int(least)
+    return int(at_once), int(row_chunk), int(group), int(at_once * one), _limit_for(least)
 
 
 def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu: bool) -> tuple[int, int, int]:
@@ -149,9 +163,9 @@ def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu:
         InputError: one item does not fit.
     """
     one = base + rows * row
-    if one > limit:
-        raise too_small(limit, one)
-    at_once = max(1, min(items, limit // max(1, one)))
+    if one > usable_bytes(limit):
+        raise too_small(limit, _limit_for(one))
+    at_once = max(1, min(items, usable_bytes(limit) // max(1, one)))
     if on_cpu:
         at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, rows * row)))
-    return int(at_once), int(at_once * one), int(one)
+    return int(at_once), int(at_once * one), _limit_for(one)
