@@ -8,7 +8,7 @@
 
 namespace py = pybind11;
 
-namespace xai_fast {
+namespace xai_fast::flux_accumulate_binding {
 namespace {
 
 void run(uintptr_t mean, uintptr_t m2, uintptr_t count, uintptr_t centers, uintptr_t points, uintptr_t gradients,
@@ -44,4 +44,4 @@ void bind(py::module_& module) {
 const Registration registration("flux_accumulate", &bind);
 
 }  // namespace
-}  // namespace xai_fast
+}  // namespace xai_fast::flux_accumulate_binding

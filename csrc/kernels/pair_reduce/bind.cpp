@@ -5,7 +5,7 @@
 
 namespace py = pybind11;
 
-namespace xai_fast {
+namespace xai_fast::pair_reduce_binding {
 namespace {
 
 void run(uintptr_t sums, uintptr_t left, uintptr_t right, uintptr_t weight, int64_t items, int64_t rows,
@@ -25,4 +25,4 @@ void bind(py::module_& module) {
 const Registration registration("pair_reduce", &bind);
 
 }  // namespace
-}  // namespace xai_fast
+}  // namespace xai_fast::pair_reduce_binding

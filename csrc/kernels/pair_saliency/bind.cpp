@@ -5,7 +5,7 @@
 
 namespace py = pybind11;
 
-namespace xai_fast {
+namespace xai_fast::pair_saliency_binding {
 namespace {
 
 PairSaliency arguments_of(uintptr_t out, uintptr_t pairs, int64_t k, uintptr_t sums, uintptr_t mask,
@@ -50,4 +50,4 @@ void bind(py::module_& module) {
 const Registration registration("pair_saliency", &bind);
 
 }  // namespace
-}  // namespace xai_fast
+}  // namespace xai_fast::pair_saliency_binding

@@ -8,7 +8,7 @@
 
 namespace py = pybind11;
 
-namespace xai_fast {
+namespace xai_fast::partition_sum_binding {
 namespace {
 
 constexpr int most_blocks = 6;
@@ -113,4 +113,4 @@ void bind(py::module_& module) {
 const Registration registration("partition_sum", &bind);
 
 }  // namespace
-}  // namespace xai_fast
+}  // namespace xai_fast::partition_sum_binding

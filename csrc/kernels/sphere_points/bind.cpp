@@ -8,7 +8,7 @@
 
 namespace py = pybind11;
 
-namespace xai_fast {
+namespace xai_fast::sphere_points_binding {
 namespace {
 
 void run(uintptr_t points, uintptr_t centers, uintptr_t item, uintptr_t item_ids, uintptr_t point, uintptr_t active,
@@ -41,4 +41,4 @@ void bind(py::module_& module) {
 const Registration registration("sphere_points", &bind);
 
 }  // namespace
-}  // namespace xai_fast
+}  // namespace xai_fast::sphere_points_binding

@@ -5,7 +5,7 @@
 
 namespace py = pybind11;
 
-namespace xai_fast {
+namespace xai_fast::sphere_step_binding {
 namespace {
 
 StepRule rule_of(const std::string& name) {
@@ -36,4 +36,4 @@ void bind(py::module_& module) {
 const Registration registration("sphere_step", &bind);
 
 }  // namespace
-}  // namespace xai_fast
+}  // namespace xai_fast::sphere_step_binding
