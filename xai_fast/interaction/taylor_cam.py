@@ -140,7 +140,7 @@ class TaylorCAM:
         """Compute the interactions of a batch.
 
         Args:
-            inputs: (B, ...) or a tuple of them, float32 or float64.
+            inputs: (B, ...) or a tuple of them, float32, float64, or integers such as tokens.
             target: None for the predicted class, an int, a list or tensor (B,), or a callable on the outputs.
             additional_forward_args: further arguments of the model; tensors whose first dimension is B hold a row an
                 item.
@@ -155,7 +155,7 @@ class TaylorCAM:
             UnsupportedOperation: an operation behind the layer has no rule; ``method="hvp"`` works with any.
             ZeroCurvatureError: all interactions are zero; the message says what to do.
         """
-        values = check_inputs(inputs)
+        values = check_inputs(inputs, integers=True)
         check_eval_mode(self.model)
         batch = values[0].shape[0]
         if batch == 0:
