@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.environment import describe
+from benchmarks.interactions_table import RESULT, table
 from xai_fast import GradCAM, TaylorCAM, taylor
 from xai_fast.interaction import InteractionMap, cell_geometry
 from xai_fast.interaction.geometry import CellGeometry
@@ -28,7 +29,6 @@ from xai_fast.suites import yield_or_go as road
 from xai_fast.suites.relation_network import RelationNetwork, relation_network
 from xai_fast.taylor.cut import Downstream
 
-RESULT = Path(__file__).parent / "results" / "interactions.json"
 GRID = (5, 5)
 _BATCH = 25
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "three_objects": _three_objects(max(options.images)),
     }
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(tables(results))
+    print(table(results))
     return 0
 
 
@@ -221,30 +221,6 @@ def _three_objects(count: int) -> dict[str, object]:
         / count,
         "order_2_finds_the_partners": sum(cells(p) == b.partners for p, b in zip(pairs, boards, strict=True)) / count,
     }
-
-
-def tables(results: dict[str, object]) -> str:
-    """Make the table of hits in Markdown.
-
-    Args:
-        results: as `main` keeps them.
-
-    Returns:
-        The table, boxes of cells only.
-    """
-    rows: list[dict[str, object]] = results["sort_of_clevr"]  # type: ignore[assignment]
-    names = [f"{_QUESTIONS[subtype]}" for subtype in range(3)]
-    lines = [f"| method | {' | '.join(names)} |", f"|---|{'---|' * 3}"]
-    for method in dict.fromkeys(str(row["method"]) for row in rows):
-        cells = []
-        for subtype in range(3):
-            (row,) = (r for r in rows if (r["method"], r["question"], r["box"]) == (method, subtype, "cell"))
-            cells.append(" / ".join(f"{rate:.0%}" for rate in row["hits"].values()))  # type: ignore[attr-defined]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-_QUESTIONS = ("shape of the closest", "shape of the furthest", "how many of that shape")
 
 
 if __name__ == "__main__":

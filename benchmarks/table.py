@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.interactions_table import RESULT as INTERACTIONS
+from benchmarks.interactions_table import table
 from benchmarks.quality_table import summary
 
 __all__ = ["renew_readme", "speed_table"]
@@ -71,6 +73,34 @@ ROWS = (
         "{:.2f}",
         "",
     ),
+    (
+        "full Hessian by nested autograd / Taylor-CAM's pairs, relation network, an image",
+        "test_taylor::test_relation_network",
+        "nested_hessian_over_ours",
+        "{:.0f}",
+        ">= 250",
+    ),
+    (
+        "batched Hessian-vector products / Taylor-CAM's pairs, relation network, batch 16",
+        "test_taylor::test_relation_network",
+        "hvp_over_ours",
+        "{:.1f}",
+        ">= 15",
+    ),
+    (
+        "batched Hessian-vector products / Taylor-CAM's pairs, Lite0, 14 x 14 cells",
+        "test_taylor::test_efficientnet_14_by_14",
+        "hvp_over_ours",
+        "{:.1f}",
+        ">= 1.5",
+    ),
+    (
+        "batched Hessian-vector products / reverse route, small ReLU network, 10 classes",
+        "test_taylor::test_reverse_route",
+        "hvp_over_ours",
+        "{:.1f}",
+        ">= 5",
+    ),
 )
 
 
@@ -78,7 +108,7 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """Make the table of speed; rows that were not measured are left out."""
     lines = ["| ratio of times, taken in turn in one run | measured | goal |", "|---|---|---|"]
     for label, name, key, form, goal in ROWS:
-        row = results.get(f"test_neflag::{name}")
+        row = results.get(name if "::" in name else f"test_neflag::{name}")
         if row is not None:
             lines.append(f"| {label} | {form.format(row[key])} | {goal} |")
     for name, row in sorted(results.items()):
@@ -88,7 +118,7 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def renew_readme() -> None:
-    """Write the tables of speed and of quality between the README's marks."""
+    """Write the tables of speed, of quality and of interactions between the README's marks."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
@@ -97,6 +127,8 @@ def renew_readme() -> None:
         text = _between("benchmarks", f"{speed_table(results)}\n\n{_machines(results)}", text)
     if quality.exists():
         text = _between("quality", summary(json.loads(quality.read_text(encoding="utf-8"))), text)
+    if INTERACTIONS.exists():
+        text = _between("interactions", table(json.loads(INTERACTIONS.read_text(encoding="utf-8"))), text)
     readme.write_text(text, encoding="utf-8")
 
 

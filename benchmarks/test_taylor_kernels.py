@@ -18,7 +18,7 @@ from xai_fast.kernels.pair_reduce import pair_reduce
 from xai_fast.kernels.partition_sum import cases as partition_cases
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 
-SHAPES = ((25, 16, 11), (25, 16, 256), (25, 16, 4096), (196, 1, 2000), (98, 1, 62720))
+SHAPES = ((10, 1, 64), (25, 16, 11), (25, 16, 256), (25, 16, 4096), (196, 1, 512), (196, 1, 2000), (98, 1, 62720))
 """Rows on either side, items and units of `pair_reduce`."""
 
 PROGRAMS = {
@@ -123,9 +123,9 @@ def test_partition_sum_against_its_reference(benchmark: BenchmarkFixture, name: 
 def test_pair_reduce_chooses_its_way_well(benchmark: BenchmarkFixture, shape: tuple[int, int, int]) -> None:
     """The compiled kernel and BLAS: the one that is chosen is never much slower than the other."""
     arguments, work = _pairs(shape)
-    n, _, units = shape
+    n, items, units = shape
     ways = {"gemm": pair_native.by_gemm, "compiled": pair_native.run_compiled}
-    chosen, other = ("gemm", "compiled") if pair_native.gemm_is_faster(n, n, units) else ("compiled", "gemm")
+    chosen, other = ("gemm", "compiled") if pair_native.gemm_is_faster(items, n, n, units) else ("compiled", "gemm")
     results = {}
     for way, run in ways.items():
         arguments["sums"].zero_()

@@ -1,0 +1,39 @@
+"""The table of interactions in Markdown from the kept result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RESULT", "table"]
+
+RESULT = Path(__file__).parent / "results" / "interactions.json"
+_QUESTIONS = ("shape of the closest", "shape of the furthest", "how many of that shape")
+
+
+def table(results: Mapping[str, Any]) -> str:
+    """Make the table of hits, and a line on the two other tasks.
+
+    Args:
+        results: as ``benchmarks/interactions.py`` keeps them.
+
+    Returns:
+        Markdown; boxes are those of cells.
+    """
+    rows = [row for row in results["sort_of_clevr"] if row["box"] == "cell"]
+    lines = [f"| top-1 pair by | {' | '.join(_QUESTIONS)} |", f"|---|{'---|' * len(_QUESTIONS)}"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        hits = {row["question"]: row["hits"] for row in rows if row["method"] == method}
+        cells = [" / ".join(f"{rate:.0%}" for rate in hits[i].values()) for i in range(len(_QUESTIONS))]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    road, three = results["yield_or_go"], results["three_objects"]
+    lines += [
+        "",
+        f'Yield-or-Go, {road["scenes"]} scenes answered "stop": the top pair joins the sign and a car in '
+        f"{road['top_pair_joins_sign_and_car']['local']:.0%} (global: {road['top_pair_joins_sign_and_car']['global']:.0%}). "
+        f"Three objects, {three['boards']} boards: order 3 finds the three keys in "
+        f"{three['order_3_finds_the_three_keys']:.0%}, order 2 two of them in "
+        f"{three['order_2_finds_two_of_the_keys']:.0%}.",
+    ]
+    return "\n".join(lines)
