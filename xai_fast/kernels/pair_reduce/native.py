@@ -1,7 +1,9 @@
 """The CPU version: the compiled ``csrc/kernels/pair_reduce``, or the BLAS of torch where that is faster.
 
 The compiled kernel holds sums in vectors over units and adds up their lanes at the end, which is lost time where units
-are few. The bounds are from ``benchmarks/test_taylor_kernels.py``.
+are few for the number of pairs. A call of BLAS through torch costs some 20 microseconds, which is lost where there is
+little to do; so the last bits of an item may depend on how many items there are. The bounds hold within a factor of 1.3
+in ``benchmarks/test_taylor_kernels.py``.
 """
 
 from __future__ import annotations
@@ -17,9 +19,10 @@ MOST_WEIGHTED = 1 << 18
 """Entries of ``weight * left`` that exist at a time in `by_gemm`."""
 
 
-def gemm_is_faster(rows: int, columns: int, units: int) -> bool:
-    """Return whether BLAS is faster: for few units, and for more where there are many pairs."""
-    return units < (192 if rows * columns < 64 * 64 else 1024)
+def gemm_is_faster(items: int, rows: int, columns: int, units: int) -> bool:
+    """Return whether BLAS is faster; measured from 4 x 4 to 196 x 196 pairs, 1 to 64 items and 3 to 2048 units."""
+    pairs = rows * columns
+    return pairs >= 144 and items * pairs >= 4096 and units**2 < 25 * pairs
 
 
 def by_gemm(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
@@ -50,5 +53,6 @@ def run_compiled(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | Non
 
 def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
     """Run the contract of `xai_fast.kernels.pair_reduce`."""
-    chosen = by_gemm if gemm_is_faster(sums.shape[1], sums.shape[2], left.shape[2]) else run_compiled
+    items, rows, columns = sums.shape
+    chosen = by_gemm if gemm_is_faster(items, rows, columns, left.shape[2]) else run_compiled
     chosen(sums, left, right, weight)
