@@ -85,7 +85,7 @@ def _against_the_reference(
         _on(backend, run)()
         results[backend] = out.clone()
     assert _agree(results["native"], results["reference"], tolerance)
-    seconds = in_turn({name: _on(name, run) for name in results}, 3)
+    seconds = in_turn({name: _on(name, run) for name in results}, _rounds(10 * work["flops"]))
     fastest = min(seconds["native"])
     benchmark.extra_info |= work | {
         "gigaflops": work["flops"] / fastest / 1e9,
