@@ -28,12 +28,12 @@ def table(results: Mapping[str, Any]) -> str:
         cells = [" / ".join(f"{rate:.0%}" for rate in hits[i].values()) for i in range(len(_QUESTIONS))]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     road, three = results["yield_or_go"], results["three_objects"]
+    joined = road["top_pair_joins_sign_and_car"]
     lines += [
         "",
         f'Yield-or-Go, {road["scenes"]} scenes answered "stop": the top pair joins the sign and a car in '
-        f"{road['top_pair_joins_sign_and_car']['local']:.0%} (global: {road['top_pair_joins_sign_and_car']['global']:.0%}). "
-        f"Three objects, {three['boards']} boards: order 3 finds the three keys in "
-        f"{three['order_3_finds_the_three_keys']:.0%}, order 2 two of them in "
+        f"{joined['local']:.0%} (global: {joined['global']:.0%}). Three objects, {three['boards']} boards: order 3 finds "
+        f"the three keys in {three['order_3_finds_the_three_keys']:.0%}, order 2 two of them in "
         f"{three['order_2_finds_two_of_the_keys']:.0%}.",
     ]
     return "\n".join(lines)
