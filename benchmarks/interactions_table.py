@@ -32,8 +32,8 @@ def table(results: Mapping[str, Any]) -> str:
     lines += [
         "",
         f'Yield-or-Go, {road["scenes"]} scenes answered "stop": the top pair joins the sign and a car in '
-        f"{joined['local']:.0%} (global: {joined['global']:.0%}). Three objects, {three['boards']} boards: order 3 finds "
-        f"the three keys in {three['order_3_finds_the_three_keys']:.0%}, order 2 two of them in "
+        f"{joined['local']:.0%} (global: {joined['global']:.0%}). Three objects, {three['boards']} boards: order 3 "
+        f"finds the three keys in {three['order_3_finds_the_three_keys']:.0%}, order 2 two of them in "
         f"{three['order_2_finds_two_of_the_keys']:.0%}.",
     ]
     return "\n".join(lines)
