@@ -13,8 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,11 +118,19 @@ STATES = (
 )
 
 
-def run(state: State) -> tuple[dict[str, int], str]:
-    """Run one state; returns counts of passed, failed and skipped tests, and a remark."""
-    print(f"\n===== {state.name}: {state.what} =====", flush=True)
+# States are prepared one after the other: they build in the same tree.
+_preparing = threading.Lock()
+_printing = threading.Lock()
+
+
+def run(state: State, threads: int | None) -> tuple[dict[str, int], str]:
+    """Run one state with so many threads (None for as many as there are), and print what pytest says.
+
+    Returns counts of passed, failed and skipped tests, and a remark.
+    """
     try:
-        python, environment = state.prepare()
+        with _preparing:
+            python, environment = state.prepare()
     except Impossible as reason:
         return {"passed": 0, "failed": 0, "skipped": 1}, f"skipped: {reason}"
     except subprocess.CalledProcessError as error:
@@ -130,7 +140,19 @@ def run(state: State) -> tuple[dict[str, int], str]:
         # The script, not `python -m pytest`, which would put the source tree before the package that is installed.
         pytest = str(Path(python).with_name("pytest"))
         command = [pytest, "-q", f"--junitxml={report}", "-p", "no:cacheprovider", *state.arguments]
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | state.environment | environment, check=False)
+        environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | environment
+        done = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment | state.environment,
+            check=False,
+            text=True,
+            errors="replace",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        with _printing:
+            print(f"\n===== {state.name}: {state.what} =====\n{done.stdout}", flush=True)
         counts = _counts(report)
     if done.returncode and not counts["failed"]:
         counts["failed"] = 1  # such as a crash, or no tests at all
@@ -155,7 +177,13 @@ def main() -> int:
     unknown = set(wanted) - {state.name for state in STATES}
     if unknown:
         parser.error(f"no such state: {', '.join(sorted(unknown))}")
-    results = [(state.name, *run(state)) for state in STATES if not wanted or state.name in wanted]
+    chosen = [state for state in STATES if not wanted or state.name in wanted]
+    # Two states at a time, each with half of the processors: most tests use one thread only.
+    processors = os.cpu_count() or 1
+    together = 2 if processors > 1 and len(chosen) > 1 else 1
+    with ThreadPoolExecutor(together) as pool:
+        done = list(pool.map(lambda state: run(state, processors // 2 if together == 2 else None), chosen))
+    results = [(state.name, *outcome) for state, outcome in zip(chosen, done, strict=True)]
     print("\n===== all states =====")
     for name, counts, remark in results:
         print(

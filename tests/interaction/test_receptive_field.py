@@ -11,6 +11,9 @@ from xai_fast.errors import InputError, ModelError
 from xai_fast.interaction import CellGeometry, cell_geometry
 from xai_fast.suites.resnet import resnet18_random
 
+# Together they take minutes; they run once, with the compiled kernels.
+pytestmark = pytest.mark.slow
+
 CELLS = "cells"
 
 

@@ -13,6 +13,9 @@ from xai_fast import taylor
 from xai_fast.errors import ModelError, UnsupportedOperation
 from xai_fast.taylor.oracle import WrittenOut, mixed_derivative
 
+# Together they take minutes; they run once, with the compiled kernels.
+pytestmark = pytest.mark.slow
+
 CASES = {case.name: case for case in [*PRODUCTS_AND_ELEMENTS, *MODULES]}
 SETS = [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)]
 # Every (n, m) of the 2n+1 rule, and the largest sets that it is exact for.
