@@ -199,7 +199,7 @@ def _chunk(function: Function, x: Tensor, sides: tuple[Tensor, ...], inputs: tup
 class _Tangents:
     """Makes rows at the inputs of the curved nodes, by either route."""
 
-    def __init__(self, function: Function, state: State, plan: Plan, x_dims: int) -> None:
+    def __init__(self, function: Function, state: State, plan: Plan) -> None:
         self.program = function.program_traced
         self.state = state
         self.plan = plan
@@ -242,7 +242,7 @@ class _Tangents:
 def _pairs(function: Function, state: State, V: Tensor, U: Tensor | None, plan: Plan) -> Tensor:
     program = function.program_traced
     adjoints = program.adjoints(state, program.curved)
-    tangents = _Tangents(function, state, plan, V.ndim - 1)
+    tangents = _Tangents(function, state, plan)
     other = V if U is None else U
     sums = V.new_zeros(V.shape[0], V.shape[1], other.shape[1])
     for i in range(0, V.shape[1], plan.group):

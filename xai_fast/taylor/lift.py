@@ -16,8 +16,6 @@ __all__ = ["aligned", "fold", "lifted", "summed_to", "transposed", "unfolded"]
 
 aten = torch.ops.aten
 
-Arguments = tuple[object, ...]
-
 
 def fold(x: Tensor, leading: int) -> Tensor:
     """Make one dimension of the first ``leading`` ones."""

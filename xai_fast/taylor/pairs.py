@@ -9,8 +9,8 @@ from xai_fast.kernels.pair_reduce import pair_reduce
 
 __all__ = ["pair_sum"]
 
-# Below this many products, going through an operator costs more than the products themselves.
-_WORTH_A_KERNEL = 1 << 18
+# Below this many products an item, going through an operator costs more than the products themselves.
+_WORTH_A_KERNEL = 1 << 16
 
 
 def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -26,7 +26,7 @@ def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tenso
     """
     first, second = left.flatten(2), right.flatten(2)
     factor = None if weight is None else weight.flatten(1)
-    if first.shape[0] * second.numel() < _WORTH_A_KERNEL:
+    if first.shape[0] * second[:, :1].numel() < _WORTH_A_KERNEL:
         first = first if factor is None else first * factor
         return torch.matmul(first.transpose(0, 1), second.permute(1, 2, 0))
     sums = left.new_zeros(left.shape[1], left.shape[0], right.shape[0])

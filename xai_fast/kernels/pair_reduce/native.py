@@ -1,9 +1,8 @@
 """The CPU version: the compiled ``csrc/kernels/pair_reduce``, or the BLAS of torch where that is faster.
 
 The compiled kernel holds sums in vectors over units and adds up their lanes at the end, which is lost time where units
-are few for the number of pairs. A call of BLAS through torch costs some 20 microseconds, which is lost where there is
-little to do; so the last bits of an item may depend on how many items there are. The bounds hold within a factor of 1.3
-in ``benchmarks/test_taylor_kernels.py``.
+are few for the number of pairs. The choice is by pairs and units, never by how many items there are, so that an item's
+result does not depend on the batch that it comes in.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ MOST_WEIGHTED = 1 << 18
 """Entries of ``weight * left`` that exist at a time in `by_gemm`."""
 
 
-def gemm_is_faster(items: int, rows: int, columns: int, units: int) -> bool:
+def gemm_is_faster(rows: int, columns: int, units: int) -> bool:
     """Return whether BLAS is faster; measured from 4 x 4 to 196 x 196 pairs, 1 to 64 items and 3 to 2048 units."""
     pairs = rows * columns
-    return pairs >= 144 and items * pairs >= 4096 and units**2 < 25 * pairs
+    return pairs >= 144 and units**2 < 25 * pairs
 
 
 def by_gemm(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
@@ -53,6 +52,6 @@ def run_compiled(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | Non
 
 def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
     """Run the contract of `xai_fast.kernels.pair_reduce`."""
-    items, rows, columns = sums.shape
-    chosen = by_gemm if gemm_is_faster(items, rows, columns, left.shape[2]) else run_compiled
+    _, rows, columns = sums.shape
+    chosen = by_gemm if gemm_is_faster(rows, columns, left.shape[2]) else run_compiled
     chosen(sums, left, right, weight)
