@@ -16,7 +16,7 @@ from xai_fast.taylor.lattice import Lattice, Set
 from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_sets, usable_bytes
 from xai_fast.taylor.program import Program
 
-__all__ = ["cross_derivatives", "plan_cross_derivatives"]
+__all__ = ["checked_directions", "cross_derivatives", "plan_cross_derivatives"]
 
 
 def cross_derivatives(
@@ -120,7 +120,7 @@ def _prepared(
     memory_limit: int | None,
 ) -> tuple[Function, Tensor, list[tuple[Lattice, Tensor]], Tensor]:
     check_batch("x", x)
-    directions = _checked_directions(directions, x)
+    directions = checked_directions(directions, x)
     wanted, copies = _distinct(sets, directions.shape[1])
     directions = directions[:, copies]
     out = x.new_zeros(x.shape[0], len(wanted))
@@ -133,7 +133,19 @@ def _prepared(
     return function, directions, _split(program, x, wanted, chosen, limit), out
 
 
-def _checked_directions(directions: object, x: Tensor) -> Tensor:
+def checked_directions(directions: object, x: Tensor) -> Tensor:
+    """Check directions, and give every item its own.
+
+    Args:
+        directions: (D, ...) for all items, or (B, D, ...).
+        x: (B, ...).
+
+    Returns:
+        (B, D, ...), a view.
+
+    Raises:
+        InputError: they do not fit.
+    """
     expected = f"(D, {', '.join(map(str, x.shape[1:]))}) or (B, D, {', '.join(map(str, x.shape[1:]))}), {x.dtype}"
     if not isinstance(directions, Tensor):
         raise bad_argument("directions", expected, type(directions).__name__)

@@ -1,0 +1,92 @@
+"""Mixed derivatives of many sets for any graph: the interpreter, a chunk of sets at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xai_fast.taylor.cost import cost_of
+from xai_fast.taylor.cross import cross_derivatives
+from xai_fast.taylor.function import Function
+from xai_fast.taylor.lattice import Lattice
+
+__all__ = ["Cost", "GeneralSets"]
+
+_SETS_AT_ONCE = 4096
+"""Neighbours share subsets, but a lattice is built set by set: so many keep its memory and its first wait small."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What derivatives of many sets take.
+
+    Attributes:
+        operations: floating-point operations.
+        bytes: the most that is alive at once, the results among it.
+    """
+
+    operations: int
+    bytes: int
+
+
+class GeneralSets:
+    """The route for any graph.
+
+    Args:
+        function: the score.
+        x: (B, ...).
+        directions: (B, D, ...).
+        memory_limit: bytes, or None.
+    """
+
+    def __init__(self, function: Function, x: Tensor, directions: Tensor, memory_limit: int | None) -> None:
+        self.function = function
+        self.x = x
+        self.directions = directions
+        self.memory_limit = memory_limit
+
+    def of(self, sets: Tensor) -> Tensor:
+        """Compute (B, T) from sets (T, k)."""
+        out = self.x.new_empty(self.x.shape[0], sets.shape[0])
+        ordered = torch.arange(sets.shape[0], device=sets.device)
+        for column in sets.unbind(1)[::-1]:
+            ordered = ordered[torch.argsort(column[ordered], stable=True)]
+        for columns in torch.split(ordered, _SETS_AT_ONCE):
+            out[:, columns] = cross_derivatives(
+                self.function, self.x, self.directions, sets[columns].tolist(), memory_limit=self.memory_limit
+            )
+        return out
+
+    def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Go through all sets of an order, block by block."""
+        from xai_fast.kernels import combinations
+
+        total = combinations.count(self.directions.shape[1], order)
+        for begin in range(0, total, _SETS_AT_ONCE):
+            end = min(begin + _SETS_AT_ONCE, total)
+            yield begin, end, self.of(combinations.unrank(torch.arange(begin, end), order))
+
+    def cost(self, order: int, sets: int | None) -> Cost:
+        """Count operations and bytes for all points."""
+        directions = self.directions.shape[1]
+        total = math.comb(directions, order) if sets is None else sets
+        if not total or not self.x.shape[0]:
+            return Cost(0, 0)
+        counted = cost_of(self.function.program(self.x))
+        best = None
+        for n in range(max(1, order // 2), order + 1):
+            lattice = Lattice([tuple(range(order))], n, max(0, order - n - 1))
+            rows = sum(min(math.comb(directions, k), total * math.comb(order, k)) for k in range(1, n + 1))
+            rows += sum(min(math.comb(directions, k), total * math.comb(order, k)) for k in range(lattice.backward + 1))
+            terms = total * lattice.contracted_terms.term_order.numel()
+            operations = rows * counted.row_operations + terms * counted.row_kept
+            size = counted.values + min(rows, _SETS_AT_ONCE * 2**order) * (counted.row_peak + counted.row_kept)
+            if best is None or operations < best[0]:
+                best = operations, size
+        operations, size = best or (0, 0)
+        items, width = self.x.shape[0], self.x.element_size()
+        return Cost(items * operations, width * (size + items * total))
