@@ -1,0 +1,148 @@
+"""Functions of independent, uniform inputs whose interactions are known: their rows, splits and standard units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import bad_argument
+
+__all__ = ["KnownFunction", "Split", "Table"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of one part of a table.
+
+    Attributes:
+        x: (rows, features) float32, each feature with mean 0 and standard deviation 1 over the training rows.
+        y: (rows,) float32, likewise.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Table:
+    """A third of the rows to train on, a third to stop by, a third to test on.
+
+    Attributes:
+        train: the rows that the units below come from.
+        validation: as many others.
+        test: the rest.
+        x_mean: (features,) float64, in the units of the function.
+        x_scale: (features,) float64, standard deviation over the training rows; ``x * x_scale + x_mean`` is the input
+            of the function.
+        y_mean: of the function's values.
+        y_scale: their standard deviation.
+    """
+
+    train: Split
+    validation: Split
+    test: Split
+    x_mean: Tensor
+    x_scale: Tensor
+    y_mean: float
+    y_scale: float
+
+
+@dataclass(frozen=True)
+class KnownFunction:
+    """One function, the ranges of its inputs, and the sets of features that interact in it.
+
+    Attributes:
+        name: such as "F1".
+        formula: (rows, features) to (rows,); made of PyTorch's operations, so that it can be differentiated.
+        low: the smallest value of each feature.
+        high: the largest; features are independent and uniform in between.
+        interactions: the largest sets of features, by position and rising, that do not add up; all their subsets of two
+            or more interact as well.
+        feature_names: one a feature.
+        stream: tells the random numbers of this function from those of others.
+    """
+
+    name: str
+    formula: Callable[[Tensor], Tensor]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    interactions: tuple[tuple[int, ...], ...]
+    feature_names: tuple[str, ...]
+    stream: int
+
+    @property
+    def features(self) -> int:
+        """Number of inputs."""
+        return len(self.low)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Compute the function.
+
+        Args:
+            x: (rows, features) of a floating type, in the units of the function.
+
+        Returns:
+            (rows,) of the same type.
+
+        Raises:
+            InputError: ``x`` is something else.
+        """
+        if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != self.features or not x.is_floating_point():
+            got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise bad_argument("x", f"(rows, {self.features}) of a floating type", got)
+        return self.formula(x)
+
+    def inputs(self, rows: int, *, seed: int = 0) -> Tensor:
+        """Draw inputs.
+
+        Args:
+            rows: how many, 1 or more.
+            seed: 0 to 2**64 - 1.
+
+        Returns:
+            (rows, features) float64 in the units of the function; the first of many are the first of few.
+
+        Raises:
+            InputError: an argument is out of range.
+        """
+        check_integer("rows", rows, 1)
+        check_integer("seed", seed, 0, 2**64 - 1)
+        # Raw words of Philox4x64, whose stream no version of numpy changes; 53 bits are a double's mantissa.
+        words = np.random.Philox(key=np.array([seed, self.stream], dtype=np.uint64)).random_raw(rows * self.features)
+        unit = torch.from_numpy((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).view(rows, self.features)
+        low, high = (torch.tensor(side, dtype=torch.float64) for side in (self.low, self.high))
+        return low + (high - low) * unit
+
+    def table(self, rows: int = 30_000, *, seed: int = 0) -> Table:
+        """Draw a table, split in thirds, in standard units.
+
+        Args:
+            rows: how many in all, at least 6; what thirds leave over goes to the test.
+            seed: 0 to 2**64 - 1.
+
+        Returns:
+            The table.
+
+        Raises:
+            InputError: an argument is out of range.
+        """
+        check_integer("rows", rows, 6)
+        x = self.inputs(rows, seed=seed)
+        y = self(x)
+        third = rows // 3
+        x_mean, x_scale = x[:third].mean(0), x[:third].std(0, correction=0)
+        y_mean, y_scale = y[:third].mean(), y[:third].std(correction=0)
+        x, y = ((x - x_mean) / x_scale).float(), ((y - y_mean) / y_scale).float()
+        train, validation, test = (
+            Split(x[part], y[part]) for part in (slice(third), slice(third, 2 * third), slice(2 * third, None))
+        )
+        return Table(train, validation, test, x_mean, x_scale, float(y_mean), float(y_scale))
+
+    def interacts(self, features: Sequence[int]) -> bool:
+        """Tell whether a set of two or more features is part of an interaction."""
+        return len(set(features)) >= 2 and any(set(features) <= set(known) for known in self.interactions)
