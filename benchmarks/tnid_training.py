@@ -1,12 +1,13 @@
 """Train many networks of one shape at once, one a table, as the T-NID and NID papers train theirs.
 
-The networks of one function are a batch: weights have a leading dimension of networks, and one batched product is a step
-of all. Nothing is shared between them (the loss is a sum, Adam works entry by entry), so each is what it would be alone.
+The networks of one function are a batch: weights have a leading dimension of networks, and one batched product is a
+step of all. Nothing is shared between them (the loss is a sum, Adam works entry by entry): each is as it would be alone.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import sys
 import time
@@ -81,7 +82,7 @@ class Trained:
 
 def _layers(copies: int, sizes: Sequence[int], generator: torch.Generator) -> tuple[list[Tensor], list[Tensor]]:
     weights, biases = [], []
-    for inputs, outputs in zip(sizes, sizes[1:], strict=False):  # nn.Linear's own initialisation
+    for inputs, outputs in itertools.pairwise(sizes):  # nn.Linear's own initialisation
         bound = 1 / math.sqrt(inputs)
         for shape, into in (((copies, inputs, outputs), weights), ((copies, 1, outputs), biases)):
             into.append((bound * (2 * torch.rand(shape, generator=generator) - 1)).requires_grad_())
@@ -109,15 +110,13 @@ class _Networks:
         features = self.splits["train"][0].shape[2]
         self.features = features
         self.generator = torch.Generator().manual_seed(seed)
-        self.main = _layers(
-            len(tables) * features * recipe.main_effects, (1, *_MAIN_EFFECT_HIDDEN, 1), self.generator
-        )
+        self.main = _layers(len(tables) * features * recipe.main_effects, (1, *_MAIN_EFFECT_HIDDEN, 1), self.generator)
         self.core = _layers(len(tables), (features, *HIDDEN, 1), self.generator)
         self.optimizer = torch.optim.Adam(self.parameters(), lr=recipe.learning_rate, fused=True)
 
     def parameters(self) -> list[Tensor]:
-        used = [*self.core[0], *self.core[1]]
-        return used + [*self.main[0], *self.main[1]] if self.recipe.main_effects else used
+        main = (*self.main[0], *self.main[1]) if self.recipe.main_effects else ()
+        return [*self.core[0], *self.core[1], *main]
 
     def __call__(self, x: Tensor) -> Tensor:
         y = _forward(x, *self.core, self.act)[..., 0]

@@ -1,6 +1,7 @@
 """How good an attribution is: insertion and deletion, pixel flipping, the pointing game."""
 
 from xai_fast.metrics.insertion_deletion import InsertionDeletion, insertion_deletion
+from xai_fast.metrics.interaction_auc import area_under_roc, interaction_auc, interaction_auc_on_union, r_precision
 from xai_fast.metrics.perturbation import gaussian_blur
 from xai_fast.metrics.pixel_flipping import PixelFlipping, pixel_flipping
 from xai_fast.metrics.pointing_game import PointingGame, pointing_game
@@ -11,9 +12,13 @@ __all__ = [
     "InsertionDeletion",
     "PixelFlipping",
     "PointingGame",
+    "area_under_roc",
     "gaussian_blur",
     "insertion_deletion",
+    "interaction_auc",
+    "interaction_auc_on_union",
     "pixel_flipping",
     "pointing_game",
+    "r_precision",
     "rank_pixels",
 ]

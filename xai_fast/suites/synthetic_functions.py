@@ -1,8 +1,8 @@
 """F1 to F10 of the NID paper, with the sets of features that interact in them.
 
-Source: Tsang, Cheng and Liu, "Detecting statistical interactions from neural network weights", ICLR 2018, Table 1; F1 is
-Hooker's (2004), with the ranges of Sorokina et al. (2008). Where the printed formula has no real value on its range, the
-absolute value is taken, as everybody does who has published code: x7 under F2's root.
+Source: Tsang, Cheng and Liu, "Detecting statistical interactions from neural network weights", ICLR 2018, Table 1; F1
+is Hooker's (2004), with the ranges of Sorokina et al. (2008). Where the printed formula has no real value on its range,
+the absolute value is taken, as in all published code: x7 under F2's root.
 """
 
 from __future__ import annotations
@@ -23,11 +23,7 @@ _FEATURES = 10
 def _f1(x: Tensor) -> Tensor:
     x1, x2, x3, x4, x5, _, x7, x8, x9, x10 = x.unbind(1)
     return (
-        math.pi ** (x1 * x2) * (2 * x3).sqrt()
-        - x4.arcsin()
-        + (x3 + x5).log()
-        - x9 / x10 * (x7 / x8).sqrt()
-        - x2 * x7
+        math.pi ** (x1 * x2) * (2 * x3).sqrt() - x4.arcsin() + (x3 + x5).log() - x9 / x10 * (x7 / x8).sqrt() - x2 * x7
     )
 
 
@@ -87,11 +83,7 @@ def _f7(x: Tensor) -> Tensor:
 def _f8(x: Tensor) -> Tensor:
     x1, x2, x3, x4, x5, x6, x7, x8, x9, x10 = x.unbind(1)
     return (
-        x1 * x2
-        + 2 ** (x3 + x5 + x6)
-        + 2 ** (x3 + x4 + x5 + x7)
-        + (x7 * (x8 + x9).sin()).sin()
-        + (0.9 * x10).arccos()
+        x1 * x2 + 2 ** (x3 + x5 + x6) + 2 ** (x3 + x4 + x5 + x7) + (x7 * (x8 + x9).sin()).sin() + (0.9 * x10).arccos()
     )
 
 
@@ -142,4 +134,4 @@ def _known(number: int, formula: Callable[[Tensor], Tensor], sets: tuple[tuple[i
 FUNCTIONS: Mapping[str, KnownFunction] = MappingProxyType(
     {f"F{number}": _known(number, *known) for number, known in enumerate(_KNOWN, start=1)}
 )
-"""F1 to F10, by name. ``FUNCTIONS["F1"].table(seed=3)`` is the paper's table: 30,000 rows in thirds, in standard units."""
+"""F1 to F10, by name. ``FUNCTIONS["F1"].table(seed=3)`` is the papers' table: 30,000 rows in thirds, standard units."""

@@ -1,0 +1,121 @@
+"""How well ranked interactions agree with the true ones: AUC of pairs and of higher orders, and R-precision.
+
+Source: Tsang, Cheng and Liu, "Detecting statistical interactions from neural network weights", ICLR 2018, sections 5.2
+and 5.3; Lerman et al., "Explaining local, global, and higher-order interactions in deep learning", ICCV 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import bad_argument
+
+__all__ = ["area_under_roc", "interaction_auc", "interaction_auc_on_union", "is_interaction", "r_precision"]
+
+Strengths = Mapping[tuple[int, ...], float]
+"""Strength of each set of features; features are positions."""
+
+
+def area_under_roc(strengths: Tensor, positive: Tensor) -> Tensor:
+    """Compute the area under the ROC curve: how often a positive is stronger than a negative, a tie counting half.
+
+    Args:
+        strengths: (..., n) of a floating type; many rankings of the same n things at once.
+        positive: (n,) bool, at least one of each.
+
+    Returns:
+        (...) float64, from 0 to 1; 0.5 is chance.
+
+    Raises:
+        InputError: shapes or types do not fit, a strength is NaN, or all are positive or none is.
+    """
+    if positive.dtype != torch.bool or positive.ndim != 1 or strengths.shape[-1:] != positive.shape:
+        raise bad_argument("positive", f"bool ({strengths.shape[-1:].numel()},)", f"{positive.dtype} {positive.shape}")
+    if not strengths.is_floating_point() or bool(strengths.isnan().any()):
+        raise bad_argument("strengths", "a floating type without NaN", f"{strengths.dtype}, or NaN")
+    positives = int(positive.sum())
+    negatives = positive.numel() - positives
+    if not positives or not negatives:
+        raise bad_argument("positive", "at least one true and one false", f"{positives} true, {negatives} false")
+    ordered = strengths.sort(-1).values.contiguous()
+    wanted = strengths[..., positive].contiguous()
+    # Mann and Whitney: ranks of the positives, where ties share the mean of their ranks.
+    below = torch.searchsorted(ordered, wanted)
+    up_to = torch.searchsorted(ordered, wanted, right=True)
+    ranks = (below + up_to + 1).double().sum(-1) / 2
+    return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def is_interaction(features: Collection[int], truth: Collection[Collection[int]]) -> bool:
+    """Tell whether a set of features is part of a true interaction; the parts of what interacts interact too."""
+    return any(set(features) <= set(known) for known in truth)
+
+
+def interaction_auc(strengths: Strengths, truth: Collection[Collection[int]]) -> float:
+    """Compute the AUC of a ranking: a set that is part of a true interaction is a positive.
+
+    Args:
+        strengths: of each set; for the published pairwise AUC, of all pairs.
+        truth: the largest true interactions, by position.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        InputError: there is no positive or no negative set, or a strength is NaN.
+    """
+    positive = torch.tensor([is_interaction(s, truth) for s in strengths], dtype=torch.bool)
+    return float(area_under_roc(torch.tensor(list(strengths.values()), dtype=torch.float64), positive))
+
+
+def interaction_auc_on_union(
+    found: Sequence[Strengths], truth: Collection[Collection[int]], order: int
+) -> list[float] | None:
+    """Compute the AUC of several methods at one order, on all sets that any of them found.
+
+    Args:
+        found: of each method, the strengths of the sets that it found; a set that it did not find has strength 0.
+        truth: the largest true interactions, by position.
+        order: features a set; other sets are left out.
+
+    Returns:
+        One AUC a method, or None where all sets of the union are positives, or none is, so that there is nothing to
+        tell apart.
+
+    Raises:
+        InputError: the order is below 2, or a strength is NaN.
+    """
+    check_integer("order", order, 2)
+    union = sorted({tuple(sorted(s)) for strengths in found for s in strengths if len(s) == order})
+    positive = torch.tensor([is_interaction(s, truth) for s in union], dtype=torch.bool)
+    if not 0 < int(positive.sum()) < len(union):
+        return None
+    tables = [{tuple(sorted(s)): value for s, value in strengths.items()} for strengths in found]
+    values = torch.tensor([[table.get(s, 0.0) for s in union] for table in tables], dtype=torch.float64)
+    return [float(value) for value in area_under_roc(values, positive)]
+
+
+def r_precision(ranking: Sequence[Collection[int]], truth: Collection[Collection[int]]) -> float:
+    """Compute the share of exact hits among the first R of a ranking, R being the number of true interactions.
+
+    A set that is a proper part of a true interaction is neither a hit nor a miss and is passed over.
+
+    Args:
+        ranking: sets of features, the strongest first, of any order and without redundant subsets.
+        truth: the largest true interactions, by position.
+
+    Returns:
+        From 0 to 1.
+
+    Raises:
+        InputError: there are no true interactions.
+    """
+    known = {frozenset(s) for s in truth}
+    if not known:
+        raise bad_argument("truth", "at least one interaction", "none")
+    counted = [s for s in map(frozenset, ranking) if not any(s < k for k in known)][: len(known)]
+    return len(set(counted) & known) / len(known)
