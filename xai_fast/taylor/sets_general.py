@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai_fast.kernels import combinations
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.cross import cross_derivatives
 from xai_fast.taylor.function import Function
@@ -63,8 +64,6 @@ class GeneralSets:
 
     def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
         """Go through all sets of an order, block by block."""
-        from xai_fast.kernels import combinations
-
         total = combinations.count(self.directions.shape[1], order)
         for begin in range(0, total, _SETS_AT_ONCE):
             end = min(begin + _SETS_AT_ONCE, total)

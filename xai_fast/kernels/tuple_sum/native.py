@@ -1,0 +1,34 @@
+"""The compiled CPU version: ``csrc/kernels/tuple_sum``."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from xai_fast import native
+from xai_fast.backends import native_why_not as why_not
+from xai_fast.kernels.tuple_sum.subsets import orders_of, subsets_of
+
+__all__ = ["run", "why_not"]
+
+
+def run(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:
+    """Run the contract of `xai_fast.kernels.tuple_sum`."""
+    with native.checked_items():
+        native.module().tuple_sum(
+            out=native.address(out),
+            derivatives=native.address(derivatives),
+            rows=native.address(rows),
+            adjoints=native.address(adjoints),
+            members=native.address(members),
+            items=out.shape[0],
+            tuples=out.shape[1],
+            units=rows.shape[2],
+            columns=members.shape[1],
+            with_adjoint=len(subsets_of(order, orders_of(order)[1])),
+            derivative_count=derivatives.shape[1],
+            row_count=rows.shape[1],
+            adjoint_count=adjoints.shape[1],
+            order=order,
+            dtype=native.dtype_name(out),
+            threads=native.threads(),
+        )

@@ -1,0 +1,50 @@
+"""The subsets of a tuple that the 2n+1 rule reads, in the order of the columns of ``members``."""
+
+from __future__ import annotations
+
+import functools
+from itertools import combinations
+
+from xai_fast.errors import bad_argument
+from xai_fast.kernels.partition_sum.activations import MAX_ORDER
+
+__all__ = ["MAX_ORDER", "MIN_ORDER", "orders_of", "subsets_of"]
+
+MIN_ORDER = 2
+"""The smallest tuples; a single direction has no sum over partitions."""
+
+
+def orders_of(order: int) -> tuple[int, int]:
+    """Return (n, m), the sizes of the largest sets whose rows and adjoints a tuple needs.
+
+    Args:
+        order: k, from 2 to 6.
+
+    Returns:
+        (k // 2, (k - 1) // 2).
+
+    Raises:
+        InputError: the order does not fit.
+    """
+    if not MIN_ORDER <= order <= MAX_ORDER:
+        raise bad_argument("order", f"an integer from {MIN_ORDER} to {MAX_ORDER}", repr(order))
+    return order // 2, (order - 1) // 2
+
+
+@functools.cache
+def subsets_of(order: int, most: int | None = None) -> tuple[tuple[int, ...], ...]:
+    """List the subsets of the positions 0 to k - 1 that are columns of ``members``.
+
+    Args:
+        order: k, from 2 to 6.
+        most: of positions in a subset; None for n.
+
+    Returns:
+        Those of one position first; those of a size by their colexicographic rank.
+    """
+    most = orders_of(order)[0] if most is None else most
+    return tuple(
+        subset
+        for size in range(1, most + 1)
+        for subset in sorted(combinations(range(order), size), key=lambda chosen: chosen[::-1])
+    )
