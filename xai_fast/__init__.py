@@ -12,7 +12,7 @@ from xai_fast.errors import (
     XaiFastError,
     ZeroCurvatureError,
 )
-from xai_fast.interaction import InteractionMap, TaylorCAM
+from xai_fast.interaction import TNID, InteractionMap, InteractionRanking, TaylorCAM
 from xai_fast.results import NeFLAGResult
 
 try:
@@ -21,11 +21,13 @@ except PackageNotFoundError:  # a source tree on the path that was never install
     __version__ = "0+source"
 
 __all__ = [
+    "TNID",
     "BackendUnavailable",
     "GradCAM",
     "GradCAMPlusPlus",
     "InputError",
     "InteractionMap",
+    "InteractionRanking",
     "ModelError",
     "NeFLAG",
     "NeFLAGResult",

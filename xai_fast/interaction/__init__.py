@@ -1,10 +1,24 @@
-"""Interactions between the cells of feature maps, of second and higher order."""
+"""Interactions: between the cells of feature maps, and between the features of tables, of second and higher order."""
 
 from __future__ import annotations
 
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
 from xai_fast.interaction.interaction_map import Interaction, InteractionMap
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.interaction.taylor_cam import TaylorCAM
+from xai_fast.interaction.tnid import TNID
 
-__all__ = ["AxisGeometry", "CellGeometry", "Interaction", "InteractionMap", "TaylorCAM", "cell_geometry"]
+__all__ = [
+    "TNID",
+    "AxisGeometry",
+    "CellGeometry",
+    "FeatureInteraction",
+    "Interaction",
+    "InteractionMap",
+    "InteractionRanking",
+    "OrderRanking",
+    "TaylorCAM",
+    "cell_geometry",
+]

@@ -1,0 +1,304 @@
+"""Interactions between features, ranked: by order, with effects, their spread, and the subsets that support them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations as subsets_of
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
+
+if TYPE_CHECKING:
+    import pandas
+    import shapiq
+
+__all__ = ["InteractionRanking"]
+
+Key: TypeAlias = "str | int | tuple[str | int, ...]"
+
+
+@dataclass(frozen=True, eq=False)
+class InteractionRanking:
+    """Interactions of a function, as `xai_fast.TNID` finds them.
+
+    Main effects (order 1) are there to compare with, by ``ranking.order(1)`` and ``ranking["name"]``; they are no
+    interactions, so they are not among those of `top`, ``len`` and iteration.
+
+    Attributes:
+        feature_names: of all features, groups among them.
+        orders: order to its sets, the strongest first.
+        representatives: what the points are at which effects were measured.
+        representative_indices: their rows in the data; None where the user gave them.
+        scores: the score at each of them.
+        settings: the options of the method, by name.
+        remedy: what was swapped in the model against zero curvature, or None.
+
+    Raises:
+        InputError: parts do not fit one another.
+    """
+
+    feature_names: tuple[str, ...]
+    orders: Mapping[int, OrderRanking]
+    representatives: tuple[str, ...] = ()
+    representative_indices: tuple[int, ...] | None = None
+    scores: tuple[float, ...] = ()
+    settings: Mapping[str, object] = field(default_factory=dict)
+    remedy: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.feature_names)) != len(self.feature_names):
+            raise bad_argument("feature_names", "different names", "a name twice")
+        for order, ranking in self.orders.items():
+            if ranking.order != order or ranking.names != self.feature_names:
+                raise bad_argument(f"orders[{order}]", f"sets of {order} of these features", "others")
+
+    @property
+    def max_order(self) -> int:
+        """The highest order."""
+        return max(self.orders, default=0)
+
+    def order(self, order: int) -> OrderRanking:
+        """Give the sets of one order, the strongest first.
+
+        Args:
+            order: 1 for main effects, 2 for pairs, and so on.
+
+        Returns:
+            A sequence of `FeatureInteraction`, with the arrays behind it.
+
+        Raises:
+            InputError: there is no such order.
+        """
+        if order not in self.orders:
+            raise bad_argument("order", f"one of {', '.join(map(str, sorted(self.orders)))}", repr(order))
+        return self.orders[order]
+
+    def __len__(self) -> int:
+        return sum(len(ranking) for order, ranking in self.orders.items() if order > 1)
+
+    def __iter__(self) -> Iterator[FeatureInteraction]:
+        """Go through all interactions, the strongest first; of equals the smaller set, then the first in its order."""
+        return (self.orders[order][place] for order, place in self._places(None))
+
+    def top(self, k: int) -> list[FeatureInteraction]:
+        """Give the strongest interactions of any order.
+
+        Effects of different orders have the same unit, so they can be compared, where features are in units of their
+        standard deviation, as they are unless the method was told otherwise.
+
+        Args:
+            k: how many, at least 1.
+
+        Returns:
+            At most k, the strongest first.
+
+        Raises:
+            InputError: k is no positive integer.
+        """
+        check_integer("k", k, 1)
+        return [self.orders[order][place] for order, place in self._places(k)]
+
+    def _places(self, k: int | None) -> list[tuple[int, int]]:
+        shown = [(order, min(len(r), k or len(r))) for order, r in sorted(self.orders.items()) if order > 1]
+        if not shown:
+            return []
+        strength = np.concatenate([self.orders[order].strength[:count] for order, count in shown])
+        of_order = np.concatenate([np.full(count, order) for order, count in shown])
+        place = np.concatenate([np.arange(count) for _, count in shown])
+        best = np.argsort(-strength, kind="stable")[:k]
+        return [(int(of_order[i]), int(place[i])) for i in best]
+
+    def __contains__(self, key: object) -> bool:
+        return self._find(self.indices(key)) is not None  # type: ignore[arg-type]  # a key that is none is an error
+
+    def __getitem__(self, key: Key) -> FeatureInteraction:
+        """Give one set: ``ranking["a", "b"]``, ``ranking[0, 1]``, in any order of the features.
+
+        Args:
+            key: names or indices of features.
+
+        Returns:
+            The set with its effect.
+
+        Raises:
+            InputError: there is no such feature, or one comes twice.
+            KeyError: the set is not there: it was no candidate, or it was not among the strongest that were kept.
+        """
+        indices = self.indices(key)
+        found = self._find(indices)
+        if found is None:
+            names = ", ".join(self.feature_names[i] for i in indices)
+            raise KeyError(f"({names}) is not in the ranking: it was no candidate, or not strong enough to be kept")
+        return found
+
+    def indices(self, key: Key) -> tuple[int, ...]:
+        """Give the indices of features, rising.
+
+        Args:
+            key: names or indices.
+
+        Returns:
+            The indices.
+
+        Raises:
+            InputError: there is no such feature, or one comes twice.
+        """
+        members = key if isinstance(key, tuple | list) else (key,)
+        found = sorted(self._index(member) for member in members)
+        if not found or len(set(found)) != len(found):
+            raise bad_argument("key", "different features, at least one", repr(key))
+        return tuple(found)
+
+    def _index(self, member: object) -> int:
+        if isinstance(member, str) and member in self._index_of:
+            return self._index_of[member]
+        if not isinstance(member, str | bool) and hasattr(member, "__index__"):
+            number = int(member.__index__())
+            if 0 <= number < len(self.feature_names):
+                return number
+        last = len(self.feature_names) - 1
+        raise bad_argument("key", f"names of features, or indices from 0 to {last}", repr(member))
+
+    @cached_property
+    def _index_of(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.feature_names)}
+
+    def _find(self, indices: tuple[int, ...]) -> FeatureInteraction | None:
+        ranking = self.orders.get(len(indices))
+        if ranking is None:
+            return None
+        place = int(ranking.places(np.asarray([indices], np.int64))[0])
+        return ranking[place] if place >= 0 else None
+
+    def support(self, key: Key) -> list[FeatureInteraction]:
+        """Give the proper subsets of a set with their effects, largest subsets first, then by features.
+
+        Where few sets were looked at, some of them may be missing.
+
+        Args:
+            key: names or indices of features.
+
+        Returns:
+            Those that are in the ranking, main effects among them.
+
+        Raises:
+            InputError: there is no such feature, or one comes twice.
+        """
+        indices = self.indices(key)
+        candidates = (s for size in range(len(indices) - 1, 0, -1) for s in subsets_of(indices, size))
+        return [found for s in candidates if (found := self._find(s)) is not None]
+
+    def pair_matrix(self) -> NDArray[np.float64]:
+        """Give the effects of pairs as a symmetric matrix (F, F): NaN where a pair was not looked at, or not kept.
+
+        Returns:
+            The matrix, zero on the diagonal.
+        """
+        count = len(self.feature_names)
+        matrix = np.full((count, count), np.nan)
+        np.fill_diagonal(matrix, 0.0)
+        if 2 in self.orders:
+            pairs = self.orders[2]
+            matrix[pairs.sets[:, 0], pairs.sets[:, 1]] = pairs.effects
+            matrix[pairs.sets[:, 1], pairs.sets[:, 0]] = pairs.effects
+        return matrix
+
+    def prune_redundant(self) -> InteractionRanking:
+        """Leave out the interactions that a superset stands for already: those of which a superset is stronger.
+
+        As Neural Interaction Detection does (Tsang et al., ICLR 2018, where a subset of an interaction that ranks
+        higher is redundant): if x1, x2 and x3 act together, then their pairs do too as a rule, and say nothing new.
+        A set is not left out because of a subset. Main effects stay.
+
+        Returns:
+            The ranking without them.
+        """
+        exceeded = {order: np.zeros(len(r)) for order, r in self.orders.items()}
+        for order, ranking in self.orders.items():
+            for size in (s for s in self.orders if 1 < s < order):
+                for columns in subsets_of(range(order), size):
+                    places = self.orders[size].places(ranking.sets[:, columns])
+                    found = places >= 0
+                    np.maximum.at(exceeded[size], places[found], ranking.strength[found])
+        kept = {o: r if o == 1 else _rows(r, exceeded[o] <= r.strength) for o, r in self.orders.items()}
+        return replace(self, orders=kept)
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Make a table of all sets: order, rank, features (a tuple of names), effect and spread.
+
+        Returns:
+            The DataFrame, order after order, the strongest of each first.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_pandas: expected pandas, which is not installed; pip install pandas") from error
+        rows = [
+            (r.order, found.rank, found.features, found.effect, found.spread)
+            for _, r in sorted(self.orders.items())
+            for found in r
+        ]
+        return pandas.DataFrame(rows, columns=["order", "rank", "features", "effect", "spread"])
+
+    def to_shapiq(self) -> shapiq.InteractionValues:
+        """Make shapiq's record of the interactions, for its plots and its arithmetic.
+
+        Its players are the features; main effects are there, the empty set is 0. The values are effects of this method,
+        not Shapley interactions: they do not add up to the score, and the record's index says "T-NID".
+
+        Returns:
+            The InteractionValues.
+
+        Raises:
+            InputError: shapiq is not installed.
+        """
+        try:
+            import shapiq
+        except ImportError as error:
+            raise InputError("to_shapiq: expected shapiq, which is not installed; pip install shapiq") from error
+        from xai_fast.interaction.ranking_exchange import shapiq_values
+
+        values: shapiq.InteractionValues = shapiq_values(self, shapiq)
+        return values
+
+    def save(self, path: str | Path) -> None:
+        """Write the ranking to a JSON file.
+
+        Args:
+            path: where to; the name is used as it is, and a file that is there is replaced.
+        """
+        from xai_fast.interaction.ranking_exchange import save  # it knows this class
+
+        save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> InteractionRanking:
+        """Read a ranking that `save` wrote.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The same ranking.
+
+        Raises:
+            InputError: the file holds something else, is damaged, or is of a version that is not known here.
+        """
+        from xai_fast.interaction.ranking_exchange import load
+
+        return load(Path(path))
+
+
+def _rows(ranking: OrderRanking, kept: NDArray[np.bool_]) -> OrderRanking:
+    return replace(ranking, sets=ranking.sets[kept], effects=ranking.effects[kept], spread=ranking.spread[kept])

@@ -1,0 +1,158 @@
+"""Data as it comes, an array, a tensor or a data frame, read as a table of numbers whose columns have names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
+
+__all__ = ["Table", "read_names", "read_table"]
+
+_ROWS_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of finite numbers.
+
+    Attributes:
+        values: (N, D) float32 or float64, an item's numbers side by side.
+        names: of the D columns, all different.
+        shape: of an item as the model takes it; its product is D.
+    """
+
+    values: Tensor
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.values.shape[0]
+
+    def center(self) -> Tensor:
+        """Compute the mean of each column: (D,) float64."""
+        return self.values.sum(0, dtype=torch.float64) / len(self)
+
+    def deviation(self) -> Tensor:
+        """Compute the standard deviation of each column (of the population): (D,) float64; 1 where it is constant."""
+        center = self.center()
+        total = torch.zeros_like(center)
+        for rows in torch.split(self.values, _ROWS_AT_ONCE):
+            total += (rows.double() - center).square().sum(0)
+        # Decided on the values: the mean of a thousand times 0.1 is not 0.1, and leaves a deviation of 1e-17.
+        varies = self.values.amax(0) > self.values.amin(0)
+        return torch.where(varies, (total / len(self)).sqrt(), torch.ones_like(total))
+
+
+def read_table(name: str, data: object, feature_names: Sequence[str] | None = None) -> Table:
+    """Read data, and check it.
+
+    Args:
+        name: the argument, for messages.
+        data: a tensor or an array (N, D) or (N, ...), or a DataFrame of numbers; integers and booleans become numbers.
+        feature_names: of the columns; None for those of a DataFrame, else x0, x1, ...
+
+    Returns:
+        The table, where the data was.
+
+    Raises:
+        InputError: there is no row or no column, a value is missing or infinite, or names do not fit.
+    """
+    columns: list[str] | None = None
+    if isinstance(data, Tensor):
+        values = data.detach()
+    elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
+        columns = [str(column) for column in data.columns]
+        values = _frame_values(name, data)
+    else:
+        values = _array_values(name, data)
+    if values.dtype.is_complex:
+        raise bad_argument(name, "real numbers", str(values.dtype))
+    if values.ndim < 2 or 0 in values.shape:
+        raise bad_argument(name, "rows and columns (N, D), at least one of each", str(tuple(values.shape)))
+    if values.dtype not in (torch.float32, torch.float64):
+        values = values.double()
+    shape = tuple(values.shape[1:])
+    values = values.flatten(1)
+    names = read_names(feature_names if feature_names is not None or columns is None else columns, values.shape[1])
+    _check_finite(name, values, names)
+    return Table(values, names, shape)
+
+
+def read_names(feature_names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """Check names, or make them up.
+
+    Args:
+        feature_names: one a column, all different; None for x0, x1, ...
+        count: of columns.
+
+    Returns:
+        The names.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    if feature_names is None:
+        return tuple(f"x{i}" for i in range(count))
+    expected = f"{count} different names, one a column"
+    if isinstance(feature_names, str):
+        raise bad_argument("feature_names", expected, repr(feature_names))
+    names = tuple(feature_names)
+    for value in names:
+        if not isinstance(value, str) or not value:
+            raise bad_argument("feature_names", "strings that are not empty", repr(value))
+    if len(names) != count:
+        raise bad_argument("feature_names", expected, f"{len(names)} names")
+    seen: set[str] = set()
+    for value in names:
+        if value in seen:
+            raise bad_argument("feature_names", expected, f"{value!r} twice")
+        seen.add(value)
+    return names
+
+
+def _frame_values(name: str, data: Any) -> Tensor:
+    for column, kind in zip(data.columns, data.dtypes, strict=True):
+        if getattr(kind, "kind", "O") not in "biuf":
+            raise bad_argument(
+                name,
+                "columns of numbers (write categories as one-hot columns, and name them as a group)",
+                f"{kind} in the column {str(column)!r}",
+            )
+    return torch.from_numpy(np.array(data.to_numpy(dtype=np.float64, na_value=np.nan)))
+
+
+def _array_values(name: str, data: object) -> Tensor:
+    expected = "an array, a tensor or a DataFrame of numbers (N, D)"
+    try:
+        values: NDArray[Any] = np.asarray(data)
+    except (TypeError, ValueError):
+        raise bad_argument(name, expected, type(data).__name__) from None
+    if values.dtype == np.float16:
+        values = values.astype(np.float32)
+    if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
+        kind = f"an array of {data.dtype}" if isinstance(data, np.ndarray) else type(data).__name__
+        raise bad_argument(name, expected, kind)
+    if values.dtype.kind in "ui":
+        values = values.astype(np.float64)
+    return torch.from_numpy(np.array(values, order="C"))  # a copy of its own: arrays may be read-only or swapped
+
+
+def _check_finite(name: str, values: Tensor, names: Sequence[str]) -> None:
+    bad = ~torch.isfinite(values)
+    columns = bad.any(0).nonzero().flatten()
+    if columns.numel():
+        column = int(columns[0])
+        rows = bad[:, column].nonzero().flatten()
+        raise bad_argument(
+            name,
+            "finite values",
+            f"{float(values[rows[0], column])} in the column {names[column]!r}, row {int(rows[0])} "
+            f"({rows.numel()} such rows; {columns.numel()} such columns)",
+        )
