@@ -82,18 +82,24 @@ struct Arithmetic<double> {
   }
 };
 
-// -2 ln u with u = ((word >> 16) + 1/2) / 2^16 = j / 2^17, j odd: the square of the radius.
+// 2^17 u with u = ((word >> 16) + 1/2) / 2^16, the uniform of the radius: an odd integer.
 template <class Lane>
-XAI_FAST_HD typename Lane::Real minus_two_log(typename Lane::Word word) {
+XAI_FAST_HD typename Lane::Real uniform_of_radius(typename Lane::Word word) {
+  return Lane::convert((typename Lane::Int)(((word >> 15) & 0x1ffff) | 1));
+}
+
+// -2 ln(x / 2^(17 factors)) of a positive x: for the uniform of a radius the square of that radius, for a product of
+// such uniforms the sum of the squares.
+template <class Lane, int factors = 1>
+XAI_FAST_HD typename Lane::Real minus_two_log(typename Lane::Real x) {
   using Float = Arithmetic<typename Lane::Scalar>;
   using Scalar = typename Lane::Scalar;
   using Word = typename Lane::Word;
   using Int = typename Lane::Int;
   using Real = typename Lane::Real;
   constexpr auto one = static_cast<decltype(Float::sqrt_half)>(1) << Float::mantissa;  // of the exponent
-  const Word j = ((word >> 15) & 0x1ffff) | 1;
-  // u = 2^e (1 + t) with sqrt(1/2) <= 1 + t < sqrt(2)
-  const Word shifted = Lane::bits_of(Lane::convert((Int)j)) - (Float::sqrt_half + 17 * one);
+  // x / 2^(17 factors) = 2^e (1 + t) with sqrt(1/2) <= 1 + t < sqrt(2)
+  const Word shifted = Lane::bits_of(x) - (Float::sqrt_half + 17 * factors * one);
   const Real e = Lane::convert((Int)shifted >> Float::mantissa);
   const Real t = Lane::real_of((shifted & (one - 1)) + Float::sqrt_half) - static_cast<Scalar>(1);
   return Float::minus_two_log_one_plus(t) + e * static_cast<Scalar>(-1.38629436111989062);
@@ -124,7 +130,7 @@ XAI_FAST_HD void polar(typename Lane::Real radius, typename Lane::Word word, typ
 // The two standard normals of a random word.
 template <class Lane>
 XAI_FAST_HD void box_muller(typename Lane::Word word, typename Lane::Real& x, typename Lane::Real& y) {
-  polar<Lane>(Lane::square_root(minus_two_log<Lane>(word)), word, x, y);
+  polar<Lane>(Lane::square_root(minus_two_log<Lane>(uniform_of_radius<Lane>(word))), word, x, y);
 }
 
 }  // namespace xai_fast

@@ -67,9 +67,9 @@ struct FloatGroup {
     pairs[1] = (Word32)odd_parts(first_half, second_half);
   }
 
-  static XAI_FAST_HD void put(int vector, Float x, Float y, float* z) {
-    store(z + 2 * vector * lanes_32, interleave_low(x, y));
-    store(z + (2 * vector + 1) * lanes_32, interleave_high(x, y));
+  static XAI_FAST_HD void put(int vector, Float x, Float y, Float (&z)[2 * vectors]) {
+    z[2 * vector] = interleave_low(x, y);
+    z[2 * vector + 1] = interleave_high(x, y);
   }
 };
 
@@ -87,171 +87,129 @@ struct DoubleGroup {
     std::memcpy(pairs, words, sizeof pairs);
   }
 
-  static XAI_FAST_HD void put(int vector, Double x, Double y, double* z) {
+  static XAI_FAST_HD void put(int vector, Double x, Double y, Double (&z)[2 * vectors]) {
     for (int lane = 0; lane < lanes_64; ++lane) {
-      z[8 * lane + 2 * vector] = x[lane];
-      z[8 * lane + 2 * vector + 1] = y[lane];
+      const int entry = 8 * lane + 2 * vector;
+      z[entry / lanes_64][entry % lanes_64] = x[lane];
+      z[(entry + 1) / lanes_64][(entry + 1) % lanes_64] = y[lane];
     }
   }
 };
 
-// The first `count` normals of a group; returns the sum of their squares.
-template <class Group, class Scalar>
-double write_rest(const typename Group::Lanes::Word (&pairs)[Group::vectors], int count, Scalar* z) {
-  Scalar all[Group::entries];
+constexpr int side_by_side = 4;  // groups that go through Philox together, and uniforms under one logarithm
+
+// The random words of a tile.
+template <class Group>
+struct TileWords {
+  static constexpr int groups = tile / Group::entries;
+  static_assert(groups % side_by_side == 0, "a tile is made of whole groups, drawn side by side");
+  typename Group::Lanes::Word pairs[groups][Group::vectors];
+};
+
+// The normals of a group, in order.
+template <class Group>
+XAI_FAST_HD void normals_of(const typename Group::Lanes::Word (&pairs)[Group::vectors],
+                            typename Group::Lanes::Real (&z)[2 * Group::vectors]) {
   for (int vector = 0; vector < Group::vectors; ++vector) {
     typename Group::Lanes::Real x, y;
     box_muller<typename Group::Lanes>(pairs[vector], x, y);
-    Group::put(vector, x, y, all);
-  }
-  std::memcpy(z, all, count * sizeof(Scalar));
-  double sum = 0;
-  for (int k = 0; k < count; ++k) sum += static_cast<double>(all[k]) * all[k];
-  return sum;
-}
-
-constexpr int side_by_side = 4;  // groups that go through Philox together
-
-// The pairs of `count` groups from `block` on; calls meanwhile() once for every few of them.
-template <class Group, class Meanwhile>
-XAI_FAST_HD void draw_pairs(const Stream& stream, int64_t block, int count,
-                            typename Group::Lanes::Word (*pairs)[Group::vectors], Meanwhile meanwhile) {
-  Word64 blocks[side_by_side];
-  for (int n = 0; n < side_by_side; ++n) blocks[n] = Group::dealt() + (block + n * Group::blocks);
-  for (int group = 0; group < count; group += side_by_side) {
-    meanwhile();
-    Word64 words[side_by_side][4];
-    random_words(stream, blocks, words);
-    for (int n = 0; n < side_by_side; ++n) {
-      Group::pair(words[n], pairs[group + n]);
-      blocks[n] += side_by_side * Group::blocks;
-    }
+    Group::put(vector, x, y, z);
   }
 }
 
-// Writes the normals of the entries begin..end-1, at most a tile, to z, and returns the sum of their squares. On the
-// way it calls meanwhile(begin, end) for all of these entries, piece by piece, each before it writes to them.
-template <class Group, class Scalar, class Meanwhile>
-SumOfSquares write_normals(const Stream& stream, int64_t begin, int64_t end, Scalar* z, Meanwhile meanwhile) {
+// Draws the words of the entries begin..end-1, at most a tile, and returns the sum of the squares of their normals.
+template <class Group>
+SumOfSquares draw(const Stream& stream, int64_t begin, int64_t end, TileWords<Group>& words) {
   using Lanes = typename Group::Lanes;
-  // Many times the random words, then many times the radii, then the angles: one of these is so short that the
-  // processor works on several at a time; all of them together are not. What is done meanwhile is spread over all
-  // three, because a store to the cache has to wait for the stores to memory before it.
-  constexpr int groups = tile / Group::entries, quarter = Group::entries / 4;
-  static_assert(groups % side_by_side == 0, "a tile is made of whole groups, drawn side by side");
-  typename Lanes::Word pairs[groups][Group::vectors];
-  typename Lanes::Real radii[groups][Group::vectors], squares{};
+  using Real = typename Lanes::Real;
+  Word64 blocks[side_by_side];
+  for (int n = 0; n < side_by_side; ++n) blocks[n] = Group::dealt() + (begin / 8 + n * Group::blocks);
   const int whole = static_cast<int>((end - begin) / Group::entries);
   const int rest = static_cast<int>(end - begin) - whole * Group::entries;
-  int64_t next = begin;
-  const auto go_on = [&](int64_t to) {
-    meanwhile(next, to);
-    next = to;
-  };
-  draw_pairs<Group>(stream, begin / 8, whole + (rest > 0), pairs, [&] {
-    const int64_t half = next + side_by_side * Group::entries / 2;
-    go_on(half < end ? half : end);
-  });
-  for (int group = 0; group < whole; ++group) {
-    for (int vector = 0; vector < Group::vectors; ++vector) {
-      const auto square = minus_two_log<Lanes>(pairs[group][vector]);
-      squares += square;
-      radii[group][vector] = Lanes::square_root(square);
+  Real squares{};
+  for (int group = 0; group < whole + (rest > 0); group += side_by_side) {
+    Word64 drawn[side_by_side][4];
+    random_words(stream, blocks, drawn);
+    for (int n = 0; n < side_by_side; ++n) {
+      Group::pair(drawn[n], words.pairs[group + n]);
+      blocks[n] += side_by_side * Group::blocks;
     }
-    if (next + quarter <= end) go_on(next + quarter);
-  }
-  for (int group = 0; group < whole; ++group) {
-    if (next + quarter <= end) go_on(next + quarter);
     for (int vector = 0; vector < Group::vectors; ++vector) {
-      typename Lanes::Real x, y;
-      polar<Lanes>(radii[group][vector], pairs[group][vector], x, y);
-      Group::put(vector, x, y, z + group * Group::entries);
+      Real product = Real{} + 1;
+      if (group + side_by_side <= whole) {
+        for (int n = 0; n < side_by_side; ++n) product *= uniform_of_radius<Lanes>(words.pairs[group + n][vector]);
+        squares += minus_two_log<Lanes, side_by_side>(product);
+      } else {
+        for (int n = group; n < whole; ++n) {
+          squares += minus_two_log<Lanes>(uniform_of_radius<Lanes>(words.pairs[n][vector]));
+        }
+      }
     }
   }
   SumOfSquares sum{in_double(squares)};
-  if (next < end) go_on(end);
-  if (rest > 0) sum.lanes[0] += write_rest<Group>(pairs[whole], rest, z + whole * Group::entries);
+  if (rest > 0) {
+    Real normals[2 * Group::vectors];
+    normals_of<Group>(words.pairs[whole], normals);
+    typename Lanes::Scalar z[Group::entries];
+    std::memcpy(z, normals, sizeof z);
+    for (int k = 0; k < rest; ++k) sum.lanes[0] += static_cast<double>(z[k]) * z[k];
+  }
   return sum;
 }
 
 enum class Store { in_cache, past_cache };
 
-// points = center + scale * z for `count` entries; z may be where the points are.
-template <Store how, class Real, class Scalar>
-XAI_FAST_HD void write_points(Scalar* points, const Scalar* z, const Scalar* center, int64_t count, Scalar scale) {
-  constexpr int lanes = vector_bytes / sizeof(Scalar), block = 8 * lanes;
-  const auto write_vector = [=](int64_t k) {
-    const Real point = load<Real>(z + k) * scale + load<Real>(center + k);
-    if (how == Store::past_cache) {
-      store_past_cache(points + k, point);
-    } else {
-      store(points + k, point);
-    }
-  };
-  constexpr int64_t ahead = bytes_ahead / sizeof(Scalar);
-  int64_t k = 0;
-  for (; k + block <= count; k += block) {  // of a length that the compiler knows: no jump that may be guessed wrong
-    fetch<for_reading>(center + k + ahead, block);
+// points = center + scale * z for `count` entries, at most a tile.
+template <class Group, Store how, class Scalar>
+void write_points(Scalar* points, const TileWords<Group>& words, const Scalar* center, int count, Scalar scale) {
+  using Real = typename Group::Lanes::Real;
+  constexpr int lanes = vector_bytes / sizeof(Scalar), ahead = bytes_ahead / sizeof(Scalar);
+  const int whole = count / Group::entries;
+  Real z[2 * Group::vectors];
+  for (int group = 0; group < whole; ++group, points += Group::entries, center += Group::entries) {
+    fetch<for_reading>(center + ahead, Group::entries);
+    normals_of<Group>(words.pairs[group], z);
 #pragma GCC unroll 8
-    for (int vector = 0; vector < 8; ++vector) write_vector(k + vector * lanes);
+    for (int vector = 0; vector < 2 * Group::vectors; ++vector) {
+      const Real point = z[vector] * scale + load<Real>(center + vector * lanes);
+      if (how == Store::past_cache) {
+        store_past_cache(points + vector * lanes, point);
+      } else {
+        store(points + vector * lanes, point);
+      }
+    }
   }
-  for (; k + lanes <= count; k += lanes) {
-    fetch<for_reading>(center + k + ahead, lanes);
-    write_vector(k);
+  if (const int rest = count - whole * Group::entries) {
+    Scalar last[Group::entries];
+    normals_of<Group>(words.pairs[whole], z);
+    std::memcpy(last, z, sizeof last);
+    for (int k = 0; k < rest; ++k) points[k] = center[k] + scale * last[k];
   }
-  const int rest = static_cast<int>(count - k);
-  for (int last = 0; last < rest; ++last) points[k + last] = center[k + last] + scale * z[k + last];
 }
 
 template <class Group>
 void sphere_points_of(const SpherePoints& arguments) {
   using Scalar = typename Group::Lanes::Scalar;
-  using Real = typename Group::Lanes::Real;
-  struct Normals {
-    alignas(vector_bytes) Scalar z[tile];
-  };
   const int64_t entries = arguments.entries, rows = arguments.active_count;
   Scalar* points = static_cast<Scalar*>(arguments.points);
-  const auto center_of = [&](int64_t row) {
-    return static_cast<const Scalar*>(arguments.centers) + arguments.item[row] * entries;
-  };
-  const auto stream_of = [&](int64_t row) {
-    const uint64_t id = static_cast<uint64_t>(arguments.item_ids[arguments.item[row]]);
-    return Stream{static_cast<uint32_t>(arguments.point[row]), arguments.step, static_cast<uint32_t>(id >> 32),
-                  arguments.seed, static_cast<uint32_t>(id)};
-  };
-  const auto scale_of = [&](int64_t, const SumOfSquares& sum) {
-    return static_cast<Scalar>(arguments.radius / std::sqrt(sum.total()));
-  };
   const int64_t row_bytes = entries * static_cast<int64_t>(sizeof(Scalar));
   const bool aligned = (reinterpret_cast<uintptr_t>(points) | row_bytes) % vector_bytes == 0;
-  if (aligned && rows * row_bytes >= bytes_past_cache && rows >= 4 * arguments.threads) {
-    two_sweeps_at_once<SumOfSquares, Normals, tile>(
-        arguments.active_rows, rows, entries, arguments.threads,
-        [&](int64_t row, int64_t begin, int64_t end, Normals& normals, auto meanwhile) {
-          return write_normals<Group>(stream_of(row), begin, end, normals.z, meanwhile);
-        },
-        scale_of,
-        [&](int64_t row, int64_t begin, int64_t end, const Normals& normals, Scalar scale) {
-          write_points<Store::past_cache, Real>(points + row * entries + begin, normals.z + begin % tile,
-                                                center_of(row) + begin, end - begin, scale);
-        },
-        settle);
-    return;
-  }
-  two_sweeps<SumOfSquares, tile>(
+  const auto write = aligned && rows * row_bytes >= bytes_past_cache ? write_points<Group, Store::past_cache, Scalar>
+                                                                     : write_points<Group, Store::in_cache, Scalar>;
+  two_sweeps<SumOfSquares, tile, TileWords<Group>>(
       arguments.active_rows, rows, entries, arguments.threads,
-      [&](int64_t row, int64_t begin, int64_t end) {
-        Scalar* z = points + row * entries;
-        return write_normals<Group>(stream_of(row), begin, end, z + begin, [z](int64_t piece, int64_t piece_end) {
-          fetch<for_writing>(z + piece, static_cast<int>(piece_end - piece));
-        });
+      [&](int64_t row, int64_t begin, int64_t end, TileWords<Group>& words) {
+        const uint64_t id = static_cast<uint64_t>(arguments.item_ids[arguments.item[row]]);
+        const Stream stream{static_cast<uint32_t>(arguments.point[row]), arguments.step,
+                            static_cast<uint32_t>(id >> 32), arguments.seed, static_cast<uint32_t>(id)};
+        return draw<Group>(stream, begin, end, words);
       },
-      scale_of,
-      [&](int64_t row, int64_t begin, int64_t end, Scalar scale) {
-        Scalar* z = points + row * entries + begin;
-        write_points<Store::in_cache, Real>(z, z, center_of(row) + begin, end - begin, scale);
-      });
+      [&](int64_t, const SumOfSquares& sum) { return static_cast<Scalar>(arguments.radius / std::sqrt(sum.total())); },
+      [&](int64_t row, int64_t begin, int64_t end, const TileWords<Group>& words, Scalar scale) {
+        const Scalar* center = static_cast<const Scalar*>(arguments.centers) + arguments.item[row] * entries;
+        write(points + row * entries + begin, words, center + begin, static_cast<int>(end - begin), scale);
+      },
+      settle);
 }
 
 }  // namespace
