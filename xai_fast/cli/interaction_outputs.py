@@ -16,11 +16,11 @@ from PIL import Image
 from xai_fast.cli.files import Picture, output_file, shown
 from xai_fast.cli.job import versions
 from xai_fast.cli.pictures import Failure, Prepared
-from xai_fast.cli.progress import duration
 from xai_fast.files import write_whole
 from xai_fast.interaction import InteractionMap
 from xai_fast.plot.interaction_report import InteractionReport, InteractionView, write_interaction_report
 from xai_fast.plot.report import Fact
+from xai_fast.progress import duration
 from xai_fast.suites import ImageModel
 
 if TYPE_CHECKING:

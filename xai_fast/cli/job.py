@@ -19,8 +19,8 @@ from torch import Tensor
 from xai_fast import __version__
 from xai_fast.cli.files import Picture, shown
 from xai_fast.cli.pictures import Failure, Prepared, prepare, read_ahead
-from xai_fast.cli.progress import Progress, duration
 from xai_fast.errors import ModelError
+from xai_fast.progress import Progress, duration
 from xai_fast.suites import ImageModel
 
 __all__ = ["Job", "explain_each", "run", "versions"]

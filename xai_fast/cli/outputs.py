@@ -17,9 +17,9 @@ from xai_fast.cli.explainer import Explanation, Record, Settings
 from xai_fast.cli.files import Picture, output_file, shown
 from xai_fast.cli.job import versions
 from xai_fast.cli.pictures import Failure, encoded
-from xai_fast.cli.progress import duration
 from xai_fast.files import write_whole
 from xai_fast.plot import Card, Fact, Report, heat, heat_layer, overlay, write_report
+from xai_fast.progress import duration
 from xai_fast.suites import ImageModel
 
 __all__ = ["Finished", "Writer", "read_map", "write_map"]

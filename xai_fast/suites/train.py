@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from xai_fast.cli.progress import Progress
 from xai_fast.errors import XaiFastError
+from xai_fast.progress import Progress
 from xai_fast.suites.pretrained import save_weights
 from xai_fast.suites.training_relation import EPOCH_QUESTIONS, RelationTraining, train_relation_network
 from xai_fast.suites.training_small import train_three_objects, train_yield_or_go

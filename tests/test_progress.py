@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from xai_fast.cli import progress
-from xai_fast.cli.progress import Progress, duration
+from xai_fast import progress
+from xai_fast.progress import Progress, duration
 
 
 class Terminal(io.StringIO):
