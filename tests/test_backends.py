@@ -17,6 +17,8 @@ from xai_fast.kernels import sphere_points
 from xai_fast.kernels.sphere_points.cases import CASES
 
 TENSORS = (torch.empty(1),)
+ON_CUDA = ("tuple_join",)
+"""The kernels whose GPU version is CUDA C++."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +50,15 @@ def test_every_kernel_lists_every_backend() -> None:
         "partition_sum",
         "sphere_points",
         "sphere_step",
+        "tuple_join",
+        "tuple_sum",
     )
     for kernel in backends.kernel_names():
         reasons = backends.why(kernel, TENSORS)
         assert tuple(reasons) == backends.BACKENDS
         assert reasons["reference"] is None
-        assert reasons["cuda"] == "not written for this kernel"
+        assert (reasons["cuda"] == "not written for this kernel") == (kernel not in ON_CUDA)
+        assert reasons["cuda"] is not None
 
 
 def test_reasons_need_no_tensors() -> None:
@@ -149,3 +154,38 @@ def test_native_kernels_are_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(backends, "native_missing", lambda: None)
     reason = backends.native_why_not((torch.empty(1, device="meta"),))
     assert reason == "the tensors are on meta, the native kernels run on cpu"
+
+
+class _Module:
+    """What the compiled module says of CUDA."""
+
+    def __init__(self, compiled: bool, error: str) -> None:
+        self.devices = {"compiled": compiled, "error": error}
+
+    def cuda_devices(self) -> dict[str, Any]:
+        return self.devices
+
+    def build_info(self) -> dict[str, str]:
+        return {"cuda": "left out: no nvcc"}
+
+
+@pytest.mark.parametrize(
+    ("module", "device", "reason"),
+    [
+        (_Module(False, "built without CUDA"), "cpu", "the native module has no CUDA part (left out: no nvcc); reinst"),
+        (_Module(True, "driver too old"), "cpu", "no CUDA device: driver too old"),
+        (_Module(True, ""), "cpu", "the tensors are on cpu, the CUDA kernels run on cuda"),
+        (_Module(True, ""), None, None),
+    ],
+)
+def test_why_a_cuda_kernel_cannot_run(
+    module: _Module, device: str | None, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "native_missing", lambda: None)
+    monkeypatch.setattr(importlib, "import_module", lambda name: module)
+    backends._cuda_missing.cache_clear()
+    try:
+        told = backends.cuda_why_not(() if device is None else (torch.empty(1, device=device),))
+    finally:
+        backends._cuda_missing.cache_clear()
+    assert told == reason or (reason is not None and told is not None and told.startswith(reason))

@@ -141,6 +141,28 @@ def native_why_not(tensors: Sequence[Tensor]) -> str | None:
     return None if device.type == "cpu" else f"the tensors are on {device}, the native kernels run on cpu"
 
 
+@functools.cache
+def _cuda_missing() -> str | None:
+    """Return why the compiled module cannot run anything on a GPU, or None. Asked once."""
+    missing = native_missing()
+    if missing:
+        return missing
+    module = importlib.import_module("xai_fast._native")
+    devices = module.cuda_devices()
+    if not devices["compiled"]:
+        return f"the native module has no CUDA part ({module.build_info()['cuda']}); reinstall with nvcc on the PATH"
+    return f"no CUDA device: {devices['error']}" if devices["error"] else None
+
+
+def cuda_why_not(tensors: Sequence[Tensor]) -> str | None:
+    """Return why the compiled CUDA kernels cannot run on these tensors, or None (shared by all CUDA kernels)."""
+    missing = _cuda_missing()
+    if missing or not tensors:
+        return missing
+    device = tensors[0].device
+    return None if device.type == "cuda" else f"the tensors are on {device}, the CUDA kernels run on cuda"
+
+
 def why(kernel: str, tensors: Sequence[Tensor] = ()) -> dict[str, str | None]:
     """List each backend of a kernel with None, or the reason that it cannot run.
 

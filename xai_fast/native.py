@@ -10,6 +10,7 @@ import contextlib
 import functools
 import importlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from types import ModuleType
 
 import torch
@@ -17,7 +18,16 @@ from torch import Tensor
 
 from xai_fast.errors import InputError
 
-__all__ = ["address", "checked_items", "dtype_name", "module", "threads"]
+__all__ = [
+    "address",
+    "checked_items",
+    "device_of",
+    "dtype_name",
+    "module",
+    "stream",
+    "threads",
+    "workspace",
+]
 
 
 @functools.cache
@@ -55,3 +65,19 @@ def checked_items() -> Iterator[None]:
         yield
     except IndexError as error:
         raise InputError(str(error)) from error
+
+
+def stream(tensor: Tensor) -> int:
+    """Return the address of the current stream of a tensor's device, 0 where it is not on a GPU."""
+    return int(torch.cuda.current_stream(tensor.device).cuda_stream) if tensor.is_cuda else 0
+
+
+def device_of(tensor: Tensor) -> AbstractContextManager[None]:
+    """Make the device of a tensor the current one, where kernels are launched; nothing happens off the GPU."""
+    manager: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
+    return manager
+
+
+def workspace(size: int, like: Tensor) -> Tensor:
+    """Return so many bytes beside a tensor, for a launch on the current stream: torch keeps what is freed for later."""
+    return torch.empty(size, dtype=torch.uint8, device=like.device)

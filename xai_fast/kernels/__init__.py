@@ -9,8 +9,8 @@ from xai_fast.kernels.pair_saliency import pair_saliency, pair_top_k
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 from xai_fast.kernels.sphere_points import sphere_points
 from xai_fast.kernels.sphere_step import sphere_step
-from xai_fast.kernels.tuple_sum import tuple_sum
 from xai_fast.kernels.tuple_join import tuple_join, tuple_top_k
+from xai_fast.kernels.tuple_sum import tuple_sum
 
 __all__ = [
     "flux_accumulate",
@@ -22,5 +22,6 @@ __all__ = [
     "sphere_points",
     "sphere_step",
     "tuple_join",
+    "tuple_sum",
     "tuple_top_k",
 ]
