@@ -12,7 +12,7 @@ from xai_fast.errors import (
     XaiFastError,
     ZeroCurvatureError,
 )
-from xai_fast.interaction import TNID, InteractionMap, InteractionRanking, TaylorCAM
+from xai_fast.interaction import TNID, InteractionMap, InteractionRanking, TaylorCAM, fit_mlp
 from xai_fast.results import NeFLAGResult
 
 try:
@@ -36,5 +36,6 @@ __all__ = [
     "XaiFastError",
     "ZeroCurvatureError",
     "__version__",
+    "fit_mlp",
     "use_backend",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from xai_fast.interaction.fit_mlp import FittedMLP, fit_mlp
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
 from xai_fast.interaction.interaction_map import Interaction, InteractionMap
 from xai_fast.interaction.interaction_ranking import InteractionRanking
@@ -15,10 +16,12 @@ __all__ = [
     "AxisGeometry",
     "CellGeometry",
     "FeatureInteraction",
+    "FittedMLP",
     "Interaction",
     "InteractionMap",
     "InteractionRanking",
     "OrderRanking",
     "TaylorCAM",
     "cell_geometry",
+    "fit_mlp",
 ]

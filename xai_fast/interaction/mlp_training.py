@@ -1,0 +1,298 @@
+"""The network of `xai_fast.fit_mlp`, what it is to give, and the loop that trains it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.progress import Progress
+
+__all__ = ["Epoch", "Goal", "Rows", "Settings", "Standardize", "new_network", "quality", "train"]
+
+_CLASSES_OF_INTEGERS = 20
+"""Integers with at most so many different values are classes where the user does not say."""
+
+_ROWS_AT_ONCE = 4096
+
+Rows = tuple[Tensor, Tensor]
+"""x (rows, D) float64 and y, float64 numbers or int64 classes."""
+
+
+class Standardize(nn.Module):
+    """x to (x - center) * scale, entry by entry.
+
+    Args:
+        center: (D,).
+        scale: (D,).
+    """
+
+    center: Tensor
+    scale: Tensor
+
+    def __init__(self, center: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("center", center)
+        self.register_buffer("scale", scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shift and scale (B, D)."""
+        return (x - self.center) * self.scale
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of a training came to.
+
+    Attributes:
+        training_loss: mean over its steps, the penalty not included.
+        validation_loss: at its end.
+        learning_rate: at its end.
+    """
+
+    training_loss: float
+    validation_loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; see `xai_fast.fit_mlp`."""
+
+    hidden: tuple[int, ...]
+    epochs: int
+    patience: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    l1: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the network is to give.
+
+    Attributes:
+        classes: of a classification; None for a regression.
+        center: mean of y over the training rows, of a regression.
+        scale: its standard deviation.
+    """
+
+    classes: tuple[object, ...] | None
+    center: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, labels: np.ndarray, task: str) -> Goal:
+        """Choose between regression and classification.
+
+        Args:
+            labels: (N,) y as it came.
+            task: see `xai_fast.fit_mlp`.
+
+        Returns:
+            The goal, not yet standardised.
+
+        Raises:
+            InputError: y does not fit the task.
+        """
+        distinct = np.unique(labels)
+        kind = labels.dtype.kind
+        if task == "auto":
+            few = kind in "iu" and len(distinct) <= _CLASSES_OF_INTEGERS
+            task = "classification" if few or len(distinct) == 2 or kind not in "iuf" else "regression"
+        if len(distinct) < 2:
+            raise bad_argument("y", "at least two different values", repr(distinct.tolist()))
+        if task == "classification":
+            return cls(tuple(distinct.tolist()))
+        if kind not in "iufb":
+            raise bad_argument("y", "numbers, for a regression", f"{labels.dtype}")
+        return cls(None)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the network has."""
+        return 1 if self.classes is None or len(self.classes) == 2 else len(self.classes)
+
+    def numbers(self, labels: np.ndarray) -> Tensor:
+        """Give y as float64 numbers, or as int64 places among the classes."""
+        if self.classes is None:
+            return torch.from_numpy(labels.astype(np.float64))
+        known = np.asarray(self.classes)
+        places = np.searchsorted(known, labels).clip(max=len(known) - 1)
+        if (known[places] != labels).any():
+            strange = labels[known[places] != labels][0]
+            raise bad_argument("validation", f"classes of the training rows, {list(self.classes)[:20]}", repr(strange))
+        return torch.from_numpy(places)
+
+    def standardized(self, y: Tensor) -> Goal:
+        """Give the goal of a regression with center and scale of y (N,) float64."""
+        scale = float(y.std(correction=0))
+        return Goal(None, float(y.mean()), scale if scale > 0 else 1.0)
+
+    def back_to_units(self) -> tuple[Tensor, Tensor]:
+        """Give center and scale of the `Standardize` that undoes the standardisation of y."""
+        return torch.tensor([-self.center / self.scale], dtype=torch.float64), torch.tensor([self.scale])
+
+    def wanted(self, y: Tensor) -> Tensor:
+        """Give y as the loss takes it."""
+        if self.classes is None:
+            return ((y - self.center) / self.scale).float()
+        return y.float() if self.outputs == 1 else y
+
+    def loss(self, outputs: Tensor, wanted: Tensor) -> Tensor:
+        """Compute the mean loss of outputs (B, `outputs`)."""
+        if self.outputs > 1:
+            return functional.cross_entropy(outputs, wanted)
+        if self.classes is None:
+            return functional.mse_loss(outputs[:, 0], wanted)
+        return functional.binary_cross_entropy_with_logits(outputs[:, 0], wanted)
+
+
+def new_network(x: Tensor, goal: Goal, hidden: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+    """Make the network as it is before training.
+
+    Args:
+        x: (N, D) float64, the rows to train on.
+        goal: what it is to give.
+        hidden: widths.
+        generator: of its weights.
+
+    Returns:
+        Standardisation, linear layers and GELU between them, on the CPU.
+    """
+    center = x.mean(0)
+    scale = (x - center).square().mean(0).sqrt()
+    scale = torch.where(x.amax(0) > x.amin(0), scale, torch.ones_like(scale))
+    layers: list[nn.Module] = [Standardize(center.float().cpu(), (1 / scale).float().cpu())]
+    for inputs, outputs in itertools.pairwise((x.shape[1], *hidden, goal.outputs)):
+        with torch.random.fork_rng(devices=[]):  # a layer's own start takes the process's random numbers
+            linear = nn.Linear(inputs, outputs)
+        bound = 1 / math.sqrt(inputs)  # the same start, with random numbers of our own
+        with torch.no_grad():
+            for parameter in (linear.weight, linear.bias):
+                parameter.copy_(bound * (2 * torch.rand(parameter.shape, generator=generator) - 1))
+        layers += [linear, nn.GELU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def train(
+    model: nn.Sequential,
+    training: Rows,
+    held: Rows,
+    goal: Goal,
+    settings: Settings,
+    generator: torch.Generator,
+    bar: Progress | None,
+) -> tuple[tuple[Epoch, ...], int]:
+    """Train a network, and give it the weights with the least loss on the rows held back.
+
+    Args:
+        model: as `new_network` makes it, changed.
+        training: rows to train on.
+        held: rows held back.
+        goal: what the network is to give.
+        settings: how.
+        generator: of the order of the rows.
+        bar: is told of each epoch.
+
+    Returns:
+        All epochs, and which of them was the best.
+
+    Raises:
+        ModelError: the training diverged.
+    """
+    steps = _Steps(model, training, goal, settings, generator)
+    history: list[Epoch] = []
+    best, best_epoch, kept = math.inf, 0, {}
+    for epoch in range(settings.epochs):
+        loss = steps.epoch(epoch)
+        validation, _ = quality(model, held, goal)
+        if not math.isfinite(validation):
+            raise ModelError(f"the training diverged in epoch {epoch}; lower learning_rate={settings.learning_rate:g}")
+        history.append(Epoch(loss, validation, steps.rate))
+        if validation < best:
+            best, best_epoch = validation, epoch
+            kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        if bar is not None:
+            bar.advance(1)
+        if epoch - best_epoch >= settings.patience:
+            break
+    model.load_state_dict(kept)
+    return tuple(history), best_epoch
+
+
+class _Steps:
+    """The steps of a training."""
+
+    def __init__(
+        self, model: nn.Sequential, training: Rows, goal: Goal, settings: Settings, generator: torch.Generator
+    ) -> None:
+        self.settings, self.goal, self.generator = settings, goal, generator
+        self.body = nn.Sequential(*list(model)[1:])
+        self.x, self.wanted = model[0](training[0].float()), goal.wanted(training[1])
+        linear = [layer for layer in self.body if isinstance(layer, nn.Linear)]
+        self.weights = [layer.weight for layer in linear]
+        biases = [layer.bias for layer in linear]
+        groups = [
+            {"params": self.weights, "weight_decay": settings.weight_decay},
+            {"params": biases, "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        self.batch = max(1, min(settings.batch, len(self.x) // 8))
+        self.rate = 0.0
+
+    def epoch(self, epoch: int) -> float:
+        """Go through all rows once; give the mean loss, without the penalty."""
+        order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
+        parts = torch.split(order, self.batch)
+        total = self.x.new_zeros(())
+        for step, rows in enumerate(parts, 1):
+            self.rate = self.settings.learning_rate * _schedule((epoch + step / len(parts)) / self.settings.epochs)
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rate
+            loss = self.goal.loss(self.body(self.x[rows]), self.wanted[rows])
+            total += loss.detach() * len(rows)
+            if self.settings.l1:
+                loss = loss + self.settings.l1 * torch.stack([w.abs().sum() for w in self.weights]).sum()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+        return float(total) / len(self.x)
+
+
+def _schedule(progress: float) -> float:
+    """Give the share of the learning rate: it rises at first, then falls to zero as half a cosine."""
+    rising = 0.05
+    if progress < rising:
+        return progress / rising
+    return 0.5 * (1 + math.cos(math.pi * (progress - rising) / (1 - rising)))
+
+
+def quality(model: nn.Sequential, held: Rows, goal: Goal) -> tuple[float, float]:
+    """Measure how well a network fits rows.
+
+    Args:
+        model: the network, y of a regression still standardised.
+        held: the rows.
+        goal: what it is to give.
+
+    Returns:
+        Mean loss, and R^2 or accuracy.
+    """
+    with torch.no_grad():
+        outputs = torch.cat([model(rows.float()) for rows in torch.split(held[0], _ROWS_AT_ONCE)]).double()
+    wanted = goal.wanted(held[1])
+    wanted = wanted.double() if wanted.is_floating_point() else wanted
+    loss = float(goal.loss(outputs, wanted))
+    if goal.classes is None:
+        spread = float((wanted - wanted.mean()).square().mean())
+        return loss, 1 - loss / spread if spread > 0 else -math.inf
+    answers = (outputs[:, 0] > 0).long() if goal.outputs == 1 else outputs.argmax(1)
+    return loss, float((answers == wanted.long()).double().mean())
