@@ -3,6 +3,7 @@
 Importing this package registers the ``torch.library`` operators; it loads neither Triton nor the native module.
 """
 
+from xai_fast.kernels.feed_forward_rows import feed_forward_rows
 from xai_fast.kernels.flux_accumulate import flux_accumulate
 from xai_fast.kernels.pair_reduce import pair_reduce
 from xai_fast.kernels.pair_saliency import pair_saliency, pair_top_k
@@ -13,6 +14,7 @@ from xai_fast.kernels.tuple_join import tuple_join, tuple_top_k
 from xai_fast.kernels.tuple_sum import tuple_sum
 
 __all__ = [
+    "feed_forward_rows",
     "flux_accumulate",
     "pair_reduce",
     "pair_saliency",

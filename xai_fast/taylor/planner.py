@@ -86,7 +86,7 @@ def usable_bytes(limit: int) -> int:
     return limit - limit // 16
 
 
-def _limit_for(needed: int) -> int:
+def least_limit(needed: int) -> int:
     """Return the smallest limit of which so many bytes are usable."""
     limit = needed * 16 // 15
     while usable_bytes(limit) < needed:
@@ -129,7 +129,7 @@ def plan_pairs(
     least = base + given + 2 * sides * kept + transient
     usable = usable_bytes(limit)
     if least > usable:
-        raise too_small(limit, _limit_for(least))
+        raise too_small(limit, least_limit(least))
     room = usable - base - given
     total = max(left, right)
     # Weighted rows are written once more for the matrix product, so each kept row counts twice on one side.
@@ -142,7 +142,7 @@ def plan_pairs(
     at_once = max(1, min(items, usable // one)) if group == total else 1
     if on_cpu:
         at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, row_chunk * transient)))
-    return int(at_once), int(row_chunk), int(group), int(at_once * one), _limit_for(least)
+    return int(at_once), int(row_chunk), int(group), int(at_once * one), least_limit(least)
 
 
 def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu: bool) -> tuple[int, int, int]:
@@ -164,8 +164,8 @@ def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu:
     """
     one = base + rows * row
     if one > usable_bytes(limit):
-        raise too_small(limit, _limit_for(one))
+        raise too_small(limit, least_limit(one))
     at_once = max(1, min(items, usable_bytes(limit) // max(1, one)))
     if on_cpu:
         at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, rows * row)))
-    return int(at_once), int(at_once * one), _limit_for(one)
+    return int(at_once), int(at_once * one), least_limit(one)

@@ -6,6 +6,7 @@ mu_S of the small sets, and the choice of route.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -15,8 +16,10 @@ from xai_fast.errors import bad_argument
 from xai_fast.kernels.partition_sum import MAX_ORDER
 from xai_fast.targets import Target
 from xai_fast.taylor.cross import checked_directions
-from xai_fast.taylor.function import check_batch, prepare
+from xai_fast.taylor.feedforward import chain_of
+from xai_fast.taylor.function import Function, check_batch, prepare
 from xai_fast.taylor.planner import checked_limit
+from xai_fast.taylor.sets_feedforward import FeedForwardSets
 from xai_fast.taylor.sets_general import Cost, GeneralSets
 
 __all__ = ["Cost", "SetDerivatives"]
@@ -34,8 +37,8 @@ class SetDerivatives:
         additional_forward_args: see `xai_fast.taylor.prepare`.
         memory_limit: in bytes, for what is computed here; None for half of what is free.
 
-    Attributes:
-        route: "feed-forward" (a chain of linear maps and activations) or "general" (any graph, by the interpreter).
+    A chain of linear maps and elementwise functions takes the route "feed-forward", fused kernels; any other graph the
+    route "general", the interpreter.
 
     Raises:
         InputError: an argument does not fit.
@@ -55,14 +58,77 @@ class SetDerivatives:
         memory_limit: int | None = None,
     ) -> None:
         check_batch("x", x)
-        along = checked_directions(directions, x)
-        function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
+        self._fn, self._target, self._score = fn, target, score
+        self._given, self._others = directions, additional_forward_args
         self._limit = memory_limit
         checked_limit(memory_limit, x.device)
+        along = checked_directions(directions, x)
+        function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
+        chain = chain_of(function.program(x), x) if x.shape[0] else None
         self.x = x
         self.directions = along.shape[1]
-        self.route = "general"
-        self._route = GeneralSets(function, x, along, memory_limit)
+        self._route: GeneralSets | FeedForwardSets
+        if chain is None:
+            self._route = GeneralSets(function, x, along, memory_limit)
+        else:
+            with torch.no_grad():
+                self._route = FeedForwardSets(function, chain, x, along, memory_limit)
+
+    def at(
+        self,
+        x: Tensor,
+        *,
+        directions: Tensor | None = None,
+        target: Target = None,
+        additional_forward_args: object = None,
+    ) -> SetDerivatives:
+        """Take the same function at other points: the trace and what depends on the directions only are kept.
+
+        Args:
+            x: (B, ...) like the points before; any number of them.
+            directions: None for the same ones, which have to be (D, ...) then.
+            target: of these points; None for what was given before, the predicted class where that was None.
+            additional_forward_args: of these points.
+
+        Returns:
+            The derivatives there.
+
+        Raises:
+            InputError: an argument does not fit.
+        """
+        check_batch("x", x)
+        if x.shape[1:] != self.x.shape[1:] or x.dtype != self.x.dtype or x.device != self.x.device:
+            expected = f"items {tuple(self.x.shape[1:])}, {self.x.dtype}, {self.x.device}"
+            raise bad_argument("x", expected, f"{tuple(x.shape[1:])}, {x.dtype}, {x.device}")
+        new = copy.copy(self)
+        new.x, new._target = x, self._target if target is None else target
+        new._given = self._given if directions is None else directions
+        along = checked_directions(new._given, x)
+        new.directions = along.shape[1]
+        function = self._function_at(x, new._target, additional_forward_args)
+        with torch.no_grad():
+            new._route = self._route.at(function, x, along)
+        return new
+
+    def _function_at(self, x: Tensor, target: Target, additional_forward_args: object) -> Function:
+        """Give the function the classes and further arguments of other points, if it reads any."""
+        before = self._route.function
+        graph = before.program_traced.graph
+        if not any(graph.users.get(1 + i) for i in range(graph.extras)):
+            return before
+        if isinstance(self._fn, Function):
+            raise bad_argument("fn", "a module or a function, which can be prepared for other points", "a Function")
+        if before.extras and additional_forward_args is None:
+            raise bad_argument("additional_forward_args", "those of these points", "None")
+        others = self._others if additional_forward_args is None else additional_forward_args
+        function = prepare(self._fn, x, target=target, score=self._score, additional_forward_args=others)
+        function.adopt(before)
+        return function
+
+    @property
+    def route(self) -> str:
+        """How derivatives are computed: "feed-forward" or "general"."""
+        return "general" if isinstance(self._route, GeneralSets) else "feed-forward"
 
     def of(self, sets: Tensor) -> Tensor:
         """Compute the mixed derivatives of a list of sets.

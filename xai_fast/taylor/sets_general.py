@@ -50,6 +50,10 @@ class GeneralSets:
         self.directions = directions
         self.memory_limit = memory_limit
 
+    def at(self, function: Function, x: Tensor, directions: Tensor) -> GeneralSets:
+        """Make the same route at other points."""
+        return GeneralSets(function, x, directions, self.memory_limit)
+
     def of(self, sets: Tensor) -> Tensor:
         """Compute (B, T) from sets (T, k)."""
         out = self.x.new_empty(self.x.shape[0], sets.shape[0])

@@ -20,9 +20,9 @@ from torch import Tensor
 from xai_fast import backends
 from xai_fast.errors import bad_argument
 from xai_fast.kernels.checks import check
-from xai_fast.kernels.tuple_sum.subsets import MAX_ORDER, MIN_ORDER, orders_of, subsets_of
+from xai_fast.kernels.tuple_sum.subsets import MAX_ORDER, MIN_ORDER, operations_of, orders_of, subsets_of
 
-__all__ = ["MAX_ORDER", "MIN_ORDER", "orders_of", "subsets_of", "tuple_sum"]
+__all__ = ["MAX_ORDER", "MIN_ORDER", "operations_of", "orders_of", "subsets_of", "tuple_sum"]
 
 NAME = "tuple_sum"
 DTYPES = (torch.float32, torch.float64)

@@ -29,7 +29,8 @@ def members_of(tuples: list[tuple[int, ...]], directions: int, order: int) -> Te
     Returns:
         (T, C) int32.
     """
-    first, table = 0, {}
+    first = 0
+    table: dict[tuple[int, ...], int] = {}
     for size in range(1, orders_of(order)[0] + 1):
         sets = sorted(combinations(range(directions), size), key=lambda chosen: chosen[::-1])
         table |= {chosen: first + rank for rank, chosen in enumerate(sets)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from itertools import combinations
+from math import comb
 
 from xai_fast.errors import bad_argument
 from xai_fast.kernels.partition_sum.activations import MAX_ORDER
 
-__all__ = ["MAX_ORDER", "MIN_ORDER", "orders_of", "subsets_of"]
+__all__ = ["MAX_ORDER", "MIN_ORDER", "operations_of", "orders_of", "subsets_of"]
 
 MIN_ORDER = 2
 """The smallest tuples; a single direction has no sum over partitions."""
@@ -48,3 +49,26 @@ def subsets_of(order: int, most: int | None = None) -> tuple[tuple[int, ...], ..
         for size in range(1, most + 1)
         for subset in sorted(combinations(range(order), size), key=lambda chosen: chosen[::-1])
     )
+
+
+@functools.cache
+def operations_of(order: int) -> int:
+    """Count the floating-point operations of one tuple at one unit, as ``csrc/tuples.h`` does them.
+
+    Args:
+        order: k, from 2 to 6.
+
+    Returns:
+        Multiplications and additions.
+    """
+    n, m = orders_of(order)
+    total = 2 * (order - 1)  # the sums over partitions into j blocks, times s^(j)
+    for size in range(2, order + 1):
+        blocks = sum(
+            comb(size - 1, block - 1) * (size - block - -(-(size - block) // n) + 1)
+            for block in range(1, min(n, size - 1) + 1)
+        )
+        total += comb(order, size) * (2 * blocks - (size - -(-size // n) + 1))
+    for part in range(m + 1):
+        total += 2 * comb(order, part) * (order - part - max(2, -(-(order - part) // n)) + 1)
+    return total

@@ -1,0 +1,285 @@
+// A task is a block of rows of one item. It goes through all layers, so that its rows stay in the cache; what it reads
+// of smaller sets was written by the phase before. An entry of a product is summed in the order of the units.
+#include "kernels/feed_forward_rows/feed_forward_rows.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "simd.h"
+#include "sweeps.h"
+
+namespace xai_fast {
+namespace XAI_FAST_ISA {
+namespace {
+
+constexpr int64_t block_rows = 24;
+
+// c[r][n] = the sum over k of y[r][k] * w[k][n], for `height` rows and `vectors` vectors of columns, of which `columns`
+// columns are written.
+template <class Vector, int height, int vectors, class Scalar>
+void multiply_tile(const Scalar* y, int64_t y_stride, const Scalar* w, int64_t inner, int64_t w_stride, Scalar* c,
+                   int64_t c_stride, int64_t columns) {
+  constexpr int64_t lanes = sizeof(Vector) / sizeof(Scalar);
+  Vector total[height][vectors] = {};
+  for (int64_t k = 0; k < inner; ++k) {
+    Vector b[vectors];
+    for (int v = 0; v < vectors; ++v) b[v] = load<Vector>(w + k * w_stride + v * lanes);
+    for (int r = 0; r < height; ++r) {
+      for (int v = 0; v < vectors; ++v) total[r][v] += y[r * y_stride + k] * b[v];
+    }
+  }
+  for (int r = 0; r < height; ++r) {
+    if (columns == vectors * lanes) {
+      for (int v = 0; v < vectors; ++v) store(c + r * c_stride + v * lanes, total[r][v]);
+    } else {
+      std::memcpy(c + r * c_stride, total[r], columns * sizeof(Scalar));
+    }
+  }
+}
+
+template <class Vector, int vectors, class Scalar>
+void multiply_columns(const Scalar* y, int64_t y_stride, int64_t rows, const Scalar* w, int64_t inner, int64_t w_stride,
+                      Scalar* c, int64_t c_stride, int64_t columns) {
+  int64_t row = 0;
+  for (; row + 6 <= rows; row += 6) {
+    multiply_tile<Vector, 6, vectors>(y + row * y_stride, y_stride, w, inner, w_stride, c + row * c_stride, c_stride,
+                                      columns);
+  }
+  for (; row + 2 <= rows; row += 2) {
+    multiply_tile<Vector, 2, vectors>(y + row * y_stride, y_stride, w, inner, w_stride, c + row * c_stride, c_stride,
+                                      columns);
+  }
+  for (; row < rows; ++row) {
+    multiply_tile<Vector, 1, vectors>(y + row * y_stride, y_stride, w, inner, w_stride, c + row * c_stride, c_stride,
+                                      columns);
+  }
+}
+
+// A matrix whose rows are a whole number of vectors, filled up with zeros, so that no load goes beyond it.
+template <class Scalar>
+struct Matrix {
+  const Scalar* entries;
+  int64_t inner, columns, stride;
+};
+
+template <class Vector, class Scalar>
+void multiply(const Scalar* y, int64_t y_stride, int64_t rows, Matrix<Scalar> w, Scalar* c, int64_t c_stride) {
+  constexpr int64_t lanes = sizeof(Vector) / sizeof(Scalar);
+  int64_t column = 0;
+  const auto by = [&](auto count) {
+    constexpr int vectors = decltype(count)::value;
+    multiply_columns<Vector, vectors>(y, y_stride, rows, w.entries + column, w.inner, w.stride, c + column, c_stride,
+                                      std::min<int64_t>(vectors * lanes, w.columns - column));
+    column += vectors * lanes;
+  };
+  while (w.columns - column > 3 * lanes) by(std::integral_constant<int, 4>());
+  if (w.columns - column > 2 * lanes) by(std::integral_constant<int, 3>());
+  if (w.columns - column > lanes) by(std::integral_constant<int, 2>());
+  if (w.columns > column) by(std::integral_constant<int, 1>());
+}
+
+template <class Vector, class Scalar>
+class Network {
+ public:
+  explicit Network(const FeedForwardRows& arguments) : a(arguments) {
+    constexpr int64_t lanes = sizeof(Vector) / sizeof(Scalar);
+    offsets.reset(new int64_t[a.layers + 1]());
+    for (int64_t l = 0; l < a.layers; ++l) {
+      offsets[l + 1] = offsets[l] + a.widths[l];
+      widest = std::max(widest, a.widths[l]);
+    }
+    units = offsets[a.layers];
+    forward.reset(new Matrix<Scalar>[a.layers]);
+    backward.reset(new Matrix<Scalar>[a.layers]);
+    int64_t entries = 0;
+    for (int64_t l = 1; l < a.layers; ++l) {
+      entries += a.widths[l - 1] * (a.widths[l] + lanes) + a.widths[l] * (a.widths[l - 1] + lanes);
+    }
+    filled.reset(new Scalar[entries]());
+    Scalar* to = filled.get();
+    const Scalar *w = static_cast<const Scalar*>(a.weights), *t = static_cast<const Scalar*>(a.transposed);
+    for (int64_t l = 1; l < a.layers; ++l) {
+      backward[l] = fill(w, a.widths[l], a.widths[l - 1], lanes, to);
+      forward[l] = fill(t, a.widths[l - 1], a.widths[l], lanes, to);
+      w += a.widths[l] * a.widths[l - 1];
+      t += a.widths[l] * a.widths[l - 1];
+    }
+  }
+
+  void run() {
+    const int64_t singles = a.singles, pairs = a.pair_count;
+    phase(singles, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_singles(item, row, rows, y); });
+    phase(pairs, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_pairs(item, row, rows, y); });
+    phase(a.triple_count,
+          [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_triples(item, row, rows, y); });
+    phase(1, [this](int64_t item, int64_t, int64_t, Scalar* nu) { backward_none(item, nu); });
+    if (a.adjoint_count > 1) {
+      phase(singles,
+            [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_singles(item, row, rows, nu); });
+    }
+    if (a.adjoint_count > 1 + singles) {
+      phase(pairs,
+            [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_pairs(item, row, rows, nu); });
+    }
+  }
+
+ private:
+  const FeedForwardRows& a;
+  int64_t units = 0, widest = 0;
+  std::unique_ptr<int64_t[]> offsets;
+  std::unique_ptr<Matrix<Scalar>[]> forward, backward;
+  std::unique_ptr<Scalar[]> filled;
+
+  static Matrix<Scalar> fill(const Scalar* from, int64_t inner, int64_t columns, int64_t lanes, Scalar*& to) {
+    const int64_t stride = (columns + lanes - 1) / lanes * lanes;
+    const Matrix<Scalar> matrix{to, inner, columns, stride};
+    for (int64_t k = 0; k < inner; ++k) std::copy_n(from + k * columns, columns, to + k * stride);
+    to += inner * stride;
+    return matrix;
+  }
+
+  Scalar* row_of(int64_t item, int64_t row) const {
+    return static_cast<Scalar*>(a.rows) + (item * (a.singles + a.pair_count + a.triple_count) + row) * units;
+  }
+  Scalar* adjoint_of(int64_t item, int64_t row) const {
+    return static_cast<Scalar*>(a.adjoints) + (item * a.adjoint_count + row) * units;
+  }
+  const Scalar* derivative(int64_t item, int64_t order) const {
+    return static_cast<const Scalar*>(a.derivatives) + (item * a.derivative_count + order) * units;
+  }
+
+  // work(item, first row, rows, scratch) for blocks of the rows of all items.
+  template <class Work>
+  void phase(int64_t rows, Work work) const {
+    const int64_t blocks = (rows + block_rows - 1) / block_rows, tasks = a.items * blocks;
+    const int threads = useful_threads(a.threads, a.items * rows * units);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int thread = 0; thread < threads; ++thread) {
+      const int64_t from = tasks * thread / threads, to = tasks * (thread + 1) / threads;
+      if (from == to) continue;
+      const std::unique_ptr<Scalar[]> scratch(new Scalar[block_rows * widest]);
+      for (int64_t task = from; task < to; ++task) {
+        const int64_t row = task % blocks * block_rows;
+        work(task / blocks, row, std::min(block_rows, rows - row), scratch.get());
+      }
+    }
+  }
+
+  // Rows first_row ... of one item through all layers. outputs(row, offset, width, y) writes [s(z)]_S of one row.
+  template <class Outputs>
+  void carry_forward(int64_t item, int64_t first_row, int64_t rows, Scalar* y, Outputs outputs) const {
+    for (int64_t l = 0; l + 1 < a.layers; ++l) {
+      for (int64_t r = 0; r < rows; ++r) outputs(first_row + r, offsets[l], a.widths[l], y + r * widest);
+      multiply<Vector>(y, widest, rows, forward[l + 1], row_of(item, first_row) + offsets[l + 1], units);
+    }
+  }
+
+  // The same backward. arguments(row, offset, width, nu) writes [s'(z) mu]_S of one row.
+  template <class Arguments>
+  void carry_backward(int64_t item, int64_t first_row, int64_t rows, Scalar* nu, Arguments arguments) const {
+    for (int64_t l = a.layers - 1; l > 0; --l) {
+      for (int64_t r = 0; r < rows; ++r) arguments(first_row + r, offsets[l], a.widths[l], nu + r * widest);
+      multiply<Vector>(nu, widest, rows, backward[l], adjoint_of(item, first_row) + offsets[l - 1], units);
+    }
+  }
+
+  void forward_singles(int64_t item, int64_t row, int64_t rows, Scalar* y) const {
+    const int64_t width = a.widths[0];
+    const Scalar* from = static_cast<const Scalar*>(a.first) + (a.first_by_item ? item * a.singles : 0) * width;
+    for (int64_t r = row; r < row + rows; ++r) std::copy_n(from + r * width, width, row_of(item, r));
+    carry_forward(item, row, rows, y, [=](int64_t at, int64_t offset, int64_t width, Scalar* y) {
+      const Scalar *z = row_of(item, at) + offset, *s1 = derivative(item, 1) + offset;
+#pragma omp simd
+      for (int64_t u = 0; u < width; ++u) y[u] = s1[u] * z[u];
+    });
+  }
+
+  void forward_pairs(int64_t item, int64_t pair, int64_t rows, Scalar* y) const {
+    const int64_t first = a.singles + pair;
+    for (int64_t r = first; r < first + rows; ++r) std::fill_n(row_of(item, r), a.widths[0], Scalar(0));
+    carry_forward(item, first, rows, y, [=](int64_t at, int64_t offset, int64_t width, Scalar* y) {
+      const int32_t* both = a.pairs + 2 * (at - a.singles);
+      const Scalar *z = row_of(item, at) + offset, *zi = row_of(item, both[0]) + offset,
+                   *zj = row_of(item, both[1]) + offset;
+      const Scalar *s1 = derivative(item, 1) + offset, *s2 = derivative(item, 2) + offset;
+#pragma omp simd
+      for (int64_t u = 0; u < width; ++u) y[u] = s1[u] * z[u] + s2[u] * zi[u] * zj[u];
+    });
+  }
+
+  void forward_triples(int64_t item, int64_t triple, int64_t rows, Scalar* y) const {
+    const int64_t start = a.singles + a.pair_count, first = start + triple;
+    for (int64_t r = first; r < first + rows; ++r) std::fill_n(row_of(item, r), a.widths[0], Scalar(0));
+    carry_forward(item, first, rows, y, [=](int64_t at, int64_t offset, int64_t width, Scalar* y) {
+      const int32_t *of = a.triples + 3 * (at - start), *rest = a.triple_pairs + 3 * (at - start);
+      const Scalar *z = row_of(item, at) + offset, *zi = row_of(item, of[0]) + offset,
+                   *zj = row_of(item, of[1]) + offset, *zk = row_of(item, of[2]) + offset,
+                   *zjk = row_of(item, rest[0]) + offset, *zik = row_of(item, rest[1]) + offset,
+                   *zij = row_of(item, rest[2]) + offset;
+      const Scalar *s1 = derivative(item, 1) + offset, *s2 = derivative(item, 2) + offset,
+                   *s3 = derivative(item, 3) + offset;
+#pragma omp simd
+      for (int64_t u = 0; u < width; ++u) {
+        const Scalar ij = zi[u] * zj[u];
+        y[u] = s1[u] * z[u] + s2[u] * (zi[u] * zjk[u] + zj[u] * zik[u] + zk[u] * zij[u]) + s3[u] * ij * zk[u];
+      }
+    });
+  }
+
+  void backward_none(int64_t item, Scalar* nu) const {
+    const int64_t width = a.widths[a.layers - 1];
+    std::copy_n(static_cast<const Scalar*>(a.last) + (a.last_by_item ? item * width : 0), width,
+                adjoint_of(item, 0) + offsets[a.layers - 1]);
+    carry_backward(item, 0, 1, nu, [=](int64_t, int64_t offset, int64_t width, Scalar* nu) {
+      const Scalar *mu = adjoint_of(item, 0) + offset, *s1 = derivative(item, 1) + offset;
+#pragma omp simd
+      for (int64_t u = 0; u < width; ++u) nu[u] = s1[u] * mu[u];
+    });
+  }
+
+  void clear_last(int64_t item, int64_t first, int64_t rows) const {
+    for (int64_t r = first; r < first + rows; ++r) {
+      std::fill_n(adjoint_of(item, r) + offsets[a.layers - 1], a.widths[a.layers - 1], Scalar(0));
+    }
+  }
+
+  void backward_singles(int64_t item, int64_t row, int64_t rows, Scalar* nu) const {
+    clear_last(item, 1 + row, rows);
+    carry_backward(item, 1 + row, rows, nu, [=](int64_t at, int64_t offset, int64_t width, Scalar* nu) {
+      const Scalar *mu = adjoint_of(item, 0) + offset, *mui = adjoint_of(item, at) + offset,
+                   *zi = row_of(item, at - 1) + offset;
+      const Scalar *s1 = derivative(item, 1) + offset, *s2 = derivative(item, 2) + offset;
+#pragma omp simd
+      for (int64_t u = 0; u < width; ++u) nu[u] = s1[u] * mui[u] + s2[u] * zi[u] * mu[u];
+    });
+  }
+
+  void backward_pairs(int64_t item, int64_t pair, int64_t rows, Scalar* nu) const {
+    const int64_t start = 1 + a.singles;
+    clear_last(item, start + pair, rows);
+    carry_backward(item, start + pair, rows, nu, [=](int64_t at, int64_t offset, int64_t width, Scalar* nu) {
+      const int32_t* both = a.pairs + 2 * (at - start);
+      const Scalar *mu = adjoint_of(item, 0) + offset, *mui = adjoint_of(item, 1 + both[0]) + offset,
+                   *muj = adjoint_of(item, 1 + both[1]) + offset, *muij = adjoint_of(item, at) + offset,
+                   *zi = row_of(item, both[0]) + offset, *zj = row_of(item, both[1]) + offset,
+                   *zij = row_of(item, at - 1) + offset;
+      const Scalar *s1 = derivative(item, 1) + offset, *s2 = derivative(item, 2) + offset,
+                   *s3 = derivative(item, 3) + offset;
+#pragma omp simd
+      for (int64_t u = 0; u < width; ++u) {
+        nu[u] = s1[u] * muij[u] + s2[u] * (zi[u] * muj[u] + zj[u] * mui[u] + zij[u] * mu[u]) +
+                s3[u] * zi[u] * zj[u] * mu[u];
+      }
+    });
+  }
+};
+
+}  // namespace
+
+void feed_forward_rows(const FeedForwardRows& arguments) {
+  arguments.dtype == Dtype::float64 ? Network<Double, double>(arguments).run() : Network<Float, float>(arguments).run();
+}
+
+}  // namespace XAI_FAST_ISA
+}  // namespace xai_fast

@@ -1,0 +1,225 @@
+"""Feed-forward networks in a traced graph: a chain of linear maps and elementwise functions.
+
+Whatever is linear in the item between two elementwise functions (products with weights, standardisation, batch norm in
+evaluation mode, views, the choice of an output) is one matrix here, found by carrying the unit vectors through it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xai_fast import backends
+from xai_fast.kernels.partition_sum import Program as Terms
+from xai_fast.kernels.partition_sum import Term, program_of
+from xai_fast.taylor.graph import Graph
+from xai_fast.taylor.lift import lifted
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.rules import State
+from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
+from xai_fast.taylor.rules.elementwise import Elementwise, Selection
+from xai_fast.taylor.rules.linear import Structural, Sum
+
+__all__ = ["Chain", "Layer", "chain_of"]
+
+
+@functools.cache
+def _derivative_terms(orders: int, device: torch.device) -> Terms:
+    """The program of s, s', ...: one term each, without rows."""
+    return program_of([[Term(order, ())] for order in range(orders + 1)]).to(device)
+
+
+_MOST_WEIGHTS = 1 << 26
+"""Entries of one matrix: maps between tensors larger than this are not written out."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """y = s(W y_before + b).
+
+    Attributes:
+        weight: (U, U_before) W.
+        bias: (U,) b.
+        rule: of s.
+        constants: of the graph, by node.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    rule: Elementwise | Selection
+    constants: Mapping[int, object]
+
+    def derivatives(self, z: Tensor, orders: int) -> Tensor:
+        """Compute s and its derivatives at z (B, U): (orders + 1, B, U)."""
+        out = z.new_zeros(orders + 1, *z.shape)
+        if isinstance(self.rule, Elementwise):
+            # Past the operator's dispatch, which takes longer than a small network's whole layer.
+            backends.select("partition_sum", (z,)).run(
+                out,
+                z,
+                z[None],
+                None,
+                self.rule.activation,
+                self.rule.parameters,
+                *_derivative_terms(orders, z.device),
+                reduced=False,
+            )
+            return out
+        node = self.rule.node
+        value = z.reshape(z.shape[0], *(node.shape or ()))
+        moves = [i == self.rule.source for i in node.inputs]
+        inputs = [value if moved else self.constants[i] for i, moved in zip(node.inputs, moves, strict=True)]
+        out[0] = lifted(node, inputs, moves).flatten(1)  # type: ignore[attr-defined]
+        if orders:
+            out[1] = self.rule.slope(value).to(z.dtype).expand_as(value).flatten(1)
+        return out
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A score that is a chain of layers and one linear map.
+
+    Attributes:
+        layers: the first one reads the item's entries.
+        last: the node of the last layer's values, from which the score is linear.
+        weight: (1, U_last) of that linear map; None where it depends on the item.
+    """
+
+    layers: tuple[Layer, ...]
+    last: int
+    weight: Tensor | None
+
+    @functools.cached_property
+    def widths(self) -> list[int]:
+        """The units of each layer."""
+        return [layer.weight.shape[0] for layer in self.layers]
+
+    @functools.cached_property
+    def columns(self) -> list[slice]:
+        """Where each layer lies among the units of all."""
+        return [
+            slice(end - width, end) for width, end in zip(self.widths, itertools.accumulate(self.widths), strict=True)
+        ]
+
+    @functools.cached_property
+    def packed(self) -> Tensor:
+        """The matrices behind the first layer, one after the other."""
+        return torch.cat([self.layers[0].weight.new_empty(0), *(layer.weight.flatten() for layer in self.layers[1:])])
+
+    @functools.cached_property
+    def packed_transposed(self) -> Tensor:
+        """Their transposes."""
+        return torch.cat([self.layers[0].weight.new_empty(0), *(layer.weight.T.flatten() for layer in self.layers[1:])])
+
+    def derivatives(self, x: Tensor, orders: int) -> Tensor:
+        """Compute s and its derivatives at the values of all units.
+
+        Args:
+            x: (B, ...) items.
+            orders: the highest derivative, 0 to 6.
+
+        Returns:
+            (B, orders + 1, U).
+        """
+        s = x.new_empty(x.shape[0], orders + 1, sum(self.widths))
+        y = x.flatten(1)
+        for layer, columns in zip(self.layers, self.columns, strict=True):
+            # By a product for each item, so that no item's values depend on how many others there are.
+            weight = layer.weight.expand(x.shape[0], *layer.weight.shape)
+            z = torch.baddbmm(layer.bias.unsqueeze(1), weight, y.unsqueeze(2)).squeeze(2)
+            of_layer = layer.derivatives(z, orders)
+            s[:, :, columns] = of_layer.transpose(0, 1)
+            y = of_layer[0]
+        return s
+
+
+def chain_of(program: Program, like: Tensor) -> Chain | None:
+    """Recognise a chain.
+
+    Args:
+        program: a traced score.
+        like: a tensor of the dtype and on the device of the items.
+
+    Returns:
+        The chain; None where the score is something else, or linear.
+    """
+    path = _path(program)
+    if path is None:
+        return None
+    constants = State(dict(program.graph.constants), 1)
+    layers: list[Layer] = []
+    before, segment = 0, list[int]()
+    for index in path:
+        segment.append(index)
+        rule = program.rules[index]
+        if not isinstance(rule, Elementwise | Selection):
+            continue
+        depends = any(_depends_on_item(program.graph, i) for i in segment[:-1])
+        if depends or _entries(program, before) * _entries(program, index) > _MOST_WEIGHTS:
+            return None
+        weight = _matrix(program, constants, like, before, rule.source)
+        layers.append(
+            Layer(weight, _offset(program, constants, like, before, segment[:-1]), rule, program.graph.constants)
+        )
+        before, segment = index, []
+    if not layers:
+        return None
+    fixed = not any(_depends_on_item(program.graph, i) for i in segment)
+    return Chain(
+        tuple(layers), before, _matrix(program, constants, like, before, program.graph.output) if fixed else None
+    )
+
+
+def _path(program: Program) -> list[int] | None:
+    """List the nodes from the input to the score, if each reads one that depends on the item and nothing else bends."""
+    path: list[int] = []
+    index = program.graph.output
+    while index != 0:
+        rule = program.rules.get(index)
+        linear = isinstance(rule, Structural | Sum | Product | MatrixProduct) and not rule.curved
+        if rule is None or len(rule.inputs) != 1 or not (linear or isinstance(rule, Elementwise | Selection)):
+            return None
+        path.append(index)
+        index = rule.inputs[0]
+    return path[::-1]
+
+
+def _depends_on_item(graph: Graph, index: int) -> bool:
+    """Tell whether a linear node reads other tensors of the item, as the class that is picked is one."""
+    return any(graph.nodes[i].per_item and not graph.nodes[i].active for i in graph.nodes[index].inputs)
+
+
+def _entries(program: Program, index: int) -> int:
+    return math.prod(program.graph.nodes[index].shape or ())
+
+
+def _matrix(program: Program, constants: State, like: Tensor, start: int, end: int) -> Tensor:
+    """Write out a linear part of the graph: (entries of the end, entries of the start)."""
+    count = _entries(program, start)
+    eye = torch.eye(count, dtype=like.dtype, device=like.device)
+    if start == end:
+        return eye
+    rows = eye.reshape(count, 1, *(program.graph.nodes[start].shape or ()))
+    with torch.no_grad():
+        return program.tangents(constants, {start: rows}, {end})[end].reshape(count, -1).T.contiguous()
+
+
+def _offset(program: Program, constants: State, like: Tensor, start: int, segment: Sequence[int]) -> Tensor:
+    """Compute what a linear part of the graph adds: its value at zero."""
+    nodes = program.graph.nodes
+    values = {**constants.values, start: like.new_zeros(1, *(nodes[start].shape or ()))}
+    end = start
+    with torch.no_grad():
+        for end in segment:
+            node = nodes[end]
+            values[end] = lifted(node, [values[i] for i in node.inputs], [nodes[i].per_item for i in node.inputs])
+    offset = values[end]
+    if not isinstance(offset, Tensor):
+        raise TypeError(f"node {end} has several outputs")
+    return offset.flatten()

@@ -1,0 +1,310 @@
+"""Mixed derivatives of many sets for feed-forward networks: rows of all layers side by side, and fused sums.
+
+`feed_forward_rows` makes z_S and mu_S of the small sets, `tuple_sum` the 2n+1 rule's sum of each set from them; all
+pairs are one matrix product an item. There are rows for all sets of a size, by rank, while these are no more than what the
+sets that are asked for need; else for those that they need.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xai_fast import backends
+from xai_fast.kernels import combinations
+from xai_fast.kernels.tuple_sum import operations_of, orders_of, subsets_of
+from xai_fast.taylor.feedforward import Chain
+from xai_fast.taylor.function import Function
+from xai_fast.taylor.numbering import Numbering, Subsets
+from xai_fast.taylor.planner import checked_limit, least_limit, too_small, usable_bytes
+from xai_fast.taylor.sets_general import Cost
+
+__all__ = ["FeedForwardSets"]
+
+_TUPLES_AT_ONCE = 1 << 17
+_PAIRS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What `tuple_sum` reads, for some of the items: derivatives (B, K, U), rows (B, R, U) and adjoints (B, Q, U)."""
+
+    order: int
+    derivatives: Tensor
+    rows: Tensor
+    adjoints: Tensor
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """How many tuples and items are worked on at a time."""
+
+    tuples: int
+    items: int
+
+
+class FeedForwardSets:
+    """The route for chains of linear maps and elementwise functions.
+
+    Args:
+        function: the score.
+        chain: its layers.
+        x: (B, ...), B >= 1.
+        directions: (B, D, ...).
+        memory_limit: bytes, or None.
+        before: the route at other points, from which what does not depend on the points is taken.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        chain: Chain,
+        x: Tensor,
+        directions: Tensor,
+        memory_limit: int | None,
+        before: FeedForwardSets | None = None,
+    ) -> None:
+        self.function = function
+        self.chain = chain
+        self.x = x
+        self.directions = directions
+        self.memory_limit = memory_limit
+        self.singles = directions.shape[1]
+        self.units = sum(chain.widths)
+        self._kept: _Rows | None = None
+        known = before if before is not None and _same(before.directions, directions) else None
+        self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
+        self.first: Tensor = self._first_rows() if known is None else known.first
+
+    def at(self, function: Function, x: Tensor, directions: Tensor) -> FeedForwardSets:
+        """Make the same route at other points."""
+        return FeedForwardSets(function, self.chain, x, directions, self.memory_limit, self)
+
+    def of(self, sets: Tensor) -> Tensor:
+        """Compute (B, T) from sets (T, k)."""
+        order = sets.shape[1]
+        if order == 1:
+            return self._gradients()[:, sets[:, 0]]
+        out = self.x.new_empty(self.x.shape[0], sets.shape[0])
+        n = orders_of(order)[0]
+        if order == 2 and 8 * sets.shape[0] >= self.singles**2:
+            i, j = sets.unbind(1)
+            self._write_pairs(out, 0, self.singles, j, i)
+        elif combinations.count(self.singles, n) <= max(self.singles, sets.shape[0] * math.comb(order, n)):
+            self._write(out, sets, self.numbering.complete(n))
+        else:
+            self._write_needed(out, sets)
+        return out
+
+    def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
+        """Go through all sets of an order, block by block."""
+        total = combinations.count(self.singles, order)
+        if not total:
+            return
+        if order == 1:
+            yield 0, total, self._gradients()
+            return
+        if order == 2:
+            yield from self._all_pairs()
+            return
+        subsets = self.numbering.complete(orders_of(order)[0])
+        sizes = self._sizes(order, subsets, total, 0)
+        for begin in range(0, total, sizes.tuples):
+            end = min(begin + sizes.tuples, total)
+            members = self.numbering.members_of_block(order, begin, end)
+            values = self.x.new_empty(self.x.shape[0], end - begin)
+            for start in range(0, self.x.shape[0], sizes.items):
+                stop = min(start + sizes.items, self.x.shape[0])
+                self._sum(values[start:stop], self._rows(order, subsets, start, stop), members, order)
+            yield begin, end, values
+
+    def cost(self, order: int, sets: int | None) -> Cost:
+        """Count operations and bytes for all points."""
+        items, total = self.x.shape[0], math.comb(self.singles, order) if sets is None else sets
+        if not total:
+            return Cost(0, 0)
+        n, m = (1, 0) if order == 1 else orders_of(order)
+
+        def small(least: int, most: int) -> int:
+            return sum(min(math.comb(self.singles, k), total * math.comb(order, k)) for k in range(least, most + 1))
+
+        rows, adjoints = self.singles + small(2, n), small(0, m)
+        sums = total * self.units * (2 if order == 1 else operations_of(order))
+        if order == 2:
+            sums = min(sums, 2 * self.singles**2 * self.units)
+        operations = (rows + adjoints) * (2 * self.chain.packed.numel() + 8 * self.units) + sums
+        tuples = min(total, _TUPLES_AT_ONCE) * self._tuple_bytes(max(order, 2))
+        size = items * (self._item_bytes(order, rows, adjoints) + total * self.x.element_size())
+        return Cost(items * operations, size + tuples)
+
+    # --- Rows ---------------------------------------------------------------------------------------------------------
+
+    def _first_rows(self) -> Tensor:
+        """Carry the directions through the first matrix: (1 or B, D, U_0)."""
+        weight = self.chain.layers[0].weight
+        shared = self.directions.stride(0) == 0 or self.directions.shape[0] == 1
+        along = (self.directions[:1] if shared else self.directions).flatten(2)
+        return torch.bmm(along, weight.T.expand(along.shape[0], *weight.T.shape))
+
+    def _last_adjoints(self, start: int, end: int) -> Tensor:
+        """Give the adjoints of the last layer: (1 or B, U_last)."""
+        if self.chain.weight is not None:
+            return self.chain.weight
+        program = self.function.program_traced
+        state = program.run(self.x[start:end], tuple(extra[start:end] for extra in self.function.inputs))
+        return program.adjoints(state, (self.chain.last,))[self.chain.last].reshape(end - start, -1)
+
+    def _rows(self, order: int, subsets: Subsets, start: int, end: int) -> _Rows:
+        """Make the rows that sets of an order read; those of all items and all sets of a size are kept."""
+        _, m = orders_of(order)
+        count, adjoint_count = subsets.count, subsets.adjoints(m)
+        keep = subsets.ranks == (None, None) and end - start == self.x.shape[0]
+        kept = self._kept
+        if keep and kept and kept.order >= order and kept.rows.shape[1] >= count:
+            return kept
+        first, last = self.first, self._last_adjoints(start, end)
+        made = _Rows(
+            order,
+            self.chain.derivatives(self.x[start:end], order),
+            self.x.new_empty(end - start, count, self.units),
+            self.x.new_empty(end - start, adjoint_count, self.units),
+        )
+        backends.select("feed_forward_rows", (made.rows,)).run(
+            made.rows,
+            made.adjoints,
+            made.derivatives,
+            first if first.shape[0] == 1 else first[start:end],
+            last.contiguous(),
+            self.chain.packed,
+            self.chain.packed_transposed,
+            self.chain.widths,
+            subsets.pairs,
+            subsets.triples,
+            subsets.triple_pairs,
+        )
+        self._kept = made if keep else kept
+        return made
+
+    # --- Sums ---------------------------------------------------------------------------------------------------------
+
+    def _gradients(self) -> Tensor:
+        """F_i of all directions, (B, D): first derivatives."""
+        made = self._rows(2, self.numbering.complete(1), 0, self.x.shape[0])
+        columns = self.chain.columns[0]
+        slopes = made.adjoints[:, 0, columns] * made.derivatives[:, 1, columns]
+        return torch.bmm(made.rows[:, : self.singles, columns], slopes.unsqueeze(2)).squeeze(2)
+
+    def _sum(self, out: Tensor, made: _Rows, members: Tensor, order: int) -> None:
+        backends.select("tuple_sum", (out,)).run(out, made.derivatives, made.rows, made.adjoints, members, order)
+
+    def _write(self, out: Tensor, sets: Tensor, subsets: Subsets) -> None:
+        """Write the derivatives of sets, all of whose subsets have rows."""
+        order, total = sets.shape[1], sets.shape[0]
+        sizes = self._sizes(order, subsets, total, out.numel())
+        for start in range(0, self.x.shape[0], sizes.items):
+            end = min(start + sizes.items, self.x.shape[0])
+            made = self._rows(order, subsets, start, end)
+            for begin in range(0, total, sizes.tuples):
+                members = subsets.members(sets[begin : begin + sizes.tuples])
+                values = out.new_empty(end - start, members.shape[0])
+                self._sum(values, made, members, order)
+                out[start:end, begin : begin + sizes.tuples] = values
+
+    def _write_needed(self, out: Tensor, sets: Tensor) -> None:
+        """Write the derivatives of few sets of many directions; in halves where their subsets' rows do not fit."""
+        subsets = self.numbering.needed(sets)
+        if sets.shape[0] == 1 or self._fits(sets.shape[1], subsets, out.numel()):
+            self._write(out, sets, subsets)
+            return
+        middle = sets.shape[0] // 2
+        self._write_needed(out[:, :middle], sets[:middle])
+        self._write_needed(out[:, middle:], sets[middle:])
+
+    def _all_pairs(self) -> Iterator[tuple[int, int, Tensor]]:
+        """Go through all pairs by matrix products of some columns of the Hessian."""
+        first = 1
+        while first < self.singles:
+            end = first + 1
+            most = min(_PAIRS_AT_ONCE, self._room_for_pairs())
+            while end < self.singles and (end + 1) * (end + 1 - first) <= most:
+                end += 1
+            later, earlier = torch.tril_indices(end - first, end, first - 1, device=self.x.device)
+            values = self.x.new_empty(self.x.shape[0], later.numel())
+            self._write_pairs(values, first, end, later, earlier)
+            yield first * (first - 1) // 2, end * (end - 1) // 2, values
+            first = end
+
+    def _write_pairs(self, out: Tensor, first: int, end: int, later: Tensor, earlier: Tensor) -> None:
+        """Write pairs of directions from the Hessian's rows ``first .. end - 1``, from which ``later`` is counted."""
+        subsets = self.numbering.complete(1)
+        sizes = self._sizes(2, subsets, 1, out.numel(), (end - first) * (end + self.units))
+        for start in range(0, self.x.shape[0], sizes.items):
+            stop = min(start + sizes.items, self.x.shape[0])
+            made = self._rows(2, subsets, start, stop)
+            weighted = made.rows[:, first:end] * (made.derivatives[:, 2:3] * made.adjoints[:, :1])
+            products = torch.bmm(weighted, made.rows[:, :end].mT)
+            out[start:stop] = products[:, later, earlier]
+
+    # --- Memory -------------------------------------------------------------------------------------------------------
+
+    def _item_bytes(self, order: int, rows: int, adjoints: int) -> int:
+        # Derivatives are there once for all layers, and once more while those of a layer are made.
+        entries = self.units * (rows + adjoints + 2 * (order + 1)) + rows * max(self.chain.widths)
+        return self.x.element_size() * entries
+
+    def _tuple_bytes(self, order: int) -> int:
+        return 4 * len(subsets_of(order)) + 8 * (order + 6) + self.x.shape[0] * self.x.element_size()
+
+    def _needed_bytes(self, order: int, subsets: Subsets, given: int, more: int) -> tuple[int, int, int]:
+        """Count bytes: what is there in any case, of an item, of a tuple."""
+        one = self._item_bytes(order, subsets.count, subsets.adjoints(orders_of(order)[1]))
+        width = self.x.element_size()
+        return width * given, one + width * more, self._tuple_bytes(order)
+
+    def _fits(self, order: int, subsets: Subsets, given: int) -> bool:
+        usable = usable_bytes(checked_limit(self.memory_limit, self.x.device))
+        return sum(self._needed_bytes(order, subsets, given, 0)) <= usable
+
+    def _room_for_pairs(self) -> int:
+        """Count the entries of a part of the Hessian that fit beside the rows of one item."""
+        usable = usable_bytes(checked_limit(self.memory_limit, self.x.device))
+        _, one, _ = self._needed_bytes(2, self.numbering.complete(1), 0, 0)
+        return max(0, usable - one) // (4 * self.x.element_size() * (1 + self.units // max(1, self.singles)))
+
+    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int, more: int = 0) -> _Sizes:
+        """Choose how many tuples and items to work on at a time.
+
+        Args:
+            order: of the tuples.
+            subsets: the sets that have rows.
+            tuples: how many there are.
+            given: entries that are there in any case.
+            more: entries of an item beside its rows.
+
+        Returns:
+            The sizes.
+
+        Raises:
+            InputError: one item and one tuple do not fit.
+        """
+        limit = checked_limit(self.memory_limit, self.x.device)
+        given_bytes, one, each = self._needed_bytes(order, subsets, given, more)
+        room = usable_bytes(limit) - given_bytes
+        if one + each > room:
+            raise too_small(limit, least_limit(given_bytes + one + each))
+        at_once = max(1, min(tuples, _TUPLES_AT_ONCE, (room - one) // (2 * each)))
+        return _Sizes(at_once, max(1, min(self.x.shape[0], (room - at_once * each) // one)))
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two batches of directions are one tensor that is expanded to their items."""
+    return (
+        one.data_ptr() == other.data_ptr()
+        and one.stride() == other.stride()
+        and one.stride(0) == 0
+        and one.shape[1:] == other.shape[1:]
+    )
