@@ -1,7 +1,7 @@
 """Train many networks of one shape at once, one a table, as the T-NID and NID papers train theirs.
 
 The networks of one function are a batch: weights have a leading dimension of networks, and one batched product is a
-step of all. Nothing is shared between them (the loss is a sum, Adam works entry by entry): each is as it would be alone.
+step of all. Nothing is shared between them (the loss is a sum, Adam works entry by entry): each is as if alone.
 """
 
 from __future__ import annotations

@@ -143,6 +143,23 @@ class KnownFunction:
         )
         return Table(train, validation, test, x_mean, x_scale, float(y_mean), float(y_scale))
 
+    def pair_strength(self, rows: int = 1000, *, seed: int = 0) -> Tensor:
+        """Compute how strongly each two features interact, from the formula's own second derivatives.
+
+        Args:
+            rows: over which it is averaged.
+            seed: of the rows.
+
+        Returns:
+            (features, features) float64, symmetric, zero on the diagonal: the mean of |d2f / dx_i dx_j| with features and
+            function in units of their standard deviations.
+        """
+        x = self.inputs(rows, seed=seed)
+        second = torch.func.vmap(torch.func.hessian(lambda row: self(row[None])[0]))(x)
+        x_scale = x.std(0, correction=0)
+        strength = second.abs().mean(0) * x_scale * x_scale[:, None] / self(x).std(correction=0)
+        return strength.fill_diagonal_(0)
+
     def interacts(self, features: Sequence[int]) -> bool:
         """Tell whether a set of two or more features is part of an interaction."""
         return len(set(features)) >= 2 and any(set(features) <= set(known) for known in self.interactions)

@@ -1,0 +1,109 @@
+"""NID: interactions read off the weights of a feed-forward network, without data and without derivatives.
+
+Source: Tsang, Cheng and Liu, "Detecting statistical interactions from neural network weights", ICLR 2018. A hidden unit
+of the first layer joins the features that it weighs; its influence on the output is bounded by the product of the
+absolute weights behind it,
+
+    z = |w_y|^T |W_L| ... |W_2|                                                     (Eq. 6)
+    strength of I at unit s = z_s min(|W_1[s, i]| : i in I)                         (Eq. 7 with the minimum)
+
+For pairs the strengths are summed over all units. For any order, each unit proposes its k heaviest features for k = 2,
+3, ... (Algorithm 1), and a set's strength is the sum over the units that propose it. For a network with main-effect
+networks beside (MLP-M), give the part that interacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, without_redundant_subsets
+
+__all__ = ["NID"]
+
+_BETWEEN = (
+    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh,
+    nn.Sigmoid, nn.Dropout, nn.Identity, nn.Flatten,
+)  # fmt: skip
+
+
+class NID:
+    """Statistical interactions from the weights of a feed-forward network.
+
+    Args:
+        model: a chain of `torch.nn.Linear` with activations in between, or the weights of its layers, (out, in) each,
+            the input's first.
+        target: the output that is explained, by position; None where there is one.
+
+    Raises:
+        ModelError: the model is not such a chain.
+        InputError: the target is out of range, or there is more than one output and no target.
+    """
+
+    def __init__(self, model: nn.Module | Sequence[Tensor], target: int | None = None) -> None:
+        weights = _weights(model)
+        outputs = weights[-1].shape[0]
+        if target is None and outputs > 1:
+            raise bad_argument("target", f"the output to explain, one of {outputs}", "None")
+        row = check_integer("target", 0 if target is None else target, 0, outputs - 1)
+        influence = weights[-1][row].abs()
+        for weight in reversed(weights[1:-1]):
+            influence = influence @ weight.abs()
+        self._first = weights[0].abs()
+        self._influence = influence
+        self.features = self._first.shape[1]
+
+    def pairs(self) -> Strengths:
+        """Compute the strength of every pair: the sum over the first layer's units.
+
+        Returns:
+            All pairs, the strongest first.
+        """
+        least = torch.minimum(self._first[:, :, None], self._first[:, None, :])
+        return pair_strengths(torch.einsum("s,sij->ij", self._influence, least))
+
+    def any_order(self, *, largest: int | None = None, prune: bool = True) -> Strengths:
+        """Find interactions of any order with the greedy algorithm.
+
+        Args:
+            largest: features a set at most; None for any number.
+            prune: leave out sets that a stronger set contains.
+
+        Returns:
+            The sets that some unit proposed, the strongest first.
+        """
+        limit = self.features if largest is None else check_integer("largest", largest, 2)
+        weights, order = self._first.sort(1, descending=True, stable=True)
+        found: Strengths = {}
+        strengths = (weights * self._influence[:, None]).tolist()
+        for features, unit in zip(order.tolist(), strengths, strict=True):
+            for size in range(2, min(limit, self.features) + 1):
+                proposed = tuple(sorted(features[:size]))
+                found[proposed] = found.get(proposed, 0.0) + unit[size - 1]
+        return without_redundant_subsets(found) if prune else ranked(found)
+
+
+def _weights(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(model, nn.Module):
+        weights = []
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Linear):
+                weights.append(module.weight)
+            elif next(module.children(), None) is None and not isinstance(module, _BETWEEN):
+                raise ModelError(f"NID reads chains of linear layers and activations; {name!r} is {module}")
+    else:
+        weights = list(model)
+    if len(weights) < 2:
+        raise ModelError(f"NID needs a hidden layer: two linear layers or more, got {len(weights)}")
+    for before, after in zip(weights, weights[1:], strict=False):
+        if before.ndim != 2 or after.ndim != 2 or after.shape[1] != before.shape[0]:
+            raise ModelError(
+                f"NID reads chains: a layer (out, in) of {tuple(after.shape)} cannot follow one of {tuple(before.shape)}"
+            )
+    if weights[0].shape[1] < 2:
+        raise ModelError("NID needs two features or more")
+    return [weight.detach().double().cpu() for weight in weights]
