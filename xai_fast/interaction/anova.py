@@ -64,7 +64,7 @@ def anova_pairs(x: object, y: object) -> PairTests:
     fit = api.OLS(target, design).fit()
     # The F of leaving out one term is the square of its t.
     products = slice(1 + features, None)
-    names = [(int(i), int(j)) for i, j in pairs]
+    names: list[tuple[int, ...]] = [(int(i), int(j)) for i, j in pairs]
     statistic = ranked(list(zip(names, (fit.tvalues[products] ** 2).tolist(), strict=True)))
     p_values = dict(zip(names, fit.pvalues[products].tolist(), strict=True))
     return PairTests(statistic, {pair: p_values[pair] for pair in statistic}, int(fit.df_resid))

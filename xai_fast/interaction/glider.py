@@ -1,9 +1,9 @@
 """GLIDER with gradients: squared mixed derivatives at many rows, and how often each set is among a row's strongest.
 
 Source: Tsang et al., "Feature interaction interpretability: a case for explaining ad-recommendation systems via neural
-interaction detection", ICLR 2020. There, an explainer network is fitted around each row, interactions are detected in it
-by GradientNID, strength(I) = (d^|I| F / dx_I)^2 (Eq. 2), and a set's global strength is the number of rows in which it
-is among the detected ones (Algorithm 1). Here the derivatives are those of the model itself, so that nothing is fitted.
+interaction detection", ICLR 2020. There, an explainer network is fitted around each row, interactions are detected in
+it by GradientNID, strength(I) = (d^|I| F / dx_I)^2, and a set's global strength is the number of rows in which it is
+among the detected ones. Here the derivatives are those of the model itself, so that nothing is fitted.
 """
 
 from __future__ import annotations

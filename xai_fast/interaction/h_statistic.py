@@ -74,5 +74,6 @@ def _partial_dependence(predict: Predict, rows: np.ndarray, features: list[int])
         mixed = np.broadcast_to(rows, (len(fixed), count, width)).copy()
         mixed[:, :, features] = fixed
         parts.append(_predictions(predict, mixed.reshape(-1, width)).reshape(len(fixed), count).mean(1))
-    dependence = np.concatenate(parts)
-    return dependence - dependence.mean()
+    dependence: np.ndarray = np.concatenate(parts)
+    dependence -= dependence.mean()
+    return dependence

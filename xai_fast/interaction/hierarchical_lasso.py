@@ -7,9 +7,9 @@ the symmetry of Theta ("weak hierarchy"):
          + lambda sum of (b+_j + b-_j) + lambda/2 sum of |Theta_jk|
     with b+, b- >= 0  and  sum over k of |Theta_jk| <= b+_j + b-_j for each j
 
-by accelerated proximal gradient steps, whose proximal map is the paper's ONEROW (section 5.1), for all rows j at once. No
-library on PyPI has it (R has hierNet). The squares here are means over the rows, so that lambda does not depend on how
-many there are.
+by accelerated proximal gradient steps, whose proximal map is the paper's ONEROW, for all rows j at once. No library on
+PyPI has it (R has hierNet). The squares here are means over the rows, so that lambda does not depend on how many there
+are.
 """
 
 from __future__ import annotations
@@ -156,8 +156,11 @@ def _one_row(plus: Tensor, minus: Tensor, theta: Tensor, penalty: float) -> _Sta
     """Apply the proximal map of the penalty and the constraint, row by row.
 
     With the multiplier a >= 0 of the constraint, Theta is soft-thresholded by ``penalty / 2 + a`` and b+ and b- by
-    ``penalty - a``, not below zero. What is left of the constraint falls with a and is linear between the values of a at
-    which an entry comes or goes: a is found in between.
+    ``penalty - a``, not below zero. What is left of the constraint falls with a and is linear between the values of a
+    at which an entry comes or goes: a is found in between.
+
+    Returns:
+        The nearest state that the constraint allows.
     """
     theta = theta.clone().fill_diagonal_(0)
     sizes = theta.abs() - penalty / 2

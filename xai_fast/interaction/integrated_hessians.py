@@ -6,9 +6,9 @@ Source: Janizek, Sturmfels and Lee, "Explaining explanations: axiomatic feature 
     G_ij = d_i d_j  integral over a, b of  a b  d2F/dx_i dx_j                             i != j
     G_ii = d_i      integral over a, b of  dF/dx_i  +  d_i^2  integral of  a b  d2F/dx_i^2
 
-so that the sum of all G_ij is F(x) - F(x'). The integrand depends on u = a b only, whose density is -ln u: one integral,
-by the Gauss rule of that weight, which is exact for polynomials of degree up to ``2 steps - 1`` in u. The second
-derivatives are exact.
+so that the sum of all G_ij is F(x) - F(x'). The integrand depends on u = a b only, whose density is -ln u: one
+integral, by the Gauss rule of that weight, which is exact for polynomials of degree up to ``2 steps - 1`` in u. The
+second derivatives are exact.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ class IntegratedHessians:
         points = (start + place[:, None, None] * change).flatten(0, 1)  # (steps * rows, features)
         with frozen_parameters(self.model):
             fixed = self._targets(x, target)
-            second = hessian(self.model, points, target=fixed, score=self.score).unflatten(0, (self.steps, len(x)))
-            first = self._gradients(points, fixed).unflatten(0, (self.steps, len(x)))
+            second = hessian(self.model, points, target=fixed, score=self.score).view(
+                self.steps, len(x), *2 * x.shape[1:]
+            )
+            first = self._gradients(points, fixed).view(self.steps, *x.shape)
         joint = torch.einsum("s,srij->rij", weight * place, second) * change[:, :, None] * change[:, None, :]
         return joint + torch.diag_embed(torch.einsum("s,sri->ri", weight, first) * change)
 
@@ -115,6 +117,9 @@ def _gauss_rule(steps: int) -> tuple[np.ndarray, np.ndarray]:
 
     The weight is written as a fine sum of points, and Lanczos' method makes the Gauss rule of that sum (Golub and
     Welsch, 1969). With u = t^4 the logarithm is tame enough for a Legendre rule.
+
+    Returns:
+        Nodes and weights, (steps,) float64 each.
     """
     t, fine = np.polynomial.legendre.leggauss(_FINE)
     t = (t + 1) / 2

@@ -14,6 +14,7 @@ networks beside (MLP-M), give the part that interacts.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -77,7 +78,7 @@ class NID:
             The sets that some unit proposed, the strongest first.
         """
         limit = self.features if largest is None else check_integer("largest", largest, 2)
-        weights, order = self._first.sort(1, descending=True, stable=True)
+        weights, order = self._first.sort(dim=1, descending=True, stable=True)
         found: Strengths = {}
         strengths = (weights * self._influence[:, None]).tolist()
         for features, unit in zip(order.tolist(), strengths, strict=True):
@@ -99,10 +100,10 @@ def _weights(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
         weights = list(model)
     if len(weights) < 2:
         raise ModelError(f"NID needs a hidden layer: two linear layers or more, got {len(weights)}")
-    for before, after in zip(weights, weights[1:], strict=False):
+    for before, after in itertools.pairwise(weights):
         if before.ndim != 2 or after.ndim != 2 or after.shape[1] != before.shape[0]:
             raise ModelError(
-                f"NID reads chains: a layer (out, in) of {tuple(after.shape)} cannot follow one of {tuple(before.shape)}"
+                f"NID reads chains: a layer of {tuple(after.shape)}, (out, in), cannot follow {tuple(before.shape)}"
             )
     if weights[0].shape[1] < 2:
         raise ModelError("NID needs two features or more")

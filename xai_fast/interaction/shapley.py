@@ -86,7 +86,7 @@ class _Game:
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
         present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool)).to(self.row.device)
-        return np.concatenate([self._values(part) for part in present.split(self._at_once)])
+        return np.concatenate([self._values(part) for part in torch.split(present, self._at_once)])
 
     @property
     def _at_once(self) -> int:
@@ -97,5 +97,5 @@ class _Game:
         with torch.no_grad():
             outputs = self.model(mixed)
             scores = self.objective(outputs, None if self.target is None else self.target.expand(len(mixed)))
-        values: np.ndarray = scores.double().unflatten(0, present.shape[:1] + (-1,)).mean(1).cpu().numpy()
+        values: np.ndarray = scores.double().view(len(present), -1).mean(1).cpu().numpy()
         return values

@@ -151,13 +151,13 @@ class KnownFunction:
             seed: of the rows.
 
         Returns:
-            (features, features) float64, symmetric, zero on the diagonal: the mean of |d2f / dx_i dx_j| with features and
-            function in units of their standard deviations.
+            (features, features) float64, symmetric, zero on the diagonal: the mean of |d2f / dx_i dx_j| with features
+            and function in units of their standard deviations.
         """
         x = self.inputs(rows, seed=seed)
         second = torch.func.vmap(torch.func.hessian(lambda row: self(row[None])[0]))(x)
         x_scale = x.std(0, correction=0)
-        strength = second.abs().mean(0) * x_scale * x_scale[:, None] / self(x).std(correction=0)
+        strength: Tensor = second.abs().mean(0) * x_scale * x_scale[:, None] / self(x).std(correction=0)
         return strength.fill_diagonal_(0)
 
     def interacts(self, features: Sequence[int]) -> bool:

@@ -1,7 +1,8 @@
 """Formulas of physics and engineering with their usual ranges: tables whose interactions can be computed.
 
 Source: Surjanovic and Bingham, "Virtual library of simulation experiments" (Simon Fraser University): the borehole of
-Harper and Gupta (1983), the OTL circuit of Ben-Ari and Steinberg (2007), the wing of Forrester, Sobester and Keane (2008).
+Harper and Gupta (1983), the OTL circuit of Ben-Ari and Steinberg (2007), the wing of Forrester, Sobester and Keane
+(2008).
 Inputs are uniform. Nearly all pairs interact; the few that do not, and how strongly the others do
 (`KnownFunction.pair_strength`), are the known answers.
 """
