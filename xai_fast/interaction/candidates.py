@@ -1,21 +1,19 @@
-"""Which sets are looked at, and which are kept: extensions of the best sets by one feature, and a running best.
+"""Scored sets of features: their order, and the strongest of a stream of them.
 
-Memory is proportional to what is kept, never to the number of candidates.
+Memory is proportional to what is kept, never to the number of candidates. `xai_fast.kernels.tuple_join` keeps the best
+of scores alone; here each set carries its effect with its sign, and its spread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from xai_fast.kernels import combinations
+__all__ = ["Scored", "Strongest", "ordered"]
 
-__all__ = ["Scored", "Strongest", "extensions", "ordered"]
-
-_POSITIONS_AT_ONCE = 1 << 18
+_SLACK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Strongest:
             return
         self._parts.append(scored)
         self._held += len(scored)
-        if self._held > 2 * self.keep + _POSITIONS_AT_ONCE:
+        if self._held > 2 * self.keep + _SLACK:
             self._parts = [self.best()]
             self._held = len(self._parts[0])
             self._threshold = float(self._parts[0].effects[-1].abs())
@@ -114,42 +112,3 @@ class Strongest:
             torch.cat([p.spread for p in self._parts]),
         )
         return ordered(together)[: self.keep]
-
-
-def extensions(
-    parents: Tensor, features: int, *, min_support: int = 0, positions: int = _POSITIONS_AT_ONCE
-) -> Iterator[Tensor]:
-    """Go through the sets that have one feature more than one of the parents, each once.
-
-    Position ``p * features + f`` stands for parent p with feature f. Its set is left out if f is in the parent, or if
-    an earlier parent is a subset of the set too, which has then been given already.
-
-    Args:
-        parents: (K, k) int64, rising, distinct.
-        features: D; features are 0 to D - 1.
-        min_support: how many of a set's k + 1 subsets of k features must be among the parents.
-        positions: at once.
-
-    Yields:
-        (T, k + 1) int64, rising, in the order of the positions.
-    """
-    order = parents.shape[1]
-    numbers, by_number = combinations.rank(parents).sort()
-    for begin in range(0, len(parents) * features, positions):
-        place = torch.arange(begin, min(begin + positions, len(parents) * features), device=parents.device)
-        parent, feature = place // features, place % features
-        fresh = (parents[parent] != feature[:, None]).all(1)
-        parent, feature = parent[fresh], feature[fresh]
-        sets = torch.cat((parents[parent], feature[:, None]), 1).sort(1).values
-        first = torch.full_like(parent, len(parents))
-        support = torch.zeros_like(parent)
-        for left_out in range(order + 1):
-            subset = torch.cat((sets[:, :left_out], sets[:, left_out + 1 :]), 1)
-            number = combinations.rank(subset)
-            at = torch.searchsorted(numbers, number).clamp(max=len(parents) - 1)
-            found = numbers[at] == number
-            first = torch.where(found, torch.minimum(first, by_number[at]), first)
-            support += found
-        kept = (first == parent) & (support >= min_support)
-        if bool(kept.any()):
-            yield sets[kept]

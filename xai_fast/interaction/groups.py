@@ -20,6 +20,7 @@ With ``scale="unit"`` the directions are the group's columns.
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -177,8 +178,8 @@ def _members(table: Table, groups: Mapping[str, Sequence[str | int]]) -> dict[st
 def _column(group: str, column: object, index: Mapping[str, int]) -> int:
     if isinstance(column, str) and column in index:
         return index[column]
-    if not isinstance(column, str | bool) and hasattr(column, "__index__") and 0 <= column.__index__() < len(index):
-        return int(column.__index__())
+    if isinstance(column, numbers.Integral) and not isinstance(column, bool) and 0 <= int(column) < len(index):
+        return int(column)
     raise bad_argument(f"groups[{group!r}]", f"names of columns, or indices from 0 to {len(index) - 1}", repr(column))
 
 

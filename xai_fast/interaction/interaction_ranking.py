@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -160,11 +161,9 @@ class InteractionRanking:
     def _index(self, member: object) -> int:
         if isinstance(member, str) and member in self._index_of:
             return self._index_of[member]
-        if not isinstance(member, str | bool) and hasattr(member, "__index__"):
-            number = int(member.__index__())
-            if 0 <= number < len(self.feature_names):
-                return number
         last = len(self.feature_names) - 1
+        if isinstance(member, numbers.Integral) and not isinstance(member, bool) and 0 <= int(member) <= last:
+            return int(member)
         raise bad_argument("key", f"names of features, or indices from 0 to {last}", repr(member))
 
     @cached_property

@@ -7,6 +7,7 @@ next to nothing here: 200 random rows are recommended, which rank pairs better t
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -81,7 +82,7 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
         if wanted.startswith("kmeans:"):
             return _kmeans(table, _clusters(wanted), seed)
         wanted = (wanted,)
-    if isinstance(wanted, int) or hasattr(wanted, "__index__"):
+    if isinstance(wanted, numbers.Integral):
         return _random(table, check_integer("representatives", wanted, 1), seed)
     if isinstance(wanted, list | tuple) and (not wanted or any(isinstance(w, str) for w in wanted)):
         return _statistics(table, wanted, seed)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import ModelError
-from xai_fast.interaction.candidates import Scored, Strongest, extensions
+from xai_fast.interaction.candidates import Scored, Strongest
 from xai_fast.interaction.effects import aggregated, effect_of
 from xai_fast.interaction.groups import Features
 from xai_fast.interaction.order_ranking import OrderRanking
 from xai_fast.kernels import combinations
+from xai_fast.kernels.tuple_join import extensions
 from xai_fast.taylor.sets import SetDerivatives
 
 __all__ = ["BUDGET", "DEFAULT_PARENTS", "KEPT", "Search"]
@@ -137,7 +138,7 @@ class Search:
         strongest = self._strongest()
         candidates = 0
         for block in extensions(parents, len(self.features)):
-            for sets in torch.split(block, self._sets_at_once(parents.shape[1] + 1)):
+            for sets in torch.split(block.long(), self._sets_at_once(parents.shape[1] + 1)):
                 strongest.add(Scored(sets, *self._measured(sets)))
                 candidates += len(sets)
         return strongest.best(), candidates

@@ -141,7 +141,8 @@ def _array_values(name: str, data: object) -> Tensor:
         raise bad_argument(name, expected, kind)
     if values.dtype.kind in "ui":
         values = values.astype(np.float64)
-    return torch.from_numpy(np.array(values, order="C"))  # a copy of its own: arrays may be read-only or swapped
+    # A copy of its own: arrays may be read-only, strided, or in the other byte order.
+    return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
 
 
 def _check_finite(name: str, values: Tensor, names: Sequence[str]) -> None:
