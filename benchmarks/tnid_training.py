@@ -53,6 +53,7 @@ class Recipe:
 
 RECIPES = {
     "t-nid": Recipe(),  # as published: GELU, no penalty, no networks of single features
+    "t-nid-decay": Recipe(learning_rate=3e-3, decay=True, epochs=100, patience=100, batch=128),  # as fit_mlp trains
     "nid-m": Recipe(activation="relu", l1=5e-5, main_effects=True),
     "nid": Recipe(activation="relu", l1=5e-5),
 }

@@ -74,9 +74,8 @@ class IntegratedHessians:
         points = (start + place[:, None, None] * change).flatten(0, 1)  # (steps * rows, features)
         with frozen_parameters(self.model):
             fixed = self._targets(x, target)
-            second = hessian(self.model, points, target=fixed, score=self.score).view(
-                self.steps, len(x), *2 * x.shape[1:]
-            )
+            second = hessian(self.model, points, target=fixed, score=self.score)
+            second = second.view(self.steps, len(x), x.shape[1], x.shape[1])
             first = self._gradients(points, fixed).view(self.steps, *x.shape)
         joint = torch.einsum("s,srij->rij", weight * place, second) * change[:, :, None] * change[:, None, :]
         return joint + torch.diag_embed(torch.einsum("s,sri->ri", weight, first) * change)
