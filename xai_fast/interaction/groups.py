@@ -178,7 +178,7 @@ def _members(table: Table, groups: Mapping[str, Sequence[str | int]]) -> dict[st
 def _column(group: str, column: object, index: Mapping[str, int]) -> int:
     if isinstance(column, str) and column in index:
         return index[column]
-    if isinstance(column, numbers.Integral) and not isinstance(column, bool) and 0 <= int(column) < len(index):
+    if not isinstance(column, bool) and isinstance(column, numbers.Integral) and 0 <= int(column) < len(index):
         return int(column)
     raise bad_argument(f"groups[{group!r}]", f"names of columns, or indices from 0 to {len(index) - 1}", repr(column))
 

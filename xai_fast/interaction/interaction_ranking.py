@@ -162,7 +162,7 @@ class InteractionRanking:
         if isinstance(member, str) and member in self._index_of:
             return self._index_of[member]
         last = len(self.feature_names) - 1
-        if isinstance(member, numbers.Integral) and not isinstance(member, bool) and 0 <= int(member) <= last:
+        if not isinstance(member, bool) and isinstance(member, numbers.Integral) and 0 <= int(member) <= last:
             return int(member)
         raise bad_argument("key", f"names of features, or indices from 0 to {last}", repr(member))
 
