@@ -64,7 +64,7 @@ def test_any_order_by_hand() -> None:
 def test_a_network_and_its_weights_give_the_formula(sizes: tuple[int, ...], activation: type[nn.Module]) -> None:
     torch.manual_seed(sum(sizes))
     network = chain(sizes, activation)
-    weights = [module.weight for module in network if isinstance(module, nn.Linear)]
+    weights = [module.weight.detach() for module in network if isinstance(module, nn.Linear)]
     for target in range(sizes[-1]):
         want = literal_pairs(weights, target)
         for method in (NID(network, target), NID(weights, target)):

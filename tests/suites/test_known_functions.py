@@ -211,6 +211,17 @@ def test_what_does_not_fit_is_said(call: Callable[[KnownFunction], object], mess
         call(FUNCTIONS["F2"])
 
 
+def test_the_functions_of_the_published_code_differ_in_two_terms() -> None:
+    ours, theirs = FUNCTIONS, synthetic_functions.TNID_FUNCTIONS
+    assert [name for name in ours if ours[name] is not theirs[name]] == ["F5", "F7"]
+    x = theirs["F7"].inputs(50)
+    assert all(theirs[name].interactions == ours[name].interactions for name in ours)
+    root = (x[:, 3] + x[:, 4]).abs().sqrt() - ((x[:, 3] + x[:, 4]) / 2).exp()
+    torch.testing.assert_close(theirs["F5"](x) - ours["F5"](x), root, rtol=1e-12, atol=1e-12)
+    p = x[:, 3] * x[:, 4] * x[:, 5] * x[:, 6] * x[:, 7]
+    torch.testing.assert_close(theirs["F7"](x) - ours["F7"](x), 1 / (1 + p**2) - (1 + p) ** -2, rtol=1e-12, atol=1e-12)
+
+
 def test_no_formula_gives_nan_on_its_ranges() -> None:
     for function in EVERY:
         assert math.isfinite(float(function(function.inputs(20_000, seed=9)).abs().max()))
