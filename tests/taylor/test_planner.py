@@ -13,8 +13,11 @@ from xai_fast.taylor.planner import available_bytes, checked_limit, is_out_of_me
 
 PAIRS = [
     {"items": items, "left": left, "right": right, "base": 1000, "kept": kept, "transient": 300,
+     "streamed": streamed,
      "given": 50, "on_cpu": cpu}
-    for items, left, right, kept, cpu in itertools.product((1, 7), (1, 5, 64), (0, 3), (10, 4000), (False, True))
+    for items, left, right, kept, streamed, cpu in itertools.product(
+        (1, 7), (1, 5, 64), (0, 3), (10, 4000), (20, 300), (False, True)
+    )
 ]  # fmt: skip
 
 

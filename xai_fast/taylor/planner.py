@@ -13,7 +13,7 @@ __all__ = ["Plan", "available_bytes", "is_out_of_memory", "plan_pairs", "plan_se
 
 _SHARE_OF_FREE_MEMORY = 0.5
 # A CPU works on few rows at a time: what falls out of its caches costs more than it saves in calls.
-_BYTES_OF_ROWS_ON_CPU = 1 << 26
+_BYTES_OF_ROWS_ON_CPU = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def plan_pairs(
     base: int,
     kept: int,
     transient: int,
+    streamed: int,
     given: int,
     limit: int,
     on_cpu: bool,
@@ -114,7 +115,8 @@ def plan_pairs(
         right: rows on the right; 0 where they are the same as the left.
         base: bytes an item whatever the rows.
         kept: bytes an item that a row leaves behind.
-        transient: bytes an item that a row takes on its way.
+        transient: bytes an item that a row takes on its way, at most.
+        streamed: bytes an item that a row moves through the caches on its way, on average.
         given: bytes an item of inputs and results that exist in any case.
         limit: in bytes.
         on_cpu: whether few rows at a time are best.
@@ -137,11 +139,11 @@ def plan_pairs(
     kept_now = (sides + 1) * kept * group
     row_chunk = max(1, min(total, (room - kept_now) // max(1, transient)))
     if on_cpu:
-        row_chunk = max(1, min(row_chunk, _BYTES_OF_ROWS_ON_CPU // max(1, transient)))
+        row_chunk = max(1, min(row_chunk, _BYTES_OF_ROWS_ON_CPU // max(1, streamed)))
     one = base + given + kept_now + row_chunk * transient
     at_once = max(1, min(items, usable // one)) if group == total else 1
     if on_cpu:
-        at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, row_chunk * transient)))
+        at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, row_chunk * streamed)))
     return int(at_once), int(row_chunk), int(group), int(at_once * one), least_limit(least)
 
 

@@ -27,33 +27,48 @@ class Route:
         rows: tangents, or gradients of the bottleneck's units.
         operations: floating-point operations an item.
         share: of the places of a node, those that a row touches on average, weighted by operations.
+        streamed: entries that a direction moves through the caches on its way, with its part of the gradients.
     """
 
     name: str
     rows: int
     operations: int
     share: float
+    streamed: int
 
 
 _WORTH_A_LOOK = 1 << 24
 """Operations of all rows below which it does not pay to look whether they touch few places."""
 
+_SHARE_THAT_GAINS = 0.9
+"""The largest share of the operations of whole rows at which few places are followed."""
 
-def _touched(program: Program, V: Tensor, U: Tensor | None) -> Tensor | None:
+
+def _touched(function: Function, V: Tensor, U: Tensor | None) -> Tensor | None:
     """Find the places that the directions touch; None where that is most of them, or not worth the look."""
     rows = V.shape[1] + (0 if U is None else U.shape[1])
-    if rows * cost_of(program).row_operations < _WORTH_A_LOOK:
+    if rows * cost_of(function.program_traced).row_operations < _WORTH_A_LOOK:
         return None
-    parts = [touched_places(side.transpose(0, 1).unsqueeze(2)) for side in (V, U) if side is not None]
-    known = [part for part in parts if part is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
+    sides = [side.transpose(0, 1).unsqueeze(2) for side in (V, U) if side is not None]
+
+    def places(items: slice) -> Tensor | None:
+        parts = [touched_places(side[:, items]) for side in sides]
+        known = [part for part in parts if part is not None]
+        return torch.cat(known) if len(known) == len(parts) else None
+
+    # One item cannot touch more than all of them do: where it gains nothing, the others need no look.
+    first = places(slice(0, 1))
+    if first is None or function.share_of_operations(first) > _SHARE_THAT_GAINS:
+        return None
+    return places(slice(None))
 
 
 def _routes(function: Function, program: Program, directions: int, method: str, touched: Tensor | None) -> Route:
     entries = math.prod(program.graph.input_shape)
     whole = cost_of(program)
     share = function.share_of_operations(touched)
-    forward = Route("forward", directions, int(share * directions * whole.row_operations), share)
+    peak = int(share * whole.row_peak)
+    forward = Route("forward", directions, int(share * directions * whole.row_operations), share, peak + entries)
     narrow = function.bottleneck
     if narrow is None or (narrow.node == 0 and method != "reverse"):
         return forward
@@ -61,7 +76,8 @@ def _routes(function: Function, program: Program, directions: int, method: str, 
     # A gradient takes about as many operations back to the input as a tangent takes forward.
     before = whole.row_operations - after.row_operations
     operations = narrow.units * (before + 2 * entries * directions) + directions * after.row_operations
-    reverse = Route("reverse", narrow.units, operations, 1.0)
+    streamed = -(-narrow.units * whole.row_peak // max(1, directions)) + after.row_peak + entries
+    reverse = Route("reverse", narrow.units, operations, 1.0, streamed)
     if method == "auto":
         return min(forward, reverse, key=lambda route: route.operations)
     return reverse if method == "reverse" else forward
@@ -100,7 +116,7 @@ def plan_pairs_of(
             'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or '
             'replace the activations by smooth ones (smooth="gelu" or "softplus")'
         )
-    touched = None if directions is None else _touched(program, *directions)
+    touched = None if directions is None else _touched(function, *directions)
     limit = checked_limit(memory_limit, x.device)
     route = _routes(function, program, left + right, method, touched)
     width = x.element_size()
@@ -114,6 +130,7 @@ def plan_pairs_of(
         base=width * cost.values,
         kept=width * cost.row_kept,
         transient=width * (int(route.share * cost.row_peak) + entries),
+        streamed=width * route.streamed,
         given=given,
         limit=limit,
         on_cpu=x.device.type == "cpu",

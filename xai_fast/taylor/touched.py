@@ -106,7 +106,7 @@ class Touched:
         if self.values is None:
             return self
         by_place = factor.reshape(factor.shape[0], self.places, self.shape[-1]).transpose(0, 1)
-        return self.with_values(self.values * by_place.index_select(0, self.place), self.shape)
+        return self.with_values(by_place.index_select(0, self.place).mul_(self.values), self.shape)
 
     def expanded(self, shape: tuple[int, ...]) -> Touched:
         """Repeat places by broadcasting to a shape with the same last dimension."""
