@@ -10,14 +10,17 @@ from torch import Tensor
 
 __all__ = ["ALL_CASES", "ITEMS_AT", "OPERATORS", "OUTPUTS", "deviation", "find_case", "kernel_of", "of_items"]
 
-KERNELS = ("pair_reduce", "pair_saliency", "partition_sum")
+KERNELS = ("feed_forward_rows", "feed_forward_values", "pair_reduce", "pair_saliency", "partition_sum", "tuple_sum")
 CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
 OUTPUTS = {
+    "feed_forward_rows": ("rows", "adjoints"),
+    "feed_forward_values": ("derivatives",),
     "pair_reduce": ("sums",),
     "pair_saliency": ("out",),
     "pair_top_k": ("values", "pairs"),
     "partition_sum": ("out",),
     "partition_sum_reduced": ("out",),
+    "tuple_sum": ("out",),
 }
 OPERATORS = tuple(OUTPUTS)
 
@@ -69,15 +72,26 @@ def deviation(operator: str, case: Any, got: dict[str, Any], expected: dict[str,
     return worst
 
 
-ITEMS_AT = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "rows": 1, "adjoints": 1, "pairs": 0}
-"""The dimension of the items, of each tensor that has one; of ``out`` it depends on the operator."""
+_PAIRS = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "pairs": 0}
+_SUMS = {"values": 0, "rows": 1, "adjoints": 1, "out": 0}
+ITEMS_AT = {
+    "feed_forward_rows": {"rows": 0, "adjoints": 0, "derivatives": 0, "first": 0, "last": 0},
+    "feed_forward_values": {"derivatives": 0, "x": 0},
+    "pair_reduce": _PAIRS,
+    "pair_saliency": _PAIRS | {"out": 0},
+    "pair_top_k": _PAIRS,
+    "partition_sum": _SUMS | {"out": 1},
+    "partition_sum_reduced": _SUMS,
+    "tuple_sum": {"out": 0, "derivatives": 0, "rows": 0, "adjoints": 0},
+}
+"""The dimension of the items, of each tensor of an operator that has one."""
 
 
 def of_items(operator: str, arguments: dict[str, Any], chosen: slice) -> dict[str, Any]:
     """Return the arguments for some of the items."""
     changed = dict(arguments)
     for name, value in arguments.items():
-        at = (1 if operator == "partition_sum" else 0) if name == "out" else ITEMS_AT.get(name)
+        at = ITEMS_AT[operator].get(name)
         if name == "mask" and value is not None and value.ndim == 3:
             at = 0
         if isinstance(value, Tensor) and at is not None:

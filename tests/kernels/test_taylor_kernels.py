@@ -49,6 +49,9 @@ def test_touches_nothing_around_its_tensors(operator: str, case: Any, way: Way) 
 
 
 THREADED = [
+    ("feed_forward_rows", "triples"),
+    ("feed_forward_rows", "many rows"),
+    ("feed_forward_values", "many items"),
     ("pair_reduce", "several parts"),
     ("pair_reduce", "many rows"),
     ("pair_reduce", "without weight"),
@@ -58,6 +61,9 @@ THREADED = [
     ("partition_sum", "many pairs"),
     ("partition_sum_reduced", "several parts"),
     ("partition_sum_reduced", "many pairs"),
+    ("tuple_sum", "quadruples"),
+    ("tuple_sum", "several blocks"),
+    ("tuple_sum", "several tasks"),
 ]
 
 
@@ -125,6 +131,12 @@ NOT_FINITE = [
     ("partition_sum", "triples", "values"),
     ("partition_sum_reduced", "odd", "rows"),
     ("partition_sum_reduced", "odd", "adjoints"),
+    ("feed_forward_rows", "odd", "first"),
+    ("feed_forward_rows", "triples", "derivatives"),
+    ("feed_forward_values", "odd", "x"),
+    ("tuple_sum", "odd", "rows"),
+    ("tuple_sum", "odd", "adjoints"),
+    ("tuple_sum", "triples", "derivatives"),
 ]
 
 
@@ -139,7 +151,7 @@ def test_what_is_not_finite_shows_in_its_item_only(
     def arguments() -> dict[str, Any]:
         built = case.arguments()
         if built[tensor] is not None:
-            item = built[tensor].select(ITEMS_AT[tensor], 1)
+            item = built[tensor].select(ITEMS_AT[operator][tensor], 1)
             item[(0,) * (item.ndim - 1) + (2,)] = value
         return built
 
@@ -164,11 +176,14 @@ def _fewer(value: Tensor) -> Tensor:
 
 
 FLOATING = {
+    "feed_forward_rows": ("rows", "adjoints", "derivatives", "first", "last", "weights", "transposed"),
+    "feed_forward_values": ("derivatives", "x", "transposed", "biases"),
     "pair_reduce": ("sums", "left", "right", "weight"),
     "pair_saliency": ("out", "sums"),
     "pair_top_k": ("values", "sums"),
     "partition_sum": ("out", "values", "rows", "adjoints"),
     "partition_sum_reduced": ("out", "values", "rows", "adjoints"),
+    "tuple_sum": ("out", "derivatives", "rows", "adjoints"),
 }
 BAD_ARGUMENTS = [
     (operator, name, change, message)
@@ -196,6 +211,20 @@ BAD_ARGUMENTS = [
     ("partition_sum", "activation", lambda _: "swosh", "activation: expected one of exp, .*, got 'swosh'"),
     ("partition_sum", "parameters", lambda _: [1.0], "parameters: expected 0 numbers for tanh"),
     ("partition_sum", "orders", lambda _: 7, "orders: expected an integer from 0 to 6, got 7"),
+    ("tuple_sum", "order", lambda _: 7, "order: expected an integer from 2 to 6, got 7"),
+    ("tuple_sum", "order", lambda _: 4, "derivatives: expected more than 4"),
+    ("tuple_sum", "members", Tensor.long, "members: expected torch.int32"),
+    ("tuple_sum", "members", _fewer, "members: expected shape"),
+    ("tuple_sum", "adjoints", lambda value: value[:, :0], "adjoints: expected at least one"),
+    ("feed_forward_rows", "widths", lambda _: [], "widths: expected a positive number of units"),
+    ("feed_forward_rows", "widths", lambda _: [63, 7, 2], "rows: expected shape"),
+    ("feed_forward_rows", "adjoints", lambda value: value[:, :2].contiguous(), "adjoints: expected 1, 6 or 16 rows"),
+    ("feed_forward_rows", "derivatives", lambda value: value[:, :3].contiguous(), "derivatives: expected at least 4"),
+    ("feed_forward_rows", "pairs", Tensor.long, "pairs: expected torch.int32"),
+    ("feed_forward_values", "activations", lambda _: ["gelu", "tanh", "swosh"], "activation: expected one of"),
+    ("feed_forward_values", "activations", lambda _: ["gelu"], "activations: expected 3 for 3 layers"),
+    ("feed_forward_values", "parameters", lambda _: [1.0], "parameters: expected 9 for 3 layers"),
+    ("feed_forward_values", "widths", lambda _: [63, 0, 1], "widths: expected a positive number"),
 ]
 
 

@@ -1,13 +1,16 @@
-"""Checks of kernel arguments, shared by all contracts. They read metadata only and never synchronise a device."""
+"""Checks of kernel arguments, shared by all contracts.
+
+They read metadata only and never synchronise a device, but for `check_range`, for references.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from xai_fast.errors import bad_argument
+from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["check", "check_radius"]
+__all__ = ["check", "check_radius", "check_range"]
 
 
 def check(
@@ -46,3 +49,24 @@ def check_radius(radius: float) -> None:
     """
     if not 0.0 < radius < float("inf"):
         raise bad_argument("radius", "a positive, finite number", repr(radius))
+
+
+def check_range(name: str, indices: Tensor, lowest: int, highest: int) -> None:
+    """Check every index of a tensor. It reads them all, and so waits for a GPU that holds them.
+
+    Args:
+        name: the argument's name, for the message.
+        indices: any shape.
+        lowest: the lowest index that is allowed.
+        highest: the highest one.
+
+    Raises:
+        InputError: an index is out of range.
+    """
+    flat = indices.flatten()
+    outside = ((flat < lowest) | (flat > highest)).nonzero()
+    if outside.numel():
+        place = int(outside[0])
+        raise InputError(
+            f"{name}: expected an index from {lowest} to {highest}, got {int(flat[place])} at position {place}"
+        )

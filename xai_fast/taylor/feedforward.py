@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from xai_fast import backends
-from xai_fast.kernels.partition_sum import Program as Terms
-from xai_fast.kernels.partition_sum import Term, program_of
+from xai_fast.kernels.feed_forward_values import PARAMETERS
+from xai_fast.kernels.partition_sum import derivatives
 from xai_fast.taylor.graph import Graph
 from xai_fast.taylor.lift import lifted
 from xai_fast.taylor.program import Program
@@ -27,12 +27,6 @@ from xai_fast.taylor.rules.elementwise import Elementwise, Selection
 from xai_fast.taylor.rules.linear import Structural, Sum
 
 __all__ = ["Chain", "Layer", "chain_of"]
-
-
-@functools.cache
-def _derivative_terms(orders: int, device: torch.device) -> Terms:
-    """The program of s, s', ...: one term each, without rows."""
-    return program_of([[Term(order, ())] for order in range(orders + 1)]).to(device)
 
 
 _MOST_WEIGHTS = 1 << 26
@@ -55,30 +49,19 @@ class Layer:
     rule: Elementwise | Selection
     constants: Mapping[int, object]
 
-    def derivatives(self, z: Tensor, orders: int) -> Tensor:
-        """Compute s and its derivatives at z (B, U): (orders + 1, B, U)."""
-        out = z.new_zeros(orders + 1, *z.shape)
+    def derivatives(self, z: Tensor, orders: int) -> list[Tensor]:
+        """Compute s and its derivatives at z (B, U), (B, U) each."""
         if isinstance(self.rule, Elementwise):
-            # Past the operator's dispatch, which takes longer than a small network's whole layer.
-            backends.select("partition_sum", (z,)).run(
-                out,
-                z,
-                z[None],
-                None,
-                self.rule.activation,
-                self.rule.parameters,
-                *_derivative_terms(orders, z.device),
-                reduced=False,
-            )
-            return out
+            return derivatives(self.rule.activation, self.rule.parameters, z, orders)
         node = self.rule.node
         value = z.reshape(z.shape[0], *(node.shape or ()))
         moves = [i == self.rule.source for i in node.inputs]
         inputs = [value if moved else self.constants[i] for i, moved in zip(node.inputs, moves, strict=True)]
-        out[0] = lifted(node, inputs, moves).flatten(1)  # type: ignore[attr-defined]
-        if orders:
-            out[1] = self.rule.slope(value).to(z.dtype).expand_as(value).flatten(1)
-        return out
+        y = lifted(node, inputs, moves)
+        if not isinstance(y, Tensor):
+            raise TypeError(f"{node.name} has several outputs")
+        slope = self.rule.slope(value).to(z.dtype).expand_as(value)
+        return [y.flatten(1), slope.flatten(1), *[torch.zeros_like(z)] * (orders - 1)][: orders + 1]
 
 
 @dataclass(frozen=True)
@@ -108,14 +91,31 @@ class Chain:
         ]
 
     @functools.cached_property
-    def packed(self) -> Tensor:
+    def weights(self) -> Tensor:
         """The matrices behind the first layer, one after the other."""
         return torch.cat([self.layers[0].weight.new_empty(0), *(layer.weight.flatten() for layer in self.layers[1:])])
 
     @functools.cached_property
-    def packed_transposed(self) -> Tensor:
-        """Their transposes."""
-        return torch.cat([self.layers[0].weight.new_empty(0), *(layer.weight.T.flatten() for layer in self.layers[1:])])
+    def transposed(self) -> Tensor:
+        """The transposes of all matrices, one after the other."""
+        return torch.cat([layer.weight.T.flatten() for layer in self.layers])
+
+    @functools.cached_property
+    def biases(self) -> Tensor:
+        """The biases of all layers, one after the other."""
+        return torch.cat([layer.bias for layer in self.layers])
+
+    @functools.cached_property
+    def functions(self) -> tuple[list[str], list[float]] | None:
+        """The names of the elementwise functions and their parameters; None where some are piecewise linear."""
+        names: list[str] = []
+        parameters: list[float] = []
+        for layer in self.layers:
+            if not isinstance(layer.rule, Elementwise):
+                return None
+            names.append(layer.rule.activation)
+            parameters += [*map(float, layer.rule.parameters), *[0.0] * PARAMETERS][:PARAMETERS]
+        return names, parameters
 
     def derivatives(self, x: Tensor, orders: int) -> Tensor:
         """Compute s and its derivatives at the values of all units.
@@ -128,13 +128,19 @@ class Chain:
             (B, orders + 1, U).
         """
         s = x.new_empty(x.shape[0], orders + 1, sum(self.widths))
-        y = x.flatten(1)
+        y = x.flatten(1).contiguous()
+        if self.functions is not None:
+            # Past the operator's dispatch, which takes longer than a small network.
+            backends.select("feed_forward_values", (s,)).run(
+                s, y, self.transposed, self.biases, self.widths, *self.functions
+            )
+            return s
         for layer, columns in zip(self.layers, self.columns, strict=True):
             # By a product for each item, so that no item's values depend on how many others there are.
             weight = layer.weight.expand(x.shape[0], *layer.weight.shape)
             z = torch.baddbmm(layer.bias.unsqueeze(1), weight, y.unsqueeze(2)).squeeze(2)
             of_layer = layer.derivatives(z, orders)
-            s[:, :, columns] = of_layer.transpose(0, 1)
+            s[:, :, columns] = torch.stack(of_layer, 1)
             y = of_layer[0]
         return s
 

@@ -1,8 +1,8 @@
 """Mixed derivatives of many sets for feed-forward networks: rows of all layers side by side, and fused sums.
 
 `feed_forward_rows` makes z_S and mu_S of the small sets, `tuple_sum` the 2n+1 rule's sum of each set from them; all
-pairs are one matrix product an item. There are rows for all sets of a size, by rank, while these are no more than what the
-sets that are asked for need; else for those that they need.
+pairs are one matrix product an item. There are rows for all sets of a size, by rank, while these are no more than
+what the sets that are asked for need; else for those that they need.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class FeedForwardSets:
         sums = total * self.units * (2 if order == 1 else operations_of(order))
         if order == 2:
             sums = min(sums, 2 * self.singles**2 * self.units)
-        operations = (rows + adjoints) * (2 * self.chain.packed.numel() + 8 * self.units) + sums
+        operations = (rows + adjoints) * (2 * self.chain.weights.numel() + 8 * self.units) + sums
         tuples = min(total, _TUPLES_AT_ONCE) * self._tuple_bytes(max(order, 2))
         size = items * (self._item_bytes(order, rows, adjoints) + total * self.x.element_size())
         return Cost(items * operations, size + tuples)
@@ -179,8 +179,8 @@ class FeedForwardSets:
             made.derivatives,
             first if first.shape[0] == 1 else first[start:end],
             last.contiguous(),
-            self.chain.packed,
-            self.chain.packed_transposed,
+            self.chain.weights,
+            self.chain.transposed[self.chain.layers[0].weight.numel() :],
             self.chain.widths,
             subsets.pairs,
             subsets.triples,

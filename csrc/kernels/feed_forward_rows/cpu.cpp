@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "row_product.h"
 #include "simd.h"
 #include "sweeps.h"
 
@@ -15,96 +16,21 @@ namespace {
 
 constexpr int64_t block_rows = 24;
 
-// c[r][n] = the sum over k of y[r][k] * w[k][n], for `height` rows and `vectors` vectors of columns, of which `columns`
-// columns are written.
-template <class Vector, int height, int vectors, class Scalar>
-void multiply_tile(const Scalar* y, int64_t y_stride, const Scalar* w, int64_t inner, int64_t w_stride, Scalar* c,
-                   int64_t c_stride, int64_t columns) {
-  constexpr int64_t lanes = sizeof(Vector) / sizeof(Scalar);
-  Vector total[height][vectors] = {};
-  for (int64_t k = 0; k < inner; ++k) {
-    Vector b[vectors];
-    for (int v = 0; v < vectors; ++v) b[v] = load<Vector>(w + k * w_stride + v * lanes);
-    for (int r = 0; r < height; ++r) {
-      for (int v = 0; v < vectors; ++v) total[r][v] += y[r * y_stride + k] * b[v];
-    }
-  }
-  for (int r = 0; r < height; ++r) {
-    if (columns == vectors * lanes) {
-      for (int v = 0; v < vectors; ++v) store(c + r * c_stride + v * lanes, total[r][v]);
-    } else {
-      std::memcpy(c + r * c_stride, total[r], columns * sizeof(Scalar));
-    }
-  }
-}
-
-template <class Vector, int vectors, class Scalar>
-void multiply_columns(const Scalar* y, int64_t y_stride, int64_t rows, const Scalar* w, int64_t inner, int64_t w_stride,
-                      Scalar* c, int64_t c_stride, int64_t columns) {
-  int64_t row = 0;
-  for (; row + 6 <= rows; row += 6) {
-    multiply_tile<Vector, 6, vectors>(y + row * y_stride, y_stride, w, inner, w_stride, c + row * c_stride, c_stride,
-                                      columns);
-  }
-  for (; row + 2 <= rows; row += 2) {
-    multiply_tile<Vector, 2, vectors>(y + row * y_stride, y_stride, w, inner, w_stride, c + row * c_stride, c_stride,
-                                      columns);
-  }
-  for (; row < rows; ++row) {
-    multiply_tile<Vector, 1, vectors>(y + row * y_stride, y_stride, w, inner, w_stride, c + row * c_stride, c_stride,
-                                      columns);
-  }
-}
-
-// A matrix whose rows are a whole number of vectors, filled up with zeros, so that no load goes beyond it.
-template <class Scalar>
-struct Matrix {
-  const Scalar* entries;
-  int64_t inner, columns, stride;
-};
-
-template <class Vector, class Scalar>
-void multiply(const Scalar* y, int64_t y_stride, int64_t rows, Matrix<Scalar> w, Scalar* c, int64_t c_stride) {
-  constexpr int64_t lanes = sizeof(Vector) / sizeof(Scalar);
-  int64_t column = 0;
-  const auto by = [&](auto count) {
-    constexpr int vectors = decltype(count)::value;
-    multiply_columns<Vector, vectors>(y, y_stride, rows, w.entries + column, w.inner, w.stride, c + column, c_stride,
-                                      std::min<int64_t>(vectors * lanes, w.columns - column));
-    column += vectors * lanes;
-  };
-  while (w.columns - column > 3 * lanes) by(std::integral_constant<int, 4>());
-  if (w.columns - column > 2 * lanes) by(std::integral_constant<int, 3>());
-  if (w.columns - column > lanes) by(std::integral_constant<int, 2>());
-  if (w.columns > column) by(std::integral_constant<int, 1>());
-}
-
 template <class Vector, class Scalar>
 class Network {
  public:
-  explicit Network(const FeedForwardRows& arguments) : a(arguments) {
-    constexpr int64_t lanes = sizeof(Vector) / sizeof(Scalar);
+  explicit Network(const FeedForwardRows& arguments)
+      : a(arguments),
+        forward(static_cast<const Scalar*>(a.transposed), a.layers - 1,
+                [this](int64_t l) { return std::make_pair(a.widths[l], a.widths[l + 1]); }),
+        backward(static_cast<const Scalar*>(a.weights), a.layers - 1,
+                 [this](int64_t l) { return std::make_pair(a.widths[l + 1], a.widths[l]); }) {
     offsets.reset(new int64_t[a.layers + 1]());
     for (int64_t l = 0; l < a.layers; ++l) {
       offsets[l + 1] = offsets[l] + a.widths[l];
       widest = std::max(widest, a.widths[l]);
     }
     units = offsets[a.layers];
-    forward.reset(new Matrix<Scalar>[a.layers]);
-    backward.reset(new Matrix<Scalar>[a.layers]);
-    int64_t entries = 0;
-    for (int64_t l = 1; l < a.layers; ++l) {
-      entries += a.widths[l - 1] * (a.widths[l] + lanes) + a.widths[l] * (a.widths[l - 1] + lanes);
-    }
-    filled.reset(new Scalar[entries]());
-    Scalar* to = filled.get();
-    const Scalar *w = static_cast<const Scalar*>(a.weights), *t = static_cast<const Scalar*>(a.transposed);
-    for (int64_t l = 1; l < a.layers; ++l) {
-      backward[l] = fill(w, a.widths[l], a.widths[l - 1], lanes, to);
-      forward[l] = fill(t, a.widths[l - 1], a.widths[l], lanes, to);
-      w += a.widths[l] * a.widths[l - 1];
-      t += a.widths[l] * a.widths[l - 1];
-    }
   }
 
   void run() {
@@ -128,16 +54,7 @@ class Network {
   const FeedForwardRows& a;
   int64_t units = 0, widest = 0;
   std::unique_ptr<int64_t[]> offsets;
-  std::unique_ptr<Matrix<Scalar>[]> forward, backward;
-  std::unique_ptr<Scalar[]> filled;
-
-  static Matrix<Scalar> fill(const Scalar* from, int64_t inner, int64_t columns, int64_t lanes, Scalar*& to) {
-    const int64_t stride = (columns + lanes - 1) / lanes * lanes;
-    const Matrix<Scalar> matrix{to, inner, columns, stride};
-    for (int64_t k = 0; k < inner; ++k) std::copy_n(from + k * columns, columns, to + k * stride);
-    to += inner * stride;
-    return matrix;
-  }
+  RowMatrices<Vector, Scalar> forward, backward;  // of the layers behind the first
 
   Scalar* row_of(int64_t item, int64_t row) const {
     return static_cast<Scalar*>(a.rows) + (item * (a.singles + a.pair_count + a.triple_count) + row) * units;
@@ -171,7 +88,7 @@ class Network {
   void carry_forward(int64_t item, int64_t first_row, int64_t rows, Scalar* y, Outputs outputs) const {
     for (int64_t l = 0; l + 1 < a.layers; ++l) {
       for (int64_t r = 0; r < rows; ++r) outputs(first_row + r, offsets[l], a.widths[l], y + r * widest);
-      multiply<Vector>(y, widest, rows, forward[l + 1], row_of(item, first_row) + offsets[l + 1], units);
+      multiply_rows<Vector>(y, widest, rows, forward[l], row_of(item, first_row) + offsets[l + 1], units);
     }
   }
 
@@ -180,7 +97,7 @@ class Network {
   void carry_backward(int64_t item, int64_t first_row, int64_t rows, Scalar* nu, Arguments arguments) const {
     for (int64_t l = a.layers - 1; l > 0; --l) {
       for (int64_t r = 0; r < rows; ++r) arguments(first_row + r, offsets[l], a.widths[l], nu + r * widest);
-      multiply<Vector>(nu, widest, rows, backward[l], adjoint_of(item, first_row) + offsets[l - 1], units);
+      multiply_rows<Vector>(nu, widest, rows, backward[l - 1], adjoint_of(item, first_row) + offsets[l - 1], units);
     }
   }
 

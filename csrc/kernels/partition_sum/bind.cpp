@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "activation_names.h"
 #include "kernels/partition_sum/partition_sum.h"
 #include "registry.h"
 
@@ -12,15 +13,6 @@ namespace xai_fast::partition_sum_binding {
 namespace {
 
 constexpr int most_blocks = 6;
-
-Activation activation_of(const std::string& name) {
-  static const char* const names[] = {"exp",  "expm1", "log",     "log1p",       "sqrt",     "rsqrt", "reciprocal",
-                                      "pow",  "tanh",  "sigmoid", "log_sigmoid", "softplus", "gelu",  "gelu_tanh",
-                                      "silu", "mish",  "elu",     "hardswish",   "sin",      "cos",   "erf"};
-  const auto found = std::find(std::begin(names), std::end(names), name);
-  if (found == std::end(names)) throw std::invalid_argument("activation: expected a known name, got " + name);
-  return static_cast<Activation>(found - std::begin(names));
-}
 
 void check_range(const char* name, const int32_t* indices, int64_t count, int64_t lowest, int64_t highest) {
   for (int64_t k = 0; k < count; ++k) {

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <memory>
 
+#include "derivative_rows.h"
+#include "lanes.h"
 #include "simd.h"
 #include "sweeps.h"
 
@@ -19,59 +21,6 @@ constexpr int64_t part_units = 1 << 14;   // in a task of the reduced form
 constexpr int64_t near_cache = 32 << 10;  // bytes, of rows and derivatives of a chunk
 constexpr int64_t far_cache = 512 << 10;  // where `near_cache` would make chunks too short to be read in a stream
 constexpr int tile_vectors = 4;
-
-template <class Vectors>
-struct Lanes : Vectors {
-  using Scalar = typename Vectors::Scalar;
-  using Real = typename Vectors::Real;
-  static constexpr int count = sizeof(Real) / sizeof(Scalar);
-  static XAI_FAST_HD Real load(const Scalar* from) { return xai_fast::XAI_FAST_ISA::load<Real>(from); }
-  template <class Condition>
-  static XAI_FAST_HD Real select(Condition condition, Real yes, Real no) {
-    return condition ? yes : no;
-  }
-  template <class Function>
-  static XAI_FAST_HD Real each(Real x, Function f) {
-    for (int lane = 0; lane < count; ++lane) x[lane] = f(x[lane]);
-    return x;
-  }
-};
-
-template <class Number>
-struct OneLane {
-  using Scalar = Number;
-  using Real = Number;
-  static XAI_FAST_HD Real load(const Scalar* from) { return *from; }
-};
-
-template <Activation which, class Lane>
-void fill(const PartitionSum& arguments, const typename Lane::Scalar* values, int64_t units,
-          typename Lane::Scalar* scratch) {
-  using Real = typename Lane::Real;
-  for (int64_t u = 0; u < units; u += Lane::count) {
-    Real z{};
-    std::memcpy(&z, values + u, std::min<int64_t>(Lane::count, units - u) * sizeof(typename Lane::Scalar));
-    Real s[max_order + 1];
-    Derivatives<Lane>{arguments.first_order, arguments.last_order, s}.template of<which>(z, arguments.parameters);
-    for (int k = arguments.first_order; k <= arguments.last_order; ++k) store(scratch + k * most_units + u, s[k]);
-  }
-}
-
-template <class Lane>
-using Fill = void (*)(const PartitionSum&, const typename Lane::Scalar*, int64_t, typename Lane::Scalar*);
-
-template <class Lane>
-Fill<Lane> fill_of(Activation activation) {
-  static constexpr Fill<Lane> table[] = {
-      fill<Activation::exp, Lane>,        fill<Activation::expm1, Lane>,       fill<Activation::log, Lane>,
-      fill<Activation::log1p, Lane>,      fill<Activation::sqrt, Lane>,        fill<Activation::rsqrt, Lane>,
-      fill<Activation::reciprocal, Lane>, fill<Activation::pow, Lane>,         fill<Activation::tanh, Lane>,
-      fill<Activation::sigmoid, Lane>,    fill<Activation::log_sigmoid, Lane>, fill<Activation::softplus, Lane>,
-      fill<Activation::gelu, Lane>,       fill<Activation::gelu_tanh, Lane>,   fill<Activation::silu, Lane>,
-      fill<Activation::mish, Lane>,       fill<Activation::elu, Lane>,         fill<Activation::hardswish, Lane>,
-      fill<Activation::sin, Lane>,        fill<Activation::cos, Lane>,         fill<Activation::erf, Lane>};
-  return table[static_cast<int>(activation)];
-}
 
 // How many units to work on at a time: depends on the program only.
 template <class Scalar>
@@ -159,12 +108,12 @@ void write_all(const PartitionSum& arguments) {
   const int64_t entries = arguments.items * arguments.units, step = chunk_units<Scalar>(arguments);
   const int64_t chunks = (entries + step - 1) / step;
   const int threads = useful_threads(arguments.threads, arguments.targets * entries);
-  const Fill<Lane> derivatives = fill_of<Lane>(arguments.activation);
+  const DerivativesOf wanted{arguments.activation, arguments.parameters, arguments.first_order, arguments.last_order};
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     alignas(64) Scalar scratch[(max_order + 1) * most_units];
     const int64_t entry = chunk * step, units = std::min(step, entries - entry);
-    derivatives(arguments, static_cast<const Scalar*>(arguments.values) + entry, units, scratch);
+    write_derivatives<Lane>(wanted, static_cast<const Scalar*>(arguments.values) + entry, units, scratch, most_units);
     write_chunk<Lane>(arguments, entry, units, scratch);
   }
 }
@@ -175,7 +124,7 @@ void add_sums(const PartitionSum& arguments) {
   const int64_t units = arguments.units, targets = arguments.targets, step = chunk_units<Scalar>(arguments);
   const int64_t parts = (units + part_units - 1) / part_units, tasks = arguments.items * parts;
   const int threads = useful_threads(arguments.threads, targets * arguments.items * units);
-  const Fill<Lane> derivatives = fill_of<Lane>(arguments.activation);
+  const DerivativesOf wanted{arguments.activation, arguments.parameters, arguments.first_order, arguments.last_order};
   const std::unique_ptr<Double[]> sums(new Double[tasks * targets]());
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (int64_t task = 0; task < tasks; ++task) {
@@ -183,7 +132,7 @@ void add_sums(const PartitionSum& arguments) {
     const int64_t item = task / parts, begin = task % parts * part_units, end = std::min(units, begin + part_units);
     for (int64_t unit = begin; unit < end; unit += step) {
       const int64_t entry = item * units + unit, count = std::min(step, end - unit);
-      derivatives(arguments, static_cast<const Scalar*>(arguments.values) + entry, count, scratch);
+      write_derivatives<Lane>(wanted, static_cast<const Scalar*>(arguments.values) + entry, count, scratch, most_units);
       add_chunk<Lane>(arguments, entry, count, scratch, sums.get() + task * targets);
     }
   }

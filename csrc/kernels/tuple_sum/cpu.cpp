@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "lanes.h"
 #include "simd.h"
 #include "sweeps.h"
 #include "tuples.h"
@@ -16,20 +17,6 @@ namespace {
 constexpr int64_t tuples_in_task = 2048;
 constexpr int64_t rows_in_cache = 512 << 10;  // bytes of a block's rows, adjoints and derivatives
 constexpr int64_t fewest_units = 64;          // in a block: shorter ones spend their time on the sums of lanes
-
-template <class Vectors>
-struct Lanes : Vectors {
-  using Scalar = typename Vectors::Scalar;
-  using Real = typename Vectors::Real;
-  static XAI_FAST_HD Real load(const Scalar* from) { return xai_fast::XAI_FAST_ISA::load<Real>(from); }
-};
-
-template <class Number>
-struct OneLane {
-  using Scalar = Number;
-  using Real = Number;
-  static XAI_FAST_HD Real load(const Scalar* from) { return *from; }
-};
 
 // How many units to work on at a time: depends on how many rows there are, never on the tuples or the items.
 template <class Scalar>

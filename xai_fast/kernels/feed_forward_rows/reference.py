@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from xai_fast.kernels.checks import check_range
+
 __all__ = ["run", "why_not"]
 
 
@@ -30,12 +32,15 @@ def run(
     triple_pairs: Tensor,
 ) -> None:
     """Run the contract of `xai_fast.kernels.feed_forward_rows`."""
+    singles = first.shape[1]
+    check_range("pairs", pairs, 0, singles - 1)
+    check_range("triples", triples, 0, singles - 1)
+    check_range("triple_pairs", triple_pairs, singles, singles + pairs.shape[0] - 1)
     ends = list(itertools.accumulate(widths))
     layers = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
     shapes = [(after, before) for before, after in itertools.pairwise(widths)]
     parts = torch.split(weights, [after * before for after, before in shapes])
     matrices = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
-    singles = first.shape[1]
     rows[:, :singles, layers[0]] = first
     rows[:, singles:, layers[0]] = 0
     for matrix, (before, after) in zip(matrices, itertools.pairwise(layers), strict=True):

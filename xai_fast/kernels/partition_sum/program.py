@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import bad_argument
+from xai_fast.kernels.checks import check_range
 from xai_fast.kernels.partition_sum.activations import MAX_ORDER
 from xai_fast.kernels.partition_sum.partitions import set_partitions
 
@@ -130,21 +131,12 @@ def check_program(program: Program, rows: int, adjoints: int) -> None:
         values = offsets.tolist()
         if values[0] != 0 or values[-1] != end or any(a > b for a, b in pairwise(values)):
             raise bad_argument(name, f"offsets that rise from 0 to {end}", _shortened(values))
-    _in_range("term_order", program.term_order, 0, program.orders)
-    _in_range("term_adjoint", program.term_adjoint, -1, adjoints - 1)
-    _in_range("blocks", program.blocks, 0, rows - 1)
+    check_range("term_order", program.term_order, 0, program.orders)
+    check_range("term_adjoint", program.term_adjoint, -1, adjoints - 1)
+    check_range("blocks", program.blocks, 0, rows - 1)
     longest = int(program.block_offsets.diff().max()) if program.term_order.numel() else 0
     if longest > MAX_BLOCKS:
         raise bad_argument("block_offsets", f"at most {MAX_BLOCKS} blocks a term", str(longest))
-
-
-def _in_range(name: str, indices: Tensor, lowest: int, highest: int) -> None:
-    outside = ((indices < lowest) | (indices > highest)).nonzero()
-    if outside.numel():
-        place = int(outside[0])
-        raise InputError(
-            f"{name}: expected an index from {lowest} to {highest}, got {int(indices[place])} at position {place}"
-        )
 
 
 def _shortened(values: list[int]) -> str:

@@ -75,6 +75,7 @@ class Case:
 CASES = (
     Case("pairs", order=2, directions=9, units=63),
     Case("triples", order=3, directions=9, units=320),
+    Case("odd", order=3, directions=5, units=63, items=3),
     Case("one triple, one unit", order=3, directions=3, units=1, items=3),
     Case("quadruples", order=4, directions=7, units=130),
     Case("quintuples", order=5, directions=7, units=65),

@@ -1,0 +1,87 @@
+// A task is a block of items, which goes through all layers.
+#include "kernels/feed_forward_values/feed_forward_values.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "derivative_rows.h"
+#include "lanes.h"
+#include "row_product.h"
+#include "simd.h"
+#include "sweeps.h"
+
+namespace xai_fast {
+namespace XAI_FAST_ISA {
+namespace {
+
+constexpr int64_t block_items = 6;
+
+template <class Lane>
+struct Values {
+  using Scalar = typename Lane::Scalar;
+  using Vector = typename Lane::Real;
+  const FeedForwardValues& a;
+  const RowMatrices<Vector, Scalar>& matrices;
+  int64_t units, widest;
+
+  static int64_t scratch_entries(int64_t widest) {
+    return 2 * block_items * widest + (max_order + 1) * (widest + Lane::count);
+  }
+
+  void of_block(int64_t item, int64_t items, Scalar* scratch) const {
+    Scalar* z = scratch;  // (items, widest)
+    Scalar* y = z + block_items * widest;
+    Scalar* s = y + block_items * widest;  // (orders + 1, widest and a vector)
+    const Scalar* from = static_cast<const Scalar*>(a.x) + item * a.inputs;
+    int64_t from_stride = a.inputs, offset = 0;
+    for (int64_t l = 0; l < a.layers; offset += a.widths[l++]) {
+      multiply_rows<Vector>(from, from_stride, items, matrices[l], z, widest);
+      for (int64_t i = 0; i < items; ++i) apply(l, item + i, offset, z + i * widest, y + i * widest, s);
+      from = y;
+      from_stride = widest;
+    }
+  }
+
+  // Adds the biases of a layer to z, and writes s(z) to y and all derivatives to where they belong.
+  void apply(int64_t layer, int64_t item, int64_t offset, Scalar* z, Scalar* y, Scalar* s) const {
+    const int64_t width = a.widths[layer], stride = widest + Lane::count;
+    const Scalar* bias = static_cast<const Scalar*>(a.biases) + offset;
+    for (int64_t u = 0; u < width; ++u) z[u] += bias[u];
+    write_derivatives<Lane>({a.activations[layer], a.parameters + 3 * layer, 0, a.orders}, z, width, s, stride);
+    std::copy_n(s, width, y);
+    Scalar* out = static_cast<Scalar*>(a.derivatives) + item * (a.orders + 1) * units + offset;
+    for (int k = 0; k <= a.orders; ++k) std::copy_n(s + k * stride, width, out + k * units);
+  }
+};
+
+template <class Lane>
+void write_all(const FeedForwardValues& a) {
+  using Scalar = typename Lane::Scalar;
+  int64_t units = 0, widest = 0;
+  for (int64_t l = 0; l < a.layers; ++l) {
+    units += a.widths[l];
+    widest = std::max(widest, a.widths[l]);
+  }
+  const RowMatrices<typename Lane::Real, Scalar> matrices(
+      static_cast<const Scalar*>(a.transposed), a.layers,
+      [&](int64_t l) { return std::make_pair(l ? a.widths[l - 1] : a.inputs, a.widths[l]); });
+  const Values<Lane> values{a, matrices, units, widest};
+  const int64_t blocks = (a.items + block_items - 1) / block_items;
+  const int threads = useful_threads(a.threads, a.items * units * (a.orders + 1));
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const std::unique_ptr<Scalar[]> scratch(new Scalar[Values<Lane>::scratch_entries(widest)]);
+    const int64_t item = block * block_items;
+    values.of_block(item, std::min(block_items, a.items - item), scratch.get());
+  }
+}
+
+}  // namespace
+
+void feed_forward_values(const FeedForwardValues& arguments) {
+  arguments.dtype == Dtype::float64 ? write_all<Lanes<DoubleLanes>>(arguments)
+                                    : write_all<Lanes<FloatLanes>>(arguments);
+}
+
+}  // namespace XAI_FAST_ISA
+}  // namespace xai_fast

@@ -1,0 +1,38 @@
+"""The compiled CPU version: ``csrc/kernels/feed_forward_values``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from xai_fast import native
+from xai_fast.backends import native_why_not as why_not
+
+__all__ = ["run", "why_not"]
+
+
+def run(
+    derivatives: Tensor,
+    x: Tensor,
+    transposed: Tensor,
+    biases: Tensor,
+    widths: Sequence[int],
+    activations: Sequence[str],
+    parameters: Sequence[float],
+) -> None:
+    """Run the contract of `xai_fast.kernels.feed_forward_values`."""
+    native.module().feed_forward_values(
+        derivatives=derivatives.data_ptr(),
+        x=x.data_ptr(),
+        transposed=transposed.data_ptr(),
+        biases=biases.data_ptr(),
+        widths=list(widths),
+        activations=list(activations),
+        parameters=list(parameters),
+        items=x.shape[0],
+        inputs=x.shape[1],
+        orders=derivatives.shape[1] - 1,
+        dtype=native.dtype_name(x),
+        threads=native.threads(),
+    )
