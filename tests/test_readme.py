@@ -17,6 +17,7 @@ def test_python_blocks_run_in_order() -> None:
     assert names["maps"].shape == (16, 3, 32, 32)
     assert names["score"].difference.shape == (16,)
     assert names["interactions"].saliency.shape == (16, 16, 16)
+    assert names["ranking"]["a", "b", "c"].effect > 0
 
 
 def test_every_path_that_the_readme_names_exists() -> None:

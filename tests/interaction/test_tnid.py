@@ -191,11 +191,22 @@ def test_the_budget_decides_what_is_exhaustive() -> None:
     assert [TNID(model, order=3).detect(x).order(k).exhaustive for k in (1, 2, 3)] == [True] * 3
 
 
+def test_parents_by_default_are_as_many_as_the_budget_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "DEFAULT_PARENTS", (28, 4, 1))
+    model, x = network(8), rows(40, 8)
+    of_budget = {
+        budget: TNID(model, order=3, exhaustive_order=2, budget=budget).detect(x).order(3).candidates
+        for budget in (1e9, 1e5, 1)
+    }
+    assert of_budget[1e9] == 56
+    assert of_budget[1] == 6
+
+
 def test_only_the_strongest_are_kept_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = network(9), rows(40, 9)
     whole = TNID(model, order=3).detect(x)
     monkeypatch.setattr("xai_fast.interaction.candidates._SLACK", 1)
-    monkeypatch.setattr(search, "DEFAULT_PARENTS", 2)
+    monkeypatch.setattr(search, "DEFAULT_PARENTS", (2,))
     few = TNID(model, order=3, keep=5).detect(x)
     for order in (1, 2, 3):
         assert few.order(order)[:] == whole.order(order)[:5]

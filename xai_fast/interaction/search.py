@@ -21,8 +21,9 @@ __all__ = ["BUDGET", "DEFAULT_PARENTS", "KEPT", "Search"]
 BUDGET = 1e12
 """Floating-point operations that exhaustive orders may take by default: a minute or so on a few cores."""
 
-DEFAULT_PARENTS = 1000
-"""Sets whose extensions are looked at where an order is not exhaustive and ``top_k`` is None."""
+DEFAULT_PARENTS = (1000, 300, 100, 30, 10)
+"""Sets whose extensions are looked at where an order is not exhaustive and ``top_k`` is None: the first of these that
+the budget allows, else the last, which is the paper's number."""
 
 KEPT = 1_000_000
 """Sets of each order that are kept by default."""
@@ -61,7 +62,7 @@ class Search:
         self.effect = effect
         self.aggregate = aggregate
         self.exhaustive_order = exhaustive_order
-        self.parents = top_k or DEFAULT_PARENTS
+        self.top_k = top_k
         self.budget = budget
         self.keep = keep
 
@@ -84,7 +85,7 @@ class Search:
             cost = self._cost(order) if exhaustive else 0.0
             exhaustive = exhaustive and self._affordable(order, spent + cost)
             spent += cost
-            best, candidates = self._all(order) if exhaustive else self._extended(best.sets[: self.parents])
+            best, candidates = self._all(order) if exhaustive else self._extended(best.sets[: self._parents(order)])
             found[order] = self._ranking(best[: self.keep], candidates, exhaustive)
         return found
 
@@ -95,6 +96,16 @@ class Search:
 
     def _cost(self, order: int) -> float:
         return float(self.derivatives.cost(order, self.features.combinations(order)).operations)
+
+    def _parents(self, order: int) -> int:
+        """Choose how many sets are extended to this order."""
+        if self.top_k is not None:
+            return self.top_k
+
+        def cost(parents: int) -> float:
+            return float(self.derivatives.cost(order, parents * self.features.offsets[-1]).operations)
+
+        return next((p for p in DEFAULT_PARENTS if cost(p) <= self.budget), DEFAULT_PARENTS[-1])
 
     def _ranking(self, best: Scored, candidates: int, exhaustive: bool) -> OrderRanking:
         return OrderRanking(
@@ -108,7 +119,7 @@ class Search:
 
     def _strongest(self) -> Strongest:
         # What is extended may be more than what is kept for the result.
-        return Strongest(max(self.keep, self.parents))
+        return Strongest(max(self.keep, self.top_k or DEFAULT_PARENTS[0]))
 
     def _all(self, order: int) -> tuple[Scored, int]:
         """Look at all sets; give the strongest, and how many there were."""

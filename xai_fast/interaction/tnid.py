@@ -4,6 +4,8 @@ A function F has an interaction of the features in T where its mixed derivative 
 measures F_T at a few representative rows of the data, exactly, and aggregates. Sets of an order are looked at
 exhaustively where that is affordable; from then on only the extensions, by one feature, of the strongest sets of the
 order before.
+
+Source: Lerman et al., "Explaining local, global, and higher-order interactions in deep learning", ICCV 2021.
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ class TNID:
             function from rows to scores (B,).
         order: the highest order, 2 to 6.
         exhaustive_order: all sets are looked at up to this order; "auto" for as far as ``budget`` goes.
-        top_k: from then on the extensions of so many of the strongest sets are looked at; None for 1,000. An exhaustive
-            order is kept whole whatever this is.
+        top_k: from then on the extensions of so many of the strongest sets are looked at; None for 1,000, or fewer, to
+            10, where these alone would exceed ``budget``. An exhaustive order is kept whole whatever this is.
         representatives: rows at which to measure, see `choose_representatives`: the paper's four by default. 200 random
             rows, ``representatives=200``, find interactions more reliably, and cost 50 times as much of very little.
         effect: what is made of F_T at a row: "square", "absolute" or "signed". Sets are ranked by the magnitude of
@@ -63,7 +65,8 @@ class TNID:
             nor orders make effects incomparable; "unit" for derivatives in the units of the data.
         group_directions: the most principal axes of a group of columns, see `xai_fast.interaction.groups`; None for
             all.
-        budget: floating-point operations for ``exhaustive_order="auto"``.
+        budget: floating-point operations that the exhaustive orders may take together with
+            ``exhaustive_order="auto"``, 1e12 by default: seconds to a minute on two cores.
         keep: sets of each order that the result holds, the strongest ones; memory does not grow with the number of
             candidates beyond it.
         memory_limit: in bytes, for the derivatives; None for half of what is free.
