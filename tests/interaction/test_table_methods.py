@@ -1,4 +1,4 @@
-"""The methods that fit a model of their own to a table: the analysis of variance, the hierarchical lasso, RuleFit, FAST."""
+"""Methods that fit a model of their own to a table: the analysis of variance, hierarchical lasso, RuleFit, FAST."""
 
 from __future__ import annotations
 
