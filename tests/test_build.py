@@ -121,7 +121,8 @@ def test_the_native_module_builds_and_imports_without_a_driver(tmp_path: Path) -
     program = (
         "import _native; devices = _native.cuda_devices(); print(_native.build_info()['cuda']); "
         "assert devices['names'] or devices['error'], devices; "
-        "assert _native.kernels == ['flux_accumulate', 'pair_reduce', 'pair_saliency', 'partition_sum', "
+        "assert _native.kernels == ['feed_forward_rows', 'feed_forward_values', 'flux_accumulate', 'pair_reduce', "
+        "'pair_saliency', 'partition_sum', "
         "'sphere_points', 'sphere_step', 'tuple_join', 'tuple_sum'], _native.kernels; "
         "assert _native.isa() == _native.available_isas()[-1]"
     )

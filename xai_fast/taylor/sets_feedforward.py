@@ -91,7 +91,7 @@ class FeedForwardSets:
             return self._gradients()[:, sets[:, 0]]
         out = self.x.new_empty(self.x.shape[0], sets.shape[0])
         n = orders_of(order)[0]
-        if order == 2 and 8 * sets.shape[0] >= self.singles**2:
+        if order == 2 and 8 * sets.shape[0] >= self.singles**2 and self._pair_bytes(0, self.singles) <= self._usable:
             i, j = sets.unbind(1)
             self._write_pairs(out, 0, self.singles, j, i)
         elif combinations.count(self.singles, n) <= max(self.singles, sets.shape[0] * math.comb(order, n)):
@@ -226,11 +226,13 @@ class FeedForwardSets:
 
     def _all_pairs(self) -> Iterator[tuple[int, int, Tensor]]:
         """Go through all pairs by matrix products of some columns of the Hessian."""
-        first = 1
+        self._items_of_pairs(self.singles - 1, self.singles)  # the widest single column; says what it takes
+        first, usable = 1, self._usable
         while first < self.singles:
             end = first + 1
-            most = min(_PAIRS_AT_ONCE, self._room_for_pairs())
-            while end < self.singles and (end + 1) * (end + 1 - first) <= most:
+            while end < self.singles and (end + 1) * (end + 1 - first) <= _PAIRS_AT_ONCE:
+                if self._pair_bytes(first, end + 1) > usable:
+                    break
                 end += 1
             later, earlier = torch.tril_indices(end - first, end, first - 1, device=self.x.device)
             values = self.x.new_empty(self.x.shape[0], later.numel())
@@ -241,9 +243,9 @@ class FeedForwardSets:
     def _write_pairs(self, out: Tensor, first: int, end: int, later: Tensor, earlier: Tensor) -> None:
         """Write pairs of directions from the Hessian's rows ``first .. end - 1``, from which ``later`` is counted."""
         subsets = self.numbering.complete(1)
-        sizes = self._sizes(2, subsets, 1, out.numel(), (end - first) * (end + self.units))
-        for start in range(0, self.x.shape[0], sizes.items):
-            stop = min(start + sizes.items, self.x.shape[0])
+        items = self._items_of_pairs(first, end)
+        for start in range(0, self.x.shape[0], items):
+            stop = min(start + items, self.x.shape[0])
             made = self._rows(2, subsets, start, stop)
             weighted = made.rows[:, first:end] * (made.derivatives[:, 2:3] * made.adjoints[:, :1])
             products = torch.bmm(weighted, made.rows[:, :end].mT)
@@ -259,23 +261,37 @@ class FeedForwardSets:
     def _tuple_bytes(self, order: int) -> int:
         return 4 * len(subsets_of(order)) + 8 * (order + 6) + self.x.shape[0] * self.x.element_size()
 
-    def _needed_bytes(self, order: int, subsets: Subsets, given: int, more: int) -> tuple[int, int, int]:
+    @property
+    def _usable(self) -> int:
+        return usable_bytes(checked_limit(self.memory_limit, self.x.device))
+
+    def _block_of_hessian(self, first: int, end: int) -> int:
+        """Count bytes of an item that rows of its Hessian take: they, what is multiplied, and what is picked."""
+        return self.x.element_size() * (end - first) * (2 * end + self.units)
+
+    def _pair_bytes(self, first: int, end: int) -> int:
+        """Count the least bytes that rows ``first .. end - 1`` of the Hessian take: one item at a time."""
+        pairs = (end - first) * end
+        one = self._item_bytes(2, self.singles, 1) + self._block_of_hessian(first, end)
+        return one + pairs * (16 + self.x.shape[0] * self.x.element_size())
+
+    def _items_of_pairs(self, first: int, end: int) -> int:
+        """Choose how many items' rows of the Hessian to work on at a time."""
+        least, usable = self._pair_bytes(first, end), self._usable
+        if least > usable:
+            raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(least))
+        one = self._item_bytes(2, self.singles, 1) + self._block_of_hessian(first, end)
+        return max(1, min(self.x.shape[0], 1 + (usable - least) // one))
+
+    def _needed_bytes(self, order: int, subsets: Subsets, given: int) -> tuple[int, int, int]:
         """Count bytes: what is there in any case, of an item, of a tuple."""
         one = self._item_bytes(order, subsets.count, subsets.adjoints(orders_of(order)[1]))
-        width = self.x.element_size()
-        return width * given, one + width * more, self._tuple_bytes(order)
+        return self.x.element_size() * given, one, self._tuple_bytes(order)
 
     def _fits(self, order: int, subsets: Subsets, given: int) -> bool:
-        usable = usable_bytes(checked_limit(self.memory_limit, self.x.device))
-        return sum(self._needed_bytes(order, subsets, given, 0)) <= usable
+        return sum(self._needed_bytes(order, subsets, given)) <= self._usable
 
-    def _room_for_pairs(self) -> int:
-        """Count the entries of a part of the Hessian that fit beside the rows of one item."""
-        usable = usable_bytes(checked_limit(self.memory_limit, self.x.device))
-        _, one, _ = self._needed_bytes(2, self.numbering.complete(1), 0, 0)
-        return max(0, usable - one) // (4 * self.x.element_size() * (1 + self.units // max(1, self.singles)))
-
-    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int, more: int = 0) -> _Sizes:
+    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> _Sizes:
         """Choose how many tuples and items to work on at a time.
 
         Args:
@@ -283,7 +299,6 @@ class FeedForwardSets:
             subsets: the sets that have rows.
             tuples: how many there are.
             given: entries that are there in any case.
-            more: entries of an item beside its rows.
 
         Returns:
             The sizes.
@@ -291,11 +306,10 @@ class FeedForwardSets:
         Raises:
             InputError: one item and one tuple do not fit.
         """
-        limit = checked_limit(self.memory_limit, self.x.device)
-        given_bytes, one, each = self._needed_bytes(order, subsets, given, more)
-        room = usable_bytes(limit) - given_bytes
+        given_bytes, one, each = self._needed_bytes(order, subsets, given)
+        room = self._usable - given_bytes
         if one + each > room:
-            raise too_small(limit, least_limit(given_bytes + one + each))
+            raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(given_bytes + one + each))
         at_once = max(1, min(tuples, _TUPLES_AT_ONCE, (room - one) // (2 * each)))
         return _Sizes(at_once, max(1, min(self.x.shape[0], (room - at_once * each) // one)))
 

@@ -69,7 +69,7 @@ CASES = (
     Case("one layer", items=2, directions=3, widths=(9,), forward=2, backward=1),
     Case("one unit", items=2, directions=2, widths=(1, 1), backward=1),
     Case("singles", items=4, directions=10, widths=(140, 100, 60, 20)),
-    Case("triples", items=2, directions=10, widths=(130, 33, 17), forward=3, backward=2),
+    Case("triples", items=2, directions=10, widths=(130, 33, 17), forward=3, backward=2, by_item=True),
     Case("many rows", items=1, directions=70, widths=(65, 20), forward=2, backward=1),
     Case("float64", items=2, directions=6, widths=(34, 17, 9), forward=3, backward=2, dtype=torch.float64),
 )
