@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import InputError
+from xai_fast.interaction import representatives
 from xai_fast.interaction.effects import half_sample_mode
 from xai_fast.interaction.representatives import PAPER, STATISTICS, choose_representatives
 from xai_fast.interaction.table import Table, read_table
@@ -165,7 +166,17 @@ def test_what_is_no_choice_is_refused(wanted: object, message: str) -> None:
         choose_representatives(table(data()), wanted)
 
 
+@pytest.mark.parametrize("at_once", [1, 3, 1000])
+def test_large_tables_are_gone_through_in_blocks(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.cat((data(50), data(50), data(50)))
+    expected = choose_representatives(table(x), STATISTICS)
+    monkeypatch.setattr(representatives, "_ROWS_AT_ONCE", at_once)
+    assert choose_representatives(table(x), STATISTICS).indices == expected.indices
+    assert max((expected.indices or ())[:-1]) < 50
+
+
 def test_every_statistic_of_the_paper_is_known() -> None:
+    assert choose_representatives(table(data()), "paper").names == choose_representatives(table(data()), PAPER).names
     assert set(PAPER) < set(STATISTICS)
     chosen = choose_representatives(table(data()), STATISTICS)
     assert sum(len(name.split(" + ")) for name in chosen.names) == 6

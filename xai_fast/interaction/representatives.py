@@ -63,6 +63,7 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
               where values repeat, at least twice each on average, else its half-sample mode, the place around which
               its values are densest;
             - "random": a row that no statistic has chosen, if there is one;
+            - "paper", by itself: "mean", "min", "mode" and "random";
 
             or an integer n, that many random rows; or "kmeans:n", the rows nearest to the centres of n clusters, which
             Lloyd's algorithm finds from a start by k-means++ on at most 20,000 random rows (or 20 n, if that is more);
@@ -81,7 +82,7 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
     if isinstance(wanted, str):
         if wanted.startswith("kmeans:"):
             return _kmeans(table, _clusters(wanted), seed)
-        wanted = (wanted,)
+        wanted = PAPER if wanted == "paper" else (wanted,)
     if isinstance(wanted, numbers.Integral):
         return _random(table, check_integer("representatives", wanted, 1), seed)
     if isinstance(wanted, list | tuple) and (not wanted or any(isinstance(w, str) for w in wanted)):

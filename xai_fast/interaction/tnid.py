@@ -51,8 +51,10 @@ class TNID:
         exhaustive_order: all sets are looked at up to this order; "auto" for as far as ``budget`` goes.
         top_k: from then on the extensions of so many of the strongest sets are looked at; None for 1,000, or fewer, to
             10, where these alone would exceed ``budget``. An exhaustive order is kept whole whatever this is.
-        representatives: rows at which to measure, see `choose_representatives`: the paper's four by default. 200 random
-            rows, ``representatives=200``, find interactions more reliably, and cost 50 times as much of very little.
+        representatives: rows at which to measure, see `choose_representatives`: names of statistics, by default the
+            paper's four; "paper" for these; an integer for so many random rows; "kmeans:n"; or rows. A few hundred rows
+            say more about a function that bends differently here and there, and cost in proportion; 200 are
+            recommended where an order is not the work of minutes.
         effect: what is made of F_T at a row: "square", "absolute" or "signed". Sets are ranked by the magnitude of
             their aggregated effect, also where it has a sign.
         aggregate: over the rows: "mean", "median", "min", "max" or "mode". The paper's choice is the mean of squares,
