@@ -176,8 +176,8 @@ def _fewer(value: Tensor) -> Tensor:
 
 
 FLOATING = {
-    "feed_forward_rows": ("rows", "adjoints", "derivatives", "first", "last", "weights", "transposed"),
-    "feed_forward_values": ("derivatives", "x", "transposed", "biases"),
+    "feed_forward_rows": ("rows", "adjoints", "derivatives", "first"),
+    "feed_forward_values": ("derivatives", "x"),
     "pair_reduce": ("sums", "left", "right", "weight"),
     "pair_saliency": ("out", "sums"),
     "pair_top_k": ("values", "sums"),
@@ -216,11 +216,17 @@ BAD_ARGUMENTS = [
     ("tuple_sum", "members", Tensor.long, "members: expected torch.int32"),
     ("tuple_sum", "members", _fewer, "members: expected shape"),
     ("tuple_sum", "adjoints", lambda value: value[:, :0], "adjoints: expected at least one"),
+    ("feed_forward_rows", "last", _fewer, "last: expected shape"),
+    ("feed_forward_rows", "weights", _fewer, "weights: expected shape"),
+    ("feed_forward_rows", "weights", Tensor.half, "weights: expected torch.float32, got torch.float16"),
+    ("feed_forward_rows", "transposed", _fewer, "transposed: expected shape"),
     ("feed_forward_rows", "widths", lambda _: [], "widths: expected a positive number of units"),
     ("feed_forward_rows", "widths", lambda _: [63, 7, 2], "rows: expected shape"),
     ("feed_forward_rows", "adjoints", lambda value: value[:, :2].contiguous(), "adjoints: expected 1, 6 or 16 rows"),
     ("feed_forward_rows", "derivatives", lambda value: value[:, :3].contiguous(), "derivatives: expected at least 4"),
     ("feed_forward_rows", "pairs", Tensor.long, "pairs: expected torch.int32"),
+    ("feed_forward_values", "transposed", _fewer, "transposed: expected shape"),
+    ("feed_forward_values", "biases", Tensor.double, "biases: expected torch.float32"),
     ("feed_forward_values", "activations", lambda _: ["gelu", "tanh", "swosh"], "activation: expected one of"),
     ("feed_forward_values", "activations", lambda _: ["gelu"], "activations: expected 3 for 3 layers"),
     ("feed_forward_values", "parameters", lambda _: [1.0], "parameters: expected 9 for 3 layers"),
