@@ -11,6 +11,8 @@ from typing import Any
 from benchmarks.interactions_table import RESULT as INTERACTIONS
 from benchmarks.interactions_table import table
 from benchmarks.quality_table import summary
+from benchmarks.tnid_table import RESULT as TNID
+from benchmarks.tnid_table import summary as tnid_summary
 
 __all__ = ["renew_readme", "speed_table"]
 
@@ -118,7 +120,7 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def renew_readme() -> None:
-    """Write the tables of speed, of quality and of interactions between the README's marks."""
+    """Write the tables of speed, of quality, of interactions and of T-NID between the README's marks."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
@@ -129,6 +131,8 @@ def renew_readme() -> None:
         text = _between("quality", summary(json.loads(quality.read_text(encoding="utf-8"))), text)
     if INTERACTIONS.exists():
         text = _between("interactions", table(json.loads(INTERACTIONS.read_text(encoding="utf-8"))), text)
+    if TNID.exists():
+        text = _between("tnid", tnid_summary(json.loads(TNID.read_text(encoding="utf-8"))), text)
     readme.write_text(text, encoding="utf-8")
 
 

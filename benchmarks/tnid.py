@@ -81,10 +81,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started = time.perf_counter()
         done[part] = PARTS[part](ALL[name], options)
         kept["environment"] = describe()
-        options.out.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+        options.out.write_text(_written(kept), encoding="utf-8")
         print(f"{name} {part}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     print(table(kept))
     return 0
+
+
+def _written(kept: Mapping[str, Any]) -> str:
+    """Write results with a line for each part of each function."""
+    functions = [
+        f"{json.dumps(name)}: {{\n" + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in parts.items()) + "}"
+        for name, parts in kept["functions"].items()
+    ]
+    environment = json.dumps(kept.get("environment"))
+    return f'{{"environment": {environment},\n"functions": {{\n' + ",\n".join(functions) + "}}\n"
 
 
 def _derivatives(network: nn.Module, rows: Tensor, orders: Sequence[int]) -> Derivatives:
@@ -105,7 +115,8 @@ def _positive(sets: Sequence[tuple[int, ...]], function: KnownFunction) -> Tenso
 def _tnid(function: KnownFunction, options: argparse.Namespace, recipe: str) -> dict[str, Any]:
     """Pairs by T-NID: the paper's four rows, 200 random ones, and the sweep over all choices."""
     networks = trained(function, recipe, options.weights, networks=options.networks)
-    result: dict[str, Any] = {"r2": networks.r2, "epochs": networks.epochs, "pairs": {}, "sweep": {}}
+    result: dict[str, Any] = {"r2": networks.r2, "epochs": networks.epochs, "pairs": {}}
+    sweep: dict[str, float] = {}
     for seed in range(options.networks):
         network = one_network(networks, seed)
         data = read_table("data", function.table(seed=seed).train.x)
@@ -119,8 +130,8 @@ def _tnid(function: KnownFunction, options: argparse.Namespace, recipe: str) -> 
                 auc = float(area_under_roc(strength, positive))
                 result["pairs"].setdefault(f"{name}, {aggregate} {effect}", []).append(auc)
         for key, auc in _sweep(values[:6], positive).items():
-            result["sweep"].setdefault(key, []).append(auc)
-    return result
+            sweep[key] = sweep.get(key, 0.0) + auc / options.networks
+    return {**result, "sweep": {key: round(auc, 5) for key, auc in sweep.items()}}
 
 
 def _sweep(values: Tensor, positive: Tensor) -> dict[str, float]:

@@ -62,7 +62,8 @@ def table(results: Mapping[str, Any]) -> str:
 def summary(results: Mapping[str, Any]) -> str:
     """Make the tables of the README: pairs, the choice of effects, and higher orders."""
     functions = results["functions"]
-    return "\n\n".join(part for part in (pairs(functions), choices(functions), orders(functions)) if part)
+    narrow = pairs(functions, published=("NID, MLP-M",), spread=False)
+    return "\n\n".join(part for part in (narrow, choices(functions), orders(functions)) if part)
 
 
 def _values(functions: Functions, name: str, part: str, method: str) -> list[float] | None:
@@ -70,11 +71,11 @@ def _values(functions: Functions, name: str, part: str, method: str) -> list[flo
     return list(found) if found else None
 
 
-def _cell(values: Sequence[float] | None) -> str:
+def _cell(values: Sequence[float] | None, spread: bool = True) -> str:
     if not values:
         return ""
-    spread = statistics.pstdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.fmean(values):.3f} ± {spread:.3f}"
+    mean = f"{statistics.fmean(values):.3f}"
+    return f"{mean} ± {statistics.pstdev(values):.3f}" if spread else mean
 
 
 def _average(functions: Functions, names: Sequence[str], part: str, method: str) -> str:
@@ -90,17 +91,18 @@ def _in_code(name: str) -> str:
     return f"{name}-tnid" if name in ("F5", "F7") else name
 
 
-def pairs(functions: Functions) -> str:
-    """Make Table 1: pairwise AUC, mean and spread over the trainings, published figures of NID beside."""
+def pairs(functions: Functions, published: Sequence[str] = tuple(PUBLISHED), *, spread: bool = True) -> str:
+    """Make Table 1: pairwise AUC, mean and spread over the trainings, published figures beside."""
     titles = [title for title, *_ in COLUMNS]
-    published = ("NID, MLP-M", "AG", "RuleFit", "HierLasso", "ANOVA")
     lines = [
         f"| pairwise AUC | R² | {' | '.join(titles)} | {' | '.join(f'{name}, published' for name in published)} |",
         f"|---|---|{'---|' * (len(titles) + len(published))}",
     ]
     for name in (*NAMES, "F5-tnid", "F7-tnid"):
         r2 = functions.get(name, {}).get("t-nid", {}).get("r2")
-        cells = [_cell(_values(functions, name, part, method)) for _, part, method in COLUMNS]
+        cells = [
+            _cell(_values(functions, name, part, method), spread or part == "t-nid") for _, part, method in COLUMNS
+        ]
         known = [f"{PUBLISHED[p][NAMES.index(name)]:.3f}" if name in NAMES else "" for p in published]
         fit = f"{statistics.fmean(r2):.4f}" if r2 else ""
         lines.append(f"| {name} | {fit} | {' | '.join(cells)} | {' | '.join(known)} |")
@@ -153,7 +155,7 @@ def sweep(functions: Functions, best: int = 15) -> str:
     found = [functions[n]["t-nid"]["sweep"] for n in map(_in_code, NAMES) if "t-nid" in functions.get(n, {})]
     if not found:
         return ""
-    averages = {key: statistics.fmean(statistics.fmean(f[key]) for f in found) for key in found[0]}
+    averages = {key: statistics.fmean(f[key] for f in found) for key in found[0]}
     lines = ["| choice of effect, aggregate and representatives | average pairwise AUC |", "|---|---|"]
     ranking = sorted(averages, key=lambda key: -averages[key])
     lines += [f"| {key} | {averages[key]:.3f} |" for key in ranking[:best]]

@@ -12,7 +12,16 @@ from xai_fast.errors import (
     XaiFastError,
     ZeroCurvatureError,
 )
-from xai_fast.interaction import TNID, InteractionMap, InteractionRanking, TaylorCAM, fit_mlp
+from xai_fast.interaction import (
+    GLIDER,
+    NID,
+    TNID,
+    IntegratedHessians,
+    InteractionMap,
+    InteractionRanking,
+    TaylorCAM,
+    fit_mlp,
+)
 from xai_fast.results import NeFLAGResult
 
 try:
@@ -21,11 +30,14 @@ except PackageNotFoundError:  # a source tree on the path that was never install
     __version__ = "0+source"
 
 __all__ = [
+    "GLIDER",
+    "NID",
     "TNID",
     "BackendUnavailable",
     "GradCAM",
     "GradCAMPlusPlus",
     "InputError",
+    "IntegratedHessians",
     "InteractionMap",
     "InteractionRanking",
     "ModelError",
