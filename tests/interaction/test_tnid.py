@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import math
 from collections.abc import Callable
 
@@ -228,6 +229,18 @@ def test_results_do_not_depend_on_blocks(combinations: int, monkeypatch: pytest.
             np.testing.assert_allclose(found.order(order).effects, expected.order(order).effects, rtol=1e-10)
 
 
+def test_results_do_not_depend_on_memory() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(30, 24), nn.GELU(), nn.Linear(24, 8), nn.Tanh(), nn.Linear(8, 1)).double().eval()
+    x = rows(50, 30)
+    expected = TNID(model, order=3, representatives=7).detect(x)
+    for limit in (1 << 20, 1 << 22):
+        found = TNID(model, order=3, representatives=7, memory_limit=limit).detect(x)
+        for order in (1, 2, 3):
+            np.testing.assert_array_equal(found.order(order).sets, expected.order(order).sets)
+            np.testing.assert_allclose(found.order(order).effects, expected.order(order).effects, rtol=1e-9)
+
+
 def test_arrays_tensors_and_frames_give_the_same() -> None:
     pandas = pytest.importorskip("pandas")
     model, x = network().float(), rows().float()
@@ -424,8 +437,12 @@ def test_models_that_do_not_fit_are_refused() -> None:
 
 
 def test_settings_say_what_was_done() -> None:
-    ranking = TNID(network(), order=2, representatives=3, aggregate="max", smooth="gelu").detect(rows())
+    tnid = TNID(network(), order=2, representatives=np.int64(3), aggregate="max", smooth="gelu")
+    ranking = tnid.detect(rows(), groups={"both": [0, "x2"]}, target=0)
+    json.dumps(ranking.settings, allow_nan=False)
     assert ranking.settings["representatives"] == 3
+    assert ranking.settings["groups"] == {"both": ["x0", "x2"]}
+    assert ranking.settings["target"] == 0
     assert ranking.settings["aggregate"] == "max"
     assert ranking.remedy == "GELU in place of ReLU"
     assert len(ranking.scores) == len(ranking.representatives) == 3

@@ -10,6 +10,7 @@ Source: Lerman et al., "Explaining local, global, and higher-order interactions 
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 
@@ -57,8 +58,11 @@ class TNID:
             recommended where an order is not the work of minutes.
         effect: what is made of F_T at a row: "square", "absolute" or "signed". Sets are ranked by the magnitude of
             their aggregated effect, also where it has a sign.
-        aggregate: over the rows: "mean", "median", "min", "max" or "mode". The paper's choice is the mean of squares,
-            and for two classes the signed mean, whose sign says which class the features favour together.
+        aggregate: over the rows: "mean", "median", "min", "max" or "mode". The paper's choice is the mean, of squares,
+            and for two classes of signed derivatives, whose sign says which class the features favour together
+            (``target=lambda outputs: -outputs[:, 0]`` turns it to the other class). With many rows the median of
+            "absolute" ranks the pairs of the paper's functions best (`benchmarks/tnid.py`): a mean of squares is swayed
+            by the few rows where the function bends most.
         seed: of what is random in the choice of rows.
         smooth: "gelu" or "softplus" to explain the network with these in the place of its ReLUs, which have no
             curvature; the model itself is not changed. The result says what was done. None to explain it as it is.
@@ -102,7 +106,7 @@ class TNID:
         if isinstance(exhaustive_order, str):
             check_choice("exhaustive_order", exhaustive_order, ("auto",))
         else:
-            check_integer("exhaustive_order", exhaustive_order, 1, MAX_ORDER)
+            exhaustive_order = check_integer("exhaustive_order", exhaustive_order, 1, MAX_ORDER)
         check_choice("effect", effect, EFFECTS)
         check_choice("aggregate", aggregate, tuple(AGGREGATES))
         check_choice("score", score, SCORES)
@@ -129,8 +133,10 @@ class TNID:
     @property
     def settings(self) -> dict[str, object]:
         """The options of the method, by name."""
-        named = self.representatives
-        if isinstance(named, list | tuple) and all(isinstance(n, str) for n in named):
+        named: object = self.representatives
+        if isinstance(named, numbers.Integral):
+            named = int(named)
+        elif isinstance(named, list | tuple) and all(isinstance(n, str) for n in named):
             named = list(named)
         return {
             "method": "T-NID",
@@ -144,6 +150,9 @@ class TNID:
             "smooth": self.smooth,
             "score": self.score,
             "scale": self.scale,
+            "group_directions": self.group_directions,
+            "budget": self.budget,
+            "keep": self.keep,
         }
 
     def detect(
@@ -202,7 +211,7 @@ class TNID:
             representatives=chosen.names,
             representative_indices=chosen.indices,
             scores=tuple(scores.tolist()),
-            settings=self.settings,
+            settings={**self.settings, "target": _described(target), "groups": _columns(features, table)},
             remedy=remedy(self.smooth),
         )
 
@@ -269,6 +278,21 @@ def _smooth_copy(model: Callable[..., object], smooth: str | None) -> Callable[.
             return model(x)
 
     return function
+
+
+def _described(target: Target) -> object:
+    if target is None or isinstance(target, int):
+        return target
+    return "a callable" if callable(target) else "by row"
+
+
+def _columns(features: Features, table: Table) -> dict[str, list[str]]:
+    """Name the columns of the features that have several."""
+    return {
+        name: [table.names[c] for c in columns]
+        for name, columns in zip(features.names, features.columns, strict=True)
+        if len(columns) > 1
+    }
 
 
 def _targets(target: Target, table: Table, chosen: Representatives) -> Target:
