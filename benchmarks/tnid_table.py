@@ -94,9 +94,10 @@ def _in_code(name: str) -> str:
 def pairs(functions: Functions, published: Sequence[str] = tuple(PUBLISHED), *, spread: bool = True) -> str:
     """Make Table 1: pairwise AUC, mean and spread over the trainings, published figures beside."""
     titles = [title for title, *_ in COLUMNS]
+    titles_published = [f"{name}, published" for name in published]
     lines = [
-        f"| pairwise AUC | R² | {' | '.join(titles)} | {' | '.join(f'{name}, published' for name in published)} |",
-        f"|---|---|{'---|' * (len(titles) + len(published))}",
+        f"| pairwise AUC | R² | weakest pair | {' | '.join((*titles, *titles_published))} |",
+        f"|---|---|---|{'---|' * (len(titles) + len(published))}",
     ]
     for name in (*NAMES, "F5-tnid", "F7-tnid"):
         r2 = functions.get(name, {}).get("t-nid", {}).get("r2")
@@ -105,7 +106,9 @@ def pairs(functions: Functions, published: Sequence[str] = tuple(PUBLISHED), *, 
         ]
         known = [f"{PUBLISHED[p][NAMES.index(name)]:.3f}" if name in NAMES else "" for p in published]
         fit = f"{statistics.fmean(r2):.4f}" if r2 else ""
-        lines.append(f"| {name} | {fit} | {' | '.join(cells)} | {' | '.join(known)} |")
+        weak = functions.get(name, {}).get("table", {}).get("strength_of_the_true_pairs", {}).values()
+        weakest = f"{min(weak):.3f}" if weak else ""
+        lines.append(f"| {name} | {fit} | {weakest} | {' | '.join(cells)} | {' | '.join(known)} |")
     for label, names in (
         ("average, NID's functions", NAMES),
         ("average, T-NID's functions", tuple(_in_code(n) for n in NAMES)),
@@ -114,7 +117,7 @@ def pairs(functions: Functions, published: Sequence[str] = tuple(PUBLISHED), *, 
         known = [f"{statistics.fmean(PUBLISHED[p]):.3f}" if names == NAMES else "" for p in published]
         if names != NAMES:
             cells[0] += f" (published: {T_NID_PUBLISHED})"
-        lines.append(f"| {label} | | {' | '.join(cells)} | {' | '.join(known)} |")
+        lines.append(f"| {label} | | | {' | '.join(cells)} | {' | '.join(known)} |")
     return "\n".join(lines)
 
 
@@ -133,21 +136,31 @@ def choices(functions: Functions) -> str:
 def orders(functions: Functions) -> str:
     """Make Table 2: AUC of orders 3 to 5 on the union of the sets found, over the functions that have such sets."""
     lines = [
-        "| AUC on the union | T-NID, subsampled, four rows | NID | T-NID, exhaustive, 200 rows | NID | functions |",
-        "|---|---|---|---|---|---|",
+        "| on the union of the sets found | T-NID, subsampled, four rows | NID | T-NID, exhaustive, 200 rows | NID |",
+        "|---|---|---|---|---|",
     ]
-    names = [_in_code(name) for name in NAMES]
-    for order in (3, 4, 5):
-        having = [n for n in names if f"{order}-way, 200 rows" in functions.get(n, {}).get("orders", {})]
-        if not having:
-            continue
-        cells = []
-        for way, method in itertools.product(("subsampled, four rows", "200 rows"), ("T-NID", "NID")):
-            found = [functions[n]["orders"][f"{order}-way, {way}"][method] for n in having]
-            mean, spread = (statistics.fmean(map(rule, found)) for rule in (statistics.fmean, statistics.pstdev))
-            cells.append(f"{mean:.3f} ± {spread:.3f}")
-        lines.append(f"| {order}-way | {' | '.join(cells)} | {', '.join(having)} |")
+    for whose, names in (("T-NID's", tuple(map(_in_code, NAMES))), ("NID's", NAMES)):
+        there = [functions[n]["orders"] for n in names if "orders" in functions.get(n, {})]
+        for order in (3, 4, 5):
+            having = [part for part in there if f"{order}-way, 200 rows" in part]
+            cells = [
+                _over_functions([part[f"{order}-way, {way}"][method] for part in having])
+                for way, method in itertools.product(("subsampled, four rows", "200 rows"), ("T-NID", "NID"))
+            ]
+            if having:
+                lines.append(f"| {order}-way AUC, {len(having)} of {whose} functions | {' | '.join(cells)} |")
+        hits = [_over_functions([part["r_precision"][m] for part in there]) for m in ("T-NID, 200 rows", "NID")]
+        if there:
+            lines.append(f"| R-precision, any order, {len(there)} of {whose} functions | | | {' | '.join(hits)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def _over_functions(found: Sequence[Sequence[float]]) -> str:
+    """Give the mean over functions of the mean and of the spread over trainings."""
+    if not found:
+        return ""
+    mean, spread = (statistics.fmean(map(rule, found)) for rule in (statistics.fmean, statistics.pstdev))
+    return f"{mean:.3f} ± {spread:.3f}"
 
 
 def sweep(functions: Functions, best: int = 15) -> str:
