@@ -20,6 +20,8 @@ struct RowMatrix {
   int64_t inner, columns;
 };
 
+constexpr int64_t most_tile_rows = 6;
+
 // c[r][n] = the sum over k of y[r][k] * w[k][n], for `height` rows and `vectors` vectors of columns, of which `columns`
 // columns are written.
 template <class Vector, int height, int vectors, class Scalar>
@@ -50,10 +52,31 @@ void multiply_columns(const Scalar* y, int64_t y_stride, int64_t rows, const Sca
     multiply_tile<Vector, decltype(height)::value, vectors>(y + row * y_stride, y_stride, w, inner, w_stride,
                                                             c + row * c_stride, c_stride, columns);
   };
+  const int64_t tiles = (rows + most_tile_rows - 1) / most_tile_rows;
   int64_t row = 0;
-  for (; row + 6 <= rows; row += 6) by(std::integral_constant<int, 6>(), row);
-  for (; row + 2 <= rows; row += 2) by(std::integral_constant<int, 2>(), row);
-  for (; row < rows; ++row) by(std::integral_constant<int, 1>(), row);
+  for (int64_t tile = 0; tile < tiles; ++tile) {  // as even as can be: low tiles wait for the matrix
+    const int64_t end = rows * (tile + 1) / tiles;
+    switch (end - row) {
+      case 1:
+        by(std::integral_constant<int, 1>(), row);
+        break;
+      case 2:
+        by(std::integral_constant<int, 2>(), row);
+        break;
+      case 3:
+        by(std::integral_constant<int, 3>(), row);
+        break;
+      case 4:
+        by(std::integral_constant<int, 4>(), row);
+        break;
+      case 5:
+        by(std::integral_constant<int, 5>(), row);
+        break;
+      default:
+        by(std::integral_constant<int, 6>(), row);
+    }
+    row = end;
+  }
 }
 
 // c[r] = y[r] w for `rows` rows.

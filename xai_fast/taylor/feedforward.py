@@ -101,6 +101,16 @@ class Chain:
         return torch.cat([layer.weight.T.flatten() for layer in self.layers])
 
     @functools.cached_property
+    def transposed_behind_first(self) -> Tensor:
+        """Those of ``weights``."""
+        return self.transposed[self.layers[0].weight.numel() :]
+
+    @functools.cached_property
+    def units(self) -> int:
+        """The units of all layers."""
+        return sum(self.widths)
+
+    @functools.cached_property
     def biases(self) -> Tensor:
         """The biases of all layers, one after the other."""
         return torch.cat([layer.bias for layer in self.layers])
@@ -127,7 +137,7 @@ class Chain:
         Returns:
             (B, orders + 1, U).
         """
-        s = x.new_empty(x.shape[0], orders + 1, sum(self.widths))
+        s = x.new_empty(x.shape[0], orders + 1, self.units)
         y = x.flatten(1).contiguous()
         if self.functions is not None:
             # Past the operator's dispatch, which takes longer than a small network.

@@ -103,7 +103,10 @@ class SetDerivatives:
         new = copy.copy(self)
         new.x, new._target = x, self._target if target is None else target
         new._given = self._given if directions is None else directions
-        along = checked_directions(new._given, x)
+        if directions is None and self._given.ndim == x.ndim:
+            along = self._given.expand(x.shape[0], *self._given.shape)
+        else:
+            along = checked_directions(new._given, x)
         new.directions = along.shape[1]
         function = self._function_at(x, new._target, additional_forward_args)
         with torch.no_grad():

@@ -74,7 +74,7 @@ class FeedForwardSets:
         self.directions = directions
         self.memory_limit = memory_limit
         self.singles = directions.shape[1]
-        self.units = sum(chain.widths)
+        self.units = chain.units
         self._kept: _Rows | None = None
         known = before if before is not None and _same(before.directions, directions) else None
         self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
@@ -180,7 +180,7 @@ class FeedForwardSets:
             first if first.shape[0] == 1 else first[start:end],
             last.contiguous(),
             self.chain.weights,
-            self.chain.transposed[self.chain.layers[0].weight.numel() :],
+            self.chain.transposed_behind_first,
             self.chain.widths,
             subsets.pairs,
             subsets.triples,

@@ -15,6 +15,7 @@ namespace XAI_FAST_ISA {
 namespace {
 
 constexpr int64_t block_rows = 24;
+constexpr int64_t products_in_time_of_entry = 16;  // that is read from memory, and written
 
 template <class Vector, class Scalar>
 class Network {
@@ -31,6 +32,8 @@ class Network {
       widest = std::max(widest, a.widths[l]);
     }
     units = offsets[a.layers];
+    work_of_row = units;
+    for (int64_t l = 1; l < a.layers; ++l) work_of_row += a.widths[l] * a.widths[l - 1] / products_in_time_of_entry;
   }
 
   void run() {
@@ -52,7 +55,7 @@ class Network {
 
  private:
   const FeedForwardRows& a;
-  int64_t units = 0, widest = 0;
+  int64_t units = 0, widest = 0, work_of_row = 0;
   std::unique_ptr<int64_t[]> offsets;
   RowMatrices<Vector, Scalar> forward, backward;  // of the layers behind the first
 
@@ -70,7 +73,7 @@ class Network {
   template <class Work>
   void phase(int64_t rows, Work work) const {
     const int64_t blocks = (rows + block_rows - 1) / block_rows, tasks = a.items * blocks;
-    const int threads = useful_threads(a.threads, a.items * rows * units);
+    const int threads = useful_threads(a.threads, a.items * rows * work_of_row);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int thread = 0; thread < threads; ++thread) {
       const int64_t from = tasks * thread / threads, to = tasks * (thread + 1) / threads;
