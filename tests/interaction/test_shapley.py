@@ -72,6 +72,8 @@ def test_higher_orders() -> None:
     changes = rows - background
     assert len(got) == 6 + 4
     assert got[0, 2, 3] == pytest.approx(float((changes[:, 0] * changes[:, 2] * changes[:, 3]).abs().mean()), rel=1e-9)
+    # Below the highest order the index is the change from nothing: of two factors, with the third as in the background.
+    assert got[0, 2] == pytest.approx(float((changes[:, 0] * changes[:, 2] * background[:, 3]).abs().mean()), rel=1e-9)
     assert max(got[features] for features in [(0, 1, 2), (0, 1, 3), (1, 2, 3)]) < 1e-12
 
 
