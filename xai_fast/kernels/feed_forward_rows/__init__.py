@@ -119,7 +119,14 @@ def check_arguments(
     check("triple_pairs", triple_pairs, shape=(triples.shape[0], 3), dtypes=(torch.int32,), like=rows)
 
 
-@torch.library.custom_op("xai_fast::feed_forward_rows", mutates_args=("rows", "adjoints"))
+# Written out: torch 2.6 does not read Sequence[int].
+_SCHEMA = (
+    "(Tensor(a!) rows, Tensor(b!) adjoints, Tensor derivatives, Tensor first, Tensor last, Tensor weights, "
+    "Tensor transposed, int[] widths, Tensor pairs, Tensor triples, Tensor triple_pairs) -> ()"
+)
+
+
+@torch.library.custom_op("xai_fast::feed_forward_rows", mutates_args=("rows", "adjoints"), schema=_SCHEMA)
 def _feed_forward_rows(
     rows: Tensor,
     adjoints: Tensor,
