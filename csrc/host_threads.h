@@ -13,6 +13,7 @@
 
 #define XAI_FAST_GLOBAL static
 #define XAI_FAST_SHARED static
+#define XAI_FAST_NO_UNROLL
 #define __device__
 
 namespace xai_fast {

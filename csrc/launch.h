@@ -46,8 +46,9 @@ class Workspace {
 
 #include <cuda_runtime.h>
 
-#define XAI_FAST_GLOBAL __global__ __launch_bounds__(xai_fast::block_threads)
+#define XAI_FAST_GLOBAL __global__ __launch_bounds__(xai_fast::block_threads, 2)
 #define XAI_FAST_SHARED __shared__
+#define XAI_FAST_NO_UNROLL _Pragma("unroll 1")
 
 namespace xai_fast {
 

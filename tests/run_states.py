@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator"
+OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads"
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
 
 
@@ -57,11 +57,21 @@ def _pure() -> tuple[str, dict[str, str]]:
     return python, {}
 
 
-def _sanitized() -> tuple[str, dict[str, str]]:
-    """Build the module with the address and undefined-behaviour sanitizers, in a copy of the package."""
+def _gnu_compiler() -> str:
     compiler = shutil.which(os.environ.get("CXX", "g++"))
     if sys.platform != "linux" or compiler is None:
         raise Impossible("needs g++ on Linux")
+    return compiler
+
+
+def _host_threads() -> tuple[str, dict[str, str]]:
+    _gnu_compiler()
+    return sys.executable, {}
+
+
+def _sanitized() -> tuple[str, dict[str, str]]:
+    """Build the module with the address and undefined-behaviour sanitizers, in a copy of the package."""
+    compiler = _gnu_compiler()
     copy = ROOT / "build" / "sanitized"
     shutil.rmtree(copy, ignore_errors=True)
     _run(
@@ -113,8 +123,14 @@ STATES = (
         {"TRITON_INTERPRET": "1"},
         _triton,
     ),
-    State("gpu_gate", "Triton kernels compiled for GPUs", ["tests/gpu", "-m", "gpu_gate"], prepare=_triton),
+    State("gpu_gate", "GPU kernels compiled for GPUs", ["tests/gpu", "-m", "gpu_gate"], prepare=_triton),
     State("emulator", "sm_80 PTX in the emulator", ["tests/gpu", "-m", "emulator"], prepare=_emulator),
+    State(
+        "host_threads",
+        "CUDA kernels on host threads, under ASan and TSan",
+        ["tests/gpu", "-m", "host_threads"],
+        prepare=_host_threads,
+    ),
 )
 
 

@@ -17,7 +17,7 @@ from xai_fast.kernels import sphere_points
 from xai_fast.kernels.sphere_points.cases import CASES
 
 TENSORS = (torch.empty(1),)
-ON_CUDA = ("tuple_join",)
+ON_CUDA = ("tuple_join", "tuple_sum")
 """The kernels whose GPU version is CUDA C++."""
 
 

@@ -1,4 +1,4 @@
-"""Three groups of checks for the Triton kernels. Each needs a process of its own, so an ordinary run skips them.
+"""Four groups of checks for the GPU kernels. Each needs a process of its own, so an ordinary run skips them.
 
 Triton decides when it is imported whether kernels are interpreted, and the emulator takes the place of the driver.
 """
@@ -20,6 +20,7 @@ COMMANDS = {
     "interpreter": "TRITON_INTERPRET=1 python -m pytest -m interpreter tests/gpu",
     "gpu_gate": "python -m pytest -m gpu_gate tests/gpu",
     "emulator": "python -m pytest -m emulator tests/gpu",
+    "host_threads": "python -m pytest -m host_threads tests/gpu",
 }
 REPORT = pytest.StashKey[list[str]]()
 
@@ -57,13 +58,18 @@ def _poisoned_memory() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _emulated_gpu() -> None:
-    """Run what Triton compiles for sm_80 in an emulator of PTX, on tensors of the CPU."""
+def _emulator_folder() -> None:
+    """Make the emulator of PTX importable."""
     beside = Path(__file__).parents[3] / "shared" / "gpu_check"
     folder = Path(os.environ.get("XAI_FAST_GPU_CHECK", beside))
     if not (folder / "ptx_driver.py").is_file():
         pytest.skip(f"no emulator in {folder}; set XAI_FAST_GPU_CHECK to the folder of ptx_driver.py")
     sys.path.insert(0, str(folder))
+
+
+@pytest.fixture(scope="session")
+def _emulated_gpu(_emulator_folder: None) -> None:
+    """Run what Triton compiles for sm_80 in an emulator of PTX, on tensors of the CPU."""
     emulated = importlib.import_module("ptx_driver").install(80)
     # Triton 3.9 unloads the kernels that it collects, some of them at exit: so the driver stays where it is.
     vars(emulated).setdefault("unload_module", lambda module: None)

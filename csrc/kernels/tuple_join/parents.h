@@ -123,7 +123,10 @@ XAI_FAST_HD Scalar strength_of(Scalar value) {
 // -1, 0 or 1: one row stands before the other, is equal to it or behind it.
 XAI_FAST_HD int compare_rows(const int32_t* one, const int32_t* other, int order) {
   int result = 0;
-  for (int j = 0; j < order && result == 0; ++j) result = one[j] < other[j] ? -1 : one[j] > other[j];
+  for (int j = 0; j < order; ++j) {  // to the end, so that the lanes of a warp stay together
+    const int here = one[j] < other[j] ? -1 : one[j] > other[j];
+    result = result != 0 ? result : here;
+  }
   return result;
 }
 

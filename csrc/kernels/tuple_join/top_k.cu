@@ -46,13 +46,16 @@ struct TopK {
   __device__ int compare(const int32_t* rows, int64_t row, int32_t candidate) const {
     return compare_rows(rows + row * order, tuples + int64_t{candidate} * order, order);
   }
-  // In the order of the result. What is not a candidate stands behind all that are.
-  __device__ bool precedes(Entry<Scalar> one, Entry<Scalar> other) const {
+  // In the order of the result, but for rows. What is not a candidate stands behind all that are.
+  __device__ bool precedes_by_number(Entry<Scalar> one, Entry<Scalar> other) const {
     const bool is_one = one.index < candidates, is_other = other.index < candidates;
     if (is_one != is_other) return is_one;
-    if (one.strength != other.strength) return one.strength > other.strength;
-    const int rows = is_one ? compare(tuples, one.index, other.index) : 0;
-    return rows != 0 ? rows < 0 : one.index < other.index;
+    return one.strength != other.strength ? one.strength > other.strength : one.index < other.index;
+  }
+  __device__ bool precedes(Entry<Scalar> one, Entry<Scalar> other) const {
+    const bool tie = one.strength == other.strength && one.index < candidates && other.index < candidates;
+    const int rows = tie ? compare(tuples, one.index, other.index) : 0;
+    return rows != 0 ? rows < 0 : precedes_by_number(one, other);
   }
   // A candidate that equals one of the best stands behind it.
   __device__ bool precedes_best(Entry<Scalar> one, int64_t best) const {
@@ -84,7 +87,12 @@ __device__ Entry<Scalar> sorted_in_warp(const TopK<Scalar>& top, Entry<Scalar> m
       const Entry<Scalar> other{__shfl_xor_sync(all_lanes, mine.strength, distance),
                                 __shfl_xor_sync(all_lanes, mine.index, distance)};
       const bool keeps_first = ((lane & distance) == 0) == ((lane & size) == 0);
-      if (top.precedes(other, mine) == keeps_first) mine = other;
+      // Lanes compare rows together or not at all, so that they come to the next exchange together.
+      const bool tie = mine.strength == other.strength && mine.index < top.candidates && other.index < top.candidates;
+      int rows = 0;
+      if (__ballot_sync(all_lanes, tie) != 0)
+        rows = top.compare(top.tuples, tie ? other.index : 0, tie ? mine.index : 0);
+      if ((rows != 0 ? rows < 0 : top.precedes_by_number(other, mine)) == keeps_first) mine = other;
     }
   }
   return mine;

@@ -1,6 +1,8 @@
 #include <pybind11/pybind11.h>
 
+#include "cuda_launch.h"
 #include "kernels/tuple_sum/tuple_sum.h"
+#include "kernels/tuple_sum/tuple_sum_cuda.h"
 #include "registry.h"
 
 namespace py = pybind11;
@@ -39,6 +41,13 @@ void bind(py::module_& module) {
              py::arg("columns"), py::arg("with_adjoint"), py::arg("derivative_count"), py::arg("row_count"),
              py::arg("adjoint_count"), py::arg("order"), py::arg("dtype"), py::arg("threads"),
              py::call_guard<py::gil_scoped_release>(), "See xai_fast.kernels.tuple_sum; tensors are addresses.");
+#ifdef XAI_FAST_CUDA
+  module.def("tuple_sum_cuda", checked_launch<xai_fast_tuple_sum_cuda>(), py::kw_only(), py::arg("out"),
+             py::arg("derivatives"), py::arg("rows"), py::arg("adjoints"), py::arg("members"), py::arg("items"),
+             py::arg("tuples"), py::arg("units"), py::arg("derivative_count"), py::arg("row_count"),
+             py::arg("adjoint_count"), py::arg("order"), py::arg("element_size"), py::arg("stream"),
+             "tuple_sum on the current device; tensors and the stream are addresses.");
+#endif
 }
 
 const Registration registration("tuple_sum", &bind);

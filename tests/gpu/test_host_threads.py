@@ -1,0 +1,107 @@
+"""The very text of the CUDA kernels on host threads: equal to the references, and clean under the sanitizers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cuda_builds import CSRC, HostModule, compile_for_host, needs_compiler, planted, running_on
+from cuda_runs import ALL_CASES, BUGS, KERNELS, backend_of, find_case, kernel_of, right
+
+pytestmark = [
+    pytest.mark.host_threads,
+    needs_compiler,
+    pytest.mark.skipif(sys.platform != "linux", reason="needs Linux"),
+]
+SCRIPT = Path(__file__).with_name("host_threads_run.py")
+LIBRARIES = {"address,undefined": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}
+NOTICES = {"address,undefined": "AddressSanitizer", "thread": "ThreadSanitizer: data race"}
+# Cases that have several blocks, threads that meet, and tails; threads are slow under a sanitizer.
+WATCHED = {
+    "tuple_join": (
+        *("tuple_join", "odd"),
+        *("tuple_join", "several blocks"),
+        *("tuple_join", "a row twice"),
+        *("tuple_top_k", "some so far"),
+        *("tuple_top_k", "ties"),
+    ),
+    "tuple_sum": (*("tuple_sum", "pairs"), *("tuple_sum", "quintuples"), *("tuple_sum", "float64 quadruples")),
+}
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, HostModule]:
+    """Each kernel without a sanitizer, by name."""
+    return {kernel: HostModule(compile_for_host(kernel, tmp_path_factory.mktemp(kernel))) for kernel in KERNELS}
+
+
+@pytest.mark.parametrize(("operator", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
+def test_equals_the_reference(
+    operator: str, case: Any, modules: dict[str, HostModule], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = kernel_of(operator)
+    assert right(operator, case, running_on(modules[kernel], backend_of(kernel), monkeypatch))
+
+
+def _watched(kernel: str, cases: tuple[str, ...], sanitizers: str, folder: Path, csrc: Path = CSRC) -> tuple[str, bool]:
+    """Run cases under a sanitizer; returns what was printed, and whether all were right and nothing was noticed."""
+    library = compile_for_host(kernel, folder, csrc, sanitizers)
+    preload = [
+        subprocess.run(["g++", f"-print-file-name={name}"], text=True, capture_output=True, check=True).stdout.strip()
+        for name in LIBRARIES[sanitizers]
+    ]
+    here = Path(__file__).parent
+    paths = (str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "LD_PRELOAD": " ".join(preload),
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter's own allocations at exit
+        "TSAN_OPTIONS": "halt_on_error=1",
+        "OMP_NUM_THREADS": "1",  # the threads of torch are not instrumented
+    }
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), str(library), kernel, *cases],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    return done.stdout, done.returncode == 0 and done.stdout.split() == ["right"] * (len(cases) // 2)
+
+
+@pytest.mark.parametrize("sanitizers", LIBRARIES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_is_clean_under_the_sanitizers(kernel: str, sanitizers: str, tmp_path: Path) -> None:
+    output, clean = _watched(kernel, WATCHED[kernel], sanitizers, tmp_path)
+    assert clean, output
+
+
+NOTICED = [
+    ("positions behind the end are marked", "address,undefined"),
+    ("no barrier between two merges", "thread"),
+    ("a slot of the table is taken without a lock", "thread"),
+    ("the table of a part is not waited for", "thread"),
+]
+
+
+@pytest.mark.parametrize(("what", "sanitizers"), NOTICED)
+def test_a_sanitizer_notices_a_planted_bug(what: str, sanitizers: str, tmp_path: Path) -> None:
+    bug = next(bug for bug in BUGS if bug.what == what)
+    csrc = planted(bug, tmp_path)
+    output, clean = _watched(bug.kernel, (bug.operator, bug.case), sanitizers, tmp_path, csrc)
+    assert not clean
+    assert NOTICES[sanitizers] in output, output
+
+
+@pytest.mark.parametrize("what", ["a wrong row stride of the candidates", "a wrong row stride"])
+def test_a_planted_bug_is_noticed(what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bug = next(bug for bug in BUGS if bug.what == what)
+    module = HostModule(compile_for_host(bug.kernel, tmp_path, planted(bug, tmp_path)))
+    case = find_case(bug.operator, bug.case)
+    # So much room behind the tensors that a wrong stride breaks nothing else.
+    assert not right(bug.operator, case, running_on(module, backend_of(bug.kernel), monkeypatch), after=1 << 16)
