@@ -83,7 +83,7 @@ def test_the_proximal_map_is_the_least_of_its_objective(seed: int) -> None:
 
 def test_the_hierarchical_lasso_finds_the_product_and_keeps_the_hierarchy() -> None:
     x, y = table()
-    got = hierarchical_lasso(x, y)
+    got = hierarchical_lasso(x, y, penalties=8, iterations=100)
     pairs = got.pairs()
     assert next(iter(pairs)) == (0, 1)
     assert pairs[0, 1] > 20 * sorted(pairs.values())[-2]
@@ -91,13 +91,13 @@ def test_the_hierarchical_lasso_finds_the_product_and_keeps_the_hierarchy() -> N
     assert got.interaction[0, 1].item() == pytest.approx(2 / scale, rel=0.1)
     assert got.main[2].item() == pytest.approx(1 / scale, rel=0.1)
     assert got.validation_error[0] > 5 * min(got.validation_error)
-    same = hierarchical_lasso(torch.from_numpy(x), torch.from_numpy(y))
+    same = hierarchical_lasso(torch.from_numpy(x), torch.from_numpy(y), penalties=8, iterations=100)
     assert torch.equal(same.interaction, got.interaction)
 
 
 def test_the_hierarchical_lasso_with_the_largest_penalty_has_nothing() -> None:
     x, y = table()
-    got = hierarchical_lasso(x, np.random.default_rng(0).normal(size=len(y)))
+    got = hierarchical_lasso(x, np.random.default_rng(0).normal(size=len(y)), penalties=8, iterations=100)
     assert float(got.interaction.abs().max()) < 0.1  # noise
 
 
