@@ -127,6 +127,11 @@ class Chain:
             parameters += [*map(float, layer.rule.parameters), *[0.0] * PARAMETERS][:PARAMETERS]
         return names, parameters
 
+    @functools.cached_property
+    def is_piecewise_linear(self) -> bool:
+        """Whether no layer has a second derivative."""
+        return not any(isinstance(layer.rule, Elementwise) for layer in self.layers)
+
     def derivatives(self, x: Tensor, orders: int) -> Tensor:
         """Compute s and its derivatives at the values of all units.
 
@@ -155,12 +160,13 @@ class Chain:
         return s
 
 
-def chain_of(program: Program, like: Tensor) -> Chain | None:
+def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS) -> Chain | None:
     """Recognise a chain.
 
     Args:
         program: a traced score.
         like: a tensor of the dtype and on the device of the items.
+        most_weights: entries of the largest matrix to write out.
 
     Returns:
         The chain; None where the score is something else, or linear.
@@ -177,7 +183,7 @@ def chain_of(program: Program, like: Tensor) -> Chain | None:
         if not isinstance(rule, Elementwise | Selection):
             continue
         depends = any(_depends_on_item(program.graph, i) for i in segment[:-1])
-        if depends or _entries(program, before) * _entries(program, index) > _MOST_WEIGHTS:
+        if depends or _entries(program, before) * _entries(program, index) > most_weights:
             return None
         weight = _matrix(program, constants, like, before, rule.source)
         layers.append(

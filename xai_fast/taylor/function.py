@@ -12,12 +12,17 @@ from xai_fast.forward import ExtraArguments, check_eval_mode, frozen_parameters
 from xai_fast.targets import Objective, Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.dominators import Bottleneck, bottleneck
+from xai_fast.taylor.feedforward import Chain, chain_of
 from xai_fast.taylor.fold import folded
 from xai_fast.taylor.graph import trace
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.replay import Replay
 
 __all__ = ["Function", "check_batch", "prepare"]
+
+
+_WEIGHTS_OF_SMALL_CHAINS = 1 << 20
+"""Entries of the largest matrix of a chain that is written out where the general way would do as well."""
 
 
 class Function:
@@ -54,6 +59,8 @@ class Function:
         self._program: Program | None = None
         self._traced_for: tuple[object, ...] = ()
         self._bottleneck: Bottleneck | None = None
+        self._chain: Chain | None = None
+        self._chain_of: Program | None = None
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
         self.replay = Replay(compile)
@@ -137,6 +144,13 @@ class Function:
         if self._program is None:
             raise ModelError("model: expected a traced function; call program(x) first")
         return self._program
+
+    def chain(self, x: Tensor) -> Chain | None:
+        """Return the layers of a small feed-forward network; None where the score is something else; see `program`."""
+        program = self.program(x)
+        if self._chain_of is not program:
+            self._chain, self._chain_of = chain_of(program, x, _WEIGHTS_OF_SMALL_CHAINS), program
+        return self._chain
 
     @property
     def bottleneck(self) -> Bottleneck | None:

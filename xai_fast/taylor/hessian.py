@@ -19,8 +19,10 @@ from torch import Tensor
 
 from xai_fast.errors import bad_argument
 from xai_fast.targets import Target
+from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
+from xai_fast.taylor.feedforward import Chain
 from xai_fast.taylor.function import Function, check_batch, prepare
-from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory
+from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, usable_bytes
 from xai_fast.taylor.products import hessian_products
 from xai_fast.taylor.replay import WORTH_RECORDING
 from xai_fast.taylor.routes import plan_pairs_of
@@ -118,6 +120,12 @@ def hessian(
     """
     check_batch("x", x)
     entries = x[0].numel() if x.shape[0] else 0
+    if entries and method in ("auto", "forward"):
+        fn = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
+        chain = fn.chain(x)
+        if chain is not None and _is_small(chain, x, memory_limit):
+            with torch.no_grad():
+                return chain_hessian(chain, x)
     eye = torch.eye(entries, dtype=x.dtype, device=x.device).reshape(entries, *x.shape[1:])
     return bilinear_form(
         fn,
@@ -129,6 +137,15 @@ def hessian(
         method=method,
         memory_limit=memory_limit,
     )
+
+
+def _is_small(chain: Chain, x: Tensor, memory_limit: int | None) -> bool:
+    """Tell whether the Hessian of a chain is best computed whole."""
+    if chain.weight is None or chain.is_piecewise_linear:
+        return False
+    if x.shape[0] * chain_operations(chain, x[0].numel()) >= WORTH_RECORDING:
+        return False
+    return chain_bytes(chain, x) <= usable_bytes(checked_limit(memory_limit, x.device))
 
 
 def plan_bilinear_form(
