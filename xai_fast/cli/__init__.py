@@ -1,4 +1,4 @@
-"""The command line: ``xai-fast neflag``, ``xai-fast taylor-cam``, ``xai-fast demo``, ``xai-fast doctor``."""
+"""The command line: ``xai-fast`` with ``neflag``, ``taylor-cam``, ``t-nid``, ``demo`` or ``doctor``."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.forward import default_rows
 from xai_fast.suites import ImageModel, load
 
-__all__ = ["Classifier", "check_at_least", "model_hash"]
+__all__ = ["Classifier", "check_at_least", "chosen_device", "model_hash"]
 
 
 def check_at_least(options: object, least: Mapping[str, int]) -> None:
@@ -51,7 +51,7 @@ class Classifier:
     def __init__(
         self, name: str, *, target: str | None, device: str, batch_size: int | None, top_k_classes: int
     ) -> None:
-        self.device = _device(device)
+        self.device = chosen_device(device)
         self.image_model: ImageModel = load(name)
         self.image_model.model.to(self.device)
         self.target = _target(target, self.image_model)
@@ -131,7 +131,18 @@ def model_hash(model: nn.Module) -> str:
     return state.hexdigest()
 
 
-def _device(name: str) -> torch.device:
+def chosen_device(name: str) -> torch.device:
+    """Read the option --device.
+
+    Args:
+        name: "auto", or a name that torch knows.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: there is no such device here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

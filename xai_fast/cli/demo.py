@@ -1,4 +1,4 @@
-"""``xai-fast demo``: sample photos with NeFLAG, and with Taylor-CAM beside scenes of Sort-of-CLEVR."""
+"""``xai-fast demo``: sample photos with NeFLAG, and with Taylor-CAM beside scenes of Sort-of-CLEVR; a table with T-NID."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from xai_fast.cli import interactions, neflag
-from xai_fast.cli.files import sample_pictures
+from xai_fast.cli import interactions, neflag, tnid
+from xai_fast.cli.files import Picture, sample_pictures
 from xai_fast.cli.layers import KNOWN_LAYERS
 from xai_fast.cli.pictures import Failure, encoded
 from xai_fast.errors import InputError
@@ -20,6 +20,7 @@ from xai_fast.plot.interaction_report import InteractionView
 from xai_fast.plot.report import Fact
 from xai_fast.suites import sort_of_clevr
 from xai_fast.suites.relation_network import RelationNetwork, relation_network
+from xai_fast.suites.tables import bikeshare
 
 __all__ = ["run", "sort_of_clevr_views"]
 
@@ -27,14 +28,15 @@ _SCENES = 12
 _SPARE_SCENES = 4
 _SCALE = 8
 _GRID = (5, 5)
+_TABLE_EPOCHS = 30
 
 
 def run(settings: neflag.Settings, out: Path) -> list[Failure]:
-    """Explain the sample photos of installed packages, and scenes of Sort-of-CLEVR.
+    """Explain the sample photos of installed packages, scenes of Sort-of-CLEVR, and the rentals of Bikeshare.
 
     Args:
-        settings: of NeFLAG; model, device and the like count for Taylor-CAM too.
-        out: the folder of the results; those of Taylor-CAM are in ``taylor-cam`` in it.
+        settings: of NeFLAG; model, device and the like count for Taylor-CAM too, the device for T-NID.
+        out: the folder of the results; those of Taylor-CAM are in ``taylor-cam`` in it, those of T-NID in ``t-nid``.
 
     Returns:
         The pictures that could not be read or explained.
@@ -45,13 +47,35 @@ def run(settings: neflag.Settings, out: Path) -> list[Failure]:
     """
     pictures = sample_pictures()
     failures = neflag.run(pictures, settings, out)
-    if settings.model not in KNOWN_LAYERS:
+    if settings.model in KNOWN_LAYERS:
+        failures += _interactions_of(pictures, settings, out)
+    else:
         print(f"no Taylor-CAM page: no layer of {settings.model} is known; see xai-fast taylor-cam", file=sys.stderr)
-        return failures
+    _explain_bikeshare(settings.device, out / "t-nid")
+    return failures
+
+
+def _interactions_of(pictures: Sequence[Picture], settings: neflag.Settings, out: Path) -> list[Failure]:
     shared = {name: getattr(settings, name) for name in ("model", "target", "top_k_classes", "device", "overwrite")}
     chosen = interactions.InteractionSettings(**shared)
     more = _stored_scenes()
-    return failures + interactions.run(pictures, chosen, out / "taylor-cam", more, "Photos" if more else "")
+    return interactions.run(pictures, chosen, out / "taylor-cam", more, "Photos" if more else "")
+
+
+def _explain_bikeshare(device: str, out: Path) -> None:
+    try:
+        table = bikeshare()
+    except InputError as error:  # the photos are explained all the same
+        print(f"no T-NID page: {error}", file=sys.stderr)
+        return
+    chosen = tnid.TableSettings(
+        target=table.target,
+        categorical=table.categorical,
+        ignore=table.ignore,
+        epochs=_TABLE_EPOCHS,
+        device=device,
+    )
+    tnid.explain_frame(table.frame, table.name, chosen, out, table.about)
 
 
 def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[InteractionView]:

@@ -14,6 +14,9 @@ from xai_fast import __version__
 from xai_fast.attribution.gradient import PRECISIONS
 from xai_fast.attribution.neflag import AGGREGATES
 from xai_fast.errors import InputError, XaiFastError
+from xai_fast.interaction.effects import AGGREGATES as TABLE_AGGREGATES
+from xai_fast.interaction.effects import EFFECTS
+from xai_fast.interaction.fit_mlp import TASKS
 from xai_fast.interaction.taylor_cam import SCOPES
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.metrics import RANKINGS
@@ -34,6 +37,10 @@ _DEFAULT = "(default: %(default)s)"
 _EXIT_CODES = """exit codes: 0 all pictures explained; 3 finished, but some files could not be read or explained;
 2 the arguments are wrong; 1 failed; 130 interrupted (what is finished is kept: the same command goes on from there)."""
 
+_TABLE_EXIT_CODES = """exit codes: 0 done; 3 finished, but the network does not fit the table well enough for its
+interactions to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cross-entropy taken away, on
+rows held back); 2 the arguments are wrong, or values are missing; 1 failed; 130 interrupted."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -42,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; by default those of the process.
 
     Returns:
-        The exit code: 0 done, 1 failed, 2 wrong arguments, 3 finished but some files could not be read or explained,
-        130 interrupted.
+        The exit code: 0 done, 1 failed, 2 wrong arguments, 3 finished but some files could not be read or explained, or
+        the network of a table does not fit it, 130 interrupted.
     """
     try:
         options = _parser().parse_args(arguments)
@@ -68,15 +75,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"xai-fast: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
-        print("\nxai-fast: interrupted; the same command goes on from here", file=sys.stderr)
+        again = "" if options.command == "t-nid" else "; the same command goes on from here"
+        print(f"\nxai-fast: interrupted{again}", file=sys.stderr)
         return INTERRUPTED
 
 
 def _explain(options: argparse.Namespace) -> int:
+    out = Path(options.out)
+    if options.command == "t-nid":
+        from xai_fast.cli import tnid
+
+        fits = tnid.run(Path(options.table), _settings(tnid.TableSettings, options), out)
+        return DONE if fits else SOME_FAILED
     from xai_fast.cli import demo, interactions, neflag
     from xai_fast.cli.files import find_pictures
 
-    out = Path(options.out)
     # Models of the user are looked for where the user is, as with "python -m".
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -120,10 +133,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     taylor_cam.add_argument("paths", nargs="+", metavar="FOLDER_OR_PICTURE", help=_PATHS)
     _add_interaction_options(taylor_cam)
+    table = commands.add_parser(
+        "t-nid",
+        help="find columns of a table that act together on another one, with T-NID",
+        description="Train a smooth network that predicts one column of a table (CSV or Parquet) from the others, and "
+        "find the pairs, triples and larger sets of columns that act together in it, with T-NID. Prints the ranking; "
+        "writes ranking.json (for xai_fast.InteractionRanking.load), ranking.png, heatmap.png, network.png, "
+        "report.html to explore it, and summary.json.",
+        epilog=_TABLE_EXIT_CODES,
+    )
+    _add_table_options(table)
     demo = commands.add_parser(
         "demo",
-        help="explain the photos of scikit-image, scikit-learn and foolbox",
-        description="The same as neflag, for the sample photos of installed packages and with settings that look well.",
+        help="explain the photos of scikit-image, scikit-learn and foolbox, and the table of Bikeshare",
+        description="The same as neflag, for the sample photos of installed packages and with settings that look well; "
+        "and taylor-cam for the same photos, and t-nid for the rentals of bicycles that the package ISLP carries.",
         epilog=_EXIT_CODES,
     )
     _add_options(demo, literal=False)
@@ -170,6 +194,49 @@ def _add_interaction_options(parser: argparse.ArgumentParser) -> None:
     add("--top-k", type=int, default=4, metavar="K", help=f"interactions that are drawn and listed {_DEFAULT}")
     _add_report(add, most=100)
     _add_run(parser, "pictures that are explained at once")
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", metavar="TABLE", help="a CSV file, or a Parquet file (.parquet)")
+    add = parser.add_argument_group("how the table is read").add_argument
+    add("--target", required=True, metavar="COLUMN", help="the column that the others are to predict")
+    add("--task", choices=TASKS, default="auto", help=f"auto goes by the values of the target {_DEFAULT}")
+    categories = "columns of numbers that are categories; text and truth values always are"
+    add("--categorical", nargs="+", default=(), metavar="COLUMN", help=categories)
+    add(
+        "--ignore",
+        nargs="+",
+        default=(),
+        metavar="COLUMN",
+        help="columns to leave out, such as those made of the target",
+    )
+    missing = "what to do about missing values: nothing at all, leave out such rows, or put in the median of a column "
+    missing += f"of numbers and a category of its own elsewhere; rows without target are always left out {_DEFAULT}"
+    add("--missing", choices=("refuse", "drop", "impute"), default="refuse", help=missing)
+    add = parser.add_argument_group("what is computed").add_argument
+    add("--order", type=int, metavar="N", help="the most columns that act together, 2 to 6 (default: 3)")
+    rows = "rows at which effects are measured: how many random ones, kmeans:N, paper, or names such as mean,min,mode"
+    add("--representatives", default="200", metavar="ROWS", help=f"{rows} {_DEFAULT}")
+    add("--effect", choices=EFFECTS, default="absolute", help=f"what is made of a derivative at a row {_DEFAULT}")
+    add("--aggregate", choices=tuple(TABLE_AGGREGATES), default="median", help=f"over the rows {_DEFAULT}")
+    extend = "where not all sets can be looked at: how many of the strongest are extended (default: what is affordable)"
+    add("--extend", type=int, metavar="K", help=extend)
+    add("--seed", type=int, default=0, help=_DEFAULT)
+    add = parser.add_argument_group("how the network is trained").add_argument
+    add("--epochs", type=int, default=100, metavar="N", help=f"at most {_DEFAULT}")
+    add(
+        "--patience",
+        type=int,
+        default=15,
+        metavar="N",
+        help=f"epochs without progress that end the training {_DEFAULT}",
+    )
+    add("--batch-size", type=int, default=128, metavar="N", help=_DEFAULT)
+    add("--learning-rate", type=float, default=3e-3, help=_DEFAULT)
+    add("--device", default="auto", help=f"cpu, cuda, cuda:1, ... {_DEFAULT}")
+    add = parser.add_argument_group("how it is shown").add_argument
+    add("--top-k", type=int, default=20, metavar="K", help=f"sets of each order in the report {_DEFAULT}")
+    add("--out", default="out", metavar="DIR", help=_DEFAULT)
 
 
 def _add_model(add: Callable[..., object]) -> None:

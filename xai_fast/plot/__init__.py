@@ -17,26 +17,36 @@ from xai_fast.plot.interactions import (
     show_marginal,
     show_partners,
 )
+from xai_fast.plot.ranking_report import Fit, RankingReport, render_ranking_report, write_ranking_report
+from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.report import Card, Fact, Report, render_report, write_report
 
 __all__ = [
+    "ORDER_COLORS",
     "PAIR_COLORS",
     "Card",
     "Fact",
+    "Fit",
     "InteractionReport",
     "InteractionView",
+    "RankingReport",
     "Report",
     "colormap",
     "heat",
     "heat_layer",
     "overlay",
     "render_interaction_report",
+    "render_ranking_report",
     "render_report",
     "show_attribution",
     "show_interaction_matrix",
+    "show_interaction_network",
     "show_interactions",
     "show_marginal",
+    "show_pair_heatmap",
     "show_partners",
+    "show_ranking",
     "write_interaction_report",
+    "write_ranking_report",
     "write_report",
 ]

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLORS", "colormap", "oklab_to_srgb"]
+__all__ = ["COLORS", "colormap", "diverging_colormap", "oklab_to_srgb"]
 
 COLORS = 256
 """Entries of the table that `colormap` gives."""
@@ -21,6 +21,9 @@ _STATIONS = (
     (0.90, 0.130, 452.0),
     (0.97, 0.050, 462.0),
 )
+
+# The two ends of the table for values with a sign, and what is between them.
+_NEGATIVE, _ZERO, _POSITIVE = (0.45, 0.13, 255.0), (0.96, 0.0, 0.0), (0.52, 0.18, 38.0)
 
 
 def oklab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,5 +78,22 @@ def colormap() -> NDArray[np.uint8]:
     even = np.linspace(0, travelled[-1], COLORS)
     lab = np.stack([np.interp(even, travelled, lab[:, k]) for k in range(3)], axis=1)
     table: NDArray[np.uint8] = (oklab_to_srgb(lab).clip(0, 1) * 255).round().astype(np.uint8)
+    table.flags.writeable = False
+    return table
+
+
+@functools.cache
+def diverging_colormap() -> NDArray[np.uint8]:
+    """Give the table of colours for values with a sign: blue, almost white at zero, orange.
+
+    Returns:
+        (256, 3) uint8 sRGB, read-only.
+    """
+    ends = np.array([_NEGATIVE, _ZERO, _POSITIVE])
+    angle = np.deg2rad(ends[:, 2])
+    lab = np.stack([ends[:, 0], ends[:, 1] * np.cos(angle), ends[:, 1] * np.sin(angle)], axis=1)
+    place = np.linspace(0, 2, COLORS)
+    mixed = np.stack([np.interp(place, range(3), lab[:, k]) for k in range(3)], axis=1)
+    table: NDArray[np.uint8] = (oklab_to_srgb(mixed).clip(0, 1) * 255).round().astype(np.uint8)
     table.flags.writeable = False
     return table

@@ -1,4 +1,4 @@
-"""Data and models to try the methods on: sample photos of installed packages, image classifiers by name.
+"""Data and models to try the methods on: sample photos and `tables` of installed packages, image classifiers by name.
 
 The experiments on interactions are modules of their own, each with its data, its network and trained weights:
 `sort_of_clevr` with `relation_network`, `yield_or_go` and `three_objects`; ``python -m xai_fast.suites.train`` trains

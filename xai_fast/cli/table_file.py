@@ -1,0 +1,296 @@
+"""Tables of users: read from CSV or Parquet, and written as numbers, categories as one-hot columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_fast.arguments import check_choice
+from xai_fast.errors import InputError, bad_argument
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["MISSING", "MOST_CATEGORIES", "EncodedTable", "encode", "read_table_file"]
+
+MISSING = ("refuse", "drop", "impute")
+"""What is done with missing values: nothing is computed; rows that have one are left out; the median of the column
+takes their place, and a category of their own where a column has categories."""
+
+MOST_CATEGORIES = 100
+"""A column with more different values is a name or a text, no category."""
+
+_SEPARATORS = (",", ";", "\t", "|")
+_PARQUET = (".parquet", ".pq")
+_NONE = "(missing)"
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTable:
+    """A table as a network takes it.
+
+    Attributes:
+        values: (N, D) float64, finite.
+        columns: names of the D columns.
+        groups: a feature of categories to its one-hot columns.
+        features: how many features there are, a group counted once.
+        labels: (N,) the target: numbers, booleans or strings.
+        notes: how the table was read, sentence by sentence.
+    """
+
+    values: NDArray[np.float64]
+    columns: tuple[str, ...]
+    groups: dict[str, list[str]]
+    features: int
+    labels: NDArray[Any]
+    notes: tuple[str, ...]
+
+
+def read_table_file(path: Path) -> pandas.DataFrame:
+    """Read a CSV or Parquet file.
+
+    The separator of a CSV file is that of ``, ; | `` and the tab which its first line has most often. The suffix
+    ``.parquet`` or ``.pq`` tells a Parquet file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The table, all columns with names that are text.
+
+    Raises:
+        InputError: the file cannot be read as a table, or what reads it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError("tables need pandas, which is not installed; pip install 'xai-fast[table]'") from error
+    if not path.is_file():
+        raise bad_argument("TABLE", "a CSV or Parquet file that exists", _shown(path))
+    try:
+        if path.suffix.lower() in _PARQUET:
+            frame = pandas.read_parquet(path)
+        else:
+            with path.open(encoding="utf-8-sig") as file:
+                header = file.readline()
+            separator = max(_SEPARATORS, key=header.count)
+            frame = pandas.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
+    except ImportError as error:
+        raise InputError("Parquet needs pyarrow, which is not installed; pip install 'xai-fast[table]'") from error
+    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors of parsing and decoding are ValueErrors
+        reason = str(error).strip().splitlines() or ["it is empty"]
+        raise InputError(f"TABLE: {_shown(path)} cannot be read: {reason[0]}") from error
+    frame.columns = [str(name) for name in frame.columns]
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise bad_argument("TABLE", "columns with different names", f"{twice[0]!r} twice")
+    return frame
+
+
+def encode(
+    frame: pandas.DataFrame,
+    target: str,
+    *,
+    categorical: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    missing: str = "refuse",
+) -> EncodedTable:
+    """Write a table as numbers.
+
+    Columns of numbers stay as they are; text, truth values and columns named in ``categorical`` become one-hot columns,
+    one a value, and a group that is one feature. Columns with a single value are left out. A missing target is never
+    made up: such rows are left out, or refused.
+
+    Args:
+        frame: the table.
+        target: the column that is predicted.
+        categorical: columns of categories, whatever their type.
+        ignore: columns to leave out.
+        missing: one of `MISSING`.
+
+    Returns:
+        The table as numbers.
+
+    Raises:
+        InputError: there is no such column, a value is missing or infinite, a column is neither numbers nor categories,
+            or nothing is left.
+    """
+    check_choice("--missing", missing, MISSING)
+    names = [str(name) for name in frame.columns]
+    for option, wanted in {"--target": [target], "--categorical": categorical, "--ignore": ignore}.items():
+        for name in wanted:
+            _check_column(option, name, names)
+    if target in ignore:
+        raise bad_argument("--ignore", "columns other than the target", repr(target))
+    frame = frame[[name for name in names if name not in ignore]]
+    frame, notes = _without_missing(frame, target, missing)
+    if len(frame) < 10:
+        raise bad_argument("TABLE", "at least 10 rows", str(len(frame)))
+    parts: dict[str, NDArray[np.float64]] = {}
+    groups: dict[str, list[str]] = {}
+    constant: list[str] = []
+    filled: dict[str, int] = {}
+    for name in (name for name in frame.columns if name != target):
+        column = frame[name]
+        absent = int(column.isna().sum())
+        category = _is_category(column, name in categorical)
+        if _distinct(column) + (category and absent > 0) < 2:
+            constant.append(name)
+        elif category:
+            groups[name] = _add_categories(parts, name, column, set(names))
+        else:
+            parts[name] = _numbers(name, column)
+        if absent and name not in constant:
+            filled[name] = absent
+    features = len(parts) - sum(map(len, groups.values())) + len(groups)
+    if features < 2:
+        raise bad_argument("TABLE", "at least 2 columns beside the target that are not constant", str(features))
+    notes += _told(groups, constant, filled, ignore)
+    values = np.stack(list(parts.values()), axis=1)
+    return EncodedTable(values, tuple(parts), groups, features, _labels(target, frame[target]), tuple(notes))
+
+
+def _check_column(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or list(names[:8])
+        raise bad_argument(option, f"a column of the table, such as {', '.join(near)}", repr(name))
+
+
+def _without_missing(frame: pandas.DataFrame, target: str, missing: str) -> tuple[pandas.DataFrame, list[str]]:
+    total = len(frame)
+    counts = frame.isna().sum()
+    counts = counts[counts > 0]
+    notes = [f"{total:,} rows, {frame.shape[1] - 1} columns beside the target {target}."]
+    if not len(counts):
+        notes.append("No value is missing.")
+        return frame, notes
+    if missing == "refuse":
+        which = ", ".join(f"{name} ({count:,} of {total:,})" for name, count in counts.items())
+        raise InputError(
+            f"TABLE: values are missing in {which}; --missing drop leaves these rows out, --missing impute puts the "
+            "median of a column of numbers in their place and a category of their own into others, --ignore leaves a "
+            "column out"
+        )
+    kept = frame.dropna() if missing == "drop" else frame[frame[target].notna()]
+    left_out = total - len(kept)
+    if left_out:
+        why = "that have a missing value" if missing == "drop" else "without a target"
+        notes.append(f"Left out: {left_out:,} rows {why}.")
+    return kept, notes
+
+
+def _is_category(column: pandas.Series, asked: bool) -> bool:
+    from pandas.api import types
+
+    if asked or types.is_bool_dtype(column.dtype) or isinstance(column.dtype, _category_type()):
+        return True
+    if types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype):
+        return False
+    if types.is_string_dtype(column.dtype) or column.dtype == object:
+        return True
+    raise bad_argument(
+        f"column {column.name}", "numbers or categories (make numbers of it, or --ignore it)", str(column.dtype)
+    )
+
+
+def _distinct(column: pandas.Series) -> int:
+    """Count different values, missing ones not."""
+    try:
+        return int(column.nunique())
+    except TypeError:  # lists and the like, which Parquet files can hold
+        raise bad_argument(f"column {column.name}", "numbers or categories", "values of another kind") from None
+
+
+def _category_type() -> Any:
+    from pandas import CategoricalDtype
+
+    return CategoricalDtype
+
+
+def _add_categories(
+    parts: dict[str, NDArray[np.float64]], name: str, column: pandas.Series, taken: set[str]
+) -> list[str]:
+    """Add the one-hot columns of a column, and give their names."""
+    texts = np.array([_NONE if absent else _text(v) for v, absent in zip(column, column.isna(), strict=True)], object)
+    values = sorted(set(texts), key=_rank)
+    if len(values) > MOST_CATEGORIES:
+        raise bad_argument(
+            f"column {name}",
+            f"numbers, or at most {MOST_CATEGORIES} categories (--ignore {name} leaves it out)",
+            f"{len(values):,} different values such as {values[0]!r}",
+        )
+    added = []
+    for value in values:
+        label = f"{name}={value}"
+        while label in taken or label in parts:
+            label += "'"
+        parts[label] = (texts == value).astype(np.float64)
+        added.append(label)
+    return added
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _rank(value: str) -> tuple[bool, float, str]:
+    """Numbers in their order, then text, then what is missing."""
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, float(value == _NONE), value
+
+
+def _numbers(name: str, column: pandas.Series) -> NDArray[np.float64]:
+    values = np.array(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    absent = np.isnan(values)
+    if absent.any():
+        values[absent] = np.median(values[~absent])
+    if not np.isfinite(values).all():
+        raise bad_argument(f"column {name}", "finite numbers", f"{int(np.isinf(values).sum())} that are infinite")
+    return values
+
+
+def _labels(target: str, column: pandas.Series) -> NDArray[Any]:
+    if _distinct(column) < 2:
+        raise bad_argument("--target", "a column with at least two different values", repr(target))
+    if _is_category(column, asked=False):
+        values = np.array([_text(value) for value in column])
+        if len(set(values)) > MOST_CATEGORIES:
+            raise bad_argument("--target", f"numbers, or at most {MOST_CATEGORIES} classes", repr(target))
+        return values
+    numbers = _numbers(target, column)
+    whole = column.dtype.kind in "iu"
+    return numbers.astype(np.int64) if whole else numbers
+
+
+def _told(
+    groups: dict[str, list[str]], constant: Sequence[str], filled: dict[str, int], ignore: Sequence[str]
+) -> list[str]:
+    notes = []
+    if groups:
+        which = ", ".join(f"{name} ({len(columns)})" for name, columns in groups.items())
+        notes.append(f"Categories, written as one-hot columns, each column of the table one feature: {which}.")
+    if filled:
+        which = ", ".join(
+            f"{name} ({count:,}, {'a category of their own' if name in groups else 'the median'})"
+            for name, count in filled.items()
+        )
+        notes.append(f"Missing values were replaced in {which}.")
+    if constant:
+        notes.append(f"Left out, since they have a single value: {', '.join(constant)}.")
+    if ignore:
+        notes.append(f"Left out, as asked: {', '.join(dict.fromkeys(ignore))}.")
+    return notes
+
+
+def _shown(path: Path) -> str:
+    from xai_fast.cli.files import shown
+
+    return shown(str(path))

@@ -1,0 +1,226 @@
+"""``xai-fast t-nid``: from a table to a network, its interactions, pictures of them, and a report."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from xai_fast.cli.classifier import check_at_least, chosen_device
+from xai_fast.cli.files import shown
+from xai_fast.cli.table_file import MISSING, EncodedTable, encode, read_table_file
+from xai_fast.cli.tnid_outputs import Findings, write_outputs
+from xai_fast.errors import bad_argument
+from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
+from xai_fast.interaction.representatives import choose_representatives
+from xai_fast.interaction.table import read_table
+from xai_fast.plot.ranking_report import Fit
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["LEAST_R2", "LEAST_SHARE", "TableSettings", "explain_frame", "judge", "run"]
+
+LEAST_R2 = 0.5
+"""Below this R^2 on the rows held back a regression is flagged: less than half of what there is to explain."""
+
+LEAST_SHARE = 0.2
+"""A classification is flagged if it takes away less than this share of the cross-entropy of always answering with the
+shares of the classes (McFadden's pseudo R^2, of which he calls 0.2 to 0.4 an excellent fit)."""
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """The options of a run; the command line's help says what they mean.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    target: str
+    task: str = "auto"
+    categorical: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+    missing: str = MISSING[0]
+    order: int | None = None
+    representatives: str = "200"
+    effect: str = "absolute"
+    aggregate: str = "median"
+    extend: int | None = None
+    epochs: int = 100
+    patience: int = 15
+    batch_size: int = 128
+    learning_rate: float = 3e-3
+    seed: int = 0
+    top_k: int = 20
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        least = {"order": 2, "extend": 1, "epochs": 1, "patience": 1, "batch_size": 1, "seed": 0, "top_k": 1}
+        check_at_least(self, least)
+
+
+def run(path: Path, settings: TableSettings, out: Path) -> bool:
+    """Explain a table, and write ranking, pictures, report and summary.
+
+    Args:
+        path: a CSV or Parquet file.
+        settings: the options.
+        out: the folder of the results.
+
+    Returns:
+        Whether the network fits well enough, see `LEAST_R2` and `LEAST_SHARE`.
+
+    Raises:
+        InputError: an option is out of range, or the table cannot be read.
+        ModelError: the training diverged.
+    """
+    chosen_device(settings.device)
+    return explain_frame(read_table_file(path), shown(path.name), settings, out)
+
+
+def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
+    """Explain a table that is read already; see `run`.
+
+    Args:
+        frame: the table.
+        name: of it, for the report.
+        settings: the options.
+        out: the folder of the results.
+        about: a sentence about the table, for the report.
+
+    Returns:
+        As `run`.
+
+    Raises:
+        InputError: likewise.
+        ModelError: likewise.
+    """
+    started = time.perf_counter()
+    table = encode(
+        frame,
+        settings.target,
+        categorical=settings.categorical,
+        ignore=settings.ignore,
+        missing=settings.missing,
+    )
+    order = _order(settings, table)
+    representatives = _representatives(settings, table)
+    for note in table.notes:
+        print(note)
+    fitted = fit_mlp(
+        torch.from_numpy(table.values),
+        table.labels,
+        task=settings.task,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        batch=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        feature_names=table.columns,
+        seed=settings.seed,
+        device=chosen_device(settings.device),
+    )
+    fit = judge(fitted, table.labels)
+    print(fit.verdict)
+    trained = time.perf_counter() - started
+    ranking, flags = _detect(fitted, table, settings, order, representatives)
+    findings = Findings(
+        name=name,
+        about=about,
+        table=table,
+        settings=settings,
+        fitted=fitted,
+        fit=fit,
+        ranking=ranking,
+        flags=flags,
+        seconds={"training": trained, "all": time.perf_counter() - started},
+    )
+    write_outputs(findings, out)
+    return fit.good
+
+
+def judge(fitted: FittedMLP, labels: object) -> Fit:
+    """Say how well a network fits, and whether its interactions can say something about the table.
+
+    Args:
+        fitted: the network.
+        labels: (N,) the target, from which the shares of the classes are taken.
+
+    Returns:
+        The numbers and the verdict.
+    """
+    held = "on rows held back, which also decide when the training ends"
+    if fitted.classes is None:
+        score, least = fitted.validation_score, LEAST_R2
+        label, shown_score = "R\u00b2 on rows held back", f"{score:.3f}"
+        what = f"The network explains {max(score, 0):.1%} of the variance of the target {held}"
+    else:
+        _, counts = np.unique(np.asarray(labels), return_counts=True)
+        shares = counts / counts.sum()
+        score, least = 1 - fitted.validation_loss / float(-(shares * np.log(shares)).sum()), LEAST_SHARE
+        label, shown_score = "accuracy on rows held back", f"{fitted.validation_score:.1%}"
+        what = (
+            f"The network is right in {fitted.validation_score:.1%} of cases {held} (the most frequent class has "
+            f"{shares.max():.1%}), and takes away {max(score, 0):.1%} of the cross-entropy of the classes' shares"
+        )
+    good = score >= least
+    end = f"; {least:.0%} are enough." if good else f"; {least:.0%} would be enough."
+    warning = "" if good else " What follows explains the network, and may say little about the table."
+    return Fit(
+        label=label,
+        text=shown_score,
+        good=good,
+        verdict=what + end + warning,
+        training_losses=[epoch.training_loss for epoch in fitted.history],
+        validation_losses=[epoch.validation_loss for epoch in fitted.history],
+        best_epoch=fitted.best_epoch,
+    )
+
+
+def _order(settings: TableSettings, table: EncodedTable) -> int:
+    if settings.order is None:
+        return min(3, table.features)
+    if settings.order > table.features:
+        raise bad_argument("--order", f"at most {table.features}, the number of features", settings.order)
+    return settings.order
+
+
+def _representatives(settings: TableSettings, table: EncodedTable) -> int | str | list[str]:
+    """Read what the method would refuse, before minutes of training."""
+    if settings.effect == "signed" and table.groups:
+        raise bad_argument("--effect", "absolute or square where columns have categories", "signed")
+    wanted: int | str | list[str] = settings.representatives
+    if settings.representatives.isdecimal():
+        wanted = min(int(settings.representatives), len(table.values))
+    elif "," in settings.representatives:
+        wanted = [name.strip() for name in settings.representatives.split(",")]
+    choose_representatives(read_table("TABLE", table.values, table.columns), wanted, settings.seed)
+    return wanted
+
+
+def _detect(
+    fitted: FittedMLP,
+    table: EncodedTable,
+    settings: TableSettings,
+    order: int,
+    representatives: int | str | list[str],
+) -> tuple[InteractionRanking, list[str]]:
+    method = TNID(
+        fitted.model,
+        order=order,
+        top_k=settings.extend,
+        representatives=representatives,
+        effect=settings.effect,
+        aggregate=settings.aggregate,
+        seed=settings.seed,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        ranking = method.detect(table.values, groups=table.groups, feature_names=table.columns)
+    return ranking, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]

@@ -1,0 +1,216 @@
+"""Where the features and sets of a ranking go in pictures; what matplotlib and the page draw alike."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import bad_argument
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.order_ranking import FeatureInteraction
+
+__all__ = [
+    "JOINED",
+    "Network",
+    "PairMatrix",
+    "joined",
+    "make_network",
+    "make_pair_matrix",
+    "shortened",
+    "strongest_sets",
+]
+
+JOINED = " \u00d7 "
+"""Between the names of features that act together."""
+
+_PULL = 0.72
+"""How far from the centre the junction of a set lies, as a share of the way to the middle of its features."""
+
+_WEAKEST = 0.02
+"""Sets below this share of the strongest would be hairlines, and are not drawn."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The strongest sets, with their features on a circle.
+
+    Attributes:
+        features: indices of the features that are drawn, in their order on the circle.
+        places: index to (x, y) on the unit circle, y upwards.
+        sets: those that are drawn, the strongest first.
+        shares: of each, its magnitude relative to the strongest.
+        omitted: sets of the ranking that are not drawn.
+    """
+
+    features: tuple[int, ...]
+    places: dict[int, tuple[float, float]]
+    sets: tuple[FeatureInteraction, ...]
+    shares: tuple[float, ...]
+    omitted: int
+
+    def junction(self, one: FeatureInteraction) -> tuple[float, float]:
+        """Give the point at which the lines from the features of a set meet; for a pair, towards which its line bends.
+
+        Args:
+            one: of the sets.
+
+        Returns:
+            (x, y), inside the circle.
+        """
+        ends = np.array([self.places[i] for i in one.indices])
+        pull = _PULL if one.order > 2 else 0.8 - 0.25 * float(np.linalg.norm(ends[0] - ends[1]))
+        x, y = pull * ends.mean(0)
+        return float(x), float(y)
+
+
+@dataclass(frozen=True)
+class PairMatrix:
+    """The pairs between those features that act the most.
+
+    Attributes:
+        features: their indices, as in the data.
+        values: (n, n) effects; NaN where a pair was not looked at or not kept.
+        shades: (n, n) from 0 to 1, or from -1 to 1 where effects have signs: relative to the strongest pair; of squared
+            effects the root, so that equal steps are equal steps of the derivative.
+        signed: whether an effect is negative.
+        omitted: features that are not among them.
+    """
+
+    features: tuple[int, ...]
+    values: NDArray[np.float64]
+    shades: NDArray[np.float64]
+    signed: bool
+    omitted: int
+
+
+def strongest_sets(ranking: InteractionRanking, order: int | None, k: int) -> list[FeatureInteraction]:
+    """Give the sets that a picture is about.
+
+    Args:
+        ranking: of any orders.
+        order: one order (1 for main effects), or None for all interactions together.
+        k: how many.
+
+    Returns:
+        At most k, the strongest first; those with no effect at all are left out.
+
+    Raises:
+        InputError: there is no such order, or k is no positive integer.
+    """
+    check_integer("k", k, 1)
+    found = ranking.top(k) if order is None else list(ranking.order(order)[:k])
+    return [one for one in found if one.effect]
+
+
+def make_network(ranking: InteractionRanking, order: int | None, k: int, features: int) -> Network:
+    """Choose what a network shows, and place it.
+
+    Args:
+        ranking: of any orders.
+        order: 2 or more, or None for all.
+        k: sets, at most.
+        features: at most; a set that would bring in more is left out, and weaker ones among those there still come.
+
+    Returns:
+        The network. Features lie on a circle in an order in which strong sets are close, which does not depend on
+        chance.
+
+    Raises:
+        InputError: there is no such order, or a number is out of range.
+    """
+    check_integer("features", features, 2)
+    if order == 1:
+        raise bad_argument("order", "2 or more, or None", 1)
+    total = len(ranking) if order is None else len(ranking.order(order))
+    chosen: list[FeatureInteraction] = []
+    members: set[int] = set()
+    for one in strongest_sets(ranking, order, 4 * k):
+        weak = bool(chosen) and abs(one.effect) < _WEAKEST * abs(chosen[0].effect)
+        if len(chosen) < k and not weak and len(members | set(one.indices)) <= features:
+            chosen.append(one)
+            members |= set(one.indices)
+    largest = abs(chosen[0].effect) if chosen else 1.0
+    shares = [abs(one.effect) / largest for one in chosen]
+    circle = _circle(sorted(members), chosen, shares)
+    angles = [math.pi / 2 - 2 * math.pi * i / max(len(circle), 1) for i in range(len(circle))]
+    places = {feature: (math.cos(a), math.sin(a)) for feature, a in zip(circle, angles, strict=True)}
+    return Network(tuple(circle), places, tuple(chosen), tuple(shares), total - len(chosen))
+
+
+def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
+    """Choose the features whose pairs are strongest.
+
+    Args:
+        ranking: with pairs.
+        features: how many, at most.
+
+    Returns:
+        Their pairs.
+
+    Raises:
+        InputError: there are no pairs in the ranking, or the number is out of range.
+    """
+    check_integer("features", features, 2)
+    ranking.order(2)
+    everything = ranking.pair_matrix()
+    known = np.nan_to_num(everything)
+    strongest = np.argsort(-np.abs(known).max(1), kind="stable")[:features]
+    chosen = np.sort(strongest)
+    values = everything[np.ix_(chosen, chosen)]
+    relative = np.nan_to_num(values) / (np.abs(known).max() or 1.0)
+    if ranking.settings.get("effect") == "square":
+        relative = np.sign(relative) * np.sqrt(np.abs(relative))
+    indices = tuple(int(i) for i in chosen)
+    return PairMatrix(indices, values, relative, bool((known < 0).any()), len(everything) - len(indices))
+
+
+def shortened(name: str, letters: int) -> str:
+    """Cut a name that is longer than so many letters, in its middle, where names differ the least."""
+    if len(name) <= letters:
+        return name
+    head = math.ceil((letters - 1) * 0.6)
+    return f"{name[:head]}\u2026{name[len(name) - (letters - 1 - head) :]}"
+
+
+def joined(names: tuple[str, ...], letters: int) -> str:
+    """Join the names of a set, each shortened so that all of them are no longer than so many letters."""
+    each = (letters - len(JOINED) * (len(names) - 1)) // len(names)
+    spare = sum(max(0, each - len(name)) for name in names)  # what short names leave, the long ones may have
+    long = sum(len(name) > each for name in names)
+    return JOINED.join(shortened(name, max(3, each + spare // max(long, 1))) for name in names)
+
+
+def _circle(members: list[int], sets: list[FeatureInteraction], shares: list[float]) -> list[int]:
+    """Order features so that the sum of (strength of a pair) x (distance on the circle) is small."""
+    count = len(members)
+    if count < 4:
+        return members
+    position = {feature: i for i, feature in enumerate(members)}
+    weights = np.zeros((count, count))
+    for one, share in zip(sets, shares, strict=True):
+        where = [position[i] for i in one.indices]
+        weights[np.ix_(where, where)] += (0.1 + share) / (len(where) - 1)
+    steps = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
+    distance = np.minimum(steps, count - steps).astype(np.float64)
+
+    def cost(order: list[int]) -> float:
+        return float((weights[np.ix_(order, order)] * distance).sum())
+
+    order = list(range(count))
+    best = cost(order)
+    improved = True
+    while improved:  # the cost falls with each turn, so it ends
+        improved = False
+        for i in range(count):
+            for j in range(i + 1, count):
+                order[i], order[j] = order[j], order[i]
+                value = cost(order)
+                if value < best - 1e-9:
+                    best, improved = value, True
+                else:
+                    order[i], order[j] = order[j], order[i]
+    return [members[i] for i in order]

@@ -1,0 +1,111 @@
+"""Real tables to look for interactions in, from packages that carry them; none of them is copied here."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xai_fast.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["RealTable", "bikeshare", "diabetes"]
+
+
+@dataclass(frozen=True, eq=False)
+class RealTable:
+    """A table, and how it is to be read.
+
+    Attributes:
+        name: of the table.
+        frame: all rows and columns, as they come.
+        target: the column that is predicted.
+        categorical: columns whose values are categories, whatever their type.
+        ignore: columns that no prediction may use.
+        about: where it is from, a sentence.
+    """
+
+    name: str
+    frame: pandas.DataFrame
+    target: str
+    categorical: tuple[str, ...]
+    ignore: tuple[str, ...]
+    about: str
+
+
+def bikeshare() -> RealTable:
+    """Read the hourly rentals of bicycles in Washington, D.C., in 2011: 8,645 hours.
+
+    Source: Fanaee-T and Gama, "Event labeling combining ensemble detectors and background knowledge", Progress in
+    Artificial Intelligence 2, 2014 (UCI repository), in the form of James et al., "An Introduction to Statistical
+    Learning", 2nd edition. The file is in the package ISLP, which is looked up without being imported, so that it can
+    be installed with ``--no-deps``.
+
+    ``bikers`` is predicted. ``casual`` and ``registered`` add up to it, and are ignored. The hour is a number in the
+    file, but as in the book it is read as a category, since rentals rise and fall twice a day, and so are the month and
+    the weather, which are words. The weekday stays a number from 0 (Sunday): as a category it would say whether a day
+    is a working day, and share that column's interactions with it.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: pandas or the package with the file is not installed.
+    """
+    pandas = _pandas()
+    file = _folder("ISLP", "--no-deps ISLP") / "data" / "Bikeshare.csv"
+    if not file.is_file():
+        raise InputError("bikeshare: the installed package ISLP has no data/Bikeshare.csv; pip install --no-deps ISLP")
+    return RealTable(
+        name="Bikeshare",
+        frame=pandas.read_csv(file),
+        target="bikers",
+        categorical=("mnth", "hr", "weathersit"),
+        ignore=("casual", "registered"),
+        about="Rented bicycles in Washington, D.C., hour by hour in 2011.",
+    )
+
+
+def diabetes() -> RealTable:
+    """Read scikit-learn's table of 442 patients: the progression of diabetes a year after ten measurements.
+
+    Source: Efron et al., "Least angle regression", Annals of Statistics 32, 2004. No model explains much more than half
+    of the variance of its target.
+
+    Returns:
+        The table; ``sex`` is a category.
+
+    Raises:
+        InputError: pandas or scikit-learn is not installed.
+    """
+    _pandas()
+    _folder("sklearn", "scikit-learn")
+    from sklearn.datasets import load_diabetes
+
+    loaded = load_diabetes(as_frame=True, scaled=False)
+    return RealTable(
+        name="diabetes",
+        frame=loaded.frame,
+        target="target",
+        categorical=("sex",),
+        ignore=(),
+        about="Progression of diabetes in 442 patients, a year after ten measurements.",
+    )
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise InputError("tables need pandas, which is not installed; pip install 'xai-fast[table]'") from error
+    return pandas
+
+
+def _folder(module: str, requirement: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"the package {module} is not installed; pip install {requirement}")
+    return Path(spec.submodule_search_locations[0])
