@@ -3,6 +3,8 @@
 The experiments on interactions are modules of their own, each with its data, its network and trained weights:
 `sort_of_clevr` with `relation_network`, `yield_or_go` and `three_objects`; ``python -m xai_fast.suites.train`` trains
 them again.
+
+Tables whose interactions are known are functions with ranges: `synthetic_functions` (F1 to F10) and `physics`.
 """
 
 from __future__ import annotations
