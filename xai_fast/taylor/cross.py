@@ -13,6 +13,7 @@ from xai_fast.targets import Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.function import Function, check_batch, prepare
 from xai_fast.taylor.lattice import Lattice, Set
+from xai_fast.taylor.lattice_of_tuples import lattice_of
 from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_sets, usable_bytes
 from xai_fast.taylor.program import Program
 
@@ -194,7 +195,7 @@ def _orders(program: Program, wanted: Sequence[Set], orders: tuple[int, int] | N
     cost = cost_of(program)
 
     def operations(choice: tuple[int, int]) -> int:
-        lattice = Lattice(sample, *choice)
+        lattice = lattice_of(sample, *choice)
         carried = len(lattice.sets) + len(lattice.adjoint_sets)
         terms = lattice.contracted_terms.term_order.numel() + lattice.forward_terms.term_order.numel()
         return carried * cost.row_operations + terms * cost.row_kept
@@ -217,7 +218,7 @@ def _split(
         return base + _rows(lattice) * row <= usable_bytes(limit)
 
     def cut(columns: list[int]) -> list[tuple[Lattice, Tensor]]:
-        lattice = Lattice([wanted[t] for t in columns], *orders)
+        lattice = lattice_of([wanted[t] for t in columns], *orders)
         if len(columns) == 1 or fits(lattice):
             return [(lattice, torch.tensor(columns, device=x.device))]
         middle = len(columns) // 2

@@ -98,64 +98,85 @@ class Lattice:
     @functools.cached_property
     def forward_terms(self) -> Terms:
         """Faa di Bruno's sum for every row."""
-        return program_of([self._terms(chosen, 0, -1, 1) for chosen in self.sets])
+        return program_of([self.forward_terms_of(chosen) for chosen in self.sets])
 
     @functools.cached_property
     def forward_products(self) -> Products:
         """Leibniz' sum for every row, without the two terms in which one operand is not differentiated."""
-        return Products.of(
-            (self.row[chosen], 0, self.row[part], self.row[_without(chosen, part)])
-            for chosen in self.sets
-            for part in _subsets(chosen, len(chosen) - 1)
-            if part
-        )
+        return Products.of(entry for chosen in self.sets for entry in self.forward_products_of(chosen))
 
     @functools.cached_property
     def adjoint_terms(self) -> Terms:
         """mu_S of the argument of s(z): the sum over V in S of [s'(z)]_V mu_(S - V), for every adjoint row."""
-        targets = []
-        for chosen in self.adjoint_sets:
-            terms: list[Term] = []
-            for part in _subsets(chosen, self.forward):
-                terms += self._terms(part, 1, self.adjoint_row[_without(chosen, part)], 0)
-            targets.append(terms)
-        return program_of(targets)
+        return program_of([self.adjoint_terms_of(chosen) for chosen in self.adjoint_sets])
 
     @functools.cached_property
     def adjoint_products(self) -> Products:
         """For every adjoint row S and V in S, V not empty: (row of S, row of S - V, row of V, row of V)."""
-        return Products.of(
-            (self.adjoint_row[chosen], self.adjoint_row[_without(chosen, part)], self.row[part], self.row[part])
-            for chosen in self.adjoint_sets
-            for part in _subsets(chosen, self.forward)
-            if part
-        )
+        return Products.of(entry for chosen in self.adjoint_sets for entry in self.adjoint_products_of(chosen))
 
     @functools.cached_property
     def contracted_terms(self) -> Terms:
         """The 2n+1 rule's sum of an elementwise node, for every target."""
-        targets = []
-        for chosen in self.targets:
-            terms: list[Term] = []
-            for part in _subsets(chosen, len(chosen) - self.forward - 1):
-                terms += self._terms(_without(chosen, part), 0, self.adjoint_row[part], 2)
-            targets.append(terms if len(chosen) > self.forward else [])
-        return program_of(targets)
+        return program_of([self.contracted_terms_of(chosen) for chosen in self.targets])
 
     @functools.cached_property
     def contracted_products(self) -> Products:
         """The 2n+1 rule's sum of a bilinear node, for every target."""
-        entries = []
-        for t, chosen in enumerate(self.targets):
-            if len(chosen) <= self.forward:
-                continue
-            for part in _subsets(chosen, len(chosen) - self.forward - 1):
-                rest = _without(chosen, part)
-                for first in _subsets(rest, self.forward):
-                    second = _without(rest, first)
-                    if first and second and len(second) <= self.forward:
-                        entries.append((t, self.adjoint_row[part], self.row[first], self.row[second]))
-        return Products.of(entries)
+        return Products.of(
+            (target, *entry[1:])
+            for target, chosen in enumerate(self.targets)
+            for entry in self.contracted_products_of(chosen)
+        )
+
+    def forward_terms_of(self, chosen: Set) -> list[Term]:
+        """List the terms of one row, see `forward_terms`."""
+        return self._terms(chosen, 0, -1, 1)
+
+    def forward_products_of(self, chosen: Set) -> list[tuple[int, int, int, int]]:
+        """List the products of one row, see `forward_products`."""
+        return [
+            (self.row[chosen], 0, self.row[part], self.row[_without(chosen, part)])
+            for part in _subsets(chosen, len(chosen) - 1)
+            if part
+        ]
+
+    def adjoint_terms_of(self, chosen: Set) -> list[Term]:
+        """List the terms of one adjoint row, see `adjoint_terms`."""
+        terms: list[Term] = []
+        for part in _subsets(chosen, self.forward):
+            terms += self._terms(part, 1, self.adjoint_row[_without(chosen, part)], 0)
+        return terms
+
+    def adjoint_products_of(self, chosen: Set) -> list[tuple[int, int, int, int]]:
+        """List the products of one adjoint row, see `adjoint_products`."""
+        return [
+            (self.adjoint_row[chosen], self.adjoint_row[_without(chosen, part)], self.row[part], self.row[part])
+            for part in _subsets(chosen, self.forward)
+            if part
+        ]
+
+    def contracted_terms_of(self, chosen: Set) -> list[Term]:
+        """List the terms of one target, see `contracted_terms`."""
+        if len(chosen) <= self.forward:
+            return []
+        terms: list[Term] = []
+        for part in _subsets(chosen, len(chosen) - self.forward - 1):
+            terms += self._terms(_without(chosen, part), 0, self.adjoint_row[part], 2)
+        return terms
+
+    def contracted_products_of(self, chosen: Set) -> list[tuple[int, int, int, int]]:
+        """List the products of one target, see `contracted_products`; the target itself is 0."""
+        entries: list[tuple[int, int, int, int]] = []
+        if len(chosen) <= self.forward:
+            return entries
+        for part in _subsets(chosen, len(chosen) - self.forward - 1):
+            rest = _without(chosen, part)
+            for first in _subsets(rest, self.forward):
+                second = _without(rest, first)
+                if first and second and len(second) <= self.forward:
+                    entries.append((0, self.adjoint_row[part], self.row[first], self.row[second]))
+        return entries
 
     def _terms(self, chosen: Set, shift: int, adjoint: int, fewest: int) -> list[Term]:
         """List the terms of [s^(shift)(z)]_chosen with at least so many blocks, none larger than ``forward``."""
