@@ -76,16 +76,10 @@ def hierarchical_lasso(
     fitted = len(table) - held_out
     if fitted < 2:
         raise bad_argument("x", "two rows or more to fit", str(fitted))
-    center, spread = table[:fitted].mean(0), table[:fitted].std(0, correction=0)
-    level, scale = target[:fitted].mean(), target[:fitted].std(correction=0)
-    if not bool((spread > 0).all()) or not bool(scale > 0):
-        raise bad_argument("x, y", "features and a target that vary", "one that is constant")
     pairs = all_pairs(table.shape[1])
-    normal, products = (table - center) / spread, (target - level) / scale
-    joint = normal[:, pairs[:, 0]] * normal[:, pairs[:, 1]]
-    design = torch.cat([normal, joint - joint[:fitted].mean(0)], 1)  # centred: no intercept
+    design, goal = _standardised(table, target, pairs, fitted)
     gram = design[:fitted].T @ design[:fitted] / fitted
-    moment = design[:fitted].T @ products[:fitted] / fitted
+    moment = design[:fitted].T @ goal[:fitted] / fitted
     # With lambda at the largest correlation nothing enters.
     largest = max(float(moment.abs().max()), 1e-12)
     step = 1 / (2 * float(torch.linalg.matrix_norm(gram, 2)))  # b+ and b- share a column, and so do two Thetas
@@ -94,7 +88,7 @@ def hierarchical_lasso(
     errors = []
     for share in torch.logspace(0, -3, penalties, dtype=torch.float64).tolist():
         state = _descend(state, gram, moment, pairs, largest * share, step, iterations)
-        rest = products[fitted:] - design[fitted:] @ state.coefficients(pairs)
+        rest = goal[fitted:] - design[fitted:] @ state.coefficients(pairs)
         errors.append(float(rest.square().mean()))
         if best is None or errors[-1] < best[0]:
             best = errors[-1], state, largest * share
@@ -102,6 +96,17 @@ def hierarchical_lasso(
         raise bad_argument("x, y", "values of moderate size", "values whose squares overflow")
     theta = best[1].theta
     return HierarchicalLasso(best[1].plus - best[1].minus, (theta + theta.T) / 2, best[2], tuple(errors))
+
+
+def _standardised(table: Tensor, target: Tensor, pairs: Tensor, fitted: int) -> tuple[Tensor, Tensor]:
+    """Give features and their products, and the target, centred over the rows that are fitted, so without intercept."""
+    center, spread = table[:fitted].mean(0), table[:fitted].std(0, correction=0)
+    level, scale = target[:fitted].mean(), target[:fitted].std(correction=0)
+    if not bool((spread > 0).all()) or not bool(scale > 0):
+        raise bad_argument("x, y", "features and a target that vary", "one that is constant")
+    normal = (table - center) / spread
+    joint = normal[:, pairs[:, 0]] * normal[:, pairs[:, 1]]
+    return torch.cat([normal, joint - joint[:fitted].mean(0)], 1), (target - level) / scale
 
 
 @dataclass(frozen=True)
