@@ -1,0 +1,68 @@
+"""The memory that pairs of a real layer take, measured: at most the limit, and no limit below the one that is named."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MEASURE = """
+import sys
+import torch
+from torch import nn
+from xai_fast import TaylorCAM
+from xai_fast.errors import InputError
+
+torch.set_num_threads(1)
+torch.manual_seed(0)
+network = nn.Sequential(
+    nn.Conv2d(3, 112, 1), nn.ReLU6(), nn.Conv2d(112, 192, 1), nn.ReLU6(),
+    nn.Conv2d(192, 192, 5, padding=2, groups=192), nn.ReLU6(), nn.Conv2d(192, 96, 1), nn.ReLU6(),
+    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10),
+).eval().requires_grad_(False)
+image = torch.rand(1, 3, 14, 14)
+
+def peak():
+    with open("/proc/self/status") as status:
+        return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
+
+TaylorCAM(network, "1").attribute(image[:, :, :4, :4])  # libraries are loaded and have their workspaces
+limit = int(sys.argv[1])
+cam = TaylorCAM(network, "1", memory_limit=limit)
+network(image)
+with open("/proc/self/clear_refs", "w") as reset:
+    reset.write("5")
+before = peak()
+try:
+    found = cam.attribute(image)
+except InputError as error:
+    print("refused", error)
+else:
+    print("took", peak() - before, float(found.saliency.sum()))
+"""
+
+
+def _attribute(limit: int) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(limit)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is read from Linux's /proc"
+)
+def test_pairs_of_14_by_14_by_112_obey_the_limit() -> None:
+    refused = _attribute(1 << 20)
+    assert refused[0] == "refused"
+    least = int(re.search(r"at least (\d+) bytes", " ".join(refused))[1])  # type: ignore[index]
+    results = {limit: _attribute(limit) for limit in (least, 2 * least, 8 * least)}
+    for limit, (word, taken, _) in results.items():
+        assert word == "took", limit
+        assert int(taken) <= limit
+    totals = [float(total) for _, _, total in results.values()]
+    assert max(totals) == pytest.approx(min(totals), rel=1e-4)
+    assert _attribute(least - 1)[0] == "refused"
