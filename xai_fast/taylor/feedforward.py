@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,12 +132,13 @@ class Chain:
         """Whether no layer has a second derivative."""
         return not any(isinstance(layer.rule, Elementwise) for layer in self.layers)
 
-    def derivatives(self, x: Tensor, orders: int) -> Tensor:
+    def derivatives(self, x: Tensor, orders: int, run: Callable[..., None] | None = None) -> Tensor:
         """Compute s and its derivatives at the values of all units.
 
         Args:
             x: (B, ...) items.
             orders: the highest derivative, 0 to 6.
+            run: the backend of `xai_fast.kernels.feed_forward_values` to use; None for the best.
 
         Returns:
             (B, orders + 1, U).
@@ -146,9 +147,8 @@ class Chain:
         y = x.flatten(1).contiguous()
         if self.functions is not None:
             # Past the operator's dispatch, which takes longer than a small network.
-            backends.select("feed_forward_values", (s,)).run(
-                s, y, self.transposed, self.biases, self.widths, *self.functions
-            )
+            run = run or backends.select("feed_forward_values", (s,)).run
+            run(s, y, self.transposed, self.biases, self.widths, *self.functions)
             return s
         for layer, columns in zip(self.layers, self.columns, strict=True):
             # By a product for each item, so that no item's values depend on how many others there are.

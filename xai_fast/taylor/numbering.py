@@ -120,7 +120,8 @@ class Numbering:
         if order not in self._members:
             ranks = torch.arange(total, device=self.device)
             self._members[order] = self.complete(orders_of(order)[0]).members(combinations.unrank(ranks, order))
-        return self._members[order][begin:end]
+        members = self._members[order]
+        return members if end - begin == total else members[begin:end]
 
     def _all(self, size: int) -> Tensor:
         return combinations.unrank(torch.arange(combinations.count(self.singles, size), device=self.device), size)

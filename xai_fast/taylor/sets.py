@@ -6,7 +6,6 @@ mu_S of the small sets, and the choice of route.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -100,7 +99,8 @@ class SetDerivatives:
         if x.shape[1:] != self.x.shape[1:] or x.dtype != self.x.dtype or x.device != self.x.device:
             expected = f"items {tuple(self.x.shape[1:])}, {self.x.dtype}, {self.x.device}"
             raise bad_argument("x", expected, f"{tuple(x.shape[1:])}, {x.dtype}, {x.device}")
-        new = copy.copy(self)
+        new = object.__new__(SetDerivatives)
+        new.__dict__ |= self.__dict__
         new.x, new._target = x, self._target if target is None else target
         new._given = self._given if directions is None else directions
         if directions is None and self._given.ndim == x.ndim:
@@ -109,8 +109,7 @@ class SetDerivatives:
             along = checked_directions(new._given, x)
         new.directions = along.shape[1]
         function = self._function_at(x, new._target, additional_forward_args)
-        with torch.no_grad():
-            new._route = self._route.at(function, x, along)
+        new._route = self._route.at(function, x, along)
         return new
 
     def _function_at(self, x: Tensor, target: Target, additional_forward_args: object) -> Function:

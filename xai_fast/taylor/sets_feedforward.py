@@ -8,7 +8,7 @@ what the sets that are asked for need; else for those that they need.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ __all__ = ["FeedForwardSets"]
 
 _TUPLES_AT_ONCE = 1 << 17
 _PAIRS_AT_ONCE = 1 << 22
+_ALWAYS_FREE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,23 @@ class _Rows:
     derivatives: Tensor
     rows: Tensor
     adjoints: Tensor
+
+
+@dataclass(frozen=True)
+class _Backends:
+    """The backends of the kernels, called past the dispatch of operators, which takes longer than a small network.
+
+    They are chosen once, when a function's derivatives are made, and serve the same function at other points.
+    """
+
+    values: Callable[..., None]
+    rows: Callable[..., None]
+    sums: Callable[..., None]
+
+    @classmethod
+    def of(cls, like: Tensor) -> _Backends:
+        kernels = ("feed_forward_values", "feed_forward_rows", "tuple_sum")
+        return cls(*(backends.select(kernel, (like,)).run for kernel in kernels))
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class FeedForwardSets:
         self.singles = directions.shape[1]
         self.units = chain.units
         self._kept: _Rows | None = None
+        self._run: _Backends = before._run if before is not None else _Backends.of(x)
         known = before if before is not None and _same(before.directions, directions) else None
         self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
         self.first: Tensor = self._first_rows() if known is None else known.first
@@ -119,7 +138,8 @@ class FeedForwardSets:
             values = self.x.new_empty(self.x.shape[0], end - begin)
             for start in range(0, self.x.shape[0], sizes.items):
                 stop = min(start + sizes.items, self.x.shape[0])
-                self._sum(values[start:stop], self._rows(order, subsets, start, stop), members, order)
+                part = values if stop - start == self.x.shape[0] else values[start:stop]
+                self._sum(part, self._rows(order, subsets, start, stop), members, order)
             yield begin, end, values
 
     def cost(self, order: int, sets: int | None) -> Cost:
@@ -145,9 +165,9 @@ class FeedForwardSets:
 
     def _first_rows(self) -> Tensor:
         """Carry the directions through the first matrix: (1 or B, D, U_0)."""
-        weight = self.chain.layers[0].weight
+        weight = self.chain.layers[0].weight.detach()
         shared = self.directions.stride(0) == 0 or self.directions.shape[0] == 1
-        along = (self.directions[:1] if shared else self.directions).flatten(2)
+        along = (self.directions[:1] if shared else self.directions).detach().flatten(2)
         return torch.bmm(along, weight.T.expand(along.shape[0], *weight.T.shape))
 
     def _last_adjoints(self, start: int, end: int) -> Tensor:
@@ -156,7 +176,7 @@ class FeedForwardSets:
             return self.chain.weight
         program = self.function.program_traced
         state = program.run(self.x[start:end], tuple(extra[start:end] for extra in self.function.inputs))
-        return program.adjoints(state, (self.chain.last,))[self.chain.last].reshape(end - start, -1)
+        return program.adjoints(state, (self.chain.last,))[self.chain.last].reshape(end - start, -1).contiguous()
 
     def _rows(self, order: int, subsets: Subsets, start: int, end: int) -> _Rows:
         """Make the rows that sets of an order read; those of all items and all sets of a size are kept."""
@@ -169,16 +189,16 @@ class FeedForwardSets:
         first, last = self.first, self._last_adjoints(start, end)
         made = _Rows(
             order,
-            self.chain.derivatives(self.x[start:end], order),
+            self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values),
             self.x.new_empty(end - start, count, self.units),
             self.x.new_empty(end - start, adjoint_count, self.units),
         )
-        backends.select("feed_forward_rows", (made.rows,)).run(
+        self._run.rows(
             made.rows,
             made.adjoints,
             made.derivatives,
             first if first.shape[0] == 1 else first[start:end],
-            last.contiguous(),
+            last,
             self.chain.weights,
             self.chain.transposed_behind_first,
             self.chain.widths,
@@ -199,7 +219,7 @@ class FeedForwardSets:
         return torch.bmm(made.rows[:, : self.singles, columns], slopes.unsqueeze(2)).squeeze(2)
 
     def _sum(self, out: Tensor, made: _Rows, members: Tensor, order: int) -> None:
-        backends.select("tuple_sum", (out,)).run(out, made.derivatives, made.rows, made.adjoints, members, order)
+        self._run.sums(out, made.derivatives, made.rows, made.adjoints, members, order)
 
     def _write(self, out: Tensor, sets: Tensor, subsets: Subsets) -> None:
         """Write the derivatives of sets, all of whose subsets have rows."""
@@ -307,11 +327,14 @@ class FeedForwardSets:
             InputError: one item and one tuple do not fit.
         """
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
+        items = self.x.shape[0]
+        if self.memory_limit is None and given_bytes + items * one + tuples * each < _ALWAYS_FREE:
+            return _Sizes(max(1, tuples), max(1, items))
         room = self._usable - given_bytes
         if one + each > room:
             raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(given_bytes + one + each))
         at_once = max(1, min(tuples, _TUPLES_AT_ONCE, (room - one) // (2 * each)))
-        return _Sizes(at_once, max(1, min(self.x.shape[0], (room - at_once * each) // one)))
+        return _Sizes(at_once, max(1, min(items, (room - at_once * each) // one)))
 
 
 def _same(one: Tensor, other: Tensor) -> bool:
