@@ -37,19 +37,12 @@ class Network {
   }
 
   void run() {
-    const int64_t singles = a.singles, pairs = a.pair_count;
-    phase(singles, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_singles(item, row, rows, y); });
-    phase(pairs, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_pairs(item, row, rows, y); });
-    phase(a.triple_count,
-          [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_triples(item, row, rows, y); });
-    phase(1, [this](int64_t item, int64_t, int64_t, Scalar* nu) { backward_none(item, nu); });
-    if (a.adjoint_count > 1) {
-      phase(singles,
-            [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_singles(item, row, rows, nu); });
-    }
-    if (a.adjoint_count > 1 + singles) {
-      phase(pairs,
-            [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_pairs(item, row, rows, nu); });
+    const int64_t rows = a.singles + a.pair_count + a.triple_count + a.adjoint_count;
+    const int threads = useful_threads(a.threads, a.items * rows * work_of_row);
+    if (a.items % threads == 0 || a.items >= 4 * threads) {
+      by_item(threads);
+    } else {
+      all_phases([this](int64_t rows, auto work) { phase(rows, work); });
     }
   }
 
@@ -67,6 +60,34 @@ class Network {
   }
   const Scalar* derivative(int64_t item, int64_t order) const {
     return static_cast<const Scalar*>(a.derivatives) + (item * a.derivative_count + order) * units;
+  }
+
+  // phase(rows, work) for what has to be done in turn; work(item, first row, rows, scratch) does some rows of it.
+  template <class Phase>
+  void all_phases(Phase phase) const {
+    const int64_t singles = a.singles, pairs = a.pair_count;
+    phase(singles, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_singles(item, row, rows, y); });
+    phase(pairs, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_pairs(item, row, rows, y); });
+    phase(a.triple_count,
+          [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_triples(item, row, rows, y); });
+    phase(1, [this](int64_t item, int64_t, int64_t, Scalar* nu) { backward_none(item, nu); });
+    phase(a.adjoint_count > 1 ? singles : 0,
+          [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_singles(item, row, rows, nu); });
+    phase(a.adjoint_count > 1 + singles ? pairs : 0,
+          [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_pairs(item, row, rows, nu); });
+  }
+
+  // Whole items to a thread, where that leaves none idle: one start of the threads, and an item's rows stay in a cache.
+  void by_item(int threads) const {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t item = 0; item < a.items; ++item) {
+      const std::unique_ptr<Scalar[]> scratch(new Scalar[block_rows * widest]);
+      all_phases([&](int64_t rows, auto work) {
+        for (int64_t row = 0; row < rows; row += block_rows) {
+          work(item, row, std::min(block_rows, rows - row), scratch.get());
+        }
+      });
+    }
   }
 
   // work(item, first row, rows, scratch) for blocks of the rows of all items.
