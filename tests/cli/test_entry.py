@@ -12,12 +12,16 @@ import pytest
 from command_line import QUICK, draw, summary
 
 from xai_fast import cli
+from xai_fast.cli import demo
 from xai_fast.suites import MODEL_NAMES
 
 pytestmark = pytest.mark.usefixtures("place")
 
 
-def test_the_demo_explains_the_photos_of_installed_packages(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_explains_the_photos_of_installed_packages(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "_explain_bikeshare", lambda device, out: None)
     for module in ("skimage", "sklearn", "foolbox"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs the package {module}")

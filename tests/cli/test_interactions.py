@@ -302,6 +302,7 @@ def test_the_demo_adds_a_page_with_photos_and_questions(
     monkeypatch.setattr(demo, "sample_pictures", lambda: [Picture("a.png", place / "a.png", 1)])
     monkeypatch.setitem(layers.KNOWN_LAYERS, "interaction_models:smooth", ("stem", "body"))
     monkeypatch.setattr(demo, "relation_network", lambda: relation_network(pretrained=False))
+    monkeypatch.setattr(demo, "_explain_bikeshare", lambda device, out: None)
     arguments = ["demo", "--model", "interaction_models:smooth", "--points", "2", "--max-steps", "3", "--out", "out"]
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "report: out/taylor-cam/report.html"

@@ -1,4 +1,4 @@
-"""``xai-fast demo``: sample photos with NeFLAG, and with Taylor-CAM beside scenes of Sort-of-CLEVR; a table with T-NID."""
+"""``xai-fast demo``: sample photos with NeFLAG and Taylor-CAM, scenes of Sort-of-CLEVR, and a table with T-NID."""
 
 from __future__ import annotations
 

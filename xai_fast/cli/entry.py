@@ -214,7 +214,8 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     missing += f"of numbers and a category of its own elsewhere; rows without target are always left out {_DEFAULT}"
     add("--missing", choices=("refuse", "drop", "impute"), default="refuse", help=missing)
     add = parser.add_argument_group("what is computed").add_argument
-    add("--order", type=int, metavar="N", help="the most columns that act together, 2 to 6 (default: 3)")
+    most = "the most columns that act together, 2 to 6 (default: 3)"
+    add("--order", type=int, choices=range(2, 7), metavar="N", help=most)
     rows = "rows at which effects are measured: how many random ones, kmeans:N, paper, or names such as mean,min,mode"
     add("--representatives", default="200", metavar="ROWS", help=f"{rows} {_DEFAULT}")
     add("--effect", choices=EFFECTS, default="absolute", help=f"what is made of a derivative at a row {_DEFAULT}")

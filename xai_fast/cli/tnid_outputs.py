@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,7 +129,11 @@ def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
     bar.outline.set_visible(False)
     network = Figure(figsize=(7.5, 7.5), dpi=_DPI, layout="constrained")
     show_interaction_network(network.subplots(), ranking)
-    return {name: _png(figure) for name, figure in {"ranking": bars, "heatmap": heat, "network": network}.items()}
+    figures = {"ranking": bars, "heatmap": heat, "network": network}
+    with warnings.catch_warnings():
+        # Names in any script; what the font does not have is a box in the picture, and whole on the page.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        return {name: _png(figure) for name, figure in figures.items()}
 
 
 def _png(figure: Any) -> bytes:

@@ -169,7 +169,16 @@ def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
 
 
 def shortened(name: str, letters: int) -> str:
-    """Cut a name that is longer than so many letters, in its middle, where names differ the least."""
+    """Cut a name that is longer than so many letters, in its middle, where names differ the least.
+
+    Args:
+        name: any text; letters that cannot be shown are marked by U+FFFD.
+        letters: at most, at least 3.
+
+    Returns:
+        The name, or its beginning and its end.
+    """
+    name = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
     if len(name) <= letters:
         return name
     head = math.ceil((letters - 1) * 0.6)
@@ -177,7 +186,15 @@ def shortened(name: str, letters: int) -> str:
 
 
 def joined(names: tuple[str, ...], letters: int) -> str:
-    """Join the names of a set, each shortened so that all of them are no longer than so many letters."""
+    """Join the names of a set, each shortened so that all of them are no longer than so many letters.
+
+    Args:
+        names: of the features.
+        letters: together, at most; a name keeps 3 whatever this is.
+
+    Returns:
+        One line.
+    """
     each = (letters - len(JOINED) * (len(names) - 1)) // len(names)
     spare = sum(max(0, each - len(name)) for name in names)  # what short names leave, the long ones may have
     long = sum(len(name) > each for name in names)

@@ -117,8 +117,8 @@ def show_pair_heatmap(
     matrix = make_pair_matrix(ranking, features)
     count = len(matrix.features)
     hidden = np.isnan(matrix.values) | np.eye(count, dtype=bool)
-    colors = ListedColormap((diverging_colormap() if matrix.signed else colormap()) / 255)
-    colors.set_bad(_EMPTY)
+    table = diverging_colormap() if matrix.signed else colormap()
+    colors = ListedColormap(table / 255).with_extremes(bad=_EMPTY)
     shades = np.ma.masked_array(matrix.shades, hidden)
     drawn = ax.imshow(shades, cmap=colors, vmin=-1.0 if matrix.signed else 0.0, vmax=1.0, interpolation="nearest")
     for side in ax.spines.values():
