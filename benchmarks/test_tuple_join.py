@@ -1,0 +1,72 @@
+"""`tuple_join` and `tuple_top_k` as a stream over 10^8 candidates: the memory it takes, in its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from xai_fast.kernels.tuple_join import BestTuples, extensions
+from xai_fast.kernels.tuple_join.cases import distinct_sets
+
+ROOT = Path(__file__).resolve().parents[1]
+PARENTS, FEATURES, BEST = 100_000, 1_000, 1_000
+MOST_MEMORY = 1 << 30
+
+
+def stream() -> dict[str, float]:
+    """Extend pairs by one feature, score each triple by its sum of weights, and keep the best."""
+    generator = torch.Generator().manual_seed(0)
+    parents = distinct_sets(PARENTS, 2, FEATURES, generator)
+    weights = torch.randn(FEATURES, generator=generator)
+    before = _peak()
+    start = time.perf_counter()
+    best, candidates = BestTuples(BEST, 3), 0
+    for rows in extensions(parents, FEATURES):
+        best.add(weights[rows].sum(1), rows)
+        candidates += rows.shape[0]
+    seconds = time.perf_counter() - start
+    values, triples = best.result()
+    return {
+        "positions": PARENTS * FEATURES,
+        "candidates": candidates,
+        "seconds": seconds,
+        "peak_bytes": _peak(),
+        "peak_bytes_before": before,
+        "right": bool(torch.equal(values, weights[triples].sum(1)) and (values[:-1] >= values[1:]).all()),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def test_a_hundred_million_candidates(benchmark: BenchmarkFixture) -> None:
+    """100,000 pairs of 1,000 features: the peak of the whole process stays under 1 GiB."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+    def in_a_process() -> dict[str, float]:
+        command = [sys.executable, "-m", "benchmarks.test_tuple_join"]
+        done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, check=True)
+        found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return found
+
+    found = benchmark.pedantic(in_a_process, rounds=1)
+    benchmark.extra_info |= found
+    assert found["right"]
+    assert found["positions"] == 10**8
+    assert found["candidates"] > 0.5 * found["positions"]  # the rest is no candidate, or came at an earlier parent
+    assert found["peak_bytes"] < MOST_MEMORY
+    assert found["seconds"] < 60
+
+
+if __name__ == "__main__":
+    print(json.dumps(stream()))
