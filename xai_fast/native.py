@@ -6,12 +6,10 @@ checked by the kernels' contracts before; the indices of items, for which every 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from types import ModuleType
+from types import ModuleType, TracebackType
 
 import torch
 from torch import Tensor
@@ -41,9 +39,14 @@ def address(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+@functools.cache
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def dtype_name(tensor: Tensor) -> str:
     """Return the dtype's name as the compiled module knows it, for example ``float32``."""
-    return str(tensor.dtype).removeprefix("torch.")
+    return _name(tensor.dtype)
 
 
 def threads() -> int:
@@ -51,20 +54,20 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-@contextlib.contextmanager
-def checked_items() -> Iterator[None]:
-    """Turn the module's complaint about an item's index into an `InputError`.
+class checked_items:
+    """Turn the module's complaint about an item's index into an `InputError`: then nothing was written.
 
-    Yields:
-        None.
-
-    Raises:
-        InputError: an index in a row that is worked on is out of range; nothing was written.
+    A class, because entering a generator takes as long as a small kernel.
     """
-    try:
-        yield
-    except IndexError as error:
-        raise InputError(str(error)) from error
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, IndexError):
+            raise InputError(str(error)) from error
 
 
 def stream(tensor: Tensor) -> int:

@@ -35,7 +35,7 @@ def run(
             last=last.data_ptr(),
             weights=weights.data_ptr(),
             transposed=transposed.data_ptr(),
-            widths=list(widths),
+            widths=widths,
             pairs=pairs.data_ptr(),
             triples=triples.data_ptr(),
             triple_pairs=triple_pairs.data_ptr(),
