@@ -202,7 +202,7 @@ def test_hundreds_of_features_stay_readable(browser: Any, tmp_path: Path, width:
     sizes = "[...document.querySelectorAll('.matrix [role=gridcell]')].map((e) => e.getBoundingClientRect().width)"
     assert min(browser.evaluate(sizes)) >= 12
     assert len(browser.evaluate("[...document.querySelectorAll('#panel-0 .node')].map((e) => 1)")) <= 24
-    scale = "document.querySelector('#panel-0 .network svg').getBoundingClientRect().width / 380"
+    scale = "document.querySelector('#panel-0 .network svg').getBoundingClientRect().width / 400"
     assert browser.evaluate(scale) * 11 >= 8.5
     assert browser.complaints() == []
 

@@ -132,6 +132,19 @@ def encode(
     frame, notes = _without_missing(frame, target, missing)
     if len(frame) < 10:
         raise bad_argument("TABLE", "at least 10 rows", str(len(frame)))
+    parts, groups, constant, filled = _columns(frame, target, set(categorical), set(names))
+    features = len(parts) - sum(map(len, groups.values())) + len(groups)
+    if features < 2:
+        raise bad_argument("TABLE", "at least 2 columns beside the target that are not constant", str(features))
+    notes += _told(groups, constant, filled, ignore)
+    values = np.stack(list(parts.values()), axis=1)
+    return EncodedTable(values, tuple(parts), groups, features, _labels(target, frame[target]), tuple(notes))
+
+
+def _columns(
+    frame: pandas.DataFrame, target: str, categorical: set[str], taken: set[str]
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, list[str]], list[str], dict[str, int]]:
+    """Write the columns as numbers; give these, the groups, the constant columns and how many values were missing."""
     parts: dict[str, NDArray[np.float64]] = {}
     groups: dict[str, list[str]] = {}
     constant: list[str] = []
@@ -142,18 +155,14 @@ def encode(
         category = _is_category(column, name in categorical)
         if _distinct(column) + (category and absent > 0) < 2:
             constant.append(name)
-        elif category:
-            groups[name] = _add_categories(parts, name, column, set(names))
+            continue
+        if category:
+            groups[name] = _add_categories(parts, name, column, taken)
         else:
             parts[name] = _numbers(name, column)
-        if absent and name not in constant:
+        if absent:
             filled[name] = absent
-    features = len(parts) - sum(map(len, groups.values())) + len(groups)
-    if features < 2:
-        raise bad_argument("TABLE", "at least 2 columns beside the target that are not constant", str(features))
-    notes += _told(groups, constant, filled, ignore)
-    values = np.stack(list(parts.values()), axis=1)
-    return EncodedTable(values, tuple(parts), groups, features, _labels(target, frame[target]), tuple(notes))
+    return parts, groups, constant, filled
 
 
 def _check_column(option: str, name: str, names: Sequence[str]) -> None:

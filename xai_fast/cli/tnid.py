@@ -114,18 +114,7 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     representatives = _representatives(settings, table)
     for note in table.notes:
         print(note)
-    fitted = fit_mlp(
-        torch.from_numpy(table.values),
-        table.labels,
-        task=settings.task,
-        epochs=settings.epochs,
-        patience=settings.patience,
-        batch=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        feature_names=table.columns,
-        seed=settings.seed,
-        device=chosen_device(settings.device),
-    )
+    fitted = _train(table, settings)
     fit = judge(fitted, table.labels)
     print(fit.verdict)
     trained = time.perf_counter() - started
@@ -143,6 +132,21 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     )
     write_outputs(findings, out)
     return fit.good
+
+
+def _train(table: EncodedTable, settings: TableSettings) -> FittedMLP:
+    return fit_mlp(
+        torch.from_numpy(table.values),
+        table.labels,
+        task=settings.task,
+        epochs=settings.epochs,
+        patience=settings.patience,
+        batch=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        feature_names=table.columns,
+        seed=settings.seed,
+        device=chosen_device(settings.device),
+    )
 
 
 def judge(fitted: FittedMLP, labels: object) -> Fit:

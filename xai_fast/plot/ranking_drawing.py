@@ -11,8 +11,8 @@ from xai_fast.plot.ranking_layout import JOINED, Network, shortened
 __all__ = ["draw_network", "draw_strength", "draw_training"]
 
 _RADIUS = 100
-_HALF, _FLAT = 190, 130
-_LETTERS = 18
+_HALF, _FLAT = 200, 130
+_LETTERS = 15
 _HORIZONTAL = 12
 
 

@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xai_fast.arguments import check_integer
 from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.order_ranking import FeatureInteraction
 from xai_fast.plot.colormap import colormap, diverging_colormap
 from xai_fast.plot.ranking_layout import (
     Network,
@@ -73,11 +75,7 @@ def show_ranking(
     colors = [ORDER_COLORS[one.order] for one in found]
     ax.barh(places, effects, height=0.62, color=colors, zorder=2)
     if spread:
-        reach = np.array([one.spread for one in found])
-        below = np.where(effects >= 0, np.minimum(reach, effects), reach) if (effects >= 0).all() else reach
-        ax.errorbar(
-            effects, places, xerr=[below, reach], fmt="none", ecolor=_INK, elinewidth=1.0, capsize=2.5, zorder=3
-        )
+        _draw_spread(ax, effects, np.array([one.spread for one in found]))
     ax.set_yticks(places, [joined(one.features, letters) for one in found], parse_math=False)
     ax.set_ylim(len(found) - 0.4, -0.6)
     ax.axvline(0, color=_INK, linewidth=0.8)
@@ -176,12 +174,7 @@ def show_interaction_network(
         return
     # The weakest first, so that the strong ones lie above them.
     for one, share in reversed(list(zip(network.sets, network.shares, strict=True))):
-        look = {"color": ORDER_COLORS[one.order], "alpha": 0.25 + 0.7 * share, "solid_capstyle": "round"}
-        for x, y in _curves(network, one):
-            ax.plot(x, y, linewidth=0.8 + 4.2 * share, zorder=2 + share, **look)
-        if one.order > 2:
-            at = network.junction(one)
-            ax.plot(*at, "o", markersize=4 + 5 * share, zorder=3.5, markeredgecolor="white", color=look["color"])
+        _draw_set(ax, network, one, share)
     names = {feature: shortened(ranking.feature_names[feature], letters) for feature in network.features}
     room = _make_room(ax, max(map(len, names.values())))
     for feature, (x, y) in network.places.items():
@@ -196,7 +189,22 @@ def show_interaction_network(
         ax.text(0.5, 0.0, text, transform=ax.transAxes, ha="center", va="top", color=_SOFT, fontsize=8)
 
 
-def _curves(network: Network, one: Any) -> list[tuple[Any, Any]]:
+def _draw_spread(ax: Any, effects: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
+    below = np.minimum(spread, effects) if (effects >= 0).all() else spread
+    look = {"fmt": "none", "ecolor": _INK, "elinewidth": 1.0, "capsize": 2.5, "zorder": 3}
+    ax.errorbar(effects, range(len(effects)), xerr=[below, spread], **look)
+
+
+def _draw_set(ax: Any, network: Network, one: FeatureInteraction, share: float) -> None:
+    look = {"color": ORDER_COLORS[one.order], "alpha": 0.25 + 0.7 * share, "solid_capstyle": "round"}
+    for x, y in _curves(network, one):
+        ax.plot(x, y, linewidth=0.8 + 4.2 * share, zorder=2 + share, **look)
+    if one.order > 2:
+        at = network.junction(one)
+        ax.plot(*at, "o", markersize=4 + 5 * share, zorder=3.5, markeredgecolor="white", color=look["color"])
+
+
+def _curves(network: Network, one: FeatureInteraction) -> list[tuple[Any, Any]]:
     """Give the lines of a set: one from feature to feature, or one from each feature to the junction."""
     ends = [network.places[i] for i in one.indices]
     if one.order == 2:
