@@ -150,13 +150,4 @@ BUGS = (
         "tuple_sum",
         "quintuples",
     ),
-    SourceBug(
-        "tuple_sum",
-        "the table of a part is not waited for",
-        "cuda.cu",
-        "      of_rest[mask] = of_tuple[mask_within(Shape::full ^ part, mask)];\n    }\n    __syncwarp();",
-        "      of_rest[mask] = of_tuple[mask_within(Shape::full ^ part, mask)];\n    }",
-        "tuple_sum",
-        "sextuples",
-    ),
 )
