@@ -35,7 +35,7 @@ def random_ranking(
         chosen = every if features**order < 50_000 else (_draw(random, features, order) for _ in range(2000))
         for key in chosen:
             effects[key] = float(random.exponential() ** 3 * (random.choice([-1, 1]) if signed else 1))
-    names = tuple(f"feature {i}".ljust(longest, "m") for i in range(features))
+    names = tuple(f"feature {i}".ljust(longest, "n") for i in range(features))
     return ranking_of(names, effects, effect="signed" if signed else "square")
 
 

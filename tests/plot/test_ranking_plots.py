@@ -16,7 +16,7 @@ from xai_fast.errors import InputError
 from xai_fast.interaction import InteractionRanking
 from xai_fast.plot import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.colormap import diverging_colormap
-from xai_fast.plot.ranking_layout import joined, make_network, make_pair_matrix, shortened
+from xai_fast.plot.ranking_layout import joined, make_network, make_pair_matrix, shortened, told_apart
 
 mpl.use("agg")
 
@@ -183,7 +183,7 @@ def test_names_in_a_network_are_readable_however_many_features_there_are(feature
     ax = an_axis(7.0)
     show_interaction_network(ax, random_ranking(features, longest=longest))
     ax.figure.canvas.draw()
-    names = [text for text in ax.texts if text.get_text().startswith("f")]
+    names = [text for text in ax.texts if not text.get_text().startswith("the strongest")]
     assert 4 <= len(names) <= 24
     assert all(name.get_fontsize() >= 9 for name in names)
     rectangles = [corners(name) for name in names]
@@ -235,6 +235,25 @@ def test_long_names_are_cut_in_the_middle(name: str, letters: int, expected: str
 def test_short_names_leave_their_room_to_the_long_ones() -> None:
     assert joined(("a", "b" * 30), 20) == "a \u00d7 " + shortened("b" * 30, 15)
     assert len(joined(("a" * 30, "b" * 30, "c" * 30), 40)) <= 40
+
+
+ALIKE = [f"sensor {i} of the plant" for i in (7, 8, 182)]
+
+
+@pytest.mark.parametrize(
+    ("names", "letters", "expected"),
+    [
+        (ALIKE, 30, ALIKE),
+        (ALIKE, 9, ["…7…", "…8…", "…182…"]),
+        (["aaaaaaaaaa1", "aaaaaaaaaa2"], 11, ["aaaaaaaaaa1", "aaaaaaaaaa2"]),
+        (["temperature1", "temperature2", "wind"], 8, ["tempe…e1", "tempe…e2", "wind"]),
+        (["a_mean_of_all_1_a", "a_mean_of_all_11_a"], 5, ["…1…", "…11…"]),
+        (["a_long_name", "a_long_name_", "a_long_name__"], 4, ["…", "…_", "…__"]),
+        ([], 5, []),
+    ],
+)
+def test_names_that_begin_and_end_alike_are_told_apart(names: list[str], letters: int, expected: list[str]) -> None:
+    assert list(told_apart(names, letters).values()) == expected
 
 
 def test_the_colours_of_signs_are_darkest_at_the_ends() -> None:

@@ -119,9 +119,11 @@ def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
     from xai_fast.plot.rankings import show_interaction_network, show_pair_heatmap, show_ranking
 
     orders = sorted(order for order in ranking.orders if order > 1)
-    bars = Figure(figsize=(7.5 * len(orders), 1.2 + 0.32 * min(k, 20)), dpi=_DPI, layout="constrained")
-    for ax, order in zip(bars.subplots(1, len(orders), squeeze=False)[0], orders, strict=True):
-        show_ranking(ax, ranking, order=order, k=min(k, 20), title=_TITLES[order])
+    letters = {order: 14 * (order + 1) for order in orders}
+    widths = [4.5 + 0.075 * letters[order] for order in orders]
+    bars = Figure(figsize=(sum(widths), 1.2 + 0.32 * min(k, 20)), dpi=_DPI, layout="constrained")
+    for ax, order in zip(bars.subplots(1, len(orders), squeeze=False, width_ratios=widths)[0], orders, strict=True):
+        show_ranking(ax, ranking, order=order, k=min(k, 20), letters=letters[order], title=_TITLES[order])
     heat = Figure(figsize=(7, 7), dpi=_DPI, layout="constrained")
     ax = heat.subplots()
     drawn = show_pair_heatmap(ax, ranking)

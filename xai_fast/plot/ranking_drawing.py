@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from xai_fast.plot.page import text
-from xai_fast.plot.ranking_layout import JOINED, Network, shortened
+from xai_fast.plot.ranking_layout import JOINED, Network, told_apart
 
 __all__ = ["draw_network", "draw_strength", "draw_training"]
 
@@ -46,7 +46,8 @@ def draw_network(network: Network, names: Sequence[str]) -> str:
         )
     horizontal = len(network.features) <= _HORIZONTAL
     high = _FLAT if horizontal else _HALF
-    nodes = [_node(i, names[i], network.places[i], horizontal) for i in network.features]
+    short = told_apart([names[i] for i in network.features], _LETTERS)
+    nodes = [_node(i, names[i], short[names[i]], network.places[i], horizontal) for i in network.features]
     return (
         f'<svg viewBox="{-_HALF} {-high} {2 * _HALF} {2 * high}" role="group" aria-label="Network of interactions">'
         f"{''.join(lines)}{''.join(nodes)}</svg>"
@@ -115,7 +116,7 @@ def _point(place: tuple[float, float]) -> tuple[float, float]:
     return _RADIUS * place[0], -_RADIUS * place[1]
 
 
-def _node(feature: int, name: str, place: tuple[float, float], horizontal: bool) -> str:
+def _node(feature: int, name: str, short: str, place: tuple[float, float], horizontal: bool) -> str:
     x, y = _point(place)
     left = x < -1e-6
     if horizontal:
@@ -130,5 +131,5 @@ def _node(feature: int, name: str, place: tuple[float, float], horizontal: bool)
     return (
         f'<g class="node" data-feature="{feature}" role="button" tabindex="0" aria-pressed="false" '
         f'aria-label="{text(name)}"><title>{text(name)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
-        f"<text {turn}>{text(shortened(name, _LETTERS))}</text></g>"
+        f"<text {turn}>{text(short)}</text></g>"
     )

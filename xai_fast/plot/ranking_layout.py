@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,12 +186,45 @@ def shortened(name: str, letters: int) -> str:
     return f"{name[:head]}\u2026{name[len(name) - (letters - 1 - head) :]}"
 
 
-def joined(names: tuple[str, ...], letters: int) -> str:
+def told_apart(names: Sequence[str], letters: int) -> dict[str, str]:
+    """Shorten names so that they can still be told apart: of what all of them begin and end with nothing is left.
+
+    Args:
+        names: those that are shown together.
+        letters: at most, at least 3.
+
+    Returns:
+        Each name to what is shown.
+    """
+    short = {name: shortened(name, letters) for name in names}
+    if len(set(short.values())) == len(short):
+        return short
+    start = _alike(list(short))
+    end = min(_alike([name[::-1] for name in short]), min(map(len, short)) - start)
+    before, after = ("\u2026" if start else ""), ("\u2026" if end else "")
+    return {name: shortened(f"{before}{name[start : len(name) - end]}{after}", letters) for name in short}
+
+
+def _alike(names: Sequence[str]) -> int:
+    """How many letters all names begin with, without part of a word or of a number that goes on differently."""
+    first, last = min(names), max(names)  # what these two share, those between them do too
+    count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+
+    def within(name: str) -> bool:
+        return any(kind(name[count - 1]) and kind(name[count]) for kind in (str.isdigit, str.isalpha))
+
+    while count and any(len(name) > count and within(name) for name in names):
+        count -= 1
+    return count
+
+
+def joined(names: Sequence[str], letters: int, shown: Sequence[str] = ()) -> str:
     """Join the names of a set, each shortened so that all of them are no longer than so many letters.
 
     Args:
         names: of the features.
         letters: together, at most; a name keeps 3 whatever this is.
+        shown: all names that the picture has, from which these are to be told apart.
 
     Returns:
         One line.
@@ -198,7 +232,8 @@ def joined(names: tuple[str, ...], letters: int) -> str:
     each = (letters - len(JOINED) * (len(names) - 1)) // len(names)
     spare = sum(max(0, each - len(name)) for name in names)  # what short names leave, the long ones may have
     long = sum(len(name) > each for name in names)
-    return JOINED.join(shortened(name, max(3, each + spare // max(long, 1))) for name in names)
+    short = told_apart([*names, *shown], max(3, each + spare // max(long, 1)))
+    return JOINED.join(short[name] for name in names)
 
 
 def _circle(members: list[int], sets: list[FeatureInteraction], shares: list[float]) -> list[int]:

@@ -17,8 +17,8 @@ from xai_fast.plot.ranking_layout import (
     joined,
     make_network,
     make_pair_matrix,
-    shortened,
     strongest_sets,
+    told_apart,
 )
 
 __all__ = ["ORDER_COLORS", "show_interaction_network", "show_pair_heatmap", "show_ranking"]
@@ -76,7 +76,8 @@ def show_ranking(
     ax.barh(places, effects, height=0.62, color=colors, zorder=2)
     if spread:
         _draw_spread(ax, effects, np.array([one.spread for one in found]))
-    ax.set_yticks(places, [joined(one.features, letters) for one in found], parse_math=False)
+    shown = [name for one in found for name in one.features]
+    ax.set_yticks(places, [joined(one.features, letters, shown) for one in found], parse_math=False)
     ax.set_ylim(len(found) - 0.4, -0.6)
     ax.axvline(0, color=_INK, linewidth=0.8)
     ax.set_xlabel(_effect_name(ranking))
@@ -121,7 +122,7 @@ def show_pair_heatmap(
     drawn = ax.imshow(shades, cmap=colors, vmin=-1.0 if matrix.signed else 0.0, vmax=1.0, interpolation="nearest")
     for side in ax.spines.values():
         side.set_visible(False)
-    names = [shortened(ranking.feature_names[i], letters) for i in matrix.features]
+    names = list(told_apart([ranking.feature_names[i] for i in matrix.features], letters).values())
     box = ax.get_window_extent()
     points = 72 * min(box.width, box.height) / ax.figure.dpi / count
     every = max(1, math.ceil(_SMALLEST_LETTERS / (0.8 * points)))
@@ -175,11 +176,12 @@ def show_interaction_network(
     # The weakest first, so that the strong ones lie above them.
     for one, share in reversed(list(zip(network.sets, network.shares, strict=True))):
         _draw_set(ax, network, one, share)
-    names = {feature: shortened(ranking.feature_names[feature], letters) for feature in network.features}
-    room = _make_room(ax, max(map(len, names.values())))
+    shown = [ranking.feature_names[i] for i in network.features]
+    room = _make_room(ax, max(map(len, told_apart(shown, letters).values())))
+    names = told_apart(shown, min(letters, room))
     for feature, (x, y) in network.places.items():
         ax.plot(x, y, "o", markersize=8, color=_INK, markeredgecolor="white", zorder=4)
-        _label(ax, shortened(names[feature], room), x, y, len(network.places) <= _HORIZONTAL)
+        _label(ax, names[ranking.feature_names[feature]], x, y, len(network.places) <= _HORIZONTAL)
     orders = sorted({one.order for one in network.sets})
     if len(orders) > 1:
         _legend(ax, orders, "upper left")
