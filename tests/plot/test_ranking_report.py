@@ -278,6 +278,11 @@ def test_the_matrix_is_read_with_the_arrow_keys_and_the_pointer(browser: Any, pa
         ("ArrowDown", None),
         ("ArrowDown", "temp \u00d7 humidity: 0.5, rank 4 of 4"),
         ("ArrowLeft", "temp: a feature with itself"),
+        ("ArrowUp", None),
+        ("ArrowUp", "hour \u00d7 temp: not looked at, or too weak to be kept"),
+        ("ArrowUp", "hour \u00d7 temp: not looked at, or too weak to be kept"),
+        ("ArrowDown", None),
+        ("ArrowDown", "temp: a feature with itself"),
         ("Home", "temp \u00d7 hour: not looked at, or too weak to be kept"),
     ]
     for key, expected in moves:
