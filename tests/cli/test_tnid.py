@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import builtins
 import importlib.util
+import io
 import json
+import math
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import numpy as np
 import pytest
 
 from xai_fast import InteractionRanking, cli
-from xai_fast.cli import demo, tnid
+from xai_fast.cli import demo, tnid, tnid_outputs
 from xai_fast.cli.table_file import encode, read_table_file
 from xai_fast.errors import InputError
 from xai_fast.interaction import FittedMLP
@@ -139,6 +143,66 @@ def test_the_thresholds_of_a_fit(score: float, loss: float, labels: Any, good: b
     assert fit.good == good
     assert ("may say little" in fit.verdict) == (not good)
     assert "-" not in fit.verdict.split("%")[0]
+
+
+def test_rows_held_back_with_one_target_are_told_instead_of_failing(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_frame(60).to_csv("table.csv", index=False)
+    train = tnid._train
+    monkeypatch.setattr(tnid, "_train", lambda *given: replace(train(*given), validation_score=-math.inf))
+    assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") == 3
+    verdict = "The rows held back all have the same target, and cannot show how well the network fits."
+    assert verdict in capsys.readouterr().out
+    assert (summary(place / "out")["validation_score"], summary(place / "out")["fits"]) == (None, False)
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert verdict in page
+    assert "-inf" not in page
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_a_folder_that_cannot_be_made_is_told_before_the_training(
+    out: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_frame(30).to_csv("table.csv", index=False)
+    (place / "taken").write_text("a file")
+    monkeypatch.setattr(tnid, "_train", lambda *given: pytest.fail("trained"))
+    assert run("table.csv", "--target", "y", "--out", out) == 2
+    assert f"--out: expected a folder, or a path where one can be made, got {out}" in capsys.readouterr().err
+    assert (place / "taken").read_text() == "a file"
+
+
+RESULTS = {"ranking.json", "ranking.png", "heatmap.png", "network.png", "report.html", "summary.json"}
+
+
+def test_a_terminal_without_the_letters_gets_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_frame(60).rename(columns={"color": "Farbe \u732b"}).to_csv("table.csv", index=False)
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="ascii"))
+    assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") in (0, 3)
+    assert b"a ? b" in shown.getvalue()
+    assert b"Farbe ? (3)" in shown.getvalue()
+    assert {file.name for file in (place / "out").iterdir()} == RESULTS
+
+
+def test_a_reader_that_has_gone_leaves_the_files(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_frame(60).to_csv("table.csv", index=False)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") in (0, 3)
+        monkeypatch.undo()
+    assert {file.name for file in (place / "out").iterdir()} == RESULTS
+
+
+def test_everything_is_written_before_the_ranking_is_printed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_frame(60).to_csv("table.csv", index=False)
+    found: list[set[str]] = []
+    monkeypatch.setattr(tnid_outputs, "say", lambda text: found.append({file.name for file in Path("out").iterdir()}))
+    assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") in (0, 3)
+    assert found
+    assert all(files == RESULTS for files in found)
 
 
 NAN = float("nan")

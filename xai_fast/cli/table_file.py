@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +67,8 @@ def read_table_file(path: Path) -> pandas.DataFrame:
         The table, all columns with names that are text.
 
     Raises:
-        InputError: the file cannot be read as a table, or what reads it is not installed.
+        InputError: the file cannot be read as a table, a name stands over two columns, rows have more fields than
+            there are names, or what reads it is not installed.
     """
     try:
         import pandas
@@ -73,24 +76,40 @@ def read_table_file(path: Path) -> pandas.DataFrame:
         raise InputError("tables need pandas, which is not installed; pip install 'xai-fast[table]'") from error
     if not path.is_file():
         raise bad_argument("TABLE", "a CSV or Parquet file that exists", _shown(path))
+    parquet = path.suffix.lower() in _PARQUET
+    header: list[str] = []
     try:
-        if path.suffix.lower() in _PARQUET:
+        if parquet:
             frame = pandas.read_parquet(path)
         else:
-            with path.open(encoding="utf-8-sig") as file:
-                header = file.readline()
-            separator = max(_SEPARATORS, key=header.count)
+            separator, header = _header(path)
             frame = pandas.read_csv(path, sep=separator, encoding="utf-8-sig", low_memory=False)
     except ImportError as error:
         raise InputError("Parquet needs pyarrow, which is not installed; pip install 'xai-fast[table]'") from error
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors of parsing and decoding are ValueErrors
+    except (ValueError, OSError, csv.Error) as error:
+        # pandas' and pyarrow's errors of parsing and decoding are ValueErrors
         reason = str(error).strip().splitlines() or ["it is empty"]
         raise InputError(f"TABLE: {_shown(path)} cannot be read: {reason[0]}") from error
     frame.columns = [str(name) for name in frame.columns]
-    twice = frame.columns[frame.columns.duplicated()]
-    if len(twice):
+    # pandas renames the second of two equal names in a CSV file; columns without a name get different ones.
+    names = list(frame.columns) if parquet else [name for name in header if name]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
         raise bad_argument("TABLE", "columns with different names", f"{twice[0]!r} twice")
+    if not parquet and len(frame) and not isinstance(frame.index, pandas.RangeIndex):
+        # pandas takes the first fields for names of the rows, and every column would have the values of the next.
+        raise bad_argument("TABLE", f"rows of {len(frame.columns)} fields, as many as names", "rows with more")
     return frame
+
+
+def _header(path: Path) -> tuple[str, list[str]]:
+    """Find the separator of a CSV file, and the names as they are written in it."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        # Empty lines before the names are passed over, as pandas does.
+        first = next((line for line in file if line.strip("\r\n")), "")
+        separator = max(_SEPARATORS, key=first.count)
+        file.seek(0)
+        return separator, next((row for row in csv.reader(file, delimiter=separator) if row), [])
 
 
 def encode(
@@ -105,7 +124,7 @@ def encode(
 
     Columns of numbers stay as they are; text, truth values and columns named in ``categorical`` become one-hot columns,
     one a value, and a group that is one feature. Columns with a single value are left out. A missing target is never
-    made up: such rows are left out, or refused.
+    made up: such rows are left out, or refused. A target named in ``categorical`` has classes.
 
     Args:
         frame: the table.
@@ -129,6 +148,7 @@ def encode(
     if target in ignore:
         raise bad_argument("--ignore", "columns other than the target", repr(target))
     frame = frame[[name for name in names if name not in ignore]]
+    gaps = bool(frame[target].isna().any())
     frame, notes = _without_missing(frame, target, missing)
     if len(frame) < 10:
         raise bad_argument("TABLE", "at least 10 rows", str(len(frame)))
@@ -138,7 +158,8 @@ def encode(
         raise bad_argument("TABLE", "at least 2 columns beside the target that are not constant", str(features))
     notes += _told(groups, constant, filled, ignore)
     values = np.stack(list(parts.values()), axis=1)
-    return EncodedTable(values, tuple(parts), groups, features, _labels(target, frame[target]), tuple(notes))
+    labels = _labels(target, frame[target], asked=target in categorical, gaps=gaps)
+    return EncodedTable(values, tuple(parts), groups, features, labels, tuple(notes))
 
 
 def _columns(
@@ -245,7 +266,10 @@ def _add_categories(
 
 
 def _text(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Write a value in full, so that different values have different names; 3.0 stands for 3 beside missing values."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(float(value))
+    return str(value)
 
 
 def _rank(value: str) -> tuple[bool, float, str]:
@@ -266,16 +290,18 @@ def _numbers(name: str, column: pandas.Series) -> NDArray[np.float64]:
     return values
 
 
-def _labels(target: str, column: pandas.Series) -> NDArray[Any]:
+def _labels(target: str, column: pandas.Series, *, asked: bool, gaps: bool) -> NDArray[Any]:
+    """Give the target: as classes if asked for, whole numbers as integers where gaps alone had made them floats."""
     if _distinct(column) < 2:
         raise bad_argument("--target", "a column with at least two different values", repr(target))
-    if _is_category(column, asked=False):
+    if _is_category(column, asked):
         values = np.array([_text(value) for value in column])
         if len(set(values)) > MOST_CATEGORIES:
             raise bad_argument("--target", f"numbers, or at most {MOST_CATEGORIES} classes", repr(target))
         return values
     numbers = _numbers(target, column)
-    whole = column.dtype.kind in "iu"
+    exact = np.abs(numbers) < 2**53  # larger floats are whole numbers by themselves
+    whole = column.dtype.kind in "iu" or (gaps and bool(((numbers == np.rint(numbers)) & exact).all()))
     return numbers.astype(np.int64) if whole else numbers
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import torch
 from xai_fast.cli.classifier import check_at_least, chosen_device
 from xai_fast.cli.files import shown
 from xai_fast.cli.table_file import MISSING, EncodedTable, encode, read_table_file
-from xai_fast.cli.tnid_outputs import Findings, write_outputs
+from xai_fast.cli.tnid_outputs import Findings, say, write_outputs
 from xai_fast.errors import bad_argument
 from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
 from xai_fast.interaction.representatives import choose_representatives
@@ -112,11 +113,12 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     )
     order = _order(settings, table)
     representatives = _representatives(settings, table)
+    _make_folder(out)
     for note in table.notes:
-        print(note)
+        say(note)
     fitted = _train(table, settings)
     fit = judge(fitted, table.labels)
-    print(fit.verdict)
+    say(fit.verdict)
     trained = time.perf_counter() - started
     ranking, flags = _detect(fitted, table, settings, order, representatives)
     findings = Findings(
@@ -132,6 +134,14 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     )
     write_outputs(findings, out)
     return fit.good
+
+
+def _make_folder(out: Path) -> None:
+    """Make the folder of the results before minutes of training, so that none is lost where it cannot be made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out))) from None
 
 
 def _train(table: EncodedTable, settings: TableSettings) -> FittedMLP:
@@ -164,6 +174,9 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
         score, least = fitted.validation_score, LEAST_R2
         label, shown_score = "R\u00b2 on rows held back", f"{score:.3f}"
         what = f"The network explains {max(score, 0):.1%} of the variance of the target {held}"
+        if not math.isfinite(score):  # no variance, of which a share could be explained
+            shown_score = "not known"
+            what = "The rows held back all have the same target, and cannot show how well the network fits"
     else:
         _, counts = np.unique(np.asarray(labels), return_counts=True)
         shares = counts / counts.sum()
@@ -174,7 +187,7 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
             f"{shares.max():.1%}), and takes away {max(score, 0):.1%} of the cross-entropy of the classes' shares"
         )
     good = score >= least
-    end = f"; {least:.0%} are enough." if good else f"; {least:.0%} would be enough."
+    end = f"; {least:.0%} {'are' if good else 'would be'} enough." if math.isfinite(score) else "."
     warning = "" if good else " What follows explains the network, and may say little about the table."
     return Fit(
         label=label,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import os
+import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +24,7 @@ from xai_fast.progress import duration
 if TYPE_CHECKING:
     from xai_fast.cli.tnid import TableSettings
 
-__all__ = ["Findings", "ranking_table", "write_outputs"]
+__all__ = ["Findings", "ranking_table", "say", "write_outputs"]
 
 _PRINTED = 10
 _DPI = 120
@@ -57,30 +60,45 @@ class Findings:
 
 
 def write_outputs(findings: Findings, out: Path) -> Path:
-    """Print the ranking, and write everything.
+    """Write everything, and print the ranking.
 
     Args:
         findings: of the run.
-        out: the folder; it is made.
+        out: the folder, which exists.
 
     Returns:
         The path of the report.
     """
     ranking = findings.ranking
-    print(ranking_table(ranking, min(findings.settings.top_k, _PRINTED)))
-    for flag in findings.flags:
-        print(f"note: {flag}")
-    out.mkdir(parents=True, exist_ok=True)
     ranking.save(out / "ranking.json")
     for name, picture in _pictures(ranking, findings.settings.top_k).items():
         write_whole(out / f"{name}.png", picture)
     report = out / "report.html"
     write_ranking_report(report, _report(findings))
     _write_summary(findings, out)
-    names = len(ranking.feature_names)
-    print(f"{names} features explained in {duration(findings.seconds['all'])}")
-    print(f"report: {shown(str(report))}")
+    # Only now: nobody loses a training by the way that it is printed.
+    say(ranking_table(ranking, min(findings.settings.top_k, _PRINTED)))
+    for flag in findings.flags:
+        say(f"note: {flag}")
+    say(f"{len(ranking.feature_names)} features explained in {duration(findings.seconds['all'])}")
+    say(f"report: {shown(str(report))}")
     return report
+
+
+def say(text: str) -> None:
+    """Print text, whatever the terminal: letters that it lacks are replaced, and a reader that has gone is no error.
+
+    Args:
+        text: the lines.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:
+        # As in `| head`. What is left in the buffer goes nowhere, or Python would complain about it when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def ranking_table(ranking: InteractionRanking, k: int) -> str:
@@ -196,7 +214,7 @@ def _write_summary(findings: Findings, out: Path) -> None:
         "method": dict(findings.ranking.settings),
         "task": fitted.task,
         "classes": None if fitted.classes is None else [str(one) for one in fitted.classes],
-        "validation_score": fitted.validation_score,
+        "validation_score": fitted.validation_score if math.isfinite(fitted.validation_score) else None,
         "validation_loss": fitted.validation_loss,
         "epochs": len(fitted.history),
         "fits": findings.fit.good,
