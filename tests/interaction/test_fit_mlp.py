@@ -129,6 +129,19 @@ def test_arrays_tensors_and_frames_give_the_same() -> None:
     assert fit_mlp(frame, y, **options).feature_names == ("a", "b", "c", "d")
 
 
+def test_columns_of_a_validation_frame_go_by_their_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    x, y = table(100)
+    frame = pandas.DataFrame(x.numpy(), columns=list("abcd"))
+    losses = [
+        fit_mlp(frame, y, **{**SMALL, "epochs": 2}, validation=(frame[list(names)], y)).validation_loss
+        for names in ("abcd", "dbac")
+    ]
+    assert losses[0] == losses[1]
+    with pytest.raises(InputError, match="validation: expected the columns of the data, got none named 'd'"):
+        fit_mlp(frame, y, **SMALL, validation=(frame.rename(columns={"d": "e"}), y))
+
+
 def test_the_training_ends_when_nothing_gets_better() -> None:
     x, _ = table(200)
     noise = torch.randn(200, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -184,7 +197,7 @@ def test_constant_columns_and_far_numbers_do_no_harm() -> None:
         ({"validation": 1.0}, "validation: expected a share"),
         ({"validation": "half"}, "validation: expected a share"),
         ({"validation": (torch.zeros(3, 4),)}, "validation: expected a share"),
-        ({"validation": (torch.zeros(3, 5), torch.zeros(3))}, "names"),
+        ({"validation": (torch.zeros(3, 5), torch.zeros(3))}, r"validation: expected rows of shape \(4,\)"),
         ({"validation": (torch.zeros(3, 4), torch.zeros(2))}, r"validation: expected \(3,\)"),
         ({"validation": (torch.zeros(3, 4), ["c"] * 3), "y": ["a", "b"] * 50}, "validation: expected classes"),
         ({"validation": 0.999}, "X: expected rows to train on"),

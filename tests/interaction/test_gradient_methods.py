@@ -124,6 +124,14 @@ def test_integrated_hessians_equal_the_double_integral() -> None:
     torch.testing.assert_close(IntegratedHessians(model, steps=40).matrix(x), want, rtol=1e-8, atol=1e-10)
 
 
+def test_rows_are_brought_to_the_dtype_of_the_model() -> None:
+    model, x = network().float(), rows(5)
+    assert GLIDER(model).pairs(x) == GLIDER(model).pairs(x.float())
+    found = IntegratedHessians(model).matrix(x.numpy())
+    assert found.dtype == torch.float32
+    assert torch.equal(found, IntegratedHessians(model).matrix(x.float()))
+
+
 def test_pairs_are_the_mean_size_over_rows() -> None:
     model, x = network(), rows(5)
     method = IntegratedHessians(model)

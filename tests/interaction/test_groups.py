@@ -119,6 +119,24 @@ def test_directions_are_the_principal_axes() -> None:
     torch.testing.assert_close(fewer.directions(6, x)[2], directions[2])
 
 
+@pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
+def test_units_of_a_column_do_not_hide_the_others_of_its_group(factor: float) -> None:
+    class Sine(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.sin(x[:, 1]) * x[:, 2]
+
+    x = torch.randn(200, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    x[:, 3] = 0.1  # has no direction
+    scaled = x * torch.tensor([factor, 1.0, 1.0, 1.0])
+    tnid = TNID(Sine().eval(), order=2, representatives=scaled)
+    found = tnid.detect(scaled, groups={"g": [0, 1, 3]})["g", "x2"].effect
+    variances = x.var(0, correction=0)
+    assert found == pytest.approx(float(x[:, 1].cos().square().mean() * variances[1] * variances[2]), rel=1e-6)
+    axes = make_features(read_table("data", scaled), {"g": [0, 1, 3]}, "std").axes[0]
+    torch.testing.assert_close(axes.T @ axes, torch.cov(scaled[:, [0, 1, 3]].T, correction=0), rtol=1e-9, atol=1e-12)
+    assert len(axes) == 2
+
+
 def test_constant_groups_are_moved_column_by_column() -> None:
     x = torch.cat((torch.randn(9, 2), torch.full((9, 2), 0.1)), 1).double()
     features = make_features(read_table("data", x), {"still": [2, 3]}, "std")

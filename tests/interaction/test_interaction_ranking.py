@@ -74,6 +74,29 @@ def test_keys_that_are_none_are_refused(key: Any) -> None:
         ranking()[key]
 
 
+@pytest.mark.parametrize("key", [("alpha", "zeta"), "zeta", 4, (0, 0), (), 1.0, None])
+def test_what_is_no_key_is_not_there(key: object) -> None:
+    assert key not in ranking()
+
+
+def test_what_is_gone_through_is_there() -> None:
+    assert all(found in ranking() for found in ranking())
+
+
+def test_places_in_an_order_are_integers() -> None:
+    pairs = ranking().order(2)
+    assert pairs[np.int64(1)] == pairs[1]
+    for position in ("alpha", ("alpha", "beta"), 1.0, True, None):
+        with pytest.raises(InputError, match="position: expected a place"):
+            pairs[position]
+
+
+def test_a_set_beyond_the_highest_order_is_told_so() -> None:
+    lower = {order: effects for order, effects in EFFECTS.items() if order < 3}
+    with pytest.raises(KeyError, match=r"alpha, beta, gamma.*goes up to order 2"):
+        ranking(lower)["alpha", "beta", "gamma"]
+
+
 def test_each_order_is_a_sequence_the_strongest_first() -> None:
     pairs = ranking().order(2)
     assert [found.indices for found in pairs] == [(0, 2), (0, 1), (1, 3), (1, 2), (2, 3), (0, 3)]

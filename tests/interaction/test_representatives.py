@@ -133,6 +133,18 @@ def test_rows_of_the_user_are_taken_as_they_are() -> None:
         assert chosen.names == ("given 0", "given 1", "given 2")
 
 
+def test_columns_of_a_frame_go_by_their_names() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(data().numpy(), columns=list("abcd"))
+    x = table(frame)
+    expected = choose_representatives(x, frame[:3]).rows
+    assert torch.equal(expected, data()[:3])
+    assert torch.equal(choose_representatives(x, frame[:3][list("dbca")]).rows, expected)
+    with pytest.raises(InputError, match="representatives: expected the columns of the data, got none named 'd'"):
+        choose_representatives(x, frame[:3].rename(columns={"d": "e"}))
+    assert torch.equal(choose_representatives(table(data()), frame[:3]).rows, expected)  # nothing there is named
+
+
 def test_constant_columns_do_no_harm() -> None:
     x = data()
     x[:, 2] = 0.1

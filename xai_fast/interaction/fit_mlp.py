@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer, check_positive
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.mlp_training import Epoch, Goal, Rows, Settings, Standardize, new_network, quality, train
-from xai_fast.interaction.table import Table, read_table
+from xai_fast.interaction.table import Table, read_rows_like, read_table
 from xai_fast.progress import Progress
 
 __all__ = ["TASKS", "FittedMLP", "fit_mlp"]
@@ -86,7 +86,8 @@ def fit_mlp(
         weight_decay: of AdamW, on the weights.
         l1: factor of the sum of the absolute weights of all layers in the loss, as in Neural Interaction Detection
             (where 5e-5 is usual).
-        validation: share of the rows that is held back, or (X, y) of other rows.
+        validation: share of the rows that is held back, or (X, y) of other rows; columns of a DataFrame go by
+            their names.
         feature_names: of the columns; None for those of a DataFrame, else x0, x1, ...
         seed: of weights, split and order; results depend on it and on the machine's arithmetic only.
         device: where to train; None for where X is.
@@ -169,7 +170,7 @@ def _split(
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
             raise bad_argument("validation", "a share, or (X, y)", f"{len(validation)} values")
-        other = read_table("validation", validation[0], table.names)
+        other = read_rows_like("validation", validation[0], table)
         labels = _labels(validation[1], len(other), "validation")
         held = other.values.double().to(device), goal.numbers(labels).to(device)
         return (x.to(device), y.to(device)), held

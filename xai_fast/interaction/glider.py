@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.forward import check_eval_mode, frozen_parameters
 from xai_fast.interaction.strengths import Strengths, all_pairs, ranked
-from xai_fast.interaction.table import read_table
+from xai_fast.interaction.table import like_model, read_table
 from xai_fast.targets import SCORES, Target
 from xai_fast.taylor import hessian
 
@@ -47,7 +47,7 @@ class GLIDER:
         """Compute the strength of every pair.
 
         Args:
-            rows: (rows, features).
+            rows: (rows, features); they are brought to the model's dtype and device.
             target: see `xai_fast.targets.Objective`.
 
         Returns:
@@ -56,7 +56,7 @@ class GLIDER:
         Raises:
             InputError: the rows do not fit.
         """
-        x = read_table("rows", rows).values
+        x = like_model(self.model, read_table("rows", rows).values)
         check_eval_mode(self.model)
         with frozen_parameters(self.model):
             second = hessian(self.model, x, target=target, score=self.score)

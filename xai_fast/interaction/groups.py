@@ -13,7 +13,8 @@ themselves: each of them alone leaves the data too. The principal axes span exac
 among them, and the norm over them does not depend on how the group is coded: half the mean square of the derivative
 along the move from one category to another, both drawn from the data, whether there is a column for each category or
 one is left out. The same holds for the coordinates of an embedding, under any rotation of it, and for the pixels of a
-patch.
+patch. More exactly, the axes are those of the columns' correlation, brought to the units of the columns: which of them
+is the largest, or too small to be more than rounding, then does not depend on these units.
 With ``scale="unit"`` the directions are the group's columns.
 """
 
@@ -35,7 +36,7 @@ __all__ = ["SCALES", "Features", "make_features"]
 SCALES = ("std", "unit")
 
 _SMALLEST_VARIANCE = 1e-10
-"""Of the largest of the group: below it an axis is the rounding of a linear relation, such as columns that add to 1."""
+"""Of the largest of the correlation: a smaller one is the rounding of a linear relation, as columns that add to 1."""
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -122,7 +123,7 @@ def make_features(
         groups: names to columns, given by name or index; columns in no group are features of their own. A group takes
             the place of its first column.
         scale: "std" or "unit", see above.
-        largest: only so many principal axes of each group, those with the largest variance; None for all.
+        largest: only so many principal axes of each group, the largest of the correlation of its columns; None for all.
 
     Returns:
         The features.
@@ -184,19 +185,25 @@ def _column(group: str, column: object, index: Mapping[str, int]) -> int:
 
 
 def _axes(table: Table, columns: Sequence[int], scale: str, largest: int | None) -> Tensor:
-    """Compute the principal axes (m, columns), as long as the standard deviation along each; the longest first."""
+    """Compute the principal axes (m, columns) of the correlation, in the units of the columns; the largest first."""
+    # A root of the covariance, as its own axes are. A cut among those would take columns in small units for rounding.
     chosen = list(columns)
-    varies = bool((table.values[:, chosen].amax(0) > table.values[:, chosen].amin(0)).any())
-    if scale == "unit" or not varies:  # constant groups are moved by one, as constant columns are
+    varies = table.values[:, chosen].amax(0) > table.values[:, chosen].amin(0)
+    if scale == "unit" or not bool(varies.any()):  # constant groups are moved by one, as constant columns are
         return torch.eye(len(chosen), dtype=torch.float64)[:largest]
     center = table.center()[chosen]
     covariance = torch.zeros(len(chosen), len(chosen), dtype=torch.float64, device=center.device)
     for rows in torch.split(table.values, _ROWS_AT_ONCE):
         part = rows[:, chosen].double() - center
         covariance += part.T @ part
-    variances, axes = torch.linalg.eigh(covariance / len(table))
+    covariance /= len(table)
+    # Decided on the values, as in Table.deviation: the rounding of a constant is no direction.
+    zero = torch.zeros_like(center)
+    deviation = torch.where(varies, covariance.diagonal().sqrt(), zero)
+    inverse = torch.where(deviation > 0, deviation.reciprocal(), zero)
+    variances, axes = torch.linalg.eigh(covariance * inverse[:, None] * inverse)
     kept = variances > _SMALLEST_VARIANCE * variances[-1].clamp(min=0)
-    axes = (axes[:, kept] * variances[kept].sqrt()).T.flip(0)[:largest]
+    axes = (axes[:, kept] * variances[kept].sqrt()).T.flip(0)[:largest] * deviation
     # An axis has no sign of its own: its largest entry is positive.
     signs: Tensor = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
     signed: Tensor = axes * signs

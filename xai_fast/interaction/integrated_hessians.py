@@ -21,7 +21,7 @@ from xai_fast.arguments import check_choice, check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.forward import check_eval_mode, frozen_parameters
 from xai_fast.interaction.strengths import Strengths, pair_strengths
-from xai_fast.interaction.table import read_table
+from xai_fast.interaction.table import like_model, read_table
 from xai_fast.targets import SCORES, Objective, Target
 from xai_fast.taylor import hessian
 
@@ -53,17 +53,17 @@ class IntegratedHessians:
         """Compute G of each row.
 
         Args:
-            rows: (rows, features) float32 or float64.
+            rows: (rows, features); they are brought to the model's dtype and device.
             baseline: (features,) or (rows, features); None for zeros.
             target: see `xai_fast.targets.Objective`; the class that the model predicts is that at the row, all along.
 
         Returns:
-            (rows, features, features) in the dtype of the rows, symmetric.
+            (rows, features, features) in the dtype of the model, symmetric.
 
         Raises:
             InputError: an argument does not fit.
         """
-        x = read_table("rows", rows).values
+        x = like_model(self.model, read_table("rows", rows).values)
         start = torch.zeros_like(x) if baseline is None else torch.as_tensor(baseline).to(x)
         if start.shape not in (x.shape, x.shape[1:]):
             expected = f"({x.shape[1]},) or {tuple(x.shape)}"

@@ -118,7 +118,13 @@ class InteractionRanking:
         return [(int(of_order[i]), int(place[i])) for i in best]
 
     def __contains__(self, key: object) -> bool:
-        return self._find(self.indices(key)) is not None  # type: ignore[arg-type]  # a key that is none is an error
+        if isinstance(key, FeatureInteraction):
+            key = key.indices
+        try:
+            indices = self.indices(key)  # type: ignore[arg-type]  # of any type: what is no key is not there
+        except InputError:
+            return False
+        return self._find(indices) is not None
 
     def __getitem__(self, key: Key) -> FeatureInteraction:
         """Give one set: ``ranking["a", "b"]``, ``ranking[0, 1]``, in any order of the features.
@@ -137,6 +143,8 @@ class InteractionRanking:
         found = self._find(indices)
         if found is None:
             names = ", ".join(self.feature_names[i] for i in indices)
+            if len(indices) > self.max_order:
+                raise KeyError(f"({names}) is not in the ranking, which goes up to order {self.max_order}")
             raise KeyError(f"({names}) is not in the ranking: it was no candidate, or not strong enough to be kept")
         return found
 

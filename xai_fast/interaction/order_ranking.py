@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -98,6 +99,9 @@ class OrderRanking(Sequence[FeatureInteraction]):
     def __getitem__(self, position: Any) -> Any:
         if isinstance(position, slice):
             return [self[i] for i in range(*position.indices(len(self)))]
+        if isinstance(position, bool) or not isinstance(position, numbers.Integral):
+            raise bad_argument("position", "a place or a slice (sets are found by ranking[...] itself)", repr(position))
+        position = int(position)
         if not -len(self) <= position < len(self):
             raise IndexError(f"place {position} of {len(self)}")
         place = position % len(self)

@@ -18,7 +18,7 @@ from torch import Tensor
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.effects import half_sample_mode
-from xai_fast.interaction.table import Table, read_table
+from xai_fast.interaction.table import Table, read_rows_like
 
 __all__ = ["PAPER", "STATISTICS", "Representatives", "RepresentativesLike", "choose_representatives"]
 
@@ -67,7 +67,7 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
 
             or an integer n, that many random rows; or "kmeans:n", the rows nearest to the centres of n clusters, which
             Lloyd's algorithm finds from a start by k-means++ on at most 20,000 random rows (or 20 n, if that is more);
-            or the rows themselves, (B, D) like the data.
+            or the rows themselves, (B, D) like the data; columns of a DataFrame go by their names.
         seed: of the random rows and of the start of k-means.
 
     Returns:
@@ -87,9 +87,7 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
         return _random(table, check_integer("representatives", wanted, 1), seed)
     if isinstance(wanted, list | tuple) and (not wanted or any(isinstance(w, str) for w in wanted)):
         return _statistics(table, wanted, seed)
-    given = read_table("representatives", wanted)
-    if given.shape != table.shape:
-        raise bad_argument("representatives", f"rows of shape {table.shape}, like the data", str(given.shape))
+    given = read_rows_like("representatives", wanted, table)
     rows = given.values.to(table.values)
     return Representatives(rows, tuple(f"given {i}" for i in range(len(given))), None)
 

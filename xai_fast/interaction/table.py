@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
 
-__all__ = ["Table", "read_names", "read_table"]
+__all__ = ["Table", "like_model", "read_names", "read_rows_like", "read_table"]
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -115,6 +115,58 @@ def read_names(feature_names: Sequence[str] | None, count: int) -> tuple[str, ..
             raise bad_argument("feature_names", expected, f"{value!r} twice")
         seen.add(value)
     return names
+
+
+def read_rows_like(name: str, data: object, table: Table) -> Table:
+    """Read further rows of a table; the columns of a DataFrame are brought to its order by their names.
+
+    Args:
+        name: the argument, for messages.
+        data: as in `read_table`; an array or a tensor has the columns in the order of the table.
+        table: whose columns these are. Where its own are not named, it takes a DataFrame's as they come.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: see `read_table`; or the rows have another shape, or a DataFrame has other columns.
+    """
+    rows = read_table(name, data)
+    if rows.shape != table.shape:
+        raise bad_argument(name, f"rows of shape {table.shape}, like the data", str(rows.shape))
+    named = not isinstance(data, Tensor) and hasattr(data, "columns") and hasattr(data, "to_numpy")
+    unnamed = table.names == tuple(f"x{i}" for i in range(len(table.names)))
+    if not named or rows.names == table.names or (unnamed and set(rows.names) != set(table.names)):
+        return rows
+    if set(rows.names) != set(table.names):
+        missing = next(column for column in table.names if column not in rows.names)
+        raise bad_argument(name, "the columns of the data", f"none named {missing!r}")
+    place = {column: i for i, column in enumerate(rows.names)}
+    return Table(rows.values[:, [place[column] for column in table.names]], table.names, rows.shape)
+
+
+def like_model(model: Callable[..., object], rows: Tensor) -> Tensor:
+    """Bring rows to the dtype and the device of a model's parameters; a model without any takes them as they are.
+
+    Args:
+        model: a module, or a function.
+        rows: float32 or float64.
+
+    Returns:
+        The rows.
+
+    Raises:
+        InputError: the parameters are neither float32 nor float64.
+    """
+    parameter = None
+    if isinstance(model, nn.Module):
+        tensors = (*model.parameters(), *model.buffers())
+        parameter = next((p for p in tensors if p.is_floating_point()), None)
+    if parameter is None:
+        return rows
+    if parameter.dtype not in (torch.float32, torch.float64):
+        raise bad_argument("model", "parameters in float32 or float64", str(parameter.dtype))
+    return rows.to(parameter.device, parameter.dtype)
 
 
 def _frame_values(name: str, data: Any) -> Tensor:

@@ -23,9 +23,10 @@ from xai_fast.forward import check_eval_mode
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
 from xai_fast.interaction.groups import SCALES, Features, make_features
 from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.kinks import kinks
 from xai_fast.interaction.representatives import PAPER, Representatives, RepresentativesLike, choose_representatives
 from xai_fast.interaction.search import BUDGET, KEPT, Search
-from xai_fast.interaction.table import Table, read_table
+from xai_fast.interaction.table import Table, like_model, read_table
 from xai_fast.targets import SCORES, Target
 from xai_fast.taylor import Function, prepare
 from xai_fast.taylor.sets import SetDerivatives
@@ -35,13 +36,19 @@ __all__ = ["TNID"]
 
 MAX_ORDER = 6
 
+_KINKS = (
+    "piecewise linear operations have no curvature and count as linear, so interactions through them alone are not "
+    'found; smooth="gelu" or smooth="softplus" explains the model with smooth functions in the place of ReLU and clamp'
+)
+
 
 class TNID:
     """Interactions between features of any order up to six, from exact mixed derivatives at representative rows.
 
     What is differentiated is by default the model's output itself, ``score="logit"``: the prediction of a regression,
     the logit of a class. It is what the paper differentiates, and a softmax or sigmoid on top would relate every
-    feature to every other, whether or not the network does. The model must be smooth: see ``smooth``.
+    feature to every other, whether or not the network does. The model must be smooth: see ``smooth``; where
+    it is piecewise linear in part, a warning says so.
 
     The result depends on the model, the data, the options and the seed, never on how the work is cut up.
 
@@ -192,10 +199,13 @@ class TNID:
         if self.effect == "signed" and features.grouped:
             raise bad_argument("effect", '"square" or "absolute" where groups have several directions', '"signed"')
         chosen = choose_representatives(table, self.representatives, self.seed)
-        points = self._points(table, chosen)
+        points = like_model(self.model, chosen.rows.reshape(-1, *table.shape))
         model = _smooth_copy(self.model, self.smooth)
         function = prepare(model, points, target=_targets(target, table, chosen), score=self.score)
         scores = self._checked(function, points)
+        found = kinks(function.program(points)) if self.smooth is None else ()
+        if found:
+            warnings.warn(f"the score has {', '.join(found)}: {_KINKS}", UserWarning, stacklevel=2)
         directions = features.directions(table.values.shape[1], points).reshape(-1, *table.shape)
         derivatives = SetDerivatives(function, points, directions, memory_limit=self.memory_limit)
         orders = self._search(features, derivatives).orders(self.order)
@@ -214,18 +224,6 @@ class TNID:
             settings={**self.settings, "target": _described(target), "groups": _columns(features, table)},
             remedy=remedy(self.smooth),
         )
-
-    def _points(self, table: Table, chosen: Representatives) -> Tensor:
-        parameter = None
-        if isinstance(self.model, nn.Module):
-            tensors = (*self.model.parameters(), *self.model.buffers())
-            parameter = next((p for p in tensors if p.is_floating_point()), None)
-        rows = chosen.rows.reshape(-1, *table.shape)
-        if parameter is None:
-            return rows
-        if parameter.dtype not in (torch.float32, torch.float64):
-            raise bad_argument("model", "parameters in float32 or float64", str(parameter.dtype))
-        return rows.to(parameter.device, parameter.dtype)
 
     def _checked(self, function: Function, points: Tensor) -> Tensor:
         with torch.no_grad():
@@ -280,9 +278,11 @@ def _smooth_copy(model: Callable[..., object], smooth: str | None) -> Callable[.
     return function
 
 
-def _described(target: Target) -> object:
-    if target is None or isinstance(target, int):
-        return target
+def _described(target: object) -> object:
+    if target is None:
+        return None
+    if isinstance(target, numbers.Integral):
+        return int(target)
     return "a callable" if callable(target) else "by row"
 
 
