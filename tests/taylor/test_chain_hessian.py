@@ -86,11 +86,23 @@ def test_a_piecewise_linear_chain_raises() -> None:
         taylor.hessian(lambda y: network(y)[:, 0], torch.randn(2, 4, dtype=torch.float64))
 
 
-def test_what_does_not_fit_the_limit_takes_the_general_way(calls: list[int]) -> None:
+def test_items_are_cut_to_the_memory_limit(calls: list[int]) -> None:
     network = _network((6, 40, 30, 1), nn.GELU(), torch.float64)
     x = torch.randn(64, 6, dtype=torch.float64)
     score = taylor.prepare(lambda y: network(y)[:, 0], x)
-    limited = taylor.hessian(score, x, memory_limit=200_000)
-    assert calls == []
-    assert torch.allclose(limited, taylor.hessian(score, x), rtol=1e-12, atol=1e-14)
+    whole = taylor.hessian(score, x)
     assert calls == [64]
+    limited = taylor.hessian(score, x, memory_limit=200_000)
+    assert len(calls) > 3
+    assert sum(calls[1:]) == 64
+    assert torch.equal(limited, whole)
+
+
+def test_weights_that_are_changed_in_place_are_read_again() -> None:
+    network = _network((5, 9, 1), nn.GELU(), torch.float64)
+    x = torch.randn(3, 5, dtype=torch.float64)
+    score = taylor.prepare(lambda y: network(y)[:, 0], x)
+    before = taylor.hessian(score, x)
+    with torch.no_grad():
+        network[2].weight.mul_(2)
+    assert torch.allclose(taylor.hessian(score, x), 2 * before, rtol=1e-12, atol=1e-15)

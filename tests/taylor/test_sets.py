@@ -11,7 +11,8 @@ import torch
 from taylor_networks import numbers
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError
+from xai_fast import use_backend
+from xai_fast.errors import BackendUnavailable, InputError
 from xai_fast.taylor.oracle import mixed_derivative
 from xai_fast.taylor.sets import SetDerivatives
 
@@ -149,3 +150,69 @@ def test_bad_arguments_name_what_is_wrong(argument: str, value: object, message:
     limit = given.pop("memory_limit", None)
     with pytest.raises(InputError, match=message):
         SetDerivatives(general, given["x"], given["directions"], memory_limit=limit).of(torch.tensor([[0, 1]]))
+
+
+# --- What must not go unnoticed ---------------------------------------------------------------------------------------
+
+
+def _mlp() -> nn.Sequential:
+    torch.manual_seed(3)
+    layers = nn.Sequential(nn.Linear(5, 9), nn.GELU(), nn.Linear(9, 7), nn.GELU(), nn.Linear(7, 2))
+    return layers.double().eval().requires_grad_(False)
+
+
+ALL_TRIPLES = torch.tensor([[0, 1, 2], [1, 2, 4]])
+
+
+def test_no_points_give_no_rows_in_every_order() -> None:
+    network = _mlp()
+    derivatives = SetDerivatives(lambda x: network(x)[:, 0], torch.randn(2, 5).double(), torch.eye(5).double())
+    nowhere = derivatives.at(torch.randn(0, 5).double())
+    for order in (1, 2, 3):
+        blocks = list(nowhere.exhaustive(order))
+        assert sum(values.shape[1] for *_, values in blocks) == math.comb(5, order)
+        assert all(values.shape[0] == 0 for *_, values in blocks)
+    assert nowhere.of(ALL_TRIPLES).shape == (0, 2)
+
+
+def test_another_callable_or_constant_is_refused_at_other_points() -> None:
+    network, x, along = _mlp(), torch.randn(2, 5).double(), torch.eye(5).double()
+    by_output = SetDerivatives(network, x, along, target=lambda outputs: outputs[:, 0])
+    with pytest.raises(InputError, match="target"):
+        by_output.at(x, target=lambda outputs: outputs[:, 1])
+    scaled = SetDerivatives(lambda y, c: network(y * c)[:, 0], x, along, additional_forward_args=2.0)
+    with pytest.raises(InputError, match="additional_forward_args"):
+        scaled.at(x, additional_forward_args=3.0)
+
+
+def test_directions_and_points_that_are_changed_in_place_are_read_again() -> None:
+    network, x, along = _mlp(), torch.randn(2, 5).double(), torch.eye(5).double()
+    derivatives = SetDerivatives(lambda y: network(y)[:, 0], x, along)
+    before = derivatives.of(ALL_TRIPLES)
+    along.mul_(2)
+    assert torch.allclose(derivatives.at(x, directions=along).of(ALL_TRIPLES), 8 * before, rtol=1e-12)
+    x.add_(1)
+    fresh = SetDerivatives(lambda y: network(y)[:, 0], x, along)
+    assert torch.allclose(derivatives.at(x).of(ALL_TRIPLES), fresh.of(ALL_TRIPLES), rtol=1e-12)
+
+
+def test_a_backend_that_is_forced_later_is_used() -> None:
+    network, x = _mlp(), torch.randn(2, 5).double()
+    derivatives = SetDerivatives(lambda y: network(y)[:, 0], x, torch.eye(5).double())
+    with use_backend("cuda"), pytest.raises(BackendUnavailable):
+        derivatives.of(ALL_TRIPLES)
+
+
+def test_the_callers_gradient_mode_is_left_alone_between_blocks() -> None:
+    network, x = _mlp(), torch.randn(2, 5).double()
+    derivatives = SetDerivatives(lambda y: network(y)[:, 0], x, torch.eye(5).double())
+    assert all(torch.is_grad_enabled() for _ in derivatives.exhaustive(3))
+
+
+def test_first_derivatives_obey_the_memory_limit_and_do_not_depend_on_the_batch() -> None:
+    network, x = _mlp(), torch.randn(500, 5).double()
+    derivatives = SetDerivatives(lambda y: network(y)[:, 0], x, torch.eye(5).double(), memory_limit=100_000)
+    (whole,) = (values for *_, values in derivatives.exhaustive(1))
+    assert torch.equal(whole[3:4], derivatives.at(x[3:4]).of(torch.arange(5)[:, None]))
+    with pytest.raises(InputError, match="memory_limit"):
+        list(SetDerivatives(lambda y: network(y)[:, 0], x, torch.eye(5).double(), memory_limit=1000).exhaustive(1))

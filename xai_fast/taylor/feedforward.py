@@ -166,13 +166,17 @@ def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS) 
     Args:
         program: a traced score.
         like: a tensor of the dtype and on the device of the items.
-        most_weights: entries of the largest matrix to write out.
+        most_weights: entries of the largest matrix to write out, at most 2^26.
 
     Returns:
         The chain; None where the score is something else, or linear.
     """
     path = _path(program)
     if path is None:
+        return None
+    ends = [0, *(index for index in path if isinstance(program.rules[index], Elementwise | Selection))]
+    most = min(most_weights, _MOST_WEIGHTS)
+    if any(_entries(program, before) * _entries(program, after) > most for before, after in itertools.pairwise(ends)):
         return None
     constants = State(dict(program.graph.constants), 1)
     layers: list[Layer] = []
@@ -183,7 +187,7 @@ def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS) 
         if not isinstance(rule, Elementwise | Selection):
             continue
         depends = any(_depends_on_item(program.graph, i) for i in segment[:-1])
-        if depends or _entries(program, before) * _entries(program, index) > most_weights:
+        if depends:
             return None
         weight = _matrix(program, constants, like, before, rule.source)
         layers.append(

@@ -60,7 +60,7 @@ class Function:
         self._traced_for: tuple[object, ...] = ()
         self._bottleneck: Bottleneck | None = None
         self._chain: Chain | None = None
-        self._chain_of: Program | None = None
+        self._chain_versions: tuple[object, ...] = ()
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
         self.replay = Replay(compile)
@@ -75,6 +75,13 @@ class Function:
         self._program, self._bottleneck = other._program, other._bottleneck
         self._traced_for, self.row_limit, self._shares = other._traced_for, other.row_limit, other._shares
         self.replay = other.replay
+
+    def has_same_constants(self, other: Function) -> bool:
+        """Tell whether the further arguments that are the same for all items are those of another function."""
+        if self._fixed.keys() != other._fixed.keys():
+            return False
+        pairs = [(value, other._fixed[i]) for i, value in self._fixed.items()]
+        return all(a is b or (not isinstance(a, Tensor) and type(a) is type(b) and a == b) for a, b in pairs)
 
     def __call__(self, x: Tensor, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from a batch and its `inputs`."""
@@ -148,8 +155,10 @@ class Function:
     def chain(self, x: Tensor) -> Chain | None:
         """Return the layers of a small feed-forward network; None where the score is something else; see `program`."""
         program = self.program(x)
-        if self._chain_of is not program:
-            self._chain, self._chain_of = chain_of(program, x, _WEIGHTS_OF_SMALL_CHAINS), program
+        constants = [c for c in program.graph.constants.values() if isinstance(c, Tensor) and not c.is_inference()]
+        versions = (program, *(constant._version for constant in constants))
+        if self._chain_versions != versions:  # weights that were changed in place are read again
+            self._chain, self._chain_versions = chain_of(program, x, _WEIGHTS_OF_SMALL_CHAINS), versions
         return self._chain
 
     @property

@@ -123,9 +123,10 @@ def hessian(
     if entries and method in ("auto", "forward"):
         fn = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
         chain = fn.chain(x)
-        if chain is not None and _is_small(chain, x, memory_limit):
+        items = 0 if chain is None else _items_of_chain(chain, x, memory_limit)
+        if chain is not None and items:
             with torch.no_grad():
-                return chain_hessian(chain, x)
+                return torch.cat([chain_hessian(chain, part) for part in torch.split(x, items)])
     eye = torch.eye(entries, dtype=x.dtype, device=x.device).reshape(entries, *x.shape[1:])
     return bilinear_form(
         fn,
@@ -139,13 +140,16 @@ def hessian(
     )
 
 
-def _is_small(chain: Chain, x: Tensor, memory_limit: int | None) -> bool:
-    """Tell whether the Hessian of a chain is best computed whole."""
-    if chain.weight is None or chain.is_piecewise_linear:
-        return False
-    if x.shape[0] * chain_operations(chain, x[0].numel()) >= WORTH_RECORDING:
-        return False
-    return chain_bytes(chain, x) <= usable_bytes(checked_limit(memory_limit, x.device))
+_SMALL_CHAIN = 1 << 24
+"""Floating-point operations an item up to which a chain's Hessian is computed whole."""
+
+
+def _items_of_chain(chain: Chain, x: Tensor, memory_limit: int | None) -> int:
+    """Choose how many items' Hessians of a chain to compute at a time; 0 where the general way is better."""
+    if chain.weight is None or chain.is_piecewise_linear or chain_operations(chain, x[0].numel()) > _SMALL_CHAIN:
+        return 0
+    usable = usable_bytes(checked_limit(memory_limit, x.device)) - x.shape[0] * x[0].numel() ** 2 * x.element_size()
+    return max(0, min(x.shape[0], usable // chain_bytes(chain, x[:1])))
 
 
 def plan_bilinear_form(
@@ -210,7 +214,8 @@ def _chunk(function: Function, x: Tensor, sides: tuple[Tensor, ...], inputs: tup
     if plan.operations >= WORTH_RECORDING or plan.few_places:
         return run(x, *sides, *inputs)
     key = (tuple(side.shape for side in sides), plan.route, plan.row_chunk, plan.group)
-    return function.replay.run(key, run, x, *sides, *inputs)
+    # A record fixes how tensors are viewed, so it is made and run for one layout.
+    return function.replay.run(key, run, *(given.contiguous() for given in (x, *sides, *inputs)))
 
 
 class _Tangents:

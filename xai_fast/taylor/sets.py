@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
+from xai_fast.kernels import combinations
 from xai_fast.kernels.partition_sum import MAX_ORDER
 from xai_fast.targets import Target
 from xai_fast.taylor.cross import checked_directions
 from xai_fast.taylor.feedforward import chain_of
 from xai_fast.taylor.function import Function, check_batch, prepare
-from xai_fast.taylor.planner import checked_limit
+from xai_fast.taylor.planner import checked_limit, usable_bytes
 from xai_fast.taylor.sets_feedforward import FeedForwardSets
 from xai_fast.taylor.sets_general import Cost, GeneralSets
 
@@ -35,6 +36,9 @@ class SetDerivatives:
         score: see `xai_fast.taylor.prepare`.
         additional_forward_args: see `xai_fast.taylor.prepare`.
         memory_limit: in bytes, for what is computed here; None for half of what is free.
+
+    The model's weights are read when this is made, for other points too: after changing them make a new one. The last
+    bits of a derivative may depend on the sets that are asked for together, never on the other points.
 
     A chain of linear maps and elementwise functions takes the route "feed-forward", fused kernels; any other graph the
     route "general", the interpreter.
@@ -60,10 +64,10 @@ class SetDerivatives:
         self._fn, self._target, self._score = fn, target, score
         self._given, self._others = directions, additional_forward_args
         self._limit = memory_limit
-        checked_limit(memory_limit, x.device)
         along = checked_directions(directions, x)
         function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-        chain = chain_of(function.program(x), x) if x.shape[0] else None
+        most = usable_bytes(checked_limit(memory_limit, x.device)) // (6 * x.element_size())
+        chain = chain_of(function.program(x), x, most) if x.shape[0] else None
         self.x = x
         self.directions = along.shape[1]
         self._route: GeneralSets | FeedForwardSets
@@ -116,7 +120,15 @@ class SetDerivatives:
         """Give the function the classes and further arguments of other points, if it reads any."""
         before = self._route.function
         graph = before.program_traced.graph
+        if target is not None and target is not self._target and (callable(target) or callable(self._target)):
+            raise bad_argument("target", "the callable of before, or None; make a new SetDerivatives", repr(target))
         if not any(graph.users.get(1 + i) for i in range(graph.extras)):
+            if additional_forward_args is not None and additional_forward_args is not self._others:
+                raise bad_argument(
+                    "additional_forward_args",
+                    "None: those of before are the same for all points; make a new SetDerivatives",
+                    type(additional_forward_args).__name__,
+                )
             return before
         if isinstance(self._fn, Function):
             raise bad_argument("fn", "a module or a function, which can be prepared for other points", "a Function")
@@ -124,6 +136,9 @@ class SetDerivatives:
             raise bad_argument("additional_forward_args", "those of these points", "None")
         others = self._others if additional_forward_args is None else additional_forward_args
         function = prepare(self._fn, x, target=target, score=self._score, additional_forward_args=others)
+        if not function.has_same_constants(before):
+            expected = "arguments that differ by item only; make a new SetDerivatives for others"
+            raise bad_argument("additional_forward_args", expected, "another constant")
         function.adopt(before)
         return function
 
@@ -144,12 +159,13 @@ class SetDerivatives:
         Raises:
             InputError: the sets do not fit, or the memory limit is too small; the message says the least that does.
         """
-        sets = _checked_sets(sets, self.directions)
+        sets = _checked_sets(sets, self.directions).to(self.x.device)
         if 0 in (sets.shape[0], self.x.shape[0]):
             return self.x.new_zeros(self.x.shape[0], sets.shape[0])
         with torch.no_grad():
             return self._route.of(sets)
 
+    @torch.no_grad()  # which gives the caller's mode back between the blocks
     def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
         """Compute the mixed derivatives of all sets of an order, block by block.
 
@@ -164,8 +180,12 @@ class SetDerivatives:
             InputError: the order does not fit, or the memory limit is too small; the message says the least that does.
         """
         _check_order(order)
-        with torch.no_grad():
+        if self.x.shape[0]:
             yield from self._route.exhaustive(order)
+            return
+        total = combinations.count(self.directions, order)
+        if total:
+            yield 0, total, self.x.new_zeros(0, total)
 
     def cost(self, order: int, sets: int | None = None) -> Cost:
         """Count what `of` or `exhaustive` take.

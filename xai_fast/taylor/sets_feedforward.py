@@ -32,21 +32,26 @@ _ALWAYS_FREE = 1 << 24
 
 @dataclass(frozen=True)
 class _Rows:
-    """What `tuple_sum` reads, for some of the items: derivatives (B, K, U), rows (B, R, U) and adjoints (B, Q, U)."""
+    """What `tuple_sum` reads, for some of the items: derivatives (B, K, U), rows (B, R, U) and adjoints (B, Q, U).
+
+    ``version`` is that of the points, of which changes in place are noticed.
+    """
 
     order: int
     derivatives: Tensor
     rows: Tensor
     adjoints: Tensor
+    version: int
 
 
 @dataclass(frozen=True)
 class _Backends:
     """The backends of the kernels, called past the dispatch of operators, which takes longer than a small network.
 
-    They are chosen once, when a function's derivatives are made, and serve the same function at other points.
+    They are chosen when a function's derivatives are made, and again when another backend is forced.
     """
 
+    forced: str | None
     values: Callable[..., None]
     rows: Callable[..., None]
     sums: Callable[..., None]
@@ -54,7 +59,7 @@ class _Backends:
     @classmethod
     def of(cls, like: Tensor) -> _Backends:
         kernels = ("feed_forward_values", "feed_forward_rows", "tuple_sum")
-        return cls(*(backends.select(kernel, (like,)).run for kernel in kernels))
+        return cls(backends.forced_backend(), *(backends.select(kernel, (like,)).run for kernel in kernels))
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class FeedForwardSets:
         self.units = chain.units
         self._kept: _Rows | None = None
         self._run: _Backends = before._run if before is not None else _Backends.of(x)
-        known = before if before is not None and _same(before.directions, directions) else None
+        self._directions_version = _version_of(directions)
+        known = before if before is not None and _same(before, directions) else None
         self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
         self.first: Tensor = self._first_rows() if known is None else known.first
 
@@ -103,8 +109,13 @@ class FeedForwardSets:
         """Make the same route at other points."""
         return FeedForwardSets(function, self.chain, x, directions, self.memory_limit, self)
 
+    def _choose_backends(self) -> None:
+        if self._run.forced != backends.forced_backend():
+            self._run = _Backends.of(self.x)
+
     def of(self, sets: Tensor) -> Tensor:
         """Compute (B, T) from sets (T, k)."""
+        self._choose_backends()
         order = sets.shape[1]
         if order == 1:
             return self._gradients()[:, sets[:, 0]]
@@ -121,6 +132,7 @@ class FeedForwardSets:
 
     def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
         """Go through all sets of an order, block by block."""
+        self._choose_backends()
         total = combinations.count(self.singles, order)
         if not total:
             return
@@ -130,6 +142,7 @@ class FeedForwardSets:
         if order == 2:
             yield from self._all_pairs()
             return
+        self._check_rows(order)
         subsets = self.numbering.complete(orders_of(order)[0])
         sizes = self._sizes(order, subsets, total, 0)
         for begin in range(0, total, sizes.tuples):
@@ -183,8 +196,8 @@ class FeedForwardSets:
         _, m = orders_of(order)
         count, adjoint_count = subsets.count, subsets.adjoints(m)
         keep = subsets.ranks == (None, None) and end - start == self.x.shape[0]
-        kept = self._kept
-        if keep and kept and kept.order >= order and kept.rows.shape[1] >= count:
+        kept, version = self._kept, _version_of(self.x)
+        if keep and kept and kept.version == version and kept.order >= order and kept.rows.shape[1] >= count:
             return kept
         first, last = self.first, self._last_adjoints(start, end)
         made = _Rows(
@@ -192,6 +205,7 @@ class FeedForwardSets:
             self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values),
             self.x.new_empty(end - start, count, self.units),
             self.x.new_empty(end - start, adjoint_count, self.units),
+            version,
         )
         self._run.rows(
             made.rows,
@@ -213,10 +227,16 @@ class FeedForwardSets:
 
     def _gradients(self) -> Tensor:
         """F_i of all directions, (B, D): first derivatives."""
-        made = self._rows(2, self.numbering.complete(1), 0, self.x.shape[0])
-        columns = self.chain.columns[0]
-        slopes = made.adjoints[:, 0, columns] * made.derivatives[:, 1, columns]
-        return torch.bmm(made.rows[:, : self.singles, columns], slopes.unsqueeze(2)).squeeze(2)
+        subsets, columns = self.numbering.complete(1), self.chain.columns[0]
+        out = self.x.new_empty(self.x.shape[0], self.singles)
+        items = self._sizes(2, subsets, 1, out.numel()).items
+        for start in range(0, self.x.shape[0], items):
+            stop = min(start + items, self.x.shape[0])
+            made = self._rows(2, subsets, start, stop)
+            slopes = made.adjoints[:, :1, columns] * made.derivatives[:, 1:2, columns]
+            # Not a matrix product, whose order of summation depends on how many items there are.
+            out[start:stop] = (made.rows[:, : self.singles, columns] * slopes).sum(2)
+        return out
 
     def _sum(self, out: Tensor, made: _Rows, members: Tensor, order: int) -> None:
         self._run.sums(out, made.derivatives, made.rows, made.adjoints, members, order)
@@ -303,6 +323,15 @@ class FeedForwardSets:
         one = self._item_bytes(2, self.singles, 1) + self._block_of_hessian(first, end)
         return max(1, min(self.x.shape[0], 1 + (usable - least) // one))
 
+    def _check_rows(self, order: int) -> None:
+        """Raise before anything is made where the rows of one item do not fit."""
+        n, m = orders_of(order)
+        rows = sum(math.comb(self.singles, k) for k in range(1, n + 1))
+        adjoints = sum(math.comb(self.singles, k) for k in range(m + 1))
+        least = self._item_bytes(order, rows, adjoints) + self._tuple_bytes(order)
+        if least > self._usable:
+            raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(least))
+
     def _needed_bytes(self, order: int, subsets: Subsets, given: int) -> tuple[int, int, int]:
         """Count bytes: what is there in any case, of an item, of a tuple."""
         one = self._item_bytes(order, subsets.count, subsets.adjoints(orders_of(order)[1]))
@@ -337,11 +366,18 @@ class FeedForwardSets:
         return _Sizes(at_once, max(1, min(items, (room - at_once * each) // one)))
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Tell whether two batches of directions are one tensor that is expanded to their items."""
+def _version_of(tensor: Tensor) -> int:
+    """Number the changes in place of a tensor; those of inference mode are not counted."""
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _same(before: FeedForwardSets, directions: Tensor) -> bool:
+    """Tell whether directions are the unchanged ones of before, expanded to other items."""
+    one = before.directions
     return (
-        one.data_ptr() == other.data_ptr()
-        and one.stride() == other.stride()
+        one.data_ptr() == directions.data_ptr()
+        and one.stride() == directions.stride()
         and one.stride(0) == 0
-        and one.shape[1:] == other.shape[1:]
+        and one.shape[1:] == directions.shape[1:]
+        and before._directions_version == _version_of(directions)
     )

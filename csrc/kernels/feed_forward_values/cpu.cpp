@@ -57,6 +57,7 @@ struct Values {
 template <class Lane>
 void write_all(const FeedForwardValues& a) {
   using Scalar = typename Lane::Scalar;
+  if (a.items == 0) return;
   int64_t units = 0, widest = 0, weights = 0;
   for (int64_t l = 0; l < a.layers; ++l) {
     units += a.widths[l];
