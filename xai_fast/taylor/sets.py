@@ -18,7 +18,7 @@ from xai_fast.targets import Target
 from xai_fast.taylor.cross import checked_directions
 from xai_fast.taylor.feedforward import chain_of
 from xai_fast.taylor.function import Function, check_batch, prepare
-from xai_fast.taylor.planner import checked_limit, usable_bytes
+from xai_fast.taylor.planner import checked_limit
 from xai_fast.taylor.sets_feedforward import FeedForwardSets
 from xai_fast.taylor.sets_general import Cost, GeneralSets
 
@@ -61,13 +61,13 @@ class SetDerivatives:
         memory_limit: int | None = None,
     ) -> None:
         check_batch("x", x)
+        checked_limit(memory_limit, x.device)
         self._fn, self._target, self._score = fn, target, score
         self._given, self._others = directions, additional_forward_args
         self._limit = memory_limit
         along = checked_directions(directions, x)
         function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-        most = usable_bytes(checked_limit(memory_limit, x.device)) // (6 * x.element_size())
-        chain = chain_of(function.program(x), x, most) if x.shape[0] else None
+        chain = chain_of(function.program(x), x) if x.shape[0] else None
         self.x = x
         self.directions = along.shape[1]
         self._route: GeneralSets | FeedForwardSets
