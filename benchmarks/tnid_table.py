@@ -34,7 +34,7 @@ COLUMNS = (
     ("NID", "nid-m", "NID"),
     ("GLIDER", "network", "GLIDER, 200 rows"),
     ("Int. Hessians", "network", "Integrated Hessians, 200 rows"),
-    ("Shapley", "network", "Shapley (SII), 20 rows"),
+    ("Shapley, 20 rows", "network", "Shapley (SII), 20 rows"),
     ("FAST", "table", "FAST (GA2M)"),
     ("RuleFit", "table", "RuleFit, H statistic"),
     ("hier. lasso", "table", "hierarchical lasso"),
@@ -84,6 +84,8 @@ def _average(functions: Functions, names: Sequence[str], part: str, method: str)
     if len(complete) < len(names):
         return ""
     mean = statistics.fmean(statistics.fmean(values) for values in complete)
+    if any(len(values) < 2 for values in complete):  # a single training has no spread
+        return f"**{mean:.3f}**"
     return f"**{mean:.3f} ± {statistics.fmean(statistics.pstdev(values) for values in complete):.3f}**"
 
 
