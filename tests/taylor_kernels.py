@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["ALL_CASES", "ITEMS_AT", "OPERATORS", "OUTPUTS", "deviation", "find_case", "kernel_of", "of_items"]
+__all__ = [
+    "ALL_CASES",
+    "ITEMS_AT",
+    "OPERATORS",
+    "OUTPUTS",
+    "TRITON_CASES",
+    "deviation",
+    "find_case",
+    "kernel_of",
+    "of_items",
+]
 
 KERNELS = ("feed_forward_rows", "feed_forward_values", "pair_reduce", "pair_saliency", "partition_sum", "tuple_sum")
 CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
@@ -37,6 +48,8 @@ def _operator(kernel: str, case: Any) -> str:
 
 
 ALL_CASES = [(_operator(kernel, case), case) for kernel in KERNELS for case in CASES[kernel].CASES]
+WITH_TRITON = {kernel for kernel in KERNELS if importlib.util.find_spec(f"xai_fast.kernels.{kernel}.triton")}
+TRITON_CASES = [(operator, case) for operator, case in ALL_CASES if kernel_of(operator) in WITH_TRITON]
 
 
 def find_case(operator: str, name: str) -> Any:

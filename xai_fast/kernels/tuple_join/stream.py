@@ -32,9 +32,10 @@ def extensions(
         InputError: a row of ``parents`` does not rise, has a feature that is not from 0 to D - 1, or equals an earlier
             one, or another argument does not fit.
     """
-    outside = (parents >= features) | (parents < 0)  # also what would not fit int32
-    if outside.any():
-        raise bad_argument("parents", f"features from 0 to {features - 1}", str(int(parents[outside][0])))
+    if parents.dtype == torch.int64:  # what would not fit int32; the kernel finds the rest
+        outside = (parents >= features) | (parents < torch.iinfo(torch.int32).min)
+        if outside.any():
+            raise bad_argument("parents", f"features from 0 to {features - 1}", str(int(parents[outside][0])))
     parents = parents.to(torch.int32).contiguous()
     step = min(max(1 << 20, parents.shape[0]), MOST) if positions is None else positions
     if step < 1:
