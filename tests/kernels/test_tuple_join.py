@@ -221,3 +221,8 @@ def test_a_bad_argument_is_named(operator: str, name: str, change: Any, message:
 def test_a_bad_argument_of_the_loop_is_named(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_numbers_below_32_bits_are_refused() -> None:
+    with pytest.raises(InputError, match="features from 0 to 4"):
+        list(extensions(torch.tensor([[-(2**32) + 1, 3]]), 5))

@@ -33,9 +33,9 @@ def extensions(
             one, or another argument does not fit.
     """
     if parents.dtype == torch.int64:  # what would not fit int32; the kernel finds the rest
-        outside = (parents >= features) | (parents < torch.iinfo(torch.int32).min)
-        if outside.any():
-            raise bad_argument("parents", f"features from 0 to {features - 1}", str(int(parents[outside][0])))
+        for outside in (parents[parents >= features], parents[parents < torch.iinfo(torch.int32).min]):
+            if outside.numel():
+                raise bad_argument("parents", f"features from 0 to {features - 1}", str(int(outside.max())))
     parents = parents.to(torch.int32).contiguous()
     step = min(max(1 << 20, parents.shape[0]), MOST) if positions is None else positions
     if step < 1:
