@@ -95,7 +95,8 @@ def test_items_are_cut_to_the_memory_limit(calls: list[int]) -> None:
     limited = taylor.hessian(score, x, memory_limit=200_000)
     assert len(calls) > 3
     assert sum(calls[1:]) == 64
-    assert torch.equal(limited, whole)
+    # Not to the last bit: plain PyTorch's matrix products may round otherwise for another number of items.
+    assert torch.allclose(limited, whole, rtol=1e-12, atol=1e-15)
 
 
 def test_weights_that_are_changed_in_place_are_read_again() -> None:
