@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["Progress", "duration"]
 
-_WIDTH = 30
+_WIDTH = 24
 
 
 def duration(seconds: float) -> str:
@@ -30,12 +30,16 @@ class Progress:
     Args:
         total: pictures.
         what: a word before the bar.
+
+    Attributes:
+        note: what else is to be said, after rate and time left.
     """
 
     def __init__(self, total: int, what: str = "explaining") -> None:
         self.total = total
         self.what = what
         self.done = 0
+        self.note = ""
         self._kept = 0
         self._started = time.perf_counter()
         self._visible = sys.stderr.isatty()
@@ -72,11 +76,11 @@ class Progress:
         self.done += pictures
         self._kept += pictures if kept else 0
         if self._rich is not None:
-            self._rich.update(self._task, completed=self.done, speed=self.speed())
+            self._rich.update(self._task, completed=self.done, speed=self._after())
         elif self._visible:
             filled = _WIDTH * self.done // max(1, self.total)
             bar = "#" * filled + "." * (_WIDTH - filled)
-            line = f"{self.what} [{bar}] {self.done}/{self.total} {self.speed()}"
+            line = f"{self.what} [{bar}] {self.done}/{self.total} {self._after()}"
             print(f"\r{line:78.78}", end="", file=sys.stderr, flush=True)
 
     def speed(self) -> str:
@@ -87,3 +91,6 @@ class Progress:
         rate = computed / max(time.perf_counter() - self._started, 1e-9)
         left = duration((self.total - self.done) / rate)
         return f"{rate:.2f}/s, {left} left" if rate < 10 else f"{rate:.0f}/s, {left} left"
+
+    def _after(self) -> str:
+        return ", ".join(filter(None, (self.speed(), self.note)))

@@ -1,0 +1,38 @@
+"""Text for people at a terminal: printed whatever the terminal can show, and whether or not somebody still reads."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+__all__ = ["printable", "say"]
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print text, whatever the terminal: letters that it lacks are replaced, and a reader that has gone is no error.
+
+    Args:
+        text: the lines.
+        error: print to standard error instead of standard output.
+    """
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
+    except BrokenPipeError:
+        # As in `| head`. What is left in the buffer goes nowhere, or Python would complain about it when it ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def printable(text: str) -> str:
+    """Give text without the characters that do things to a terminal; each becomes U+FFFD.
+
+    Args:
+        text: any, such as the name of a file.
+
+    Returns:
+        One line.
+    """
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
