@@ -108,7 +108,9 @@ class SetDerivatives:
         new.x, new._target = x, self._target if target is None else target
         new._given = self._given if directions is None else directions
         if directions is None and self._given.ndim == x.ndim:
-            along = self._given.expand(x.shape[0], *self._given.shape)
+            before = self._route.directions
+            same = before.shape[0] == x.shape[0]
+            along = before if same else self._given.expand(x.shape[0], *self._given.shape)
         else:
             along = checked_directions(new._given, x)
         new.directions = along.shape[1]
@@ -165,7 +167,6 @@ class SetDerivatives:
         with torch.no_grad():
             return self._route.of(sets)
 
-    @torch.no_grad()  # which gives the caller's mode back between the blocks
     def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
         """Compute the mixed derivatives of all sets of an order, block by block.
 
@@ -180,12 +181,18 @@ class SetDerivatives:
             InputError: the order does not fit, or the memory limit is too small; the message says the least that does.
         """
         _check_order(order)
-        if self.x.shape[0]:
-            yield from self._route.exhaustive(order)
+        if not self.x.shape[0]:
+            total = combinations.count(self.directions, order)
+            if total:
+                yield 0, total, self.x.new_zeros(0, total)
             return
-        total = combinations.count(self.directions, order)
-        if total:
-            yield 0, total, self.x.new_zeros(0, total)
+        blocks = self._route.exhaustive(order)
+        while True:
+            with torch.no_grad():  # the caller has his own mode back between the blocks
+                block = next(blocks, None)
+            if block is None:
+                return
+            yield block
 
     def cost(self, order: int, sets: int | None = None) -> Cost:
         """Count what `of` or `exhaustive` take.

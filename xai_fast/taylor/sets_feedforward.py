@@ -104,6 +104,8 @@ class FeedForwardSets:
         known = before if before is not None and _same(before, directions) else None
         self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
         self.first: Tensor = self._first_rows() if known is None else known.first
+        # Sizes for all sets of an order, by (order, items), where they are so small that memory needs no look.
+        self._small: dict[tuple[int, int], _Sizes] = {} if known is None else known._small
 
     def at(self, function: Function, x: Tensor, directions: Tensor) -> FeedForwardSets:
         """Make the same route at other points."""
@@ -142,9 +144,14 @@ class FeedForwardSets:
         if order == 2:
             yield from self._all_pairs()
             return
-        self._check_rows(order)
+        sizes = self._small.get((order, self.x.shape[0]))
+        if sizes is None:
+            self._check_rows(order)
         subsets = self.numbering.complete(orders_of(order)[0])
-        sizes = self._sizes(order, subsets, total, 0)
+        if sizes is None:
+            sizes = self._sizes(order, subsets, total, 0)
+            if self._is_small(order, subsets, total, 0):
+                self._small[order, self.x.shape[0]] = sizes
         for begin in range(0, total, sizes.tuples):
             end = min(begin + sizes.tuples, total)
             members = self.numbering.members_of_block(order, begin, end)
@@ -340,6 +347,10 @@ class FeedForwardSets:
     def _fits(self, order: int, subsets: Subsets, given: int) -> bool:
         return sum(self._needed_bytes(order, subsets, given)) <= self._usable
 
+    def _is_small(self, order: int, subsets: Subsets, tuples: int, given: int) -> bool:
+        given_bytes, one, each = self._needed_bytes(order, subsets, given)
+        return self.memory_limit is None and given_bytes + self.x.shape[0] * one + tuples * each < _ALWAYS_FREE
+
     def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> _Sizes:
         """Choose how many tuples and items to work on at a time.
 
@@ -357,7 +368,7 @@ class FeedForwardSets:
         """
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
         items = self.x.shape[0]
-        if self.memory_limit is None and given_bytes + items * one + tuples * each < _ALWAYS_FREE:
+        if self._is_small(order, subsets, tuples, given):
             return _Sizes(max(1, tuples), max(1, items))
         room = self._usable - given_bytes
         if one + each > room:
@@ -374,6 +385,8 @@ def _version_of(tensor: Tensor) -> int:
 def _same(before: FeedForwardSets, directions: Tensor) -> bool:
     """Tell whether directions are the unchanged ones of before, expanded to other items."""
     one = before.directions
+    if one is directions:
+        return before._directions_version == _version_of(directions) and one.stride(0) == 0
     return (
         one.data_ptr() == directions.data_ptr()
         and one.stride() == directions.stride()
