@@ -9,6 +9,7 @@ __all__ = [
     "BackendUnavailable",
     "InputError",
     "ModelError",
+    "StoreError",
     "UnsupportedOperation",
     "XaiFastError",
     "ZeroCurvatureError",
@@ -26,6 +27,10 @@ class InputError(XaiFastError, ValueError):
 
 class ModelError(XaiFastError, RuntimeError):
     """The model cannot be explained as it is: training mode, no gradient path, NaN scores."""
+
+
+class StoreError(XaiFastError, RuntimeError):
+    """The folder of a long job cannot be written, read or trusted; the message names the file and what is wrong."""
 
 
 class UnsupportedOperation(ModelError):

@@ -1,0 +1,46 @@
+"""The store of a long job: a folder that many processes write to, and that reads back like an array.
+
+============  ====================================================================================================
+layout        where things are; ``job.json``; the statuses of items
+folders       opening and writing files so that a crash, a rival or a hostile store does no harm
+items         the frozen list of items
+fields, rows  what an item's results are; results in memory
+codecs        how maps of floats are stored
+shard_file    the safetensors file of a shard
+receipts      commits: the first receipt of a shard wins
+parts         finished pieces of a shard that is bisected
+============  ====================================================================================================
+"""
+
+from xai_fast.batch.store.codecs import CODECS, Codec, codec
+from xai_fast.batch.store.fields import Field, agree_on_fields, read_fields
+from xai_fast.batch.store.items import Items
+from xai_fast.batch.store.layout import Layout, Status, create_job, read_job, shard_stem
+from xai_fast.batch.store.parts import Part, read_parts, write_part
+from xai_fast.batch.store.receipts import Receipt, committed, drop_receipts, read_receipt, receipts, write_shard
+from xai_fast.batch.store.rows import Rows
+
+__all__ = [
+    "CODECS",
+    "Codec",
+    "Field",
+    "Items",
+    "Layout",
+    "Part",
+    "Receipt",
+    "Rows",
+    "Status",
+    "agree_on_fields",
+    "codec",
+    "committed",
+    "create_job",
+    "drop_receipts",
+    "read_fields",
+    "read_job",
+    "read_parts",
+    "read_receipt",
+    "receipts",
+    "shard_stem",
+    "write_part",
+    "write_shard",
+]
