@@ -1,0 +1,291 @@
+"""What a worker holds: the source, the model and the explainers of a job, and what it does with a chunk of items."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xai_fast.batch.explainers import make_explainer
+from xai_fast.batch.explainers.base import Chunk
+from xai_fast.batch.preparation import Preparation
+from xai_fast.batch.references import weights_sha256
+from xai_fast.batch.sources import open_source
+from xai_fast.batch.sources.base import FrozenItems, ItemError
+from xai_fast.batch.spec import JobSpec
+from xai_fast.batch.store.layout import Status
+from xai_fast.batch.targets import ItemTargets
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.taylor.planner import is_out_of_memory
+
+__all__ = ["Computation", "ItemError", "Outcome"]
+
+_LABELS_KEPT = 1 << 16
+_LONGEST_REASON = 500
+_FIRST_ITEMS = 100
+"""So many items are tried for the shape that all shall have."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a chunk of b items.
+
+    Attributes:
+        fields: name to (b, ...) on the CPU, floating ones float32; in the rows of items that failed NaN or 0. Empty
+            where all failed.
+        statuses: (b,), see `xai_fast.batch.store.layout.Status`.
+        reasons: (b,) why an item failed, None for the others.
+        evaluations: rows that went through the model.
+        model_seconds: spent in the model, forward and backward.
+    """
+
+    fields: dict[str, Tensor]
+    statuses: list[int]
+    reasons: list[str | None]
+    evaluations: int
+    model_seconds: float
+
+
+@dataclass
+class _Tally:
+    """What adds up over the parts of a chunk."""
+
+    evaluations: int = 0
+    reasons: dict[int, tuple[Status, str]] = field(default_factory=dict)
+
+
+class Computation:
+    """The source, the model and the explainers of a job.
+
+    Args:
+        spec: of the job.
+        items: the frozen list of its items.
+        device: where the model runs.
+        identity: what the source's `identity` was when the job began; None for not to compare.
+
+    Raises:
+        InputError: something that the description refers to does not exist or does not fit.
+        SourceChanged: the source has another identity.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        items: FrozenItems,
+        *,
+        device: str | torch.device = "cpu",
+        identity: Mapping[str, object] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.items = items
+        self.device = torch.device(device)
+        self.source = open_source(spec.source, decoder=spec.decoder, items=items)
+        if identity is not None:
+            self.source.check(identity)
+        if len(self.source) != len(items):
+            raise bad_argument("source", f"the {len(items)} items of the job", f"{len(self.source)} items")
+        self.model = None if spec.model is None else spec.model.load()
+        self._check_weights()
+        if self.model is not None:
+            self.model.module.to(self.device)
+        module = None if self.model is None else self.model.module
+        self._explainers = [(entry.prefix, make_explainer(entry, module, spec.seed)) for entry in spec.explainers]
+        self._targets = ItemTargets(spec.target, self.source)
+        self._prepare = Preparation(self.model)
+        self._classes: OrderedDict[int, int | None] = OrderedDict()
+        self._lock = threading.Lock()
+        self._shape_lock = threading.Lock()
+
+    @functools.cached_property
+    def weights_sha256(self) -> str | None:
+        """The hash of the model's weights; None without a model."""
+        return None if self.model is None else weights_sha256(self.model.module)
+
+    def load(self, index: int) -> Tensor:
+        """Read an item and prepare it for the model. Any number of threads may do so at once.
+
+        Args:
+            index: which.
+
+        Returns:
+            What the model takes, on the CPU.
+
+        Raises:
+            ItemError: it cannot be read, has changed, is not finite, or has no label where that is the target.
+        """
+        value = self._load(index)
+        if not self.source.regular:
+            shape, first = self._shape()
+            if (tuple(value.shape), value.dtype) != shape:
+                got = f"{tuple(value.shape)} {value.dtype}"
+                raise ItemError(Status.FAILED, f"expected {shape[0]} {shape[1]} as of item {first}, got {got}")
+        return value
+
+    def explain(self, inputs: Sequence[Tensor], indices: Sequence[int]) -> Outcome:
+        """Explain a chunk of items. Where one fails, it is found by halves, and the others are explained without it.
+
+        Args:
+            inputs: b items, as `load` gave them.
+            indices: (b,) which items they are.
+
+        Returns:
+            What became of each. The same chunk gives the same bits.
+
+        Raises:
+            RuntimeError: memory did not suffice for the chunk (`xai_fast.taylor.planner.is_out_of_memory` tells), or
+                the device is lost.
+        """
+        started = time.perf_counter()
+        tally = _Tally()
+        parts = self._attempt(inputs, indices, list(range(len(indices))), tally) if len(indices) else []
+        fields = _joined(parts, len(indices), tally)
+        statuses = [int(tally.reasons[i][0]) if i in tally.reasons else int(Status.OK) for i in range(len(indices))]
+        reasons = [tally.reasons[i][1] if i in tally.reasons else None for i in range(len(indices))]
+        return Outcome(fields, statuses, reasons, tally.evaluations, time.perf_counter() - started)
+
+    def _check_weights(self) -> None:
+        wanted = None if self.spec.model is None else self.spec.model.weights_sha256
+        if wanted is not None and self.weights_sha256 != wanted:
+            raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", str(self.weights_sha256))
+
+    def _load(self, index: int) -> Tensor:
+        try:
+            read = self.source.read(index, self.items.stamp(index))
+            chosen = self._targets.of(index, read.label)
+            value = self._prepare(read.value)
+        except (ItemError, MemoryError):
+            raise
+        except InputError as error:
+            raise ItemError(Status.FAILED, _reason(error)) from error
+        except Exception as error:  # decoders raise anything for a damaged file; it concerns this item only
+            raise ItemError(Status.UNREADABLE, _reason(error)) from error
+        with self._lock:
+            self._classes[index] = chosen
+            if len(self._classes) > _LABELS_KEPT:
+                self._classes.popitem(last=False)
+        return value
+
+    def _shape(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int]:
+        """Give shape and dtype of the first item that can be read, and which it is: the same in every worker."""
+        with self._shape_lock:
+            return self._first
+
+    @functools.cached_property
+    def _first(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int]:
+        for index in range(min(len(self.items), _FIRST_ITEMS)):
+            try:
+                value = self._load(index)
+            except ItemError:
+                continue
+            return (tuple(value.shape), value.dtype), index
+        raise ItemError(Status.FAILED, f"none of the first {_FIRST_ITEMS} items can be read, so their shape is unknown")
+
+    def _class_of(self, index: int) -> int | None:
+        with self._lock:
+            if index in self._classes:
+                return self._classes[index]
+        return self._targets.of(index, self.source.label(index))
+
+    def _attempt(
+        self, inputs: Sequence[Tensor], indices: Sequence[int], positions: list[int], tally: _Tally
+    ) -> list[tuple[list[int], dict[str, Tensor]]]:
+        """Explain some items of a chunk; give the fields of those that could be, by their positions."""
+        try:
+            chunk = self._chunk([inputs[i] for i in positions], [indices[i] for i in positions])
+            return [(positions, self._fields(chunk, positions, tally))]
+        except Exception as error:  # whatever the model or a class of the user raises, it is told with the item
+            if _concerns_all(error):
+                raise
+            if len(positions) == 1:
+                status = error.status if isinstance(error, ItemError) else Status.FAILED
+                tally.reasons[positions[0]] = (status, _reason(error))
+                return []
+        half = len(positions) // 2
+        return [
+            part
+            for some in (positions[:half], positions[half:])
+            for part in self._attempt(inputs, indices, some, tally)
+        ]
+
+    def _chunk(self, inputs: Sequence[Tensor], indices: Sequence[int]) -> Chunk:
+        target = self._targets.together([self._class_of(index) for index in indices])
+        stacked = torch.stack(list(inputs)).to(self.device)
+        return Chunk(stacked, target, [self.items.item_id(index) for index in indices])
+
+    def _fields(self, chunk: Chunk, positions: Sequence[int], tally: _Tally) -> dict[str, Tensor]:
+        fields: dict[str, Tensor] = {}
+        reasons: dict[int, tuple[Status, str]] = {}
+        evaluations = 0
+        for prefix, explainer in self._explainers:
+            found = explainer.explain(chunk)
+            start = f"{prefix}." if len(self._explainers) > 1 else ""
+            evaluations += found.evaluations
+            for position, reason in found.reasons.items():
+                said = f"{prefix}: {reason}" if start else reason
+                reasons.setdefault(positions[position], (Status.FAILED, said))
+            for name, value in found.fields.items():
+                fields[start + name] = stored = _stored(value)
+                if name not in found.undefined:
+                    for position in _not_finite(stored):
+                        reason = f"the result has NaN or infinity in {start}{name}"
+                        reasons.setdefault(positions[position], (Status.NOT_FINITE, reason))
+        # Only now, since a part that fails is done again by halves.
+        tally.evaluations += evaluations
+        tally.reasons |= reasons
+        return fields
+
+
+def _stored(value: Tensor) -> Tensor:
+    value = value.detach()
+    if value.is_floating_point():
+        return value.to("cpu", torch.float32)
+    if value.is_complex():
+        raise bad_argument("explainer", "fields of real numbers", str(value.dtype))
+    return (value.to(torch.uint8) if value.dtype == torch.bool else value).cpu()
+
+
+def _not_finite(value: Tensor) -> list[int]:
+    if not value.is_floating_point():
+        return []
+    rows: list[int] = (~value.reshape(len(value), -1).isfinite().all(1)).nonzero().flatten().tolist()
+    return rows
+
+
+def _joined(parts: Sequence[tuple[list[int], dict[str, Tensor]]], size: int, tally: _Tally) -> dict[str, Tensor]:
+    """Put the parts of a chunk together, and blank the rows of items that failed."""
+    if not parts or len(tally.reasons) == size:
+        return {}
+    fields = {}
+    for name, first in parts[0][1].items():
+        whole = first
+        if len(parts) > 1 or len(parts[0][0]) < size:
+            blank = float("nan") if first.is_floating_point() else 0
+            whole = torch.full((size, *first.shape[1:]), blank, dtype=first.dtype)
+            for positions, values in parts:
+                whole[torch.tensor(positions)] = values[name]
+        failed = torch.tensor(sorted(tally.reasons), dtype=torch.int64)
+        if len(failed):
+            whole = whole.clone() if whole is first else whole
+            whole[failed] = float("nan") if whole.is_floating_point() else 0
+        fields[name] = whole
+    return fields
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Tell whether an error is about the machine, not about an item."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and (is_out_of_memory(error) or "CUDA error" in str(error))
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if not isinstance(error, InputError | ItemError):
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + "..."

@@ -1,0 +1,48 @@
+"""Methods as jobs run them: a chunk of items in, a row an item in each of their fields out."""
+
+from __future__ import annotations
+
+import importlib
+
+from torch import nn
+
+from xai_fast.batch.explainers.base import BatchExplainer, Chunk, Explained
+from xai_fast.batch.explainers.named import PARAMETERS, ExplainerSpec
+from xai_fast.errors import bad_argument
+
+__all__ = ["PARAMETERS", "BatchExplainer", "Chunk", "Explained", "ExplainerSpec", "make_explainer"]
+
+_CLASSES = {
+    "neflag": ("neflag", "BatchNeFLAG"),
+    "gradcam": ("cams", "BatchGradCAM"),
+    "gradcam++": ("cams", "BatchGradCAMPlusPlus"),
+    "taylor_cam": ("taylor_cam", "BatchTaylorCAM"),
+    "tnid": ("tnid", "BatchTNID"),
+}
+
+
+def make_explainer(spec: ExplainerSpec, model: nn.Module | None, seed: int) -> BatchExplainer:
+    """Make an explainer.
+
+    Args:
+        spec: which, with its parameters.
+        model: in evaluation mode, on its device; None for a class that needs none.
+        seed: of the job.
+
+    Returns:
+        The explainer.
+
+    Raises:
+        InputError: a parameter is out of range, or the class cannot be made.
+    """
+    if ":" in spec.name:
+        from xai_fast.batch.explainers.custom import BatchCustom
+
+        return BatchCustom(spec.name, model, spec.parameters, seed)
+    if model is None:
+        raise bad_argument("model", f'ModelRef("package.module:factory") for {spec.name}', "None")
+    module, name = _CLASSES[spec.name]
+    made: BatchExplainer = getattr(importlib.import_module(f"xai_fast.batch.explainers.{module}"), name)(
+        model, spec.parameters, seed
+    )
+    return made

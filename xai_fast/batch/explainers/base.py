@@ -1,0 +1,66 @@
+"""What an explainer of a job is given, and what it gives back."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from xai_fast.targets import Target
+
+__all__ = ["BatchExplainer", "Chunk", "Explained", "Prepare"]
+
+
+@dataclass
+class Chunk:
+    """Items that are explained together.
+
+    Attributes:
+        inputs: (B, ...) on the model's device.
+        target: as methods take it.
+        item_ids: (B,) identities for random points.
+        passes: forward passes by layer, which explainers of the chunk share; see `shared.layer_pass`.
+    """
+
+    inputs: Tensor
+    target: Target
+    item_ids: Sequence[int]
+    passes: dict[object, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What an explainer found for a chunk.
+
+    Attributes:
+        fields: name to (B, ...).
+        evaluations: rows that went through the model.
+        undefined: fields in which NaN and infinity say something, and are no failure.
+        reasons: position to why there is nothing to store for this item.
+    """
+
+    fields: Mapping[str, Tensor]
+    evaluations: int
+    undefined: frozenset[str] = frozenset()
+    reasons: Mapping[int, str] = field(default_factory=dict)
+
+
+class BatchExplainer(abc.ABC):
+    """A method with its options and its model."""
+
+    @abc.abstractmethod
+    def explain(self, chunk: Chunk) -> Explained:
+        """Explain the items of a chunk.
+
+        Args:
+            chunk: at least one item.
+
+        Returns:
+            A row an item in each field.
+        """
+
+
+Prepare = Callable[[nn.Module, Mapping[str, object], int], BatchExplainer]
+"""From a model, parameters and the job's seed to an explainer."""
