@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from xai_fast.batch.store import Items, Layout
+
 PARTS = {"decode": 1.0, "model": 6.0, "kernels": 2.0, "write": 0.5, "total": 10.0}
 
 
-def write_job(root: Path, items: int, shard_size: int) -> None:
-    root.mkdir(parents=True, exist_ok=True)
+def write_job(root: Path, count: int, shard_size: int) -> None:
+    items = Items.freeze(Layout(root), range(count))
     document = {
         "format": 1,
         "spec": {"shard_size": shard_size, "dtype": "float32", "explainer": "neflag"},
         "fingerprint": "0" * 64,
-        "items": {"count": items, "sha256": "0" * 64},
+        "items": {"count": count, "sha256": items.sha256},
         "created": 990.0,
     }
     (root / "job.json").write_text(json.dumps(document))
@@ -37,7 +39,7 @@ def write_receipt(
         "shard": shard,
         "start": start,
         "stop": stop,
-        "file": f"shard-{shard:06d}.{shard:032x}.safetensors",
+        "file": f"shard-{shard:06d}.{shard:016x}.safetensors",
         "bytes": 1000,
         "sha256": "0" * 64,
         "fields": {},
@@ -50,6 +52,7 @@ def write_receipt(
         "versions": {},
         "attempts": 1,
         "finished": finished,
+        "more": {},
     }
     (root / "commits").mkdir(exist_ok=True)
     (root / "commits" / f"shard-{shard:06d}.json").write_text(json.dumps(receipt | changes))

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from receipts_by_hand import write_job, write_receipt
 
+from xai_fast.batch.journal import Journal
 from xai_fast.batch.observe import JobProgress, Log, status
 from xai_fast.batch.observe.receipts import Tally, Work, busy_rate, recent_rate
 from xai_fast.batch.observe.summary import memory_text, rate_text
-from xai_fast.batch.store.layout import Layout
+from xai_fast.batch.store import Layout
+from xai_fast.errors import StoreError
 
 
 def test_a_job_that_has_not_begun(tmp_path: Path) -> None:
@@ -119,6 +121,27 @@ def test_receipts_are_read_once_and_anew_after_a_repair(tmp_path: Path) -> None:
     (tmp_path / "commits" / "shard-000002.json").unlink()
     tally.update()
     assert (tally.items, tally.failures, tally.shards) == (4, 0, {0})
+
+
+def test_receipts_that_do_not_fit_the_job_are_refused(tmp_path: Path) -> None:
+    write_job(tmp_path, 8, 4)
+    write_receipt(tmp_path, 2, (8, 12), finished=1.0)
+    with pytest.raises(StoreError, match="expected receipts of 2 shards, 8 items, got more"):
+        status(tmp_path)
+
+
+def test_a_folder_without_a_job(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "gone"):
+        with pytest.raises(StoreError):
+            status(folder)
+
+
+def test_workers_at_work_are_counted(tmp_path: Path) -> None:
+    write_job(tmp_path, 8, 4)
+    with Journal(Layout(tmp_path), 0).claim(0, 4, 1, worker="w"):
+        assert status(tmp_path).running == 1
+        assert "running, 1 at work" in str(status(tmp_path))
+    assert status(tmp_path).running == 0
 
 
 def test_a_log_has_a_json_object_a_line(tmp_path: Path) -> None:

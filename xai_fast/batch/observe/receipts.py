@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from xai_fast.batch.store.layout import Layout
+from xai_fast.batch.store.layout import Layout, Status
+from xai_fast.batch.store.receipts import Receipt, committed, receipts
 
 __all__ = ["PARTS", "Tally", "Work", "busy_rate", "recent_rate"]
 
 PARTS = ("decode", "model", "kernels", "write")
 """The parts of a worker's time that receipts tell; what is left of "total" is everything else."""
 
-_RECEIPT = re.compile(r"shard-(\d{6,})\.json")
-_LARGEST = 1 << 20
 _WINDOW = 300.0
 
 
@@ -50,46 +43,47 @@ class Tally:
     """
 
     def __init__(self, layout: Layout) -> None:
-        self._folder = layout.commits
+        self._layout = layout
         self._clear()
 
     def _clear(self) -> None:
         self.shards: set[int] = set()
         self.items = 0
         self.statuses: Counter[str] = Counter()
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
         self.evaluations = 0
         self.peak_memory = 0
         self.work: list[Work] = []
         self.failed: dict[int, list[tuple[int, str]]] = {}
 
     def update(self) -> None:
-        """Read the receipts that are new; where some are gone (after a repair), all."""
-        present = _committed(self._folder)
-        if not self.shards <= present:
+        """Read the receipts that are new; where some are gone (after a repair), all.
+
+        Raises:
+            StoreError: a receipt is not what it should be.
+        """
+        if not self.shards <= committed(self._layout):
             self._clear()
-        for shard in sorted(present - self.shards):
-            receipt = _read(self._folder / f"shard-{shard:06d}.json")
-            if receipt is not None:
-                self._add(shard, receipt)
+        for receipt in receipts(self._layout, self.shards):
+            self._add(receipt)
 
     @property
     def failures(self) -> int:
         """Items whose status is not "ok"."""
-        return self.items - self.statuses["ok"]
+        return self.items - self.statuses[Status.OK.label]
 
-    def _add(self, shard: int, receipt: Mapping[str, Any]) -> None:
-        start, stop = int(receipt["start"]), int(receipt["stop"])
-        seconds = receipt["seconds"]
-        self.shards.add(shard)
-        self.items += stop - start
-        self.statuses.update(receipt["statuses"])
-        self.seconds.update(seconds)
-        self.evaluations += receipt["evaluations"]
-        self.peak_memory = max(self.peak_memory, receipt["peak_memory"])
-        self.work.append(Work(receipt["finished"] - seconds["total"], receipt["finished"], stop - start))
-        if receipt["failed"]:
-            self.failed[shard] = [(start + row, reason) for row, reason in receipt["failed"]]
+    def _add(self, receipt: Receipt) -> None:
+        self.shards.add(receipt.shard)
+        self.items += receipt.rows
+        self.statuses.update(receipt.statuses)
+        for part, seconds in receipt.seconds.items():
+            self.seconds[part] = self.seconds.get(part, 0.0) + seconds
+        self.evaluations += receipt.evaluations
+        self.peak_memory = max(self.peak_memory, receipt.peak_memory)
+        began = receipt.finished - max(0.0, receipt.seconds.get("total", 0.0))
+        self.work.append(Work(began, receipt.finished, receipt.rows))
+        if receipt.failed:
+            self.failed[receipt.shard] = [(receipt.start + row, reason) for row, reason in receipt.failed]
 
 
 def busy_rate(work: list[Work], window: float | None = None) -> float | None:
@@ -122,17 +116,3 @@ def recent_rate(work: list[Work]) -> float | None:
     """Give `busy_rate` of the last five minutes, or of longer where a shard takes longer, as the workers may change."""
     longest = max((span.ended - span.began for span in work), default=0.0)
     return busy_rate(work, max(_WINDOW, 4 * longest))
-
-
-def _committed(folder: Path) -> set[int]:
-    if not folder.is_dir():
-        return set()
-    return {int(match[1]) for entry in os.scandir(folder) if (match := _RECEIPT.fullmatch(entry.name))}
-
-
-def _read(path: Path) -> Any:
-    try:
-        with path.open("rb") as file:
-            return json.loads(file.read(_LARGEST))
-    except FileNotFoundError:  # repaired away while we look
-        return None

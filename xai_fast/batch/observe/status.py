@@ -8,8 +8,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from xai_fast.batch.journal import live_attempts
 from xai_fast.batch.observe.receipts import PARTS, Tally, busy_rate, recent_rate
+from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, read_job
+from xai_fast.errors import StoreError
 
 __all__ = ["FailedItem", "JobStatus", "status"]
 
@@ -110,6 +113,8 @@ def status(out: str | os.PathLike[str]) -> JobStatus:
     tally.update()
     items, shard_size = document["items"]["count"], document["spec"]["shard_size"]
     shards = -(-items // shard_size)
+    if tally.items > items or any(shard >= shards for shard in tally.shards):
+        raise StoreError(f"{layout.commits}: expected receipts of {shards} shards, {items} items, got more")
     rate = recent_rate(tally.work)
     complete = len(tally.shards) == shards
     left = 0.0 if complete else None if not rate else (items - tally.items) / rate
@@ -123,18 +128,25 @@ def status(out: str | os.PathLike[str]) -> JobStatus:
         shards=shards,
         shards_done=len(tally.shards),
         complete=complete,
-        running=0,
+        running=0 if complete else len(live_attempts(layout)),
         rate=rate,
         seconds_left=left,
         throughput=busy_rate(tally.work),
-        seconds={part: tally.seconds[part] for part in (*PARTS, "total")},
+        seconds={part: tally.seconds.get(part, 0.0) for part in (*PARTS, "total")},
         evaluations=tally.evaluations,
         peak_memory=tally.peak_memory,
-        failures=tuple(FailedItem(index, str(index), reason) for index, reason in failed),
+        failures=_named(layout, failed),
         created=_time(document.get("created")),
         started=min((span.began for span in tally.work), default=None),
         finished=max((span.ended for span in tally.work), default=None),
     )
+
+
+def _named(layout: Layout, failed: list[tuple[int, str]]) -> tuple[FailedItem, ...]:
+    if not failed:
+        return ()
+    ids = Items.open(layout)
+    return tuple(FailedItem(index, ids.id(index), reason) for index, reason in failed)
 
 
 def _time(value: object) -> float | None:
