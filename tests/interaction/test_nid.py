@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from xai_fast import fit_mlp
 from xai_fast.errors import InputError, ModelError, XaiFastError
 from xai_fast.interaction.nid import NID
 
@@ -90,6 +91,33 @@ def test_a_feature_without_weights_interacts_with_nothing() -> None:
         assert (strength == 0) == (2 in pair)
 
 
+class Wrapped(nn.Module):
+    """The user's own module: a chain, or one that adds a hidden layer to its input."""
+
+    def __init__(self, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.first, self.hidden, self.last = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x)
+        y = y + self.hidden(y) if self.residual else self.hidden(y)
+        return self.last(y)
+
+
+def test_a_module_that_is_used_as_a_chain_is_read_as_one() -> None:
+    plain = Wrapped(residual=False).eval()
+    assert NID(plain).pairs() == NID([plain.first.weight, plain.hidden.weight, plain.last.weight]).pairs()
+
+
+def test_what_fit_mlp_trains_is_read() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(60, 3, generator=generator)
+    fitted = fit_mlp(x, x[:, 0] * x[:, 1], hidden=(6, 4), epochs=2)
+    linear = [module.weight for module in fitted.model.modules() if isinstance(module, nn.Linear)]
+    assert NID(fitted.model).pairs() == NID(linear).pairs()
+
+
 class Convolution(nn.Sequential):
     def __init__(self) -> None:
         super().__init__(nn.Conv1d(1, 1, 1), nn.Linear(4, 1))
@@ -102,6 +130,8 @@ class Convolution(nn.Sequential):
         (lambda: NID(WEIGHTS, target=2), InputError, "target: expected an integer"),
         (lambda: NID(nn.Linear(3, 1)), ModelError, "needs a hidden layer"),
         (lambda: NID(Convolution()), ModelError, "Conv1d"),
+        (lambda: NID(Wrapped(residual=True).eval()), ModelError, "does more with its layers"),
+        (lambda: NID(Wrapped(residual=False).train()), ModelError, "evaluation mode"),
         (lambda: NID([torch.ones(3, 2), torch.ones(1, 4)]), ModelError, "cannot follow"),
         (lambda: NID([torch.ones(3, 1), torch.ones(1, 3)]), ModelError, "two features"),
         (lambda: NID([torch.full((3, 2), torch.nan), torch.ones(1, 3)]).pairs(), ModelError, "NaN"),

@@ -22,13 +22,15 @@ from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
 from xai_fast.errors import ModelError, bad_argument
+from xai_fast.forward import check_eval_mode
+from xai_fast.interaction.mlp_training import Standardize
 from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, without_redundant_subsets
 
 __all__ = ["NID"]
 
 _BETWEEN = (
     nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh,
-    nn.Sigmoid, nn.Dropout, nn.Identity, nn.Flatten,
+    nn.Sigmoid, nn.Dropout, nn.Identity, nn.Flatten, Standardize,
 )  # fmt: skip
 
 
@@ -36,8 +38,10 @@ class NID:
     """Statistical interactions from the weights of a feed-forward network.
 
     Args:
-        model: a chain of `torch.nn.Linear` with activations in between, or the weights of its layers, (out, in) each,
-            the input's first.
+        model: a chain of `torch.nn.Linear` with activations in between, such as `fit_mlp` trains, or the weights of its
+            layers, (out, in) each, the input's first. Strengths are in units of what the first of them reads. Where
+            the modules are not all in a `torch.nn.Sequential`, that they are used as a chain is tried on a few points,
+            so the model must be in evaluation mode.
         target: the output that is explained, by position; None where there is one.
 
     Raises:
@@ -90,12 +94,8 @@ class NID:
 
 def _weights(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
     if isinstance(model, nn.Module):
-        weights = []
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Linear):
-                weights.append(module.weight)
-            elif next(module.children(), None) is None and not isinstance(module, _BETWEEN):
-                raise ModelError(f"NID reads chains of linear layers and activations; {name!r} is {module}")
+        steps = _steps(model)
+        weights = [step.weight for step in steps if isinstance(step, nn.Linear)]
     else:
         weights = list(model)
     if len(weights) < 2:
@@ -107,4 +107,42 @@ def _weights(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
             )
     if weights[0].shape[1] < 2:
         raise ModelError("NID needs two features or more")
+    if isinstance(model, nn.Module) and not _is_sequential(model):
+        _check_chain(model, steps, weights[0])
     return [weight.detach().double().cpu() for weight in weights]
+
+
+def _steps(model: nn.Module) -> list[nn.Module]:
+    """List the modules without children in the order in which they were registered."""
+    steps = []
+    for name, module in model.named_modules():
+        if next(module.children(), None) is None:
+            if not isinstance(module, (nn.Linear, *_BETWEEN)):
+                raise ModelError(f"NID reads chains of linear layers and activations; {name!r} is {module}")
+            steps.append(module)
+    return steps
+
+
+def _is_sequential(model: nn.Module) -> bool:
+    children = list(model.children())
+    return not children or (type(model) is nn.Sequential and all(map(_is_sequential, children)))
+
+
+def _check_chain(model: nn.Module, steps: Sequence[nn.Module], first: Tensor) -> None:
+    """Try on a few points whether a module of the user's own applies its parts one after the other, and no more."""
+    check_eval_mode(model)
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(5, first.shape[1], generator=generator, dtype=torch.float64).to(first)
+    with torch.no_grad():
+        wanted = points
+        for step in steps:
+            wanted = step(wanted)
+        got = model(points)
+    scale = float(wanted.abs().max())
+    if not isinstance(got, Tensor) or got.numel() != wanted.numel():
+        raise ModelError(f"NID reads chains; {type(model).__name__} gives something else than its last layer does")
+    if not float((got.reshape(wanted.shape) - wanted).abs().max()) <= 1e-4 * max(scale, 1e-30):
+        raise ModelError(
+            f"NID reads chains; {type(model).__name__} does more with its layers than to apply one after the other, "
+            "such as adding a layer's input to its output"
+        )

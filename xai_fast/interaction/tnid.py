@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.errors import ModelError, ZeroCurvatureError, bad_argument
+from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
 from xai_fast.forward import check_eval_mode
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
 from xai_fast.interaction.groups import SCALES, Features, make_features
@@ -29,6 +29,7 @@ from xai_fast.interaction.search import BUDGET, KEPT, Search
 from xai_fast.interaction.table import Table, like_model, read_table
 from xai_fast.targets import SCORES, Target
 from xai_fast.taylor import Function, prepare
+from xai_fast.taylor.planner import is_out_of_memory
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.smooth import SMOOTH, remedy, smoothed
 
@@ -201,8 +202,17 @@ class TNID:
         chosen = choose_representatives(table, self.representatives, self.seed)
         points = like_model(self.model, chosen.rows.reshape(-1, *table.shape))
         model = _smooth_copy(self.model, self.smooth)
-        function = prepare(model, points, target=_targets(target, table, chosen), score=self.score)
-        scores = self._checked(function, points)
+        targets = _targets(target, table, chosen)
+        try:
+            function = prepare(model, points, target=targets, score=self.score)
+            scores = self._checked(function, points)
+        except RuntimeError as error:
+            if isinstance(error, XaiFastError) or is_out_of_memory(error):
+                raise
+            row = tuple(points.shape[1:])
+            raise ModelError(
+                f"model: expected to take the data's rows of shape {row}, but it raised: {error}"
+            ) from error
         found = kinks(function.program(points)) if self.smooth is None else ()
         if found:
             warnings.warn(f"the score has {', '.join(found)}: {_KINKS}", UserWarning, stacklevel=2)
