@@ -9,6 +9,7 @@ codecs        how maps of floats are stored
 shard_file    the safetensors file of a shard
 receipts      commits: the first receipt of a shard wins
 parts         finished pieces of a shard that is bisected
+withdrawal    taking a commit back
 ============  ====================================================================================================
 """
 
@@ -17,8 +18,9 @@ from xai_fast.batch.store.fields import Field, agree_on_fields, read_fields
 from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, Status, create_job, read_job, shard_stem
 from xai_fast.batch.store.parts import Part, read_parts, write_part
-from xai_fast.batch.store.receipts import Receipt, committed, drop_receipts, read_receipt, receipts, write_shard
+from xai_fast.batch.store.receipts import Receipt, committed, read_receipt, read_rows, receipts, write_shard
 from xai_fast.batch.store.rows import Rows
+from xai_fast.batch.store.withdrawal import drop_receipts, read_earlier, withdraw
 
 __all__ = [
     "CODECS",
@@ -35,12 +37,15 @@ __all__ = [
     "committed",
     "create_job",
     "drop_receipts",
+    "read_earlier",
     "read_fields",
     "read_job",
     "read_parts",
     "read_receipt",
+    "read_rows",
     "receipts",
     "shard_stem",
+    "withdraw",
     "write_part",
     "write_shard",
 ]

@@ -6,25 +6,22 @@ last bit as a shard that was never split.
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from xai_fast.batch.store.fields import describe_fields
-from xai_fast.batch.store.folders import Folder, load_json
+from xai_fast.batch.store.folders import Folder
 from xai_fast.batch.store.layout import Layout, shard_stem
-from xai_fast.batch.store.receipts import Receipt, commit_rows, open_shard, parse_receipt
+from xai_fast.batch.store.receipts import commit_rows, load_receipt, read_rows
 from xai_fast.batch.store.rows import Rows
 from xai_fast.errors import StoreError
 
-__all__ = ["Part", "digest_of", "read_parts", "write_part"]
+__all__ = ["Part", "read_parts", "write_part"]
 
 _LOG = logging.getLogger(__name__)
-_PART_LIMIT = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -108,38 +105,9 @@ def _read_or_drop(layout: Layout, parts: Folder, name: str, shard: int) -> list[
 
 
 def _read_part(layout: Layout, parts: Folder, name: str, shard: int) -> Part:
-    where = layout.parts / name
-    receipt = parse_receipt(load_json(parts.read(name, _PART_LIMIT), where), name.removesuffix(".json"), where, shard)
-    if digest_of(parts, receipt) != receipt.sha256:
-        raise StoreError(f"{layout.parts / receipt.file}: expected sha256 {receipt.sha256}, got another")
-    rows = open_shard(layout, receipt, "parts").to_rows()
+    receipt = load_receipt(parts, name, name.removesuffix(".json"), shard)
+    if receipt is None:
+        raise StoreError(f"{layout.parts / name}: it was removed meanwhile")
+    rows = read_rows(layout, receipt, layout.parts.name)
     keys = ("seconds", "evaluations", "peak_memory", "worker", "versions", "attempts", "finished")
     return Part(receipt.start, receipt.stop, rows, {**receipt.more, **{key: getattr(receipt, key) for key in keys}})
-
-
-def digest_of(folder: Folder, receipt: Receipt) -> str:
-    """Compute the sha256 of a data file.
-
-    Args:
-        folder: where it is.
-        receipt: that names it.
-
-    Returns:
-        Hexadecimal digits.
-
-    Raises:
-        StoreError: it is not there, of another size, or cannot be read.
-    """
-    fd = folder.open_file(receipt.file)
-    try:
-        size = os.fstat(fd).st_size
-        if size != receipt.bytes:
-            raise StoreError(f"{folder.path / receipt.file}: expected {receipt.bytes} bytes, got {size}")
-        digest = hashlib.sha256()
-        while block := os.read(fd, 1 << 20):
-            digest.update(block)
-    except OSError as error:
-        raise StoreError(f"{folder.path / receipt.file}: cannot read: {error.strerror}") from error
-    finally:
-        os.close(fd)
-    return digest.hexdigest()

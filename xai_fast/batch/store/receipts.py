@@ -11,16 +11,18 @@ The order, and what a crash after each step leaves:
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from xai_fast.batch.store.fields import Field, agree_on_fields, describe_fields, parse_fields, read_fields
+from xai_fast.batch.store.fields import Field, agree_on_fields, describe_fields, read_fields
 from xai_fast.batch.store.folders import Folder, dump_json, load_json, unique_name
-from xai_fast.batch.store.layout import Layout, Status, is_digest, is_whole, shard_stem
+from xai_fast.batch.store.layout import Layout, Status, shard_stem
+from xai_fast.batch.store.receipt import FAILURES_SHOWN, Receipt, parse_receipt
 from xai_fast.batch.store.rows import Rows
 from xai_fast.batch.store.shard_file import Measured, ShardFile, write_rows
 from xai_fast.errors import StoreError, bad_argument
@@ -29,72 +31,18 @@ __all__ = [
     "Receipt",
     "commit_rows",
     "committed",
-    "drop_receipts",
+    "digest_of",
+    "load_receipt",
     "open_shard",
-    "parse_receipt",
     "read_receipt",
+    "read_rows",
     "receipts",
     "write_shard",
 ]
 
 _RECEIPT_LIMIT = 8 << 20
 _RECEIPT_NAME = re.compile(r"shard-([0-9]{6,15})\.json")
-_FAILURES_SHOWN = 100
 _REASON_SHOWN = 300
-_LABELS = {status.label for status in Status}
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What is known of a shard, or of a part of one, that is done.
-
-    Attributes:
-        shard: its number.
-        start: the first item.
-        stop: one beyond the last item.
-        file: the name in ``data/`` (or ``parts/``).
-        bytes: the size of the file.
-        sha256: of the file.
-        fields: what is in it.
-        statuses: how many items have which status, by its label.
-        failed: (row, reason) of the first failures, cut to a line or two.
-        seconds: of work, by kind: decode, model, kernels, write, total.
-        evaluations: of the model's gradient.
-        peak_memory: of the worker, in bytes.
-        worker: who did it.
-        versions: of the software.
-        attempts: how many it took.
-        finished: unix time.
-        more: whatever else the worker told.
-    """
-
-    shard: int
-    start: int
-    stop: int
-    file: str
-    bytes: int
-    sha256: str
-    fields: dict[str, Field]
-    statuses: dict[str, int]
-    failed: list[tuple[int, str]]
-    seconds: dict[str, float] = field(default_factory=dict)
-    evaluations: int = 0
-    peak_memory: int = 0
-    worker: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    attempts: int = 1
-    finished: float = 0.0
-    more: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def rows(self) -> int:
-        """The number of items."""
-        return self.stop - self.start
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        fields = {name: one.to_dict() for name, one in self.fields.items()}
-        return {**asdict(self), "fields": fields, "failed": [list(pair) for pair in self.failed]}
 
 
 _ABOUT = ("seconds", "evaluations", "peak_memory", "worker", "versions", "attempts", "finished")
@@ -112,8 +60,9 @@ def write_shard(
         stop: one beyond the last item.
         rows: the results; successes that differ from the fields of the store are failed in it.
         dtype: the codec of maps of floats.
-        about: ``seconds``, ``evaluations``, ``peak_memory``, ``worker``, ``versions``, ``attempts`` and, if it should
-            not be now, ``finished``; what has another name is kept under ``more``.
+        about: ``seconds`` (by kind; writing is added to ``write`` and ``total``), ``evaluations``, ``peak_memory``,
+            ``worker``, ``versions``, ``attempts`` and, if it should not be now, ``finished``; what has another name is
+            kept under ``more``.
 
     Returns:
         True where this call committed it; False where another attempt was first.
@@ -164,6 +113,7 @@ def commit_rows(
     Raises:
         StoreError: it cannot be written.
     """
+    began = time.perf_counter()
     rows.check_whole()
     if rows.count != place[2] - place[1] or place[1] < 0:
         raise bad_argument("rows", f"one for each of the items from {place[1]} to {place[2]}", str(rows.count))
@@ -173,7 +123,8 @@ def commit_rows(
     won = False
     try:
         data.rename(temporary, name)
-        receipt = _receipt(place, name, content, rows, fields, about)
+        told = _add_writing(about, time.perf_counter() - began)
+        receipt = _receipt(place, name, content, rows, fields, told)
         won = receipts_folder.write_first(f"{stem}.json", dump_json(receipt.to_dict()))
     finally:
         if not won and not _names(receipts_folder, stem, name):
@@ -185,6 +136,14 @@ def commit_rows(
         receipts_folder.remove(f"{stem}.json")
         raise StoreError(f"{data.path / name}: expected the file that was just written, it was removed meanwhile")
     return won
+
+
+def _add_writing(about: Mapping[str, Any], elapsed: float) -> dict[str, Any]:
+    """Add the time that writing took to what the worker told of its time."""
+    seconds = dict(about.get("seconds", {}))
+    for kind in ("write", "total"):
+        seconds[kind] = seconds.get(kind, 0.0) + elapsed
+    return {**about, "seconds": seconds}
 
 
 def _names(folder: Folder, stem: str, file: str) -> bool:
@@ -204,7 +163,7 @@ def _receipt(
     about: Mapping[str, Any],
 ) -> Receipt:
     labels = Counter(Status(code).label for code in rows.statuses.tolist())
-    failed = [row for row, code in enumerate(rows.statuses.tolist()) if code != Status.OK][:_FAILURES_SHOWN]
+    failed = [row for row, code in enumerate(rows.statuses.tolist()) if code != Status.OK][:FAILURES_SHOWN]
     return Receipt(
         *place,
         file=name,
@@ -236,7 +195,7 @@ def committed(layout: Layout) -> set[int]:
         return {int(match[1]) for name in commits.names() if (match := _RECEIPT_NAME.fullmatch(name))}
 
 
-def read_receipt(layout: Layout, shard: int) -> Receipt:
+def read_receipt(layout: Layout, shard: int) -> Receipt | None:
     """Read the receipt of a shard.
 
     Args:
@@ -244,15 +203,37 @@ def read_receipt(layout: Layout, shard: int) -> Receipt:
         shard: its number.
 
     Returns:
-        The receipt.
+        The receipt, or None where the shard is not done.
 
     Raises:
-        StoreError: there is none, or it is not what it should be.
+        StoreError: it is not what it should be.
     """
     name = f"{shard_stem(shard)}.json"
+    if not layout.commits.exists():
+        return None
     with layout.folder("commits") as commits:
-        document = load_json(commits.read(name, _RECEIPT_LIMIT), layout.commits / name)
-    return parse_receipt(document, shard_stem(shard), layout.commits / name, shard)
+        return load_receipt(commits, name, shard_stem(shard), shard)
+
+
+def load_receipt(folder: Folder, name: str, stem: str, shard: int) -> Receipt | None:
+    """Read a receipt, wherever it lies.
+
+    Args:
+        folder: where.
+        name: there.
+        stem: what the name of the data file has to begin with.
+        shard: the number that it has to have.
+
+    Returns:
+        The receipt, or None where there is none.
+
+    Raises:
+        StoreError: it is not what it should be.
+    """
+    if not folder.exists(name):
+        return None
+    document = load_json(folder.read(name, _RECEIPT_LIMIT), folder.path / name)
+    return parse_receipt(document, stem, folder.path / name, shard)
 
 
 def receipts(layout: Layout, known: Collection[int] = ()) -> Iterator[Receipt]:
@@ -269,94 +250,9 @@ def receipts(layout: Layout, known: Collection[int] = ()) -> Iterator[Receipt]:
         StoreError: one of them is not what it should be.
     """
     for shard in sorted(committed(layout).difference(known)):
-        yield read_receipt(layout, shard)
-
-
-def drop_receipts(layout: Layout, shards: Collection[int]) -> None:
-    """Make shards count as not done; their data become orphans that ``clean`` removes.
-
-    Args:
-        layout: the store.
-        shards: their numbers.
-
-    Raises:
-        StoreError: a receipt cannot be removed.
-    """
-    # The manifest first: it repeats the receipts, and must never name one that is gone.
-    with layout.folder() as root:
-        if root.remove(layout.manifest.name):
-            root.sync()
-    with layout.folder("commits") as commits:
-        for shard in shards:
-            commits.remove(f"{shard_stem(shard)}.json")
-        commits.sync()
-
-
-def parse_receipt(document: Any, stem: str, where: object, shard: int) -> Receipt:
-    """Read a receipt that somebody else may have written.
-
-    Args:
-        document: of JSON.
-        stem: what the name of the data file has to begin with.
-        where: the file, for the message.
-        shard: the number that it has to have.
-
-    Returns:
-        The receipt.
-
-    Raises:
-        StoreError: it is not what it should be.
-    """
-    if not isinstance(document, dict) or document.get("shard") != shard:
-        raise StoreError(f"{where}: expected the receipt of shard {shard}, got another document")
-    for key, right in _CHECKS.items():
-        if key not in document or not right(document[key]):
-            raise StoreError(f"{where}: expected a receipt, got {key} = {repr(document.get(key))[:100]}")
-    if not re.fullmatch(re.escape(stem) + r"\.[0-9a-f]{16}\.safetensors", document["file"]):
-        raise StoreError(f"{where}: expected the name of a data file of {stem}, got {document['file'][:200]!r}")
-    start, stop = document["start"], document["stop"]
-    # Each row has at least one byte, so a number of rows beyond the file's size is a lie.
-    if not start <= stop <= start + document["bytes"]:
-        raise StoreError(f"{where}: expected a range of items that fits {document['bytes']} bytes, got {start}-{stop}")
-    if sum(document["statuses"].values()) != stop - start:
-        raise StoreError(f"{where}: expected a status for each item, got {document['statuses']}")
-    fields = parse_fields(document.get("fields"), where)
-    values = {key: document[key] for key in _CHECKS}
-    return Receipt(**{**values, "fields": fields, "failed": [(row, reason) for row, reason in document["failed"]]})
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and -1e15 < value < 1e15  # False for NaN
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_failure(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and is_whole(value[0]) and isinstance(value[1], str)
-
-
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "shard": is_whole,
-    "start": is_whole,
-    "stop": is_whole,
-    "file": _is_text,
-    "bytes": lambda value: is_whole(value, 0, 1 << 62),
-    "sha256": is_digest,
-    "statuses": lambda value: (
-        isinstance(value, dict) and value.keys() <= _LABELS and all(map(is_whole, value.values()))
-    ),
-    "failed": lambda value: isinstance(value, list) and len(value) <= _FAILURES_SHOWN and all(map(_is_failure, value)),
-    "seconds": lambda value: isinstance(value, dict) and all(map(_is_number, value.values())),
-    "evaluations": lambda value: is_whole(value, 0, 1 << 62),
-    "peak_memory": lambda value: is_whole(value, 0, 1 << 62),
-    "worker": _is_text,
-    "versions": lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
-    "attempts": is_whole,
-    "finished": _is_number,
-    "more": lambda value: isinstance(value, dict),
-}
+        receipt = read_receipt(layout, shard)
+        if receipt is not None:  # else it was dropped while we look
+            yield receipt
 
 
 def open_shard(layout: Layout, receipt: Receipt, folder: str = "data") -> ShardFile:
@@ -375,3 +271,51 @@ def open_shard(layout: Layout, receipt: Receipt, folder: str = "data") -> ShardF
     """
     with layout.folder(folder) as data:
         return ShardFile(data, receipt.file, receipt.rows, receipt.fields, receipt.bytes)
+
+
+def read_rows(layout: Layout, receipt: Receipt, folder: str = "data") -> Rows:
+    """Read all results of a shard, such as to write them again; encoding what was decoded gives the same bits.
+
+    Args:
+        layout: the store.
+        receipt: of the shard.
+        folder: ``data`` or ``parts``.
+
+    Returns:
+        The results.
+
+    Raises:
+        StoreError: the data are not there, or not what the receipt says, to the last byte.
+    """
+    with layout.folder(folder) as data:
+        if digest_of(data, receipt) != receipt.sha256:
+            raise StoreError(f"{data.path / receipt.file}: expected sha256 {receipt.sha256}, got another")
+    return open_shard(layout, receipt, folder).to_rows()
+
+
+def digest_of(folder: Folder, receipt: Receipt) -> str:
+    """Compute the sha256 of a data file.
+
+    Args:
+        folder: where it is.
+        receipt: that names it.
+
+    Returns:
+        Hexadecimal digits.
+
+    Raises:
+        StoreError: it is not there, of another size, or cannot be read.
+    """
+    fd = folder.open_file(receipt.file)
+    try:
+        size = os.fstat(fd).st_size
+        if size != receipt.bytes:
+            raise StoreError(f"{folder.path / receipt.file}: expected {receipt.bytes} bytes, got {size}")
+        digest = hashlib.sha256()
+        while block := os.read(fd, 1 << 20):
+            digest.update(block)
+    except OSError as error:
+        raise StoreError(f"{folder.path / receipt.file}: cannot read: {error.strerror}") from error
+    finally:
+        os.close(fd)
+    return digest.hexdigest()

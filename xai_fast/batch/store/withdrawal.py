@@ -1,0 +1,80 @@
+"""Taking back what was committed: because it is damaged, or because failed items are to be tried again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+from xai_fast.batch.store.layout import Layout, shard_stem
+from xai_fast.batch.store.receipts import Receipt, load_receipt
+from xai_fast.errors import StoreError
+
+__all__ = ["EARLIER", "drop_receipts", "read_earlier", "withdraw"]
+
+EARLIER = "earlier.json"
+
+
+def drop_receipts(layout: Layout, shards: Collection[int]) -> None:
+    """Make shards count as not done; their data become orphans that ``clean`` removes.
+
+    Args:
+        layout: the store.
+        shards: their numbers.
+
+    Raises:
+        StoreError: a receipt cannot be removed.
+    """
+    _drop_manifest(layout)
+    with layout.folder("commits") as commits:
+        for shard in shards:
+            commits.remove(f"{shard_stem(shard)}.json")
+        commits.sync()
+
+
+def withdraw(layout: Layout, shard: int) -> None:
+    """Make a shard count as not done, and keep its receipt in the journal, so that its good items are kept.
+
+    Args:
+        layout: the store.
+        shard: its number.
+
+    Raises:
+        StoreError: it is not committed, or the receipt cannot be moved.
+    """
+    stem = shard_stem(shard)
+    _drop_manifest(layout)
+    with layout.folder("commits") as commits, layout.folder("journal", stem, create=True) as journal:
+        try:
+            # One step: at no time is the receipt in neither place.
+            os.rename(f"{stem}.json", EARLIER, src_dir_fd=commits.fd, dst_dir_fd=journal.fd)
+        except OSError as error:
+            raise StoreError(f"{commits.path / stem}.json: cannot withdraw: {error.strerror}") from error
+        journal.sync()
+        commits.sync()
+
+
+def read_earlier(layout: Layout, shard: int) -> Receipt | None:
+    """Read the receipt that was withdrawn.
+
+    Args:
+        layout: the store.
+        shard: its number.
+
+    Returns:
+        The receipt, whose data file is still there, or None.
+
+    Raises:
+        StoreError: it is not what it should be.
+    """
+    stem = shard_stem(shard)
+    if not layout.journal_of(shard).exists():
+        return None
+    with layout.folder("journal", stem) as journal:
+        return load_receipt(journal, EARLIER, stem, shard)
+
+
+def _drop_manifest(layout: Layout) -> None:
+    """Remove the manifest before any receipt: it repeats the receipts, and must never name one that is gone."""
+    with layout.folder() as root:
+        if root.remove(layout.manifest.name):
+            root.sync()
