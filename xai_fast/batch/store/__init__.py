@@ -10,6 +10,8 @@ shard_file    the safetensors file of a shard
 receipts      commits: the first receipt of a shard wins
 parts         finished pieces of a shard that is bisected
 withdrawal    taking a commit back
+manifest      all receipts of a complete job in one file
+reader        reading like an array
 ============  ====================================================================================================
 """
 
@@ -17,26 +19,34 @@ from xai_fast.batch.store.codecs import CODECS, Codec, codec
 from xai_fast.batch.store.fields import Field, agree_on_fields, read_fields
 from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, Status, create_job, read_job, shard_stem
+from xai_fast.batch.store.manifest import write_manifest
 from xai_fast.batch.store.parts import Part, read_parts, write_part
+from xai_fast.batch.store.reader import Store
+from xai_fast.batch.store.reader import open_store as open
 from xai_fast.batch.store.receipts import Receipt, committed, read_receipt, read_rows, receipts, write_shard
+from xai_fast.batch.store.results import Batch, ItemResult
 from xai_fast.batch.store.rows import Rows
 from xai_fast.batch.store.withdrawal import drop_receipts, read_earlier, withdraw
 
 __all__ = [
     "CODECS",
+    "Batch",
     "Codec",
     "Field",
+    "ItemResult",
     "Items",
     "Layout",
     "Part",
     "Receipt",
     "Rows",
     "Status",
+    "Store",
     "agree_on_fields",
     "codec",
     "committed",
     "create_job",
     "drop_receipts",
+    "open",
     "read_earlier",
     "read_fields",
     "read_job",
@@ -46,6 +56,7 @@ __all__ = [
     "receipts",
     "shard_stem",
     "withdraw",
+    "write_manifest",
     "write_part",
     "write_shard",
 ]

@@ -78,7 +78,11 @@ class Field:
 
     def blank(self, rows: int) -> Tensor:
         """Return what failed items have: (rows, ...) of NaN, or of zeros in integers."""
-        return torch.full((rows, *self.shape), math.nan if self.dtype == "float32" else 0, dtype=self.torch_dtype)
+        return self.blank_entry().repeat(rows, *self.shape)
+
+    def blank_entry(self) -> Tensor:
+        """Return one entry of `blank`: a tensor without dimensions."""
+        return torch.tensor(math.nan if self.dtype == "float32" else 0, dtype=self.torch_dtype)
 
 
 def check_name(name: object) -> str:

@@ -43,8 +43,6 @@ __all__ = [
 _RECEIPT_LIMIT = 8 << 20
 _RECEIPT_NAME = re.compile(r"shard-([0-9]{6,15})\.json")
 _REASON_SHOWN = 300
-
-
 _ABOUT = ("seconds", "evaluations", "peak_memory", "worker", "versions", "attempts", "finished")
 
 
