@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
+from benchmarks.jax_networks import jitted
 from benchmarks.measure import in_turn, ratio
 from xai_fast import TaylorCAM, taylor
 from xai_fast.suites.models import load
@@ -165,7 +167,7 @@ def test_hessian_of_an_mlp(benchmark: BenchmarkFixture) -> None:
         torch.set_num_threads(threads)
 
 
-def _compare_with_compiled(benchmark: BenchmarkFixture, jax: object) -> None:
+def _compare_with_compiled(benchmark: BenchmarkFixture, jax: Any) -> None:
     torch.manual_seed(0)
     sizes = (10, 140, 100, 60, 20, 1)
     layers: list[nn.Module] = []
@@ -191,7 +193,7 @@ def _compare_with_compiled(benchmark: BenchmarkFixture, jax: object) -> None:
         "ours": compiled("ours", lambda: taylor.hessian(plain, x)),
         "ours_compiled": compiled("ours_compiled", lambda: taylor.hessian(fast, x)),
         "torch_compile": compiled("torch_compile", lambda: autograd(x)),
-        "jax_jit": compiled("jax_jit", _jax_hessian(jax, network, x)),
+        "jax_jit": compiled("jax_jit", jitted(jax, network, x, jax.hessian)),
     }
     seconds = in_turn(runs, 300, warm_up=20)
     error = float((taylor.hessian(fast, x) - autograd(x)).abs().max())
@@ -205,21 +207,3 @@ def _compare_with_compiled(benchmark: BenchmarkFixture, jax: object) -> None:
     }
     assert factors["torch_compile"] <= 1
     assert factors["jax_jit"] <= 1
-
-
-def _jax_hessian(jax: object, network: nn.Sequential, x: Tensor) -> Callable[[], object]:
-    weights = [
-        (jax.numpy.array(layer.weight.numpy()), jax.numpy.array(layer.bias.numpy()))  # type: ignore[attr-defined]
-        for layer in network
-        if isinstance(layer, nn.Linear)
-    ]
-
-    def score(v: object) -> object:
-        for i, (weight, bias) in enumerate(weights):
-            v = weight @ v + bias
-            v = jax.nn.gelu(v, approximate=False) if i + 1 < len(weights) else v  # type: ignore[attr-defined]
-        return v[0]  # type: ignore[index]
-
-    function = jax.jit(jax.vmap(jax.hessian(score)))  # type: ignore[attr-defined]
-    points = jax.numpy.array(x.numpy())  # type: ignore[attr-defined]
-    return lambda: function(points).block_until_ready()

@@ -20,6 +20,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
+from benchmarks.jax_networks import jitted
 from benchmarks.measure import in_turn, ratio
 from xai_fast import TNID
 from xai_fast.taylor.sets import SetDerivatives
@@ -154,7 +155,7 @@ def test_triples_against_jax(benchmark: BenchmarkFixture) -> None:
     jax = pytest.importorskip("jax", reason="JAX is not installed; it comes with the extra bench")
     network, x = _network(10), _points(4, 10)
     derivatives = SetDerivatives(_score(network), x, torch.eye(10))
-    third = _jax_third_derivatives(jax, network, x)
+    third = jitted(jax, network, x, lambda score: jax.jacfwd(jax.jacfwd(jax.grad(score))))
 
     def ours() -> list[Tensor]:
         return _enumerate(derivatives, x, (3,))
@@ -179,25 +180,6 @@ def test_triples_against_jax(benchmark: BenchmarkFixture) -> None:
 def _often(run: Callable[[], object]) -> None:
     for _ in range(CALLS):
         run()
-
-
-def _jax_third_derivatives(jax: object, network: nn.Sequential, x: Tensor) -> Callable[[], object]:
-    weights = [
-        (jax.numpy.array(layer.weight.numpy()), jax.numpy.array(layer.bias.numpy()))  # type: ignore[attr-defined]
-        for layer in network
-        if isinstance(layer, nn.Linear)
-    ]
-
-    def score(v: object) -> object:
-        for i, (weight, bias) in enumerate(weights):
-            v = weight @ v + bias
-            v = jax.nn.gelu(v, approximate=False) if i + 1 < len(weights) else v  # type: ignore[attr-defined]
-        return v[0]  # type: ignore[index]
-
-    third = jax.jacfwd(jax.jacfwd(jax.grad(score)))  # type: ignore[attr-defined]
-    function = jax.jit(jax.vmap(third))  # type: ignore[attr-defined]
-    points = jax.numpy.array(x.numpy())  # type: ignore[attr-defined]
-    return lambda: function(points).block_until_ready()
 
 
 # --- Large networks ---------------------------------------------------------------------------------------------------
