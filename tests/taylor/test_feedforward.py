@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from xai_fast import backends, use_backend
 from xai_fast.errors import InputError
 from xai_fast.taylor.oracle import mixed_derivative
+from xai_fast.taylor.numbering import Numbering
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.sets_general import GeneralSets
 
@@ -282,6 +283,14 @@ def test_a_small_memory_limit_gives_the_same(order: int) -> None:
     blocks, whole = exhaustive(least_limit(exhaustive)), exhaustive(None)
     assert len(blocks) > len(whole)
     torch.testing.assert_close(torch.cat(blocks, 1), torch.cat(whole, 1), rtol=1e-12, atol=1e-15)
+
+
+def test_the_limit_is_asked_before_tables_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    derivatives = SetDerivatives(Network((9, 6, 5)).forward, numbers(2, 9), eye(9), memory_limit=64)
+    monkeypatch.setattr(Numbering, "complete", lambda *_: pytest.fail("tables were made"))
+    for compute in (lambda: derivatives.of(all_sets(9, 4)), lambda: list(derivatives.exhaustive(4))):
+        with pytest.raises(InputError, match="memory_limit: expected at least"):
+            compute()
 
 
 @pytest.mark.parametrize("order", [4, 6])

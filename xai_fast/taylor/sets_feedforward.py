@@ -127,6 +127,8 @@ class FeedForwardSets:
             i, j = sets.unbind(1)
             self._write_pairs(out, 0, self.singles, j, i)
         elif combinations.count(self.singles, n) <= max(self.singles, sets.shape[0] * math.comb(order, n)):
+            if self.memory_limit is not None or sets.shape[0] > _TUPLES_AT_ONCE:
+                self._check_rows(order, out.numel())  # before the tables of the subsets are made
             self._write(out, sets, self.numbering.complete(n))
         else:
             self._write_needed(out, sets)
@@ -330,12 +332,12 @@ class FeedForwardSets:
         one = self._item_bytes(2, self.singles, 1) + self._block_of_hessian(first, end)
         return max(1, min(self.x.shape[0], 1 + (usable - least) // one))
 
-    def _check_rows(self, order: int) -> None:
-        """Raise before anything is made where the rows of one item do not fit."""
+    def _check_rows(self, order: int, given: int = 0) -> None:
+        """Raise before anything is made where the rows of one item do not fit beside so many entries."""
         n, m = orders_of(order)
         rows = sum(math.comb(self.singles, k) for k in range(1, n + 1))
         adjoints = sum(math.comb(self.singles, k) for k in range(m + 1))
-        least = self._item_bytes(order, rows, adjoints) + self._tuple_bytes(order)
+        least = self.x.element_size() * given + self._item_bytes(order, rows, adjoints) + self._tuple_bytes(order)
         if least > self._usable:
             raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(least))
 
