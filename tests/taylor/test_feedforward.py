@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from xai_fast import backends, use_backend
 from xai_fast.errors import InputError
-from xai_fast.taylor.oracle import mixed_derivative
 from xai_fast.taylor.numbering import Numbering
+from xai_fast.taylor.oracle import mixed_derivative
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.sets_general import GeneralSets
 
