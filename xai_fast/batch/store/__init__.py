@@ -11,11 +11,17 @@ receipts      commits: the first receipt of a shard wins
 parts         finished pieces of a shard that is bisected
 withdrawal    taking a commit back
 manifest      all receipts of a complete job in one file
-reader        reading like an array
+reader        reading like an array, and as a data set of torch
+check         finding damage, and making it be done again
+cleaning      removing what crashes left
+export        Parquet, Zarr, HDF5
 ============  ====================================================================================================
 """
 
+from xai_fast.batch.store.check import Damage, repair, verify
+from xai_fast.batch.store.cleaning import clean
 from xai_fast.batch.store.codecs import CODECS, Codec, codec
+from xai_fast.batch.store.export import export
 from xai_fast.batch.store.fields import Field, agree_on_fields, read_fields
 from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, Status, create_job, read_job, shard_stem
@@ -32,6 +38,7 @@ __all__ = [
     "CODECS",
     "Batch",
     "Codec",
+    "Damage",
     "Field",
     "ItemResult",
     "Items",
@@ -42,10 +49,12 @@ __all__ = [
     "Status",
     "Store",
     "agree_on_fields",
+    "clean",
     "codec",
     "committed",
     "create_job",
     "drop_receipts",
+    "export",
     "open",
     "read_earlier",
     "read_fields",
@@ -54,7 +63,9 @@ __all__ = [
     "read_receipt",
     "read_rows",
     "receipts",
+    "repair",
     "shard_stem",
+    "verify",
     "withdraw",
     "write_manifest",
     "write_part",
