@@ -7,6 +7,7 @@ from xai_fast.backends import use_backend
 from xai_fast.errors import (
     BackendUnavailable,
     InputError,
+    JobError,
     ModelError,
     StoreError,
     UnsupportedOperation,
@@ -41,6 +42,7 @@ __all__ = [
     "IntegratedHessians",
     "InteractionMap",
     "InteractionRanking",
+    "JobError",
     "ModelError",
     "NeFLAG",
     "NeFLAGResult",

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = [
     "BackendUnavailable",
     "InputError",
+    "JobError",
     "ModelError",
     "StoreError",
     "UnsupportedOperation",
@@ -27,6 +28,10 @@ class InputError(XaiFastError, ValueError):
 
 class ModelError(XaiFastError, RuntimeError):
     """The model cannot be explained as it is: training mode, no gradient path, NaN scores."""
+
+
+class JobError(XaiFastError, RuntimeError):
+    """A long job cannot go on; what is done is kept, and the same call resumes it once the cause is gone."""
 
 
 class StoreError(XaiFastError, RuntimeError):

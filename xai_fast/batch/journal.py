@@ -191,6 +191,17 @@ class Journal:
             return None
         return None
 
+    def release(self, worker: str) -> None:
+        """Remove the attempts of a worker that was ended for a reason that is not its items' fault.
+
+        Args:
+            worker: its name.
+        """
+        for attempt in self.attempts():
+            if attempt.worker == worker:
+                with self._layout.folder(*self._names) as folder:
+                    folder.remove(f"{attempt.start}-{attempt.stop}.{attempt.number}.json")
+
     def forget(self) -> None:
         """Remove all of it, since the shard is finished; what others make meanwhile stays."""
         if not self._layout.journal_of(self._shard).is_dir():
