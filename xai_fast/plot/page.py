@@ -15,6 +15,10 @@ from xai_fast.plot.colormap import COLORS, colormap
 __all__ = ["bar", "data_uri", "failure_list", "fill", "omitted_note", "page", "pairs", "percent", "template", "text"]
 
 _GRADIENT_STOPS = 13
+_LOADS_NOTHING = "This page is self-contained: it loads nothing and sends nothing."
+_LOADS_BESIDE = "This page loads its pictures from the folder beside it, and sends nothing."
+# From a disk, some browsers take no file for a part of the page itself.
+_BESIDE = " 'self' file:"
 
 
 def page(
@@ -31,8 +35,9 @@ def page(
     settings: Mapping[str, object],
     versions: Mapping[str, str],
     failures: Sequence[tuple[str, str]],
+    beside: bool = False,
 ) -> str:
-    """Render a document that loads nothing: its content security policy allows only its own style and script, by hash.
+    """Render a document: its content security policy allows only its own style and script, by hash.
 
     Args:
         title: the heading, any text.
@@ -47,6 +52,7 @@ def page(
         settings: the options of the run.
         versions: of what produced it.
         failures: names and reasons of files that are missing on the page.
+        beside: it loads more scripts, from the folder that it is in; else it loads nothing.
 
     Returns:
         The HTML document, to be stored as UTF-8.
@@ -62,6 +68,8 @@ def page(
         style_hash=_hash(style),
         script=script,
         script_hash=_hash(script),
+        more_scripts=_BESIDE if beside else "",
+        closing=_LOADS_BESIDE if beside else _LOADS_NOTHING,
         version=text(__version__),
         title=text(title),
         kicker=text(kicker),

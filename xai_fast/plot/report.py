@@ -14,7 +14,7 @@ from xai_fast.files import write_whole
 from xai_fast.plot.heatmap import BRIGHTNESS, CLIP, GREY
 from xai_fast.plot.page import bar, data_uri, fill, omitted_note, page, percent, template, text
 
-__all__ = ["Card", "Fact", "Report", "render_report", "write_report"]
+__all__ = ["Card", "Fact", "Report", "legend", "render_report", "write_report"]
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,15 @@ def render_report(report: Report) -> str:
         sorts="".join(f'<option value="{i}">{text(label)}</option>' for i, label in enumerate(sorts)),
         cards="".join(_card(card, sorts, flags) for card in report.cards),
         omitted=omitted_note(report.omitted),
+        viewer=template("viewer.html"),
     )
     return page(
         title=report.title,
         kicker=report.kicker,
-        lead=_lead(report),
+        lead=legend(report.reading, report.clip),
         body=body,
         styles=["report.css"],
-        scripts=["report.js"],
+        scripts=["overlay.js", "report.js"],
         style_values={"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"},
         skip_to=("gallery", "Skip to the pictures"),
         summary=report.summary,
@@ -175,15 +176,24 @@ def _card(card: Card, sorts: Sequence[str], flags: Sequence[str]) -> str:
     )
 
 
-def _lead(report: Report) -> str:
-    low, high = report.clip
-    legend = (
+def legend(reading: str, clip: tuple[float, float]) -> str:
+    """Say how heat maps are to be read, as the lead of a page, in HTML.
+
+    Args:
+        reading: a sentence or two, any text.
+        clip: the percentiles between which the colours run.
+
+    Returns:
+        The sentences, and one about the colours, with a sample of them.
+    """
+    low, high = clip
+    colors = (
         '<span class="run">Colours run <span class="legend" role="img" '
         'aria-label="from dark violet over red and orange to pale yellow"></span></span> '
         f"from the {_ordinal(low)} to the {_ordinal(high)} percentile of each picture; "
         "weaker pixels stay clear."
     )
-    return f"{text(report.reading)} {legend}"
+    return f"{text(reading)} {colors}"
 
 
 def _ordinal(percentile: float) -> str:

@@ -76,19 +76,6 @@
     search.focus();
   });
 
-  // ---- strength of the overlay
-  const ranges = [...document.querySelectorAll(".strength-range")];
-  let lastStrength = 100;
-
-  function setStrength(percent) {
-    document.documentElement.style.setProperty("--heat", String(percent / 100));
-    for (const range of ranges) range.value = String(percent);
-    if (percent > 0) lastStrength = percent;
-  }
-
-  for (const range of ranges) range.addEventListener("input", () => setStrength(Number(range.value)));
-  const switchOverlay = () => setStrength(Number(ranges[0].value) > 0 ? 0 : lastStrength);
-
   // ---- one picture, large
   function show(position) {
     makeCurrent(position, false);
@@ -126,9 +113,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const typing = event.target.matches("input, select, textarea");
-    if (event.key === "o" && !event.target.matches("input[type=search], select")) {
-      switchOverlay();
-    } else if (event.key === "/" && !typing && !viewer.open) {
+    if (event.key === "/" && !typing && !viewer.open) {
       search.focus();
     } else if (event.key === "Escape" && event.target === search) {
       search.value = "";

@@ -1,0 +1,120 @@
+"""The gallery as files: ``report/index.html`` and its data beside it, for any browser and no server."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from xai_fast.arguments import check_integer
+from xai_fast.batch.gallery.catalog import Catalog, Columns
+from xai_fast.batch.gallery.entries import Entries
+from xai_fast.batch.gallery.page import chunk_name, chunk_script, gallery_page, index_script, names_script
+from xai_fast.batch.gallery.pictures import Pictures
+from xai_fast.batch.observe import status
+from xai_fast.batch.spec import JobSpec
+from xai_fast.batch.store.folders import Folder, unique_name
+from xai_fast.batch.store.layout import Layout
+from xai_fast.progress import Progress
+
+__all__ = ["CHUNK", "LIMIT", "SIDE", "report"]
+
+SIDE = 128
+"""Of the small pictures, in pixels."""
+
+CHUNK = 16
+"""Items a file: a page of neighbours needs few files, and a page sorted by score does not read much in vain."""
+
+LIMIT = 100_000
+"""Items in a report, where nothing else is said."""
+
+
+def report(
+    out: str | os.PathLike[str],
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    limit: int = LIMIT,
+    side: int = SIDE,
+    field: str | None = None,
+    class_names: Sequence[str] = (),
+    trust: bool = False,
+) -> Path:
+    """Write the gallery of a job; it may still be running, and then shows what is done.
+
+    Args:
+        out: folder of the store.
+        folder: where to; by default ``report`` in the store. Files that are there are replaced.
+        limit: items, at most; the first ones.
+        side: of the small pictures, in pixels.
+        field: which maps are drawn; by default the first that are called "attributions".
+        class_names: by the number of the class.
+        trust: call the functions that the store names (data set, decoder, model) to show the pictures as the model saw
+            them; without, pictures and arrays are read from the files that it names.
+
+    Returns:
+        The page.
+
+    Raises:
+        StoreError: it is no store, or a damaged one.
+        InputError: an option is out of range.
+    """
+    check_integer("limit", limit, 1)
+    check_integer("side", side, 16, 1024)
+    layout = Layout(out)
+    catalog = Catalog(layout, field)
+    pictures = Pictures(JobSpec.from_dict(catalog.document["spec"]), catalog.items, trust=trust)
+    entries = Entries(catalog, pictures, side)
+    count = min(limit, len(catalog.items))
+    notes = [pictures.note] if pictures.note else []
+    if count < len(catalog.items):
+        notes.append(f"These are the first {count:,} of {len(catalog.items):,} items.")
+    root = layout.root if folder is None else Path(folder)
+    names = (layout.report.name,) if folder is None else ()
+    columns = catalog.columns()
+    with Folder(root, *names, "shards", create=True) as shards:
+        _write(shards, "index.js", index_script(_first(columns, count), CHUNK, catalog.numbered, class_names))
+        _write(shards, "names.js", names_script(catalog, count))
+        _write_chunks(shards, entries, count)
+    # The page last: it is there when its data are.
+    page = gallery_page(catalog, status(out), proportions=entries.proportions, notes=notes)
+    with Folder(root, *names) as here:
+        _write(here, "index.html", page.encode("utf-8"))
+    return root.joinpath(*names, "index.html")
+
+
+def _first(columns: Columns, count: int) -> Columns:
+    return dataclasses.replace(
+        columns,
+        statuses=columns.statuses[:count],
+        classes=None if columns.classes is None else columns.classes[:count],
+        numbers={name: values[:count] for name, values in columns.numbers.items()},
+    )
+
+
+def _write_chunks(shards: Folder, entries: Entries, count: int) -> None:
+    def write(number: int) -> int:
+        items = range(number * CHUNK, min((number + 1) * CHUNK, count))
+        script = chunk_script(number, [entries.entry(index) for index in items])
+        _write(shards, f"{chunk_name(number)}.js", script)
+        return len(items)
+
+    with Progress(count, "drawing") as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
+        chunks = iter(range(-(-count // CHUNK)))
+        # A few ahead, so that memory does not grow with the number of items.
+        ahead = deque(threads.submit(write, number) for number in islice(chunks, 4 * (os.cpu_count() or 1)))
+        while ahead:
+            progress.advance(ahead.popleft().result())
+            ahead.extend(threads.submit(write, number) for number in islice(chunks, 1))
+
+
+def _write(folder: Folder, name: str, data: bytes) -> None:
+    """Replace a file; not forced to the disk as results are, since it can be made again."""
+    temporary = f".tmp-{unique_name()}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=folder.fd), "wb") as file:
+        file.write(data)
+    os.rename(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)

@@ -1,0 +1,88 @@
+"""The pictures that the maps of a job lie over, from the job's source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xai_fast.batch.sources import Source, open_source
+from xai_fast.batch.spec import JobSpec
+from xai_fast.batch.store.items import Items
+from xai_fast.errors import XaiFastError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from xai_fast.suites.models import ImageModel
+
+__all__ = ["Pictures"]
+
+
+class Pictures:
+    """The pictures of a job's items, as far as they can be had.
+
+    A store can name functions of any module: of a data set, a decoder, a model. They are called only where the user
+    says that the store is to be trusted; files of pictures and arrays are read without.
+
+    Args:
+        spec: of the job.
+        items: of the job.
+        trust: call what the store names.
+
+    Attributes:
+        note: why there are no pictures, or what is not known of them; "" where all is well.
+    """
+
+    def __init__(self, spec: JobSpec, items: Items, *, trust: bool = False) -> None:
+        self.note = ""
+        self._source: Source | None = None
+        self._model: ImageModel | None = None
+        source = spec.source
+        named = source["path"] if source["kind"] == "indexable" else spec.decoder if ":" in spec.decoder else None
+        if named is not None and not trust:
+            self.note = f"The pictures come from {named}, which is called only for a store that you trust (--trust)."
+            return
+        try:
+            self._source = open_source(source, decoder=spec.decoder, items=items)
+            if len(self._source) != len(items):
+                self._source, self.note = None, "The pictures cannot be shown: the source has another number of items."
+            elif source["kind"] != "array" or trust:
+                self._model = self._preparation(spec, trust)
+        except (XaiFastError, OSError, ImportError) as error:
+            self._source = None
+            self.note = f"The pictures cannot be read: {error}"
+
+    def _preparation(self, spec: JobSpec, trust: bool) -> ImageModel | None:
+        """Load the model that says which part of a picture it sees; models that we ship need no trust."""
+        if spec.model is None or spec.source["kind"] == "table":
+            return None
+        if ":" in spec.model.reference and not trust:
+            self.note = (
+                "The maps are laid over the middle of each picture; which part the model sees, only its factory "
+                f"{spec.model.reference} says, which is called only for a store that you trust (--trust)."
+            )
+            return None
+        return spec.model.load().for_pictures()
+
+    def picture(self, index: int, side: int, proportions: float | None) -> Image.Image | None:
+        """Read a picture.
+
+        Args:
+            index: of the item.
+            side: the longer side in pixels.
+            proportions: width over height of the map, to which the picture is cut; None for not at all.
+
+        Returns:
+            An RGB image, or None where there is none or it cannot be read.
+        """
+        if self._source is None:
+            return None
+        picture = self._source.picture(index, side, self._model)
+        return picture if picture is None or proportions is None else _middle(picture, proportions)
+
+
+def _middle(picture: Image.Image, proportions: float) -> Image.Image:
+    width, height = picture.size
+    kept_width = min(width, max(1, round(height * proportions)))
+    kept_height = min(height, max(1, round(width / proportions)))
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return picture.crop((left, top, left + kept_width, top + kept_height))
