@@ -137,7 +137,6 @@ class GradCAM:
         with capture_output(self.model, self._module, cut=True) as captured:
             outputs = self.model(*inputs, *extra.rows(item))
         activation = captured.tensor
-        self._check_map(activation, len(item))
         with torch.no_grad():
             targets = objective.targets(outputs, start=start, batch=values[0].shape[0])
         scores = objective(outputs, targets)
@@ -147,12 +146,30 @@ class GradCAM:
                 f"model: expected a score that depends differentiably on {self.layer}, got one that does not"
             )
         with torch.no_grad():
-            maps = self._combined(activation.detach(), gradient)
+            maps = self.from_gradient(activation, gradient, values[0][start:stop])
             bad = (~(maps.flatten(1).isfinite().all(1) & scores.isfinite())).nonzero()[:, 0].tolist()
             if bad:
                 wrong = name_items([start + i for i in bad])
                 raise ModelError(f"model: expected finite scores and gradients, got NaN or infinity for {wrong}")
-            return self._resized(maps, values[0])
+            return maps
+
+    def from_gradient(self, activation: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
+        """Compute maps from a pass through the model that was made elsewhere, which several methods can share.
+
+        Args:
+            activation: A, the layer's output: (B, C, h, w), or tokens (B, n, d).
+            gradient: dy/dA, of the same shape.
+            inputs: (B, ...) the model's input, whose size counts where ``upsample`` is True.
+
+        Returns:
+            As `attribute`.
+
+        Raises:
+            InputError: the layer gives something else than a map, or cannot be upsampled.
+        """
+        with torch.no_grad():
+            self._check_map(activation, len(inputs))
+            return self._resized(self._combined(activation.detach(), gradient), inputs)
 
     def _check_map(self, activation: Tensor, rows: int) -> None:
         if activation.ndim not in (3, 4) or activation.shape[0] != rows:

@@ -136,6 +136,7 @@ class TaylorCAM:
         target: Target = None,
         additional_forward_args: object = None,
         internal_batch_size: int | None = None,
+        forward_pass: tuple[Tensor, Tensor] | None = None,
     ) -> InteractionMap:
         """Compute the interactions of a batch.
 
@@ -145,6 +146,8 @@ class TaylorCAM:
             additional_forward_args: further arguments of the model; tensors whose first dimension is B hold a row an
                 item.
             internal_batch_size: items at once; None to choose.
+            forward_pass: the layer's output and the model's, each with a row an item, where these inputs went through
+                the model already (and ``smooth`` is None); None to run it.
 
         Returns:
             The interactions: ``saliency`` (B, n, ..., n), ``order`` times n.
@@ -164,11 +167,14 @@ class TaylorCAM:
         extras = _as_tuple(additional_forward_args)
         size = self._items_at_once(values, internal_batch_size)
         geometry = self._geometry_of(values, extras)
+        self._check_pass(forward_pass, batch)
         parts = []
         for start in range(0, batch, size):
             rows = slice(start, min(start + size, batch))
             arguments = tuple(_rows(v, rows, batch) for v in (*values, *extras))
-            parts.append(self._explain(arguments, _target_rows(target, rows, batch), rows.stop - rows.start, geometry))
+            classes = _target_rows(target, rows, batch)
+            given = None if forward_pass is None else (forward_pass[0][rows], forward_pass[1][rows])
+            parts.append(self._explain(arguments, classes, rows.stop - rows.start, geometry, given))
         result = _joined(parts)
         self._check_curvature(result)
         return result
@@ -178,11 +184,24 @@ class TaylorCAM:
             return check_integer("internal_batch_size", internal_batch_size, 1)
         return 32
 
+    def _check_pass(self, forward_pass: tuple[Tensor, Tensor] | None, batch: int) -> None:
+        if forward_pass is None:
+            return
+        if self.smooth is not None:
+            raise bad_argument("forward_pass", f"None with smooth={self.smooth!r}, which changes it", "one")
+        if any(len(value) != batch for value in forward_pass):
+            raise bad_argument("forward_pass", f"{batch} rows each", str([len(value) for value in forward_pass]))
+
     def _explain(
-        self, arguments: tuple[object, ...], target: Target, batch: int, geometry: CellGeometry | None
+        self,
+        arguments: tuple[object, ...],
+        target: Target,
+        batch: int,
+        geometry: CellGeometry | None,
+        given: tuple[Tensor, Tensor] | None,
     ) -> InteractionMap:
         with frozen_parameters(self.model):
-            cut, classes, scores = self._cut(arguments, target, batch)
+            cut, classes, scores = self._cut(arguments, target, batch, given)
             sums = self._sums(cut)
         saliency = _saliency(sums, self.symmetric)
         return InteractionMap(
@@ -198,10 +217,12 @@ class TaylorCAM:
             geometry=geometry,
         )
 
-    def _cut(self, arguments: tuple[object, ...], target: Target, batch: int) -> tuple[_Cut, Tensor | None, Tensor]:
+    def _cut(
+        self, arguments: tuple[object, ...], target: Target, batch: int, given: tuple[Tensor, Tensor] | None
+    ) -> tuple[_Cut, Tensor | None, Tensor]:
         objective = Objective(target, self.score)
         with torch.no_grad():
-            output, outputs = self._downstream.split(*arguments)
+            output, outputs = self._downstream.split(*arguments) if given is None else given
             check_cut(output, batch, self._downstream.name)
             classes = objective.targets(outputs, start=0, batch=batch)
             scores = objective(outputs, classes)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from xai_fast.errors import XaiFastError
 from xai_fast.progress import Progress
 from xai_fast.suites.pretrained import save_weights
 from xai_fast.suites.training_relation import EPOCH_QUESTIONS, RelationTraining, train_relation_network
-from xai_fast.suites.training_small import train_three_objects, train_yield_or_go
+from xai_fast.suites.training_small import train_generated_shapes, train_three_objects, train_yield_or_go
 
 __all__ = ["main"]
 
@@ -57,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     road.add_argument("--steps", type=int, default=500, help="of 64 pictures (%(default)s)")
     meeting = networks.add_parser("three-objects", help="half a minute")
     meeting.add_argument("--steps", type=int, default=6000, help="of 256 boards (%(default)s)")
-    for network in (relation, road, meeting):
+    garments = networks.add_parser("generated-shapes", help="half a minute")
+    garments.add_argument("--steps", type=int, default=600, help="of 64 pictures (%(default)s)")
+    for network in (relation, road, meeting, garments):
         network.add_argument("--seed", type=int, default=0, help="(%(default)s)")
         network.add_argument("--out", type=Path, default=Path(), help="folder for weights and card (current folder)")
     return parser
@@ -81,7 +86,12 @@ def _sort_of_clevr(options: argparse.Namespace) -> None:
 
 
 def _small(options: argparse.Namespace) -> None:
-    train = train_yield_or_go if options.network == "yield-or-go" else train_three_objects
+    trainings: dict[str, Callable[..., tuple[nn.Module, dict[str, Any]]]] = {
+        "yield-or-go": train_yield_or_go,
+        "three-objects": train_three_objects,
+        "generated-shapes": train_generated_shapes,
+    }
+    train = trainings[options.network]
     with Progress(options.steps, "training, steps") as bar:
         model, card = train(steps=options.steps, seed=options.seed, advance=bar.advance)
     print(save_weights(model, options.network, card, options.out))

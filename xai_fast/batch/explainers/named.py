@@ -27,7 +27,7 @@ _TAYLOR_CAM = (
     "top_k",
     "full",
 )
-_TNID = ("sets", "order", "groups", "scales", "score", "smooth", "effect", "memory_limit")
+_TNID = ("sets", "order", "scales", "score", "smooth", "effect", "memory_limit")
 
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "neflag": _NEFLAG,
