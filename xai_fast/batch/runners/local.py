@@ -78,12 +78,12 @@ def run_local(job: Job, *, workers: int | None = None, device: str | None = None
 class _Worker:
     """A worker process, seen from the driver."""
 
-    def __init__(self, job: Job, device: str, threads: int, lease: float) -> None:
+    def __init__(self, job: Job, device: str, threads: int, lease: float, name: str | None = None) -> None:
         self.device = device
         self.shard: int | None = None
         self.ready = False
         self.connection, theirs = Pipe()
-        self.name = f"{journal.worker_name()}-local"
+        self.name = name or f"{journal.worker_name()}-local"
         code = _START.format(path=sys.path, descriptor=theirs.fileno())
         with _blocked_interrupts():
             self.process = subprocess.Popen(
