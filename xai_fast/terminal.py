@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
-__all__ = ["printable", "say"]
+__all__ = ["flush", "printable", "say"]
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -20,10 +21,22 @@ def say(text: str, *, error: bool = False) -> None:
     try:
         print(text.encode(encoding, "replace").decode(encoding), file=stream, flush=True)
     except BrokenPipeError:
-        # As in `| head`. What is left in the buffer goes nowhere, or Python would complain about it when it ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        _go_nowhere(stream)
+
+
+def flush() -> None:
+    """Send on what others have printed to standard output; a reader that has gone is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _go_nowhere(sys.stdout)
+
+
+def _go_nowhere(stream: TextIO) -> None:
+    # As in `| head`. What is left in the buffer goes nowhere, or Python would complain about it when it ends.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from xai_fast.plot.report import Fact
 from xai_fast.suites import sort_of_clevr
 from xai_fast.suites.relation_network import RelationNetwork, relation_network
 from xai_fast.suites.tables import bikeshare
+from xai_fast.terminal import say
 
 __all__ = ["run", "sort_of_clevr_views"]
 
@@ -50,7 +50,7 @@ def run(settings: neflag.Settings, out: Path) -> list[Failure]:
     if settings.model in KNOWN_LAYERS:
         failures += _interactions_of(pictures, settings, out)
     else:
-        print(f"no Taylor-CAM page: no layer of {settings.model} is known; see xai-fast taylor-cam", file=sys.stderr)
+        say(f"no Taylor-CAM page: no layer of {settings.model} is known; see xai-fast taylor-cam", error=True)
     _explain_bikeshare(settings.device, out / "t-nid")
     return failures
 
@@ -66,7 +66,7 @@ def _explain_bikeshare(device: str, out: Path) -> None:
     try:
         table = bikeshare()
     except InputError as error:  # the photos are explained all the same
-        print(f"no T-NID page: {error}", file=sys.stderr)
+        say(f"no T-NID page: {error}", error=True)
         return
     chosen = tnid.TableSettings(
         target=table.target,
@@ -128,6 +128,6 @@ def _stored_scenes() -> Sequence[InteractionView]:
     try:
         network = relation_network()
     except InputError as error:  # without safetensors or the weights: the photos can be explained all the same
-        print(f"no scenes of Sort-of-CLEVR: {error}", file=sys.stderr)
+        say(f"no scenes of Sort-of-CLEVR: {error}", error=True)
         return ()
     return sort_of_clevr_views(network, _SCENES)

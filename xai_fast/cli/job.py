@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import platform
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from xai_fast.cli.pictures import Failure, Prepared, prepare, read_ahead
 from xai_fast.errors import ModelError
 from xai_fast.progress import Progress, duration
 from xai_fast.suites import ImageModel
+from xai_fast.terminal import say
 
 __all__ = ["Job", "explain_each", "run", "versions"]
 
@@ -178,9 +178,9 @@ def _tell(computed: int, kept: int, failures: Sequence[Failure], report: Path, s
         parts.append(f"{kept} of them kept from before")
     if computed:
         parts.append(f"{computed / seconds:.2f} a second")
-    print(", ".join(parts))
+    say(", ".join(parts))
     if failed:
-        print(f"{failed} file{'' if failed == 1 else 's'} could not be explained:", file=sys.stderr)
+        say(f"{failed} file{'' if failed == 1 else 's'} could not be explained:", error=True)
         for failure in failures:
-            print(f"  {failure.name}: {failure.reason}", file=sys.stderr)
-    print(f"report: {shown(str(report))}")
+            say(f"  {failure.name}: {failure.reason}", error=True)
+    say(f"report: {shown(str(report))}")

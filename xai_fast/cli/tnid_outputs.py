@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import sys
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +18,12 @@ from xai_fast.interaction import FittedMLP, InteractionRanking
 from xai_fast.plot.ranking_layout import JOINED
 from xai_fast.plot.ranking_report import Fit, RankingReport, write_ranking_report
 from xai_fast.progress import duration
+from xai_fast.terminal import printable, say
 
 if TYPE_CHECKING:
     from xai_fast.cli.tnid import TableSettings
 
-__all__ = ["Findings", "ranking_table", "say", "write_outputs"]
+__all__ = ["Findings", "ranking_table", "write_outputs"]
 
 _PRINTED = 10
 _DPI = 120
@@ -85,22 +84,6 @@ def write_outputs(findings: Findings, out: Path) -> Path:
     return report
 
 
-def say(text: str) -> None:
-    """Print text, whatever the terminal: letters that it lacks are replaced, and a reader that has gone is no error.
-
-    Args:
-        text: the lines.
-    """
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:
-        # As in `| head`. What is left in the buffer goes nowhere, or Python would complain about it when it ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-
-
 def ranking_table(ranking: InteractionRanking, k: int) -> str:
     """Write a ranking as text.
 
@@ -121,14 +104,11 @@ def ranking_table(ranking: InteractionRanking, k: int) -> str:
             f"{_TITLES[order]}: {found.candidates:,} looked at, {how}",
             "rank      effect      spread  features",
         ]
-        lines += [f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {_plain(one.features)}" for one in found[:k]]
+        lines += [
+            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(JOINED.join(one.features))}"
+            for one in found[:k]
+        ]
     return "\n".join([*lines, ""])
-
-
-def _plain(features: tuple[str, ...]) -> str:
-    """Join names for a terminal, in which control characters do things."""
-    joined = JOINED.join(features)
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in joined)
 
 
 def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
