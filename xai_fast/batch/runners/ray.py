@@ -29,7 +29,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.batch.job import Job
 from xai_fast.batch.journal import LEASE
 from xai_fast.batch.runners.ray_answers import unpack_error
-from xai_fast.errors import BackendUnavailable, InputError, bad_argument
+from xai_fast.errors import InputError, JobError, bad_argument
 
 __all__ = ["run_ray"]
 
@@ -70,7 +70,7 @@ def run_ray(
 
     Raises:
         InputError: an argument is wrong, or Ray is not installed.
-        BackendUnavailable: the cluster cannot be reached, has no room for a worker, or its driver was killed.
+        JobError: the cluster cannot be reached, has no room for a worker, or its driver was killed.
         XaiFastError: what a worker says of the whole job, such as a store that is full.
     """
     _check_installed()
@@ -78,6 +78,10 @@ def run_ray(
         check_integer("workers", workers, 1)
     if not num_cpus > 0:
         raise bad_argument("num_cpus", "a positive number", repr(num_cpus))
+    if num_gpus is not None and not num_gpus >= 0:
+        raise bad_argument("num_gpus", "a number of GPUs", repr(num_gpus))
+    if not lease > 0:
+        raise bad_argument("lease", "a positive number of seconds", repr(lease))
     kind = _device(device, num_gpus)
     num_gpus = (1.0 if kind != "cpu" else 0.0) if num_gpus is None else float(num_gpus)
     with _temporary_folder() as folder:
@@ -103,7 +107,11 @@ def run_ray(
 
 
 def _check_installed() -> None:
-    if importlib.util.find_spec("ray") is None or importlib.util.find_spec("ray.data") is None:
+    try:
+        found = importlib.util.find_spec("ray")
+    except ValueError:  # something pretends that it is there
+        found = None
+    if found is None:
         raise InputError("runner: 'ray' needs the package ray; install it with pip install 'xai-fast[ray]'")
 
 
@@ -112,7 +120,9 @@ def _device(device: str | torch.device | None, num_gpus: float | None) -> str:
         return "cuda" if num_gpus or (num_gpus is None and torch.cuda.is_available()) else "cpu"
     found = torch.device(device)
     if found.index is not None:
-        raise bad_argument("device", f"{found.type!r} without a number, since Ray gives each worker its own", str(device))
+        raise bad_argument(
+            "device", f"{found.type!r} without a number, since Ray gives each worker its own", str(device)
+        )
     return found.type
 
 
@@ -138,8 +148,10 @@ def _drive(setup: dict[str, Any], folder: Path) -> None:
             _end(child, setup)
     answer = Path(setup["answer"])
     if not answer.exists():
-        tail = "".join(f"\n  {line}" for line in (folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:])
-        raise BackendUnavailable(f"ray: the driver ended with code {child.returncode} and without an answer{tail}")
+        tail = "".join(
+            f"\n  {line}" for line in (folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:]
+        )
+        raise JobError(f"ray: the driver ended with code {child.returncode} and without an answer{tail}")
     text = answer.read_text(encoding="utf-8")
     if text:
         raise unpack_error(text)

@@ -1,206 +1,110 @@
-"""Which deaths of Ray's workers were nobody's fault, and are taken back from the journal.
+"""Which deaths count on Ray: those that somebody saw.
 
-Ray ends workers for reasons of its own: their node is removed or pre-empted, its memory monitor frees memory, the
-driver is gone. None of that says anything of the items that they were at. So an attempt on Ray is signed with run, node
-and worker, and whoever takes up the shard next asks the cluster how that one ended.
+Ray ends processes for reasons of its own: a node is removed or pre-empted, memory is freed, the driver is gone. None of
+that says anything of the items that were being worked on. So an actor does not compute: it feeds a child, and where the
+child dies it signs for that in the journal. An attempt that is dead and not signed for went down together with its actor,
+which is Ray's doing, or the machine's; it is taken back.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+import secrets
 
 from xai_fast.batch.journal import Attempt, Journal
+from xai_fast.batch.store.folders import dump_json, load_json
 from xai_fast.batch.store.layout import Layout
 from xai_fast.errors import StoreError
 
-__all__ = ["Marks", "Pardon", "attempts_of_ray", "remove_attempt", "run_of", "sign"]
+__all__ = ["new_name", "sign_deaths", "take_back", "take_back_all"]
 
-_SIGNATURE = re.compile(r"ray-([0-9a-f]{8})-([0-9a-f]{1,64})-([0-9a-f]{1,64})")
+_NAME = re.compile(r"ray-[0-9a-f]{1,64}-[0-9a-f]{16}")
+_SIGNED = "-died"
 _SHARD = re.compile(r"shard-(\d{6,15})")
-_MARKS = re.compile(r"ray-[0-9a-f]{8}")
-_MEMORY_KILLS = 10
+_LIMIT = 1 << 14
 
 
-def sign(run: str, node: str, worker: str) -> str:
-    """Name a worker of Ray so that `Pardon` can ask for it.
-
-    Args:
-        run: 8 hexadecimal digits, one run of the runner.
-        node: Ray's id of the node.
-        worker: Ray's id of the worker process.
-
-    Returns:
-        The name.
-    """
-    return f"ray-{run}-{node}-{worker}"
-
-
-def run_of(attempt: Attempt) -> str | None:
-    """Tell the run of an attempt.
+def new_name(node: str) -> str:
+    """Name a child whose death is to be signed for.
 
     Args:
-        attempt: of any runner.
+        node: Ray's id of its node.
 
     Returns:
-        Its 8 digits; None for another runner's attempt.
+        The name, which no other one has.
     """
-    match = _SIGNATURE.fullmatch(attempt.worker)
-    return match[1] if match else None
+    return f"ray-{node[:16]}-{secrets.token_hex(8)}"
 
 
-def attempts_of_ray(layout: Layout) -> Iterator[Attempt]:
-    """List the attempts that workers of Ray made, of whichever run.
+def sign_deaths(layout: Layout, shard: int, worker: str) -> int:
+    """Say that a child died over its attempts at a shard, so that they count.
 
     Args:
         layout: of the store.
+        shard: its number.
+        worker: name of the child, whose process is gone.
 
-    Yields:
-        The attempts, alive or dead.
-    """
-    if not layout.journal.is_dir():
-        return
-    with layout.folder(layout.journal.name) as folder:
-        shards = sorted(int(match[1]) for name in folder.names() if (match := _SHARD.fullmatch(name)))
-    for shard in shards:
-        yield from (attempt for attempt in Journal(layout, shard).attempts(exact=False) if run_of(attempt))
-
-
-def remove_attempt(layout: Layout, attempt: Attempt) -> None:
-    """Take an attempt back, so that it does not count.
-
-    Args:
-        layout: of the store.
-        attempt: which.
+    Returns:
+        How many attempts that were: none where it had released them.
 
     Raises:
-        StoreError: its file cannot be removed.
+        StoreError: the journal cannot be written.
     """
-    try:
-        with layout.folder(layout.journal.name, layout.journal_of(attempt.shard).name) as folder:
-            folder.remove(f"{attempt.start}-{attempt.stop}.{attempt.number}.json")
-    except StoreError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):  # the shard was finished meanwhile
-            raise
+    signed = 0
+    for attempt in Journal(layout, shard).attempts():
+        if attempt.worker != worker:
+            continue
+        with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
+            name = _file(attempt)
+            content = load_json(folder.read(name, _LIMIT), name)
+            folder.replace(name, dump_json({**content, "worker": worker + _SIGNED}))
+            signed += 1
+    return signed
 
 
-class Marks:
-    """Small counters of one run in the journal, which outlive the workers that count.
+def take_back(layout: Layout, shard: int) -> int:
+    """Remove the attempts at a shard that are dead and that nobody has signed for.
 
     Args:
         layout: of the store.
-        run: which run.
+        shard: its number.
+
+    Returns:
+        How many.
+
+    Raises:
+        StoreError: the journal cannot be read or written.
     """
-
-    def __init__(self, layout: Layout, run: str) -> None:
-        self._layout = layout
-        self._names = (layout.journal.name, f"ray-{run}")
-
-    def count(self, name: str) -> int:
-        """Add one.
-
-        Args:
-            name: of the counter.
-
-        Returns:
-            What it was before.
-        """
-        with self._layout.folder(*self._names, create=True) as folder:
-            before = int(folder.read(name, 20)) if folder.exists(name) else 0
-            folder.replace(name, str(before + 1).encode())
-        return before
-
-    def clear(self, name: str) -> None:
-        """Set a counter back to zero.
-
-        Args:
-            name: of the counter.
-        """
-        with self._layout.folder(*self._names, create=True) as folder:
-            folder.remove(name)
-
-    def remove(self) -> None:
-        """Remove all counters of the run."""
-        if not self._layout.root.joinpath(*self._names).is_dir():
-            return
-        with self._layout.folder(*self._names) as folder:
-            for name in folder.names():
-                folder.remove(name)
-        with self._layout.folder(self._names[0]) as above:
-            os.rmdir(self._names[1], dir_fd=above.fd)
-
-    @staticmethod
-    def runs(layout: Layout) -> list[str]:
-        """List the runs that left counters.
-
-        Args:
-            layout: of the store.
-
-        Returns:
-            Their digits.
-        """
-        if not layout.journal.is_dir():
-            return []
-        with layout.folder(layout.journal.name) as folder:
-            return [name[len("ray-") :] for name in folder.names() if _MARKS.fullmatch(name)]
+    innocent = [
+        attempt
+        for attempt in Journal(layout, shard).attempts()
+        if not attempt.alive and _NAME.fullmatch(attempt.worker)
+    ]
+    for attempt in innocent:
+        try:
+            with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
+                folder.remove(_file(attempt))
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):  # the shard was finished meanwhile
+                raise
+    return len(innocent)
 
 
-@dataclass(frozen=True)
-class Pardon:
-    """Takes back the attempts that died of Ray's own doing.
+def take_back_all(layout: Layout) -> int:
+    """Do `take_back` for all shards that have a journal.
 
-    Attributes:
+    Args:
         layout: of the store.
-        run: the present run.
-        earlier: runs whose drivers were there before this one. Their workers went with them; what is dead of these does
-            not count. (A run that goes on beside this one counts its own deaths, since it does not know of ours as
-            earlier: so deaths are never taken back in turns.)
-        nodes: gives the ids of the nodes that are alive.
-        ended_by_ray: tells of a worker's id whether Ray has ended it on purpose.
+
+    Returns:
+        How many attempts were removed.
     """
+    if not layout.journal.is_dir():
+        return 0
+    with layout.folder(layout.journal.name) as folder:
+        shards = [int(match[1]) for name in folder.names() if (match := _SHARD.fullmatch(name))]
+    return sum(take_back(layout, shard) for shard in shards)
 
-    layout: Layout
-    run: str
-    earlier: frozenset[str]
-    nodes: Callable[[], Collection[str]]
-    ended_by_ray: Callable[[str], bool]
 
-    def take_back(self, shard: int) -> list[str]:
-        """Take back the innocent deaths over a shard.
-
-        Args:
-            shard: its number.
-
-        Returns:
-            The reason of each that was taken back.
-
-        Raises:
-            StoreError: the journal cannot be read or written.
-        """
-        reasons = []
-        for attempt in Journal(self.layout, shard).attempts():
-            reason = self._innocent(attempt)
-            if reason is not None:
-                remove_attempt(self.layout, attempt)
-                reasons.append(reason)
-        return reasons
-
-    def _innocent(self, attempt: Attempt) -> str | None:
-        match = _SIGNATURE.fullmatch(attempt.worker)
-        if match is None:
-            return None
-        run, node, worker = match.groups()
-        if run != self.run:
-            return "its driver ended" if run in self.earlier and not attempt.alive else None
-        if node not in self.nodes():
-            # Alive may be what is left of a heartbeat, or a process that has not noticed yet: two workers at one shard
-            # are no harm, and nobody has to wait for the lease to end.
-            return "its node was removed"
-        if attempt.alive or not self.ended_by_ray(worker):
-            return None
-        # One item may be what fills the memory each time: after so many kills they count.
-        if Marks(self.layout, self.run).count(f"memory-{attempt.shard}") >= _MEMORY_KILLS:
-            return None
-        return "Ray ended its worker"
+def _file(attempt: Attempt) -> str:
+    return f"{attempt.start}-{attempt.stop}.{attempt.number}.json"

@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from xai_fast.batch.job import Job, open_job
-from xai_fast.batch.journal import Attempt
 from xai_fast.batch.observe import Log
 from xai_fast.batch.runners.ray_answers import pack_error, unpack_error
-from xai_fast.batch.runners.ray_attempts import Marks, attempts_of_ray, remove_attempt, run_of
+from xai_fast.batch.runners.ray_attempts import take_back_all
 from xai_fast.batch.runners.ray_worker import ShardWorker
-from xai_fast.errors import BackendUnavailable
+from xai_fast.errors import JobError
 
 __all__ = ["drive", "main"]
 
@@ -65,24 +62,32 @@ def drive(setup: Mapping[str, Any]) -> None:
     Raises:
         XaiFastError: what a worker says of the whole job; or the cluster has not what a worker needs.
     """
+    import ray
+
     job = open_job(setup["out"], batch_size=setup["batch_size"], max_attempts=setup["max_attempts"])
-    run = secrets.token_hex(4)
-    # Listed before anything of ours begins: what is dead of them, or dies later, went with its driver.
-    earlier = sorted({found for attempt in attempts_of_ray(job.layout) if (found := run_of(attempt))})
+    log = Log(job.layout, f"ray-driver-{os.getpid()}")
     tasks = {key: setup[key] for key in ("out", "device", "threads", "lease", "batch_size", "max_attempts")}
-    _connect(setup)
-    with _tidied(job, run):
+    take_back_all(job.layout)
+    try:
+        _connect(setup)
         workers = _capacity(setup)
-        Log(job.layout, f"ray-driver-{os.getpid()}").event("ray_started", run=run, workers=workers, earlier=earlier)
-        idle = 0
-        while pending := job.pending():
-            states = _round(pending, {**tasks, "run": run, "earlier": earlier}, setup, workers)
-            if "busy" in states:  # others are at these: they finish them, or die and leave them to the next round
-                time.sleep(_WAIT_FOR_OTHERS)
-                continue
-            idle = idle + 1 if len(job.pending()) == len(pending) else 0
-            if idle == _IDLE_ROUNDS:
-                raise BackendUnavailable(f"ray: {len(pending)} shards make no progress, the first is {pending[0]}")
+        log.event("ray_started", workers=workers, nodes=len(ray.nodes()))
+        _rounds(job, tasks, setup, workers)
+    finally:
+        ray.shutdown()
+        take_back_all(job.layout)  # what the end itself has interrupted
+
+
+def _rounds(job: Job, tasks: dict[str, Any], setup: Mapping[str, Any], workers: int) -> None:
+    idle = 0
+    while pending := job.pending():
+        states = _round(pending, tasks, setup, workers)
+        if "busy" in states:  # others are at these: they finish them, or die and leave them to the next round
+            time.sleep(_WAIT_FOR_OTHERS)
+            continue
+        idle = idle + 1 if len(job.pending()) == len(pending) else 0
+        if idle == _IDLE_ROUNDS:
+            raise JobError(f"ray: {len(pending)} shards make no progress, the first is {pending[0]}")
 
 
 def _round(pending: list[int], tasks: dict[str, Any], setup: Mapping[str, Any], workers: int) -> set[str]:
@@ -143,34 +148,15 @@ def _capacity(setup: Mapping[str, Any]) -> int:
         if room:
             return min(room, setup["workers"]) if setup["workers"] else room
         if time.monotonic() > ends:
-            raise BackendUnavailable(
+            raise JobError(
                 f"ray: expected a node with num_cpus={needs['CPU']} and num_gpus={needs['GPU']} for a worker, got "
                 + (", ".join(str({name: node.get(name, 0) for name in needs}) for node in nodes) or "no nodes")
             )
         time.sleep(0.5)
 
 
-@contextmanager
-def _tidied(job: Job, run: str) -> Iterator[None]:
-    """At the end of the cluster, or of this driver, take back the attempts that the end itself has interrupted."""
-    left = [run, *Marks.runs(job.layout)]
-    interrupted: list[Attempt] = []
-    try:
-        yield
-    except BaseException:
-        interrupted += (attempt for attempt in attempts_of_ray(job.layout) if attempt.alive and run_of(attempt) == run)
-        raise
-    finally:
-        import ray
-
-        ray.shutdown()
-        for attempt in interrupted:
-            remove_attempt(job.layout, attempt)
-        for each in left:
-            Marks(job.layout, each).remove()
-
-
 def _end(number: int, frame: object) -> None:
+    del frame
     raise SystemExit(f"the driver was ended by signal {number}")
 
 

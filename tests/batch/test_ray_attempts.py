@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xai_fast.batch.journal import Journal
+from xai_fast.batch.runners.ray import run_ray
+from xai_fast.batch.runners.ray_answers import pack_error, unpack_error
+from xai_fast.batch.runners.ray_attempts import new_name, sign_deaths, take_back, take_back_all
+from xai_fast.batch.sources import SourceChanged
+from xai_fast.batch.store import Layout
+from xai_fast.errors import InputError, StoreError
+
+DEAD = 1 << 22  # no process has this number
+
+
+def _attempt(layout: Layout, shard: int, worker: str, *, alive: bool, number: int = 1) -> None:
+    """Write what a claim leaves: of this process, or of one that is gone."""
+    with Journal(layout, shard).claim(0, 10, number, worker) or pytest.fail("no claim"):
+        name = layout.journal_of(shard) / f"0-10.{number}.json"
+        content = json.loads(name.read_text())
+    name.write_text(json.dumps(content if alive else {**content, "pid": DEAD}))
+
+
+def _names(layout: Layout, shard: int) -> set[str]:
+    return {attempt.worker for attempt in Journal(layout, shard).attempts()}
+
+
+def test_deaths_count_only_where_somebody_saw_them(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    seen, unseen, alive = (new_name("5ad24721f247a0c0defb9c9e") for _ in range(3))
+    _attempt(layout, 3, seen, alive=False)
+    _attempt(layout, 3, unseen, alive=False, number=2)
+    _attempt(layout, 3, alive, alive=True, number=3)
+    _attempt(layout, 3, "host-12-abc-local", alive=False, number=4)  # another runner's, which counts as it says
+    _attempt(layout, 4, unseen, alive=False)
+    assert sign_deaths(layout, 3, seen) == 1
+    assert take_back(layout, 3) == 1
+    assert _names(layout, 3) == {f"{seen}-died", alive, "host-12-abc-local"}
+    assert take_back_all(layout) == 1
+    assert _names(layout, 3) == {f"{seen}-died", alive, "host-12-abc-local"}
+    assert _names(layout, 4) == set()
+
+
+def test_a_child_that_released_its_claim_did_not_die_over_it(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    assert sign_deaths(layout, 0, new_name("ab")) == 0
+    assert take_back(layout, 0) == 0
+    assert take_back_all(layout) == 0
+
+
+@pytest.mark.parametrize("error", [StoreError("full"), InputError("x: expected 1, got 2"), SourceChanged("another")])
+def test_our_errors_arrive_as_they_were_raised(error: Exception) -> None:
+    made = unpack_error(pack_error(error))
+    assert type(made) is type(error)
+    assert str(made) == str(error)
+
+
+def test_foreign_errors_arrive_with_class_message_and_trace() -> None:
+    try:
+        {}["missing"]
+    except KeyError as error:
+        text = pack_error(error)
+    with pytest.raises(RuntimeError, match=r"builtins.KeyError: 'missing'(.|\n)*test_ray_attempts.py"):
+        raise unpack_error(text)
+
+
+def test_an_error_cannot_name_what_is_no_error() -> None:
+    text = json.dumps({"module": "xai_fast.errors", "name": "bad_argument", "message": "m", "trace": "t"})
+    assert type(unpack_error(text)) is RuntimeError
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers: expected"),
+        ({"num_cpus": 0}, "num_cpus: expected a positive number, got 0"),
+        ({"num_gpus": -1}, "num_gpus: expected a number of GPUs, got -1"),
+        ({"device": "cuda:1"}, "device: expected 'cuda' without a number"),
+        ({"lease": 0}, "lease: expected a positive number of seconds, got 0"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_starts(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run_ray(None, **options)  # type: ignore[arg-type]
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['ray'] = None\n"
+        "from xai_fast import InputError\n"
+        "from xai_fast.batch.runners.ray import run_ray\n"
+        "try:\n    run_ray(None)\nexcept InputError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True, cwd=tmp_path)
+    assert "pip install 'xai-fast[ray]'" in done.stdout
+
+
+def test_the_runner_does_not_import_ray() -> None:
+    code = (
+        "import sys, xai_fast.batch.runners.ray_worker, xai_fast.batch.runners.ray_driver; print('ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True, check=True)
+    assert done.stdout == "False\n"
