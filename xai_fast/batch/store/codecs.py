@@ -128,11 +128,11 @@ def _largest(maps: Tensor, all_finite: bool = False) -> Tensor:
     low, high = flat.aminmax(dim=1)  # NaN if any entry is
     largest = torch.maximum(-low, high)
     for row in largest.isfinite().logical_not().nonzero()[:, 0].tolist():
-        finite = flat[row][flat[row].isfinite()]
-        if all_finite or not len(finite):
+        entries = flat[row]
+        if all_finite or bool(entries.isnan().all()):
             largest[row] = torch.nan
         else:
-            largest[row] = finite.abs().max()
+            largest[row] = entries.abs().where(entries.isfinite(), 0.0).max()
     return largest
 
 

@@ -91,11 +91,15 @@ def _count(store: Store) -> int:
 
 def _texts(batch: Batch) -> dict[str, list[str]]:
     return {
-        # A file name that is no UTF-8 has surrogates, which none of the formats takes.
-        "id": [id.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for id in batch.ids],
+        "id": [_plain(id) for id in batch.ids],
         "status": [Status(code).label for code in batch.status.tolist()],
-        "error": [error or "" for error in batch.errors],
+        "error": [_plain(error or "") for error in batch.errors],
     }
+
+
+def _plain(text: str) -> str:
+    """Write out what not all of the formats take: the surrogates of file names that are no UTF-8, and zeros."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
 def _parquet(store: Store, path: Path) -> None:

@@ -19,7 +19,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -65,14 +65,18 @@ class Folder:
                 self._go_down(name, create)
 
     def _go_down(self, name: str, create: bool) -> None:
+        above, self.fd = self.fd, -1
         try:
-            if create and _make(name, self.fd):
-                os.fsync(self.fd)
-            below = os.open(name, _READ | os.O_DIRECTORY, dir_fd=self.fd)
+            try:
+                self.fd = os.open(name, _READ | os.O_DIRECTORY, dir_fd=above)
+            except FileNotFoundError:
+                if not create:
+                    raise
+                _make(name, above)
+                os.fsync(above)
+                self.fd = os.open(name, _READ | os.O_DIRECTORY, dir_fd=above)
         finally:
-            os.close(self.fd)
-            self.fd = -1
-        self.fd = below
+            os.close(above)
 
     def __enter__(self) -> Folder:
         return self
@@ -265,12 +269,9 @@ class Folder:
             os.fsync(self.fd)
 
 
-def _make(name: str, parent: int) -> bool:
-    try:
+def _make(name: str, parent: int) -> None:
+    with suppress(FileExistsError):  # another process was faster
         os.mkdir(name, dir_fd=parent)
-    except FileExistsError:
-        return False
-    return True
 
 
 def _write_all(fd: int, chunk: bytes | memoryview) -> None:

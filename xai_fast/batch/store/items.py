@@ -192,7 +192,7 @@ class Items:
         return ids[begin:end]
 
     def _find_number(self, id: str) -> int | None:
-        number = int(id) if id.isascii() and id.isdigit() and len(id) < 16 else -1
+        number = int(id) if id.isascii() and id.isdigit() and len(id) < 16 else self._count
         return number if str(number) == id and number < self._count else None
 
     def _find(self, ids: mmap.mmap | bytes, wanted: bytes) -> int | None:

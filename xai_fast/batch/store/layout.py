@@ -202,6 +202,7 @@ def _is_job(document: Mapping[str, Any]) -> bool:
         and is_whole(spec.get("shard_size"), 1)
         and isinstance(spec.get("dtype"), str)
         and isinstance(document.get("fingerprint"), str)
+        and re.fullmatch("[0-9a-zA-Z]{1,128}", document["fingerprint"]) is not None
         and isinstance(items, Mapping)
         and is_whole(items.get("count"))
         and is_digest(items.get("sha256"))

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 _RECEIPT_LIMIT = 8 << 20
-_RECEIPT_NAME = re.compile(r"shard-([0-9]{6,15})\.json")
+_RECEIPT_NAME = re.compile(r"shard-([0-9]{6}|[1-9][0-9]{6,14})\.json")  # one name for each number
 _REASON_SHOWN = 300
 _ABOUT = ("seconds", "evaluations", "peak_memory", "worker", "versions", "attempts", "finished")
 

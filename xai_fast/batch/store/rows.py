@@ -70,7 +70,7 @@ class Rows:
         check_integer("offset", offset, 0, self.count - length)
         if len(reasons) != length:
             raise bad_argument("reasons", f"as many as statuses, {length}", str(len(reasons)))
-        codes = torch.tensor([int(Status(int(status))) for status in statuses], dtype=torch.uint8)
+        codes = torch.tensor([_code(status) for status in statuses], dtype=torch.uint8)
         plain = {check_name(name): _plain(name, values, length) for name, values in fields.items()}
         rows = slice(offset, offset + length)
         self.statuses[rows] = codes
@@ -141,6 +141,10 @@ class Rows:
         """
         if self.missing:
             raise StoreError(f"rows: expected results or reasons of {self.count} items, {self.missing} are missing")
+
+
+def _code(status: object) -> int:
+    return check_integer("statuses", int(status) if isinstance(status, Tensor) else status, 0, max(Status))
 
 
 def _say(field: Field | None) -> str:
