@@ -218,7 +218,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Write nested mappings as one, with dotted names."""
     result: dict[str, Any] = {}
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             result |= _flat(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value

@@ -112,7 +112,9 @@ def draw(index: int, *, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def write_pictures(folder: str | Path, count: int, *, seed: int = 0) -> Path:
-    """Write pictures as PNG files in a folder for each class, such as ``ankle boot/000009.png``.
+    """Write pictures as PNG files in a folder for each class, such as ``9-ankle-boot/000009.png``.
+
+    The alphabet of the folders is the order of the classes, so the place of its folder is the label of a picture.
 
     Args:
         folder: made if it is not there.
@@ -127,7 +129,8 @@ def write_pictures(folder: str | Path, count: int, *, seed: int = 0) -> Path:
     """
     folder = Path(folder)
     for index in range(check_integer("count", count, 1)):
-        path = folder / CLASSES[label_of(index)] / f"{index:06d}.png"
+        label = label_of(index)
+        path = folder / f"{label}-{CLASSES[label].replace(' ', '-')}" / f"{index:06d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw(index, seed=seed)).save(path)
     return folder

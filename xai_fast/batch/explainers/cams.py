@@ -38,7 +38,7 @@ class BatchGradCAM(BatchExplainer):
         del seed
         given = dict(parameters)
         if "layer" not in given:
-            raise bad_argument("parameters of gradcam", "a value for 'layer', the dotted name of one", "none")
+            raise bad_argument("layer", "the dotted name of a layer", "none")
         if isinstance(given.get("upsample"), list):
             given["upsample"] = tuple(given["upsample"])
         self._model = model

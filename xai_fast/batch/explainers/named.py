@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xai_fast.batch.explainers.checks import check_parameters
 from xai_fast.batch.references import check_reference
 from xai_fast.batch.values import check_keys, nearest, plain
 from xai_fast.errors import bad_argument
@@ -118,8 +119,10 @@ def _read(entry: object) -> ExplainerSpec:
         raise bad_argument(f"parameters of {name}", "no seed; it is a field of the job itself", repr(given["seed"]))
     if name in PARAMETERS:
         check_keys(f"parameters of {name}", given, PARAMETERS[name])
-    parameters = plain(f"parameters of {name}", given)
+    parameters: dict[str, object] = plain(f"parameters of {name}", given)  # type: ignore[assignment]  # of a mapping
+    if name in PARAMETERS:
+        check_parameters(name, parameters)
     prefix = entry.get("as") or name.rpartition(":")[2].rpartition(".")[2]
     if not isinstance(prefix, str) or not _FIELD_PREFIX.fullmatch(prefix):
         raise bad_argument("explainer.as", "up to 40 letters, digits, _, + and -", repr(prefix))
-    return ExplainerSpec(name, parameters, prefix)  # type: ignore[arg-type]
+    return ExplainerSpec(name, parameters, prefix)

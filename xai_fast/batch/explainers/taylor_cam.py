@@ -46,7 +46,7 @@ class BatchTaylorCAM(BatchExplainer):
         del seed
         given = {"memory_limit": _MEMORY_LIMIT, **parameters}
         if "layer" not in given:
-            raise bad_argument("parameters of taylor_cam", "a value for 'layer', the dotted name of one", "none")
+            raise bad_argument("layer", "the dotted name of a layer", "none")
         self._full = given.pop("full", False)
         if not isinstance(self._full, bool):
             raise bad_argument("full", "True or False", repr(self._full))

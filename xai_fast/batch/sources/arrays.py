@@ -132,6 +132,8 @@ def _safetensors(path: str, key: object) -> Tensor:
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
                 raise ValueError(f"a header of {length} bytes in a file of {size}")
             header = json.loads(file.read(length))
+            if not isinstance(header, dict):
+                raise ValueError(f"a header that is a {type(header).__name__}")
         names = [name for name in header if name != "__metadata__"]
     except (ValueError, OSError, TypeError, RecursionError) as error:
         raise InputError(f"source: {path} is no safetensors file: {error}") from error

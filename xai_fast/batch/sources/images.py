@@ -56,8 +56,8 @@ class ImageSource(Source):
         self._lock = threading.Lock()
         if items is None:
             self._search(paths)
-        elif not os.path.isdir(self._root):
-            raise bad_argument("source", "a folder that exists", repr(self._root))
+        else:
+            _check_there(paths)
 
     def __len__(self) -> int:
         return len(self._names) if self._items is None else len(self._items)
@@ -135,6 +135,13 @@ def _checked_labels(labels: object) -> bool:
     if labels not in (None, "folders"):
         raise bad_argument("source.labels", '"folders" for pictures', repr(labels))
     return labels == "folders"
+
+
+def _check_there(paths: Sequence[str]) -> None:
+    """Check that folders of a job are still there; a single file that is gone is the trouble of its item."""
+    for path in paths:
+        if not os.path.exists(path) and (len(paths) == 1 or not path.lower().endswith(PICTURE_SUFFIXES)):
+            raise bad_argument("source", "a folder that exists", repr(path))
 
 
 def _common_folder(paths: Sequence[str]) -> str:
