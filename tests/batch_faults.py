@@ -40,6 +40,7 @@ class Numbers:
         folder: of markers.
         crash: what happens to a worker once: "between" kills it between data and receipt, "part" between data and
             receipt of a part, "temporary" while it writes data, "rename" just before data get their name.
+            Several have commas between them.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class Numbers:
         self.count, self.pause = count, pause
         self.unreadable, self.nan, self.kills = set(unreadable), set(nan), set(kills)
         self.folder = Path(folder) if folder else None
-        if crash:
-            _arm(crash, Path(folder))
+        for kind in filter(None, crash.split(",")):
+            _arm(kind, Path(folder))
 
     def __len__(self) -> int:
         return self.count
