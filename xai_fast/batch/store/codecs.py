@@ -18,6 +18,10 @@ from xai_fast.arguments import check_choice
 __all__ = ["CODECS", "Codec", "codec"]
 
 
+_LARGEST_STEP = 2.0**121 * (1 + 0x10200 * 2.0**-23)
+"""The largest number of 17 significant bits of which 127 times as much is a float32."""
+
+
 class Codec(ABC):
     """A way to store maps of float32.
 
@@ -108,7 +112,7 @@ class _Int8Scaled(Codec):
     def scales(self, maps: Tensor) -> Tensor:
         largest = _largest(maps, all_finite=True)
         steps = (largest / 127).clamp(min=2.0**-126)
-        rounded_up = ((steps.view(torch.int32) + 0x7F) & ~0x7F).view(torch.float32)
+        rounded_up = ((steps.view(torch.int32) + 0x7F) & ~0x7F).view(torch.float32).clamp(max=_LARGEST_STEP)
         return torch.where(largest == 0, torch.ones(()), rounded_up).where(~largest.isnan(), torch.nan)
 
     def encode(self, maps: Tensor, scales: Tensor) -> Tensor:
