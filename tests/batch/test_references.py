@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from batch_models import Rows, rows_model, save_rows
+from batch_objects import Rows, rows_model, save_rows
 from torch import nn
 
 from xai_fast.batch.references import ModelRef, call_reference, import_reference, weights_sha256
 from xai_fast.errors import InputError
 
 MISTAKES = [
-    ("batch_model:rows_model", {}, "there is no module 'batch_model'"),
-    ("batch_models.inner:rows_model", {}, "there is no module 'batch_models.inner'"),
-    ("batch_models:rows_modl", {}, r"model: expected a name in batch_models.*did you mean 'rows_model'"),
-    ("batch_models:Rows.frward", {}, r"did you mean 'forward'"),
-    ("batch_models:rows_model", {"feature": 3}, r"expected one of features.*did you mean 'features'\?.*got 'feature'"),
-    ("batch_models:Rows", {"features": 3}, "arguments of batch_models:Rows: expected a value for 'classes'"),
-    ("batch_models:no_model", {}, "expected batch_models:no_model to return an nn.Module or an ImageModel, got str"),
-    ("batch_models:torch", {}, "expected batch_models:torch to be a function or class, got module"),
+    ("batch_object:rows_model", {}, "there is no module 'batch_object'"),
+    ("batch_objects.inner:rows_model", {}, "there is no module 'batch_objects.inner'"),
+    ("batch_objects:rows_modl", {}, r"model: expected a name in batch_objects.*did you mean 'rows_model'"),
+    ("batch_objects:Rows.frward", {}, r"did you mean 'forward'"),
+    ("batch_objects:rows_model", {"feature": 3}, r"expected one of features.*did you mean 'features'\?.*got 'feature'"),
+    ("batch_objects:Rows", {"features": 3}, "arguments of batch_objects:Rows: expected a value for 'classes'"),
+    ("batch_objects:no_model", {}, "expected batch_objects:no_model to return an nn.Module or an ImageModel, got str"),
+    ("batch_objects:torch", {}, "expected batch_objects:torch to be a function or class, got module"),
     ("efficientnet-lite7", {}, "model: expected package.module:factory, or one of .*did you mean 'efficientnet-lite"),
 ]
 
@@ -42,7 +42,7 @@ def test_an_import_that_fails_inside_a_module_is_seen(tmp_path: Path, monkeypatc
 
 
 def test_models_come_in_evaluation_mode() -> None:
-    loaded = ModelRef("batch_models:Rows", {"features": 4, "classes": 2}).load()
+    loaded = ModelRef("batch_objects:Rows", {"features": 4, "classes": 2}).load()
     assert isinstance(loaded.module, Rows)
     assert not any(module.training for module in loaded.module.modules())
     assert loaded.image_model is None
@@ -53,11 +53,11 @@ def test_image_models_keep_their_preparation() -> None:
     pytest.importorskip("safetensors")
     loaded = ModelRef("xai_fast.suites.generated_shapes:small_classifier").load()
     assert loaded.for_pictures().size == (28, 28)
-    assert ModelRef("batch_models:small_model").load().for_pictures().size == (224, 224)
+    assert ModelRef("batch_objects:small_model").load().for_pictures().size == (224, 224)
 
 
 def test_names_may_be_dotted() -> None:
-    assert import_reference("x", "batch_models:Rows.forward") is Rows.forward
+    assert import_reference("x", "batch_objects:Rows.forward") is Rows.forward
     assert call_reference("x", "fractions:Fraction.from_float", {"f": 0.5}) == 0.5
 
 

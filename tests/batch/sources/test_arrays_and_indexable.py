@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from batch_models import save_rows
+from batch_objects import save_rows
 
 from xai_fast.batch.sources import SourceChanged, open_source
 from xai_fast.batch.sources.base import ItemError
@@ -146,7 +146,7 @@ def test_a_million_rows_cost_nothing_until_they_are_read(tmp_path: Path) -> None
 
 
 def test_an_indexable_data_set_gives_items_and_labels() -> None:
-    source = open_source({"kind": "indexable", "path": "batch_models:pairs", "arguments": {"count": 6}})
+    source = open_source({"kind": "indexable", "path": "batch_objects:pairs", "arguments": {"count": 6}})
     assert len(source) == 6
     assert source.ids() == range(6)
     assert [source.label(i) for i in range(6)] == [0, 1, 2, None, 0, 1]
@@ -154,19 +154,19 @@ def test_an_indexable_data_set_gives_items_and_labels() -> None:
     assert all(torch.allclose(source.load(i).float(), wanted[i]) for i in range(6))
     assert source.identity() == {
         "kind": "indexable",
-        "reference": "batch_models:pairs",
+        "reference": "batch_objects:pairs",
         "arguments": {"count": 6},
         "length": 6,
     }
 
 
 def test_what_a_data_set_raises_is_told_with_the_item() -> None:
-    source = open_source("batch_models:Missing")
+    source = open_source("batch_objects:Missing")
     with pytest.raises(ItemError, match="KeyError: 'lost'") as caught:
         source.load(1)
     assert caught.value.status is Status.UNREADABLE
     assert source.load(2).tolist() == [2.0] * 6
-    odd = open_source("batch_models:odd_items")
+    odd = open_source("batch_objects:odd_items")
     with pytest.raises(ItemError, match="expected a tensor, an array or a PIL image, got str"):
         odd.load(3)
     with pytest.raises(ItemError, match=r"expected an item or \(item, label\), got 3 values"):
@@ -174,10 +174,10 @@ def test_what_a_data_set_raises_is_told_with_the_item() -> None:
 
 
 BAD_REFERENCES = [
-    ("batch_models:no_model2", "did you mean 'no_model'"),
-    ("batch_models:rows_model", "to return an object with __len__ and __getitem__, got Rows"),
-    ({"kind": "indexable", "path": "batch_models:pairs", "arguments": {"cont": 2}}, "did you mean 'count'"),
-    ({"kind": "indexable", "path": "batch_models:no_model", "arguments": [1]}, "source.arguments: expected a mapping"),
+    ("batch_objects:no_model2", "did you mean 'no_model'"),
+    ("batch_objects:rows_model", "to return an object with __len__ and __getitem__, got Rows"),
+    ({"kind": "indexable", "path": "batch_objects:pairs", "arguments": {"cont": 2}}, "did you mean 'count'"),
+    ({"kind": "indexable", "path": "batch_objects:no_model", "arguments": [1]}, "source.arguments: expected a mapping"),
 ]
 
 

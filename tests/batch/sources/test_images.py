@@ -13,7 +13,7 @@ import torch
 
 Image = pytest.importorskip("PIL.Image")
 
-from batch_models import Listed  # noqa: E402
+from batch_objects import Listed  # noqa: E402
 
 from xai_fast.batch.sources import open_source  # noqa: E402
 from xai_fast.batch.sources.base import ItemError  # noqa: E402
@@ -181,10 +181,10 @@ def test_labels_are_the_places_of_folders(tmp_path: Path) -> None:
 
 def test_a_decoder_of_the_user_gets_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bytes(range(10)))
-    source = open_source(tmp_path, decoder="batch_models:read_header")
+    source = open_source(tmp_path, decoder="batch_objects:read_header")
     assert torch.equal(source.load(0), torch.arange(6.0))
     with pytest.raises(InputError, match="did you mean 'read_header'"):
-        open_source(tmp_path, decoder="batch_models:read_heder")
+        open_source(tmp_path, decoder="batch_objects:read_heder")
 
 
 def test_many_threads_read_at_once(tmp_path: Path) -> None:

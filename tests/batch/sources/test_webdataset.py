@@ -14,7 +14,7 @@ import torch
 
 Image = pytest.importorskip("PIL.Image")
 
-from batch_models import Listed  # noqa: E402
+from batch_objects import Listed  # noqa: E402
 
 from xai_fast.batch.sources import open_source  # noqa: E402
 from xai_fast.batch.sources import webdataset as module  # noqa: E402

@@ -39,12 +39,14 @@ class Explained:
         evaluations: rows that went through the model.
         undefined: fields in which NaN and infinity say something, and are no failure.
         reasons: position to why there is nothing to store for this item.
+        model_seconds: spent in the model itself, forward and backward; None where that is not known.
     """
 
     fields: Mapping[str, Tensor]
     evaluations: int
     undefined: frozenset[str] = frozenset()
     reasons: Mapping[int, str] = field(default_factory=dict)
+    model_seconds: float | None = None
 
 
 class BatchExplainer(abc.ABC):

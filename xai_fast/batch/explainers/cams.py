@@ -47,13 +47,15 @@ class BatchGradCAM(BatchExplainer):
     def explain(self, chunk: Chunk) -> Explained:
         """Compute the maps of a chunk."""
         passed, new = layer_pass(chunk, self._model, self._method.layer)
+        before = 0.0 if new else passed.seconds
         scores, classes, gradient = passed.gradient(Objective(chunk.target, self._method.score))
         with torch.no_grad():
             maps = self._method.from_gradient(passed.activation, gradient, chunk.inputs)
         fields = {"attributions": maps, "scores": scores}
         if classes is not None:
             fields["targets"] = classes
-        return Explained(fields, len(chunk.inputs) if new else 0)
+        seconds = None if passed.seconds is None or before is None else passed.seconds - before
+        return Explained(fields, len(chunk.inputs) if new else 0, model_seconds=seconds)
 
 
 class BatchGradCAMPlusPlus(BatchGradCAM):

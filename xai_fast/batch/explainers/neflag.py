@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from xai_fast.attribution import NeFLAG
 from xai_fast.batch.explainers.base import BatchExplainer, Chunk, Explained
+from xai_fast.batch.explainers.clock import model_clock
 from xai_fast.errors import InputError
 
 __all__ = ["BatchNeFLAG"]
@@ -31,6 +33,7 @@ class BatchNeFLAG(BatchExplainer):
     """
 
     def __init__(self, model: nn.Module, parameters: Mapping[str, Any], seed: int) -> None:
+        self._model = model
         self._method = NeFLAG(model, **parameters, seed=seed)
 
     def explain(self, chunk: Chunk) -> Explained:
@@ -38,7 +41,9 @@ class BatchNeFLAG(BatchExplainer):
         with warnings.catch_warnings():
             # The field negative_points says it for each item; the warning knows only positions in the chunk.
             warnings.filterwarnings("ignore", message="NeFLAG found no negative flux")
-            result = self._method.explain(chunk.inputs, target=chunk.target, item_ids=chunk.item_ids)
+            timed = contextlib.nullcontext() if self._method.compile else model_clock(self._model)
+            with timed as clock:
+                result = self._method.explain(chunk.inputs, target=chunk.target, item_ids=chunk.item_ids)
         mean, error = result.attributions, result.standard_error
         if not isinstance(mean, Tensor) or not isinstance(error, Tensor):
             raise InputError("model: expected one input tensor")
@@ -53,4 +58,5 @@ class BatchNeFLAG(BatchExplainer):
             fields["targets"] = result.targets
         # Beside the points, each item goes through the model once for its own score.
         evaluations = int(result.evaluations.sum()) + len(mean)
-        return Explained(fields, evaluations, frozenset({"relative_standard_error"}))
+        seconds = None if clock is None else clock.seconds
+        return Explained(fields, evaluations, frozenset({"relative_standard_error"}), model_seconds=seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import torch
@@ -25,12 +26,14 @@ class LayerPass:
         activation: (B, ...) the layer's output.
         outputs: the model's.
         batch: B.
+        seconds: spent in the model so far, forward and backward; None where only a GPU knows.
     """
 
     layer: str
     activation: Tensor
     outputs: object
     batch: int
+    seconds: float | None
     _gradients: dict[str, tuple[Tensor, Tensor | None, Tensor]] = field(default_factory=dict)
 
     def gradient(self, objective: Objective) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -48,6 +51,7 @@ class LayerPass:
         if objective.score not in self._gradients:
             with torch.no_grad():
                 classes = objective.targets(self.outputs, start=0, batch=self.batch)
+            started = time.perf_counter()
             with torch.inference_mode(False), torch.enable_grad():
                 scores = objective(self.outputs, classes)
                 found = None
@@ -58,6 +62,8 @@ class LayerPass:
                     f"model: expected a score that depends differentiably on {self.layer}, got one that does not"
                 )
             self._gradients[objective.score] = scores.detach(), classes, found
+            if self.seconds is not None:
+                self.seconds += time.perf_counter() - started
         return self._gradients[objective.score]
 
 
@@ -83,6 +89,7 @@ def layer_pass(chunk: Chunk, model: nn.Module, layer: str) -> tuple[LayerPass, b
     x = chunk.inputs.detach()
     if x.ndim == 4:
         x = x.contiguous(memory_format=preferred_memory_format(model, x.device, "fp32"))
+    started = time.perf_counter()
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -91,6 +98,7 @@ def layer_pass(chunk: Chunk, model: nn.Module, layer: str) -> tuple[LayerPass, b
     ):
         # A copy, so that a model that works in place does not reach the inputs of the other explainers.
         outputs = model(x.clone())
-    made = LayerPass(layer, captured.tensor, outputs, len(x))
+    seconds = time.perf_counter() - started if x.device.type == "cpu" else None
+    made = LayerPass(layer, captured.tensor, outputs, len(x), seconds)
     chunk.passes[layer] = made
     return made, True

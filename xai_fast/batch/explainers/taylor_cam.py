@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -57,7 +58,9 @@ class BatchTaylorCAM(BatchExplainer):
 
     def explain(self, chunk: Chunk) -> Explained:
         """Compute the interactions of a chunk."""
+        started = time.perf_counter()
         forward_pass, evaluations = self._forward_pass(chunk)
+        seconds = time.perf_counter() - started if chunk.inputs.device.type == "cpu" else None
         with warnings.catch_warnings():
             # Said with the items themselves, or of no use where nobody looks at boxes.
             warnings.filterwarnings("ignore", message="all interactions of the items")
@@ -70,7 +73,7 @@ class BatchTaylorCAM(BatchExplainer):
             fields["targets"] = found.targets
         # Whether an item fails must not depend on the others: the method itself raises where all are flat.
         reasons = {position: _FLAT for position in flat.nonzero().flatten().tolist()}
-        return Explained(fields, evaluations, reasons=reasons)
+        return Explained(fields, evaluations, reasons=reasons, model_seconds=seconds)
 
     def _forward_pass(self, chunk: Chunk) -> tuple[tuple[Tensor, Tensor] | None, int]:
         """Give the pass that Grad-CAM made at this layer, or makes next; none where the pass is one of its own."""

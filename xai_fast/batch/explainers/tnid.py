@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,15 +68,17 @@ class BatchTNID(BatchExplainer):
         sets = self._sets_of(x.shape[1]).to(x.device)
         objective = Objective(chunk.target, self._score)
         with smoothed(self._smooth) if self._smooth else contextlib.nullcontext():
+            started = time.perf_counter()
             with torch.no_grad():
                 outputs = self._model(x)
                 classes = objective.targets(outputs, start=0, batch=len(x))
                 scores = objective(outputs, classes)
+            seconds = time.perf_counter() - started if x.device.type == "cpu" else None
             found = self._derivatives(x, chunk.target).of(sets)
         fields = {"effects": effect_of(found, self._effect), "scores": scores}
         if classes is not None:
             fields["targets"] = classes
-        return Explained(fields, 2 * len(x))
+        return Explained(fields, 2 * len(x), model_seconds=seconds)
 
     def _derivatives(self, x: Tensor, target: Target) -> SetDerivatives:
         """Trace the model at the first chunk, and take over the trace at the others."""
