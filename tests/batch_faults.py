@@ -40,7 +40,8 @@ class Numbers:
         folder: of markers.
         crash: what happens to a worker once: "between" kills it between data and receipt, "part" between data and
             receipt of a part, "temporary" while it writes data, "rename" just before data get their name.
-            Several have commas between them.
+            In workers only, and always: "refuse" raises when the source is opened, "start" kills. Several have commas
+            between them.
     """
 
     def __init__(
@@ -127,6 +128,11 @@ def once(folder: Path, name: str) -> bool:
 def _arm(crash: str, folder: Path) -> None:
     """Make a worker die at a certain step of a commit, once in the life of the folder."""
     link, rename, fsync = os.link, os.rename, os.fsync
+    in_worker = "xai_fast.batch.runners.local_worker" in sys.modules
+    if in_worker and crash == "refuse":
+        raise ZeroDivisionError("not in a worker")
+    if in_worker and crash == "start":
+        die()
 
     def in_folder(fd: int | None, name: str) -> bool:
         return fd is not None and os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) == name

@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from batch_faults import check_clean, check_undisturbed, make_spec, processes_of, results, start_driver, wait_for
+
+from xai_fast import batch
+from xai_fast.batch import JobSpec, ModelRef, run, status
+from xai_fast.batch.job import open_job, prepare_job
+from xai_fast.batch.sources import SourceChanged
+from xai_fast.batch.store import Layout, committed
+from xai_fast.errors import InputError, JobError, StoreError
+
+pytest.importorskip("safetensors")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    out = tmp_path_factory.mktemp("undisturbed") / "out"
+    run(make_spec(), out, workers=0)
+    return results(out)
+
+
+@pytest.mark.parametrize(("workers", "shard_size"), [(1, 7), (4, 7), (1, 1024), (4, 1024)])
+def test_equal_results_however_it_is_cut(tmp_path: Path, expected: list[Any], workers: int, shard_size: int) -> None:
+    """Items one by one, so that all chunks are equal and so are the bits."""
+    out, alone = tmp_path / "out", tmp_path / "alone"
+    run(make_spec(batch_size=1, shard_size=45), alone, workers=0)
+    assert run(make_spec(batch_size=1, shard_size=shard_size), out, workers=workers).complete
+    check_undisturbed(out, results(alone), {}, exact=True)
+    check_undisturbed(out, expected, {}, exact=False)
+    check_clean(out)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shard_size": 7}, "shard_size: 10 in the store, 7 asked for"),
+        ({"seed": 3}, "seed: 0 in the store, 3 asked for"),
+        ({"explainer": {"pause": 0.5}}, r"parameters\.pause: nothing in the store, 0\.5 asked for"),
+        ({"source": {"count": 44}}, r"source\.arguments\.count: nothing in the store, 44 asked for"),
+    ],
+)
+def test_another_job_in_the_same_folder_is_refused(tmp_path: Path, changes: Mapping[str, Any], message: str) -> None:
+    prepare_job(make_spec(), tmp_path / "out")
+    with pytest.raises(InputError, match=rf"out: .*holds another job.*\n  {message}"):
+        prepare_job(make_spec(**changes), tmp_path / "out")
+
+
+def test_what_no_result_depends_on_may_change(tmp_path: Path) -> None:
+    prepare_job(make_spec(batch_size=3), tmp_path / "out")
+    job = prepare_job(make_spec(batch_size=5, max_attempts=7), tmp_path / "out")
+    assert (job.spec.batch_size, job.spec.max_attempts) == (5, 7)
+    opened = open_job(tmp_path / "out", batch_size=6, max_attempts=2)
+    assert (opened.spec.batch_size, opened.spec.max_attempts) == (6, 2)
+
+
+def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"out: expected a new folder, or one with a job, got .*thesis\.tex"):
+        run(make_spec(), tmp_path)
+    with pytest.raises(InputError, match="out: expected a folder, got the file"):
+        run(make_spec(), tmp_path / "thesis.tex")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def array_spec(path: Path) -> JobSpec:
+    return JobSpec(source=str(path), explainer="batch_faults:Maps", shard_size=4, dtype="float32")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_source_that_changed_is_refused(tmp_path: Path, workers: int) -> None:
+    values = np.ones((10, 4, 4), dtype=np.float32)
+    np.save(tmp_path / "values.npy", values)
+    spec = array_spec(tmp_path / "values.npy")
+    job = prepare_job(spec, tmp_path / "out")
+    np.save(tmp_path / "values.npy", values[:9])
+    with pytest.raises(SourceChanged, match="the source is not what it was when the job began"):
+        run(spec, tmp_path / "out", workers=workers)
+    with pytest.raises(SourceChanged):
+        job.compute_on("cpu")
+    assert committed(Layout(tmp_path / "out")) == set()
+
+
+def test_a_picture_that_changed_or_is_damaged_is_told(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(6):
+        image.fromarray(np.full((8, 8, 3), 20 * i, dtype=np.uint8)).save(folder / f"{i}.png")
+    (folder / "4.png").write_bytes(b"no picture")
+    spec = JobSpec(source=str(folder), model=ModelRef("batch_models:tiny"), explainer="batch_models:Sums", shard_size=4)
+    prepare_job(spec, tmp_path / "out")
+    image.fromarray(np.full((8, 9, 3), 99, dtype=np.uint8)).save(folder / "1.png")
+    image.fromarray(np.full((8, 9, 3), 99, dtype=np.uint8)).save(folder / "9.png")
+    done = run(spec, tmp_path / "out", workers=0)
+    assert dict(done.statuses) == {"ok": 4, "changed": 1, "unreadable": 1}
+    assert {one.index: one.id for one in done.failures} == {1: "1.png", 4: "4.png"}
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "values.npy", np.ones((10, 3), dtype=np.float32))
+    weights = tmp_path / "weights"
+    weights.write_text("1")
+    model = ModelRef("batch_models:linear", {"weights": str(weights)})
+    spec = JobSpec(source=str(tmp_path / "values.npy"), explainer="batch_models:Sums", model=model, shard_size=4)
+    job = prepare_job(spec, tmp_path / "out")
+    weights.write_text("2")
+    with pytest.raises(InputError, match="model: expected the weights that the job began with"):
+        run(spec, tmp_path / "out", workers=0)
+    with pytest.raises(InputError, match="model: expected the weights"):
+        job.compute_on("cpu")
+    weights.write_text("1")
+    assert run(spec, tmp_path / "out", workers=0).complete
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path, expected: list[Any]) -> None:
+    out = tmp_path / "out"
+    run(make_spec(), out, workers=0)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    assert run(make_spec(), out).complete
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == times
+    (out / "commits" / "shard-000002.json").unlink()
+    (out / "manifest.json").unlink()
+    run(make_spec(), out, workers=0)
+    check_undisturbed(out, expected, {}, exact=True)
+    check_clean(out)
+    assert (out / "manifest.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"runner": "slurm"}, "runner: expected one of local, rank, ray, got 'slurm'"),
+        ({"address": "auto"}, r"options of runner='local'.*address"),
+        ({"workers": -1}, "workers: expected an integer, from 0 to 1024, got -1"),
+        ({"device": "cuda:99"}, "device: expected one"),
+        ({"device": "tpu!"}, "device: expected"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path: Path, options: Mapping[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(make_spec(), tmp_path / "out", **options)
+
+
+def test_no_store_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        batch.retry_failed(tmp_path / "nothing")
+    with pytest.raises(StoreError):
+        open_job(tmp_path / "nothing")
+    with pytest.raises(InputError, match="spec: expected a JobSpec, got dict"):
+        run({}, tmp_path / "out")  # type: ignore[arg-type]
+
+
+def test_what_fails_in_a_worker_is_raised_here_and_the_worker_ends(tmp_path: Path) -> None:
+    """The first to load the source is the driver; what then goes wrong in a worker only is told as it was there."""
+    spec = make_spec({"folder": str(tmp_path), "crash": "refuse"})
+    with pytest.raises(JobError, match=r"a worker failed: ZeroDivisionError: not in a worker") as caught:
+        run(spec, tmp_path / "out", workers=2)
+    assert "batch_faults.py" in str(caught.value.__cause__)
+    assert threading.active_count() == 1
+
+
+def test_workers_that_die_at_their_start_end_the_run(tmp_path: Path) -> None:
+    spec = make_spec({"folder": str(tmp_path), "crash": "start"})
+    with pytest.raises(JobError, match=r"3 workers in a row died before they could begin, .* exit code -9"):
+        run(spec, tmp_path / "out", workers=1)
+
+
+def test_public_names() -> None:
+    assert sorted(batch.__all__) == dir(batch)
+    for name in batch.__all__:
+        assert getattr(batch, name).__doc__
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        batch.nothing  # noqa: B018
+    assert callable(batch.run)
+
+
+def test_reading_loads_no_runner() -> None:
+    program = (
+        "import sys; from xai_fast import batch; batch.open; "
+        "print([name for name in sys.modules if name.startswith('xai_fast.batch.r') or name == 'ray'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_a_million_items(tmp_path: Path) -> None:
+    """The driver's memory does not grow with the items, and work begins at once."""
+    out = tmp_path / "out"
+    driver = start_driver(out, make_spec({"count": 10**6}, shard_size=1000, batch_size=500), workers=1)
+    wait_for(lambda: out.exists() and len(committed(Layout(out))) >= 1, 60)
+    # Time of processors, as the machine may be busy with other tests.
+    assert sum(processor_time(pid) for pid in processes_of(driver.pid)) < 10
+    at_first = peak_memory(driver.pid)
+    wait_for(lambda: len(committed(Layout(out))) >= 20, 60)
+    later = peak_memory(driver.pid)
+    driver.terminate()
+    driver.communicate()
+    assert later < 500e6
+    assert later - at_first < 10e6
+    assert status(out).items == 10**6
+    assert torch.equal(batch.open(out)[12].fields["noise"], torch.tensor(17.0 * 12 % 101))
+
+
+def processor_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
