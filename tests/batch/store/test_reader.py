@@ -137,7 +137,7 @@ def test_data_loader(done: store.Store, workers: int) -> None:
 
 
 def test_data_set(done: store.Store) -> None:
-    data = pickle.loads(pickle.dumps(done.to_torch(fields=["scores"], ok_only=True)))  # noqa: S301 - our own
+    data = pickle.loads(pickle.dumps(done.to_torch(fields=["scores"], ok_only=True)))
     assert len(data) == 8
     assert set(data[-1]) == {"index", "id", "status", "scores"}
     assert data[-1]["index"] == 9

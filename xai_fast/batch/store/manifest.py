@@ -12,7 +12,7 @@ from xai_fast.errors import StoreError
 
 __all__ = ["Manifest", "read_manifest", "shard_count", "write_manifest"]
 
-_LIMIT = 1 << 30
+_LIMIT = 1 << 28
 
 
 class Manifest:
