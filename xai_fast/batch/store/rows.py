@@ -15,6 +15,7 @@ from xai_fast.errors import StoreError, bad_argument
 __all__ = ["Rows"]
 
 _MISSING = 255
+_LAST = max(Status)  # searched once, and not for every item
 _LONGEST_REASON = 4000
 
 
@@ -144,7 +145,7 @@ class Rows:
 
 
 def _code(status: object) -> int:
-    return check_integer("statuses", int(status) if isinstance(status, Tensor) else status, 0, max(Status))
+    return check_integer("statuses", int(status) if isinstance(status, Tensor) else status, 0, _LAST)
 
 
 def _say(field: Field | None) -> str:
