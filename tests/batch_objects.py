@@ -224,3 +224,18 @@ def linear_model() -> nn.Module:
     model = Small()
     model.head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
     return model
+
+
+class Lost:
+    """Nothing can be read before item 150."""
+
+    reads = 0
+
+    def __len__(self) -> int:
+        return 200
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.reads += 1
+        if index < 150:
+            raise KeyError(index)
+        return torch.zeros(6)

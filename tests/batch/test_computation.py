@@ -256,6 +256,25 @@ def test_a_class_that_is_missing_or_unknown_fails_its_item(rows: tuple[Path, np.
     assert outcome.reasons[1] == "target: expected classes from 0 to 2, got 7"
 
 
+def test_a_data_set_without_a_readable_item_says_so_once_and_for_all() -> None:
+    held = computation(spec({"kind": "indexable", "path": "batch_objects:Lost"}))
+    for _ in range(3):
+        with pytest.raises(ItemError, match="KeyError"):
+            held.load(0)
+    assert held.source._data.reads == 3  # type: ignore[attr-defined]
+    with pytest.raises(ItemError, match="none of the first 100 items can be read"):
+        held.load(150)
+    reads = held.source._data.reads  # type: ignore[attr-defined]
+    with pytest.raises(ItemError, match="none of the first 100 items can be read"):
+        held.load(151)
+    assert held.source._data.reads == reads + 1  # type: ignore[attr-defined]
+
+
+def test_large_numbers_are_finite(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.full((1, 6), 3e38, dtype=np.float32))
+    assert computation(spec(tmp_path / "x.npy")).load(0).isfinite().all()
+
+
 def test_threads_may_load_at_once(rows: tuple[Path, np.ndarray]) -> None:
     held = computation(spec("batch_objects:pairs", target="label"))
     found: list[tuple[int, float]] = []

@@ -97,7 +97,10 @@ class Computation:
         if self.model is not None:
             self.model.module.to(self.device)
         module = None if self.model is None else self.model.module
-        self._explainers = [(entry.prefix, make_explainer(entry, module, spec.seed)) for entry in spec.explainers]
+        columns = getattr(self.source, "columns", None)
+        self._explainers = [
+            (entry.prefix, make_explainer(entry, module, spec.seed, columns)) for entry in spec.explainers
+        ]
         self._targets = ItemTargets(spec.target, self.source)
         self._prepare = Preparation(self.model)
         self._classes: OrderedDict[int, int | None] = OrderedDict()
@@ -175,17 +178,21 @@ class Computation:
     def _shape(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int]:
         """Give shape and dtype of the first item that can be read, and which it is: the same in every worker."""
         with self._shape_lock:
+            if isinstance(self._first, ItemError):
+                raise ItemError(self._first.status, self._first.reason)
             return self._first
 
     @functools.cached_property
-    def _first(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int]:
+    def _first(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int] | ItemError:
         for index in range(min(len(self.items), _FIRST_ITEMS)):
             try:
                 value = self._load(index)
             except ItemError:
                 continue
             return (tuple(value.shape), value.dtype), index
-        raise ItemError(Status.FAILED, f"none of the first {_FIRST_ITEMS} items can be read, so their shape is unknown")
+        return ItemError(
+            Status.FAILED, f"none of the first {_FIRST_ITEMS} items can be read, so their shape is unknown"
+        )
 
     def _class_of(self, index: int) -> int | None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ class Preparation:
             prepared = self._transformed(_image(tensor)) if picture else self._numbers(tensor)
         else:
             prepared = self._transformed(value)
-        if prepared.is_floating_point():
+        # The sum is finite only where all are; where it is not, it may have overflowed.
+        if prepared.is_floating_point() and not math.isfinite(float(prepared.sum())):
             bad = int((~prepared.isfinite()).sum())
             if bad:
                 raise ItemError(

@@ -157,6 +157,31 @@ def test_sets_that_do_not_fit_the_rows_are_told(parameters: dict[str, Any], mess
     assert all(reason is not None and message in reason for reason in outcome.reasons)
 
 
+def test_sets_may_be_named_by_the_columns_of_a_table(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    x = save_rows(tmp_path / "x.npy", 4)
+    pandas.DataFrame(x, columns=list("abcdef")).to_csv(tmp_path / "x.csv", index=False)
+    sets = [["b", "a"], ["c", "f"]]
+    by_number = made(tmp_path, "tnid", model="rows_model", parameters={"sets": [[0, 1], [2, 5]]})
+    model = ModelRef("batch_objects:rows_model")
+
+    def table(sets: object) -> Computation:
+        return computation(
+            JobSpec(source=str(tmp_path / "x.csv"), explainer="tnid", parameters={"sets": sets}, model=model)
+        )
+
+    torch.testing.assert_close(explained(table(sets)).fields["effects"], explained(by_number).fields["effects"])
+    with pytest.raises(InputError, match=r"sets: expected a column of the table, one of a, b.*got 'g'"):
+        table([["a", "g"]])
+    with pytest.raises(InputError, match="different features in a set"):
+        table([["a", "a"]])
+    nameless = explained(made(tmp_path, "tnid", model="rows_model", parameters={"sets": sets}))
+    assert (
+        nameless.reasons
+        == ["sets: expected features by number, since this source has no names for them, got names"] * 4
+    )
+
+
 FOUR = [
     {"name": "gradcam", "parameters": LAYER},
     {"name": "gradcam++", "parameters": LAYER},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -17,17 +18,19 @@ _CLASSES = {
     "gradcam": ("cams", "BatchGradCAM"),
     "gradcam++": ("cams", "BatchGradCAMPlusPlus"),
     "taylor_cam": ("taylor_cam", "BatchTaylorCAM"),
-    "tnid": ("tnid", "BatchTNID"),
 }
 
 
-def make_explainer(spec: ExplainerSpec, model: nn.Module | None, seed: int) -> BatchExplainer:
+def make_explainer(
+    spec: ExplainerSpec, model: nn.Module | None, seed: int, columns: Sequence[str] | None = None
+) -> BatchExplainer:
     """Make an explainer.
 
     Args:
         spec: which, with its parameters.
         model: in evaluation mode, on its device; None for a class that needs none.
         seed: of the job.
+        columns: names of the features, where the source has them.
 
     Returns:
         The explainer.
@@ -41,6 +44,10 @@ def make_explainer(spec: ExplainerSpec, model: nn.Module | None, seed: int) -> B
         return BatchCustom(spec.name, model, spec.parameters, seed)
     if model is None:
         raise bad_argument("model", f'ModelRef("package.module:factory") for {spec.name}', "None")
+    if spec.name == "tnid":
+        from xai_fast.batch.explainers.tnid import BatchTNID
+
+        return BatchTNID(model, spec.parameters, seed, columns)
     module, name = _CLASSES[spec.name]
     made: BatchExplainer = getattr(importlib.import_module(f"xai_fast.batch.explainers.{module}"), name)(
         model, spec.parameters, seed

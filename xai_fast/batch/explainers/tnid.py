@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.batch.explainers.base import BatchExplainer, Chunk, Explained
+from xai_fast.batch.values import nearest
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.effects import EFFECTS, effect_of
 from xai_fast.interaction.tnid import MAX_ORDER
@@ -38,12 +39,15 @@ class BatchTNID(BatchExplainer):
             its standard deviation, 1 by default; "effect", "signed" (F_T itself), "absolute" or "square"; "score",
             "logit" by default; "smooth"; "memory_limit", a gigabyte by default.
         seed: not used.
+        columns: names of the features, where the source has them.
 
     Raises:
         InputError: a parameter is out of range.
     """
 
-    def __init__(self, model: nn.Module, parameters: Mapping[str, Any], seed: int) -> None:
+    def __init__(
+        self, model: nn.Module, parameters: Mapping[str, Any], seed: int, columns: Sequence[str] | None = None
+    ) -> None:
         del seed
         given = dict(parameters)
         self._score = given.pop("score", "logit")
@@ -52,7 +56,7 @@ class BatchTNID(BatchExplainer):
         self._memory_limit = given.pop("memory_limit", _MEMORY_LIMIT)
         self._order = check_integer("order", given.pop("order", 2), 1, MAX_ORDER)
         self._scales = _checked_scales(given.pop("scales", None))
-        self._sets = _checked_sets(given.pop("sets", None))
+        self._sets = _checked_sets(given.pop("sets", None), columns)
         check_choice("score", self._score, SCORES)
         check_choice("effect", self._effect, EFFECTS)
         if self._smooth is not None:
@@ -98,6 +102,8 @@ class BatchTNID(BatchExplainer):
             if len(every) > _MOST_SETS:
                 raise bad_argument("sets", f"at most {_MOST_SETS} sets a row", f"{len(every)}; name those that matter")
             return every
+        if int(self._sets.min()) < 0:
+            raise bad_argument("sets", "features by number, since this source has no names for them", "names")
         if int(self._sets.max()) >= features:
             raise bad_argument("sets", f"features from 0 to {features - 1}", int(self._sets.max()))
         return self._sets
@@ -110,17 +116,28 @@ class BatchTNID(BatchExplainer):
         return torch.tensor(self._scales, dtype=x.dtype, device=x.device)
 
 
-def _checked_sets(sets: object) -> Tensor | None:
+def _checked_sets(sets: object, columns: Sequence[str] | None) -> Tensor | None:
     if sets is None:
         return None
     if not isinstance(sets, Sequence) or not sets or not all(isinstance(s, list | tuple) and s for s in sets):
         raise bad_argument("sets", "lists of features, such as [[0, 1], [0, 2]]", repr(sets)[:200])
     if len({len(entry) for entry in sets}) > 1 or len(sets[0]) > MAX_ORDER:
         raise bad_argument("sets", f"sets of one length, up to {MAX_ORDER}", repr(sets)[:200])
-    rows = [sorted(check_integer("sets", feature, 0) for feature in entry) for entry in sets]
+    rows = [sorted(_number(feature, columns) for feature in entry) for entry in sets]
     if any(len(set(row)) < len(row) for row in rows):
         raise bad_argument("sets", "different features in a set", repr(sets)[:200])
     return torch.tensor(rows)
+
+
+def _number(feature: object, columns: Sequence[str] | None) -> int:
+    """Give the place of a feature; where names are not known yet, any number stands for one."""
+    if not isinstance(feature, str):
+        return check_integer("sets", feature, 0)
+    if columns is None:
+        return -1 - int.from_bytes(feature.encode("utf-8", "surrogateescape"), "big") % 2**62
+    if feature not in columns:
+        raise bad_argument("sets", f"a column of the table, {nearest(feature, columns)}", repr(feature))
+    return list(columns).index(feature)
 
 
 def _checked_scales(scales: object) -> list[float] | None:
