@@ -125,7 +125,7 @@ def test_the_stores_are_sound(templates: list[Path], place: Path) -> None:
 
 
 _FUZZ = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 _EDIT = st.tuples(
     st.sampled_from(["flip", "overwrite", "cut", "insert", "delete"]),

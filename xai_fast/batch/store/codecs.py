@@ -58,18 +58,19 @@ class Codec(ABC):
             (rows, ...) of the dtype `stored`.
         """
 
-    def decode(self, stored: Tensor, scales: Tensor | None) -> Tensor:
+    def decode(self, stored: Tensor, scales: Tensor | None, into: Tensor) -> Tensor:
         """Turn what is stored into maps.
 
         Args:
             stored: (rows, ...) of the dtype `stored`.
             scales: (rows,) float32, or None where there are none.
+            into: (rows, ...) float32, filled.
 
         Returns:
-            (rows, ...) float32, a copy.
+            The tensor that was filled.
         """
-        maps = stored.to(torch.float32, copy=True)
-        return maps if scales is None else maps.mul_(_beside(scales, maps))
+        into.copy_(stored)
+        return into if scales is None else into.mul_(_beside(scales, into))
 
 
 class _Float32(Codec):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import operator
 import os
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from xai_fast.batch.store.dataset import StoreDataset
-from xai_fast.batch.store.fields import Field, read_fields
+from xai_fast.batch.store.fields import read_fields
 from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, Status, read_job
 from xai_fast.batch.store.manifest import read_manifest, shard_count
@@ -52,12 +52,14 @@ class Store:
             raise StoreError(f"{self.layout.items}: expected the items that job.json tells of, got others")
         self._size = int(self.job["spec"]["shard_size"])
         self._shards = shard_count(self.job)
-        self._open = lru_cache(maxsize=_OPEN_SHARDS)(self._open_shard)
+        self._files: OrderedDict[int, ShardFile] = OrderedDict()
+        self._lock = Lock()
         self.refresh()
 
     def refresh(self) -> None:
         """Look what is finished by now."""
-        self._open.cache_clear()
+        with self._lock:
+            self._files.clear()
         self.fields = read_fields(self.layout) or {}
         self._manifest = read_manifest(self.layout, self.job)
         self._committed = None if self._manifest is not None else sorted(committed(self.layout))
@@ -145,7 +147,12 @@ class Store:
         Raises:
             StoreError: it is not done, or damaged.
         """
-        return self._open(shard)
+        with self._lock:
+            file = self._files.pop(shard, None) or self._open_shard(shard)
+            self._files[shard] = file  # the last one is the one that was used last
+            if len(self._files) > _OPEN_SHARDS:
+                self._files.popitem(last=False)
+        return file
 
     def _open_shard(self, shard: int) -> ShardFile:
         if not 0 <= shard < self._shards:
@@ -173,7 +180,7 @@ class Store:
         Raises:
             StoreError: its shard is not done, or damaged.
         """
-        file, row = self._open(i // self._size), i % self._size
+        file, row = self.shard(i // self._size), i % self._size
         fields = {name: self._read(file, name, slice(row, row + 1))[0] for name in self.fields}
         return ItemResult(i, self.items.id(i), Status(int(file.statuses[row])), file.error(row), fields)
 
@@ -204,19 +211,16 @@ class Store:
     def _batch(self, indices: Sequence[int]) -> Batch:
         wanted = torch.tensor(indices, dtype=torch.int64)
         order = wanted.argsort(stable=True)
-        pieces = [self._piece(shard, rows) for shard, rows in self._by_shard(wanted[order])]
+        pieces = [(self.shard(shard), rows) for shard, rows in self._by_shard(wanted[order])]
         back = None if bool((order[1:] > order[:-1]).all()) else order.argsort()
-        status = [torch.from_numpy(file.statuses)[rows] for file, rows, _ in pieces]
-        errors = [file.error(row) for file, rows, _ in pieces for row in rows_of(rows)]
-        fields = {
-            name: self._join([fields[name] for *_, fields in pieces], field) for name, field in self.fields.items()
-        }
+        status = [torch.from_numpy(file.statuses)[rows] for file, rows in pieces]
+        errors = [file.error(row) for file, rows in pieces for row in _numbers(rows)]
         return Batch(
             wanted,
             [self.items.id(i) for i in indices],
             _arrange(torch.cat([torch.empty(0, dtype=torch.uint8), *status]), back),
             errors if back is None else [errors[place] for place in back.tolist()],
-            {name: _arrange(values, back) for name, values in fields.items()},
+            {name: _arrange(self._gather(pieces, name), back) for name in self.fields},
         )
 
     def _by_shard(self, wanted: Tensor) -> Iterator[tuple[int, slice | Tensor]]:
@@ -230,22 +234,32 @@ class Store:
             together = last - first + 1 == len(rows) and bool((rows[1:] > rows[:-1]).all())
             yield shard, slice(first, last + 1) if together else rows
 
-    def _piece(self, shard: int, rows: slice | Tensor) -> tuple[ShardFile, slice | Tensor, dict[str, Tensor]]:
-        file = self._open(shard)
-        return file, rows, {name: self._read(file, name, rows) for name in self.fields}
-
-    def _join(self, pieces: list[Tensor], field: Field) -> Tensor:
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat(pieces) if pieces else field.blank(0)
-
-    def _read(self, file: ShardFile, name: str, rows: slice | Tensor) -> Tensor:
-        if name in file.fields:
-            return file.decode(name, rows)
-        # No item of this shard succeeded. One number is repeated without memory of its own: a shape alone, which
-        # anybody could write into a file, must not make us allocate.
+    def _gather(self, pieces: list[tuple[ShardFile, slice | Tensor]], name: str) -> Tensor:
+        """Read a field of the rows of some shards, one after the other, each straight to its place."""
+        if not any(name in file.fields for file, _ in pieces):
+            return self._blank(name, sum(len(_numbers(rows)) for _, rows in pieces))
         field = self.fields[name]
-        return field.blank_entry().expand(len(torch.from_numpy(file.statuses)[rows]), *field.shape)
+        gathered = torch.empty(sum(len(_numbers(rows)) for _, rows in pieces), *field.shape, dtype=field.torch_dtype)
+        end = 0
+        for file, rows in pieces:
+            begin, end = end, end + len(_numbers(rows))
+            if name in file.fields:
+                file.decode(name, rows, gathered[begin:end])
+            else:
+                gathered[begin:end] = field.blank_entry()
+        return gathered
+
+    def _read(self, file: ShardFile, name: str, rows: slice) -> Tensor:
+        return file.decode(name, rows) if name in file.fields else self._blank(name, rows.stop - rows.start)
+
+    def _blank(self, name: str, rows: int) -> Tensor:
+        """Return what a shard has in which no item succeeded.
+
+        One number is repeated without memory of its own: a shape alone, which anybody could write into a file, must not
+        make us allocate.
+        """
+        field = self.fields[name]
+        return field.blank_entry().expand(rows, *field.shape)
 
     def __iter__(self) -> Iterator[tuple[str, ItemResult]]:
         """Go through all finished items in order; what is yielded together shares memory.
@@ -319,8 +333,7 @@ class Store:
         return StoreDataset(self, fields, ok_only)
 
 
-def rows_of(rows: slice | Tensor) -> Sequence[int]:
-    """Return the numbers of some rows."""
+def _numbers(rows: slice | Tensor) -> Sequence[int]:
     return range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
 
 

@@ -243,24 +243,26 @@ class ShardFile:
         """
         return self._raw[name], self._scales.get(name)
 
-    def decode(self, name: str, rows: slice | Tensor) -> Tensor:
+    def decode(self, name: str, rows: slice | Tensor, into: Tensor | None = None) -> Tensor:
         """Read a field of some items.
 
         Args:
             name: of the field.
             rows: a slice or (b,) int64.
+            into: (b, ...) to be filled; None for a new tensor.
 
         Returns:
             (b, ...), a copy: float32 for all floats, else the field's dtype.
         """
         stored = self._raw[name][rows]
         field = self.fields[name]
+        filled = torch.empty(stored.shape, dtype=field.torch_dtype) if into is None else into
         if field.dtype == "bool":
-            return stored.ne(0)
+            return torch.ne(stored, 0, out=filled)
         if field.codec == EXACT:
-            return stored.clone()
+            return filled.copy_(stored)
         scales = self._scales.get(name)
-        return CODECS[field.codec].decode(stored, None if scales is None else scales[rows])
+        return CODECS[field.codec].decode(stored, None if scales is None else scales[rows], filled)
 
     def to_rows(self) -> Rows:
         """Read everything, such as to write it again.
