@@ -51,7 +51,7 @@ def report(
         limit: items, at most; the first ones.
         side: of the small pictures, in pixels.
         field: which maps are drawn; by default the first that are called "attributions".
-        class_names: by the number of the class.
+        class_names: by the number of the class; by default those of the model, where it can be asked (see ``trust``).
         trust: call the functions that the store names (data set, decoder, model) to show the pictures as the model saw
             them; without, pictures and arrays are read from the files that it names.
 
@@ -69,18 +69,23 @@ def report(
     pictures = Pictures(JobSpec.from_dict(catalog.document["spec"]), catalog.items, trust=trust)
     entries = Entries(catalog, pictures, side)
     count = min(limit, len(catalog.items))
-    notes = [pictures.note] if pictures.note else []
-    if count < len(catalog.items):
-        notes.append(f"These are the first {count:,} of {len(catalog.items):,} items.")
+    rest = f"These are the first {count:,} of {len(catalog.items):,} items." if count < len(catalog.items) else ""
     root = layout.root if folder is None else Path(folder)
+    names_of_classes = class_names or pictures.class_names
     names = (layout.report.name,) if folder is None else ()
     columns = catalog.columns()
     with Folder(root, *names, "shards", create=True) as shards:
-        _write(shards, "index.js", index_script(_first(columns, count), CHUNK, catalog.numbered, class_names))
+        _write(shards, "index.js", index_script(_first(columns, count), CHUNK, catalog.numbered, names_of_classes))
         _write(shards, "names.js", names_script(catalog, count))
         _write_chunks(shards, entries, count)
     # The page last: it is there when its data are.
-    page = gallery_page(catalog, status(out), proportions=entries.proportions, notes=notes)
+    page = gallery_page(
+        catalog,
+        status(out),
+        proportions=entries.proportions,
+        warning=pictures.warning,
+        note=" ".join(filter(None, [rest, pictures.note])),
+    )
     with Folder(root, *names) as here:
         _write(here, "index.html", page.encode("utf-8"))
     return root.joinpath(*names, "index.html")

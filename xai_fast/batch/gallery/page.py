@@ -28,14 +28,15 @@ __all__ = ["chunk_name", "chunk_script", "gallery_page", "index_script", "names_
 _READING = "Bright is what the explained score depends on most."
 
 
-def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, notes: Sequence[str] = ()) -> str:
+def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, warning: str = "", note: str = "") -> str:
     """Render the page.
 
     Args:
         catalog: the items.
         status: of the job.
         proportions: width over height of the pictures.
-        notes: sentences about what is missing on the page.
+        warning: a sentence about pictures that are missing, or "".
+        note: a sentence or two for the foot of the page, or "".
 
     Returns:
         The HTML document; it loads ``shards/*.js`` from beside it.
@@ -47,8 +48,13 @@ def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, not
     return page(
         title=f"{items_text(status.done - status.failed)} explained",
         kicker=" \u00b7 ".join([_explainers(spec), *_model(spec)]),
-        lead=legend(" ".join([_READING + drawn, *notes]), CLIP),
-        body=fill(template("gallery.html"), score=text(label), omitted="", viewer=template("viewer.html")),
+        lead=legend(" ".join(filter(None, [_READING + drawn, warning])), CLIP),
+        body=fill(
+            template("gallery.html"),
+            score=text(label),
+            omitted=f'<p class="omitted">{text(note)}</p>' if note else "",
+            viewer=template("viewer.html"),
+        ),
         styles=["report.css", "gallery.css"],
         scripts=["overlay.js", "gallery.js"],
         style_values={"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}", "proportions": shape},

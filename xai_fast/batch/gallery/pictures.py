@@ -29,39 +29,44 @@ class Pictures:
         trust: call what the store names.
 
     Attributes:
-        note: why there are no pictures, or what is not known of them; "" where all is well.
+        warning: why there are no pictures, or "".
+        note: what is not known of them, or "".
+        class_names: by the number of the class, where the model was asked.
     """
 
     def __init__(self, spec: JobSpec, items: Items, *, trust: bool = False) -> None:
-        self.note = ""
+        self.warning = self.note = ""
+        self.class_names: tuple[str, ...] = ()
         self._source: Source | None = None
         self._model: ImageModel | None = None
         source = spec.source
         named = source["path"] if source["kind"] == "indexable" else spec.decoder if ":" in spec.decoder else None
         if named is not None and not trust:
-            self.note = f"The pictures come from {named}, which is called only for a store that you trust (--trust)."
+            self.warning = f"The pictures come from {named}, which is called only for a store that you trust (--trust)."
             return
         try:
-            self._source = open_source(source, decoder=spec.decoder, items=items)
-            if len(self._source) != len(items):
-                self._source, self.note = None, "The pictures cannot be shown: the source has another number of items."
-            elif source["kind"] != "array" or trust:
-                self._model = self._preparation(spec, trust)
+            opened = open_source(source, decoder=spec.decoder, items=items)
+            if len(opened) == len(items):
+                self._source = opened
+            else:
+                self.warning = f"The pictures cannot be shown: the source has {len(opened):,} items by now."
+            self._load_model(spec, trust)
         except (XaiFastError, OSError, ImportError) as error:
             self._source = None
-            self.note = f"The pictures cannot be read: {error}"
+            self.warning = f"The pictures cannot be read: {error}"
 
-    def _preparation(self, spec: JobSpec, trust: bool) -> ImageModel | None:
-        """Load the model that says which part of a picture it sees; models that we ship need no trust."""
+    def _load_model(self, spec: JobSpec, trust: bool) -> None:
+        """Load the model, which says which part of a picture it sees; models that come along need no trust."""
         if spec.model is None or spec.source["kind"] == "table":
-            return None
-        if ":" in spec.model.reference and not trust:
+            return
+        if trust or ":" not in spec.model.reference:
+            self._model = spec.model.load().for_pictures()
+            self.class_names = self._model.class_names or ()
+        elif spec.source["kind"] != "array":
             self.note = (
                 "The maps are laid over the middle of each picture; which part the model sees, only its factory "
                 f"{spec.model.reference} says, which is called only for a store that you trust (--trust)."
             )
-            return None
-        return spec.model.load().for_pictures()
 
     def picture(self, index: int, side: int, proportions: float | None) -> Image.Image | None:
         """Read a picture.

@@ -31,7 +31,7 @@ _HOST = "127.0.0.1"
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
 _KEPT = 4096
 _SECONDS = 30.0
-_SCRIPT = re.compile(r"shards/(\d{6,15})\.js")
+_SCRIPT = re.compile(r"shards/([0-9]{6,15})\.js")
 
 
 class _Site:
@@ -54,7 +54,7 @@ class _Site:
         self._pictures = Pictures(spec, self._catalog.items, trust=trust)
         self._entries = Entries(self._catalog, self._pictures, side)
         self._numbered = self._catalog.numbered
-        self._class_names = class_names
+        self._class_names = class_names or self._pictures.class_names
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._pages: dict[str, Callable[[], bytes]] = {
@@ -85,9 +85,13 @@ class _Site:
         if self._catalog.refresh():
             with self._lock:
                 self._kept.clear()  # what was to do is done
-        notes = [self._pictures.note] if self._pictures.note else []
-        found = status(self._layout.root)
-        page = gallery_page(self._catalog, found, proportions=self._entries.proportions, notes=notes)
+        page = gallery_page(
+            self._catalog,
+            status(self._layout.root),
+            proportions=self._entries.proportions,
+            warning=self._pictures.warning,
+            note=self._pictures.note,
+        )
         return page.encode("utf-8")
 
     def _index(self) -> bytes:

@@ -1,0 +1,1 @@
+from browser import browser as browser  # a fixture, for the tests here

@@ -1,0 +1,368 @@
+"""The gallery as files: what is in them, and what a browser makes of it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from gallery_store import some_rows, write_store
+from html_reader import Reader
+
+from xai_fast.batch.store import Items, Layout, Status, write_shard
+from xai_fast.errors import InputError, StoreError
+
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("matplotlib")
+
+from xai_fast.batch.gallery import report  # noqa: E402
+from xai_fast.batch.gallery.catalog import NO_CLASS, STATUSES, TO_DO, Catalog  # noqa: E402
+
+HOSTILE = "<script>alert(1)</script> \"q\" 's' & {{cards}} </style> \u202egpj.exe \x00\n\udcff\u2028.png"
+AS_SHOWN = HOSTILE.replace("\udcff", "\ufffd")
+REASON = HOSTILE.replace("\udcff", "\\udcff")  # as the store keeps it
+FAILED = {3: (Status.UNREADABLE, HOSTILE), 70: (Status.NOT_FINITE, "NaN in the input")}
+
+
+def script(page: Path, name: str) -> Any:
+    """Read a script as a browser would: a call with the name and the content."""
+    text = (page.parent / "shards" / f"{name}.js").read_text(encoding="ascii")
+    assert text.startswith(f'xaiFast("{name}",')
+    assert text.endswith(");\n")
+    return json.loads(text[len(f'xaiFast("{name}",') : -3])
+
+
+def numbers(text: str, kind: type[np.generic]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def picture(text: str) -> Any:
+    return Image.open(io.BytesIO(base64.b64decode(text)))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("gallery") / "a folder with # and ü"
+    write_store(root, 150, ids=[HOSTILE, *(f"{i % 7}/photo {i}.png" for i in range(1, 150))], failed=FAILED)
+    return report(root, class_names=["ant", HOSTILE])
+
+
+def test_the_index_has_the_numbers_of_all_items(page: Path) -> None:
+    index = script(page, "index")
+    assert index["count"] == 150
+    assert tuple(index["statuses"]) == STATUSES
+    statuses = numbers(index["status"], np.uint8)
+    assert {i: int(status) for i, status in enumerate(statuses) if status} == {3: 1, 70: 4}
+    classes = numbers(index["classes"]["values"], np.uint16)
+    assert index["classes"]["names"] == ["ant", AS_SHOWN, *(f"class {i}" for i in range(2, 10))]
+    assert [int(one) for one in classes] == [NO_CLASS if i in FAILED else i % 10 for i in range(150)]
+    columns = {one["label"]: numbers(one["values"], np.float32) for one in index["numbers"]}
+    assert list(columns) == ["evaluations", "score"]
+    assert index["numbers"][index["score"]]["label"] == "score"
+    assert index["share"]
+    expected = np.array([i * 7919 % 1000 / 1000 for i in range(150)], np.float32)
+    expected[[3, 70]] = np.nan
+    np.testing.assert_array_equal(columns["score"], expected)
+
+
+def test_the_entries_have_picture_map_name_and_reason(page: Path) -> None:
+    entries = [entry for chunk in range(10) for entry in script(page, f"{chunk:06d}")]
+    assert len(entries) == 150
+    assert entries[0]["name"] == AS_SHOWN
+    assert script(page, "names") == [entry["name"] for entry in entries]
+    source = np.load(page.parent.parent.with_name(page.parent.parent.name + ".npy"))
+    photo = np.asarray(picture(entries[40]["photo"]).convert("L"), np.float32)
+    assert photo.shape == (28, 28)
+    assert np.abs(photo - source[40]).mean() < 12  # JPEG of noise
+    heat = np.asarray(picture(entries[40]["heat"]).convert("RGBA"))[..., 3]
+    assert heat.shape == (28, 28)
+    assert (heat[9:18, 9:18] > 0).all()
+    assert heat[:9].mean() < 20
+    assert all(entry["small"] for entry in entries)
+    assert (entries[3]["heat"], entries[3]["error"]) == ("", REASON)
+    assert entries[3]["photo"] != ""
+    assert entries[70]["error"] == "NaN in the input"
+
+
+def test_the_page_is_of_its_own_scripts_and_styles_only(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    reader = Reader(text)
+    rules = reader.policy()
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"{reader.hash_of('script')} 'self' file:"
+    assert rules["style-src"] == reader.hash_of("style")
+    assert reader.outside_references() == []
+    assert [name for _, attributes in reader.tags for name in attributes if name.startswith("on")] == []
+    assert any("148 items explained" in one for one in reader.texts)
+
+
+def test_a_job_on_its_way_shows_what_is_done_and_is_written_again(tmp_path: Path) -> None:
+    layout = write_store(tmp_path / "job", 150, shards=[1])
+    page = report(tmp_path / "job", folder=tmp_path / "elsewhere")
+    assert page == tmp_path / "elsewhere" / "index.html"
+    statuses = numbers(script(page, "index")["status"], np.uint8)
+    assert [int(one) for one in statuses] == [TO_DO] * 64 + [0] * 64 + [TO_DO] * 22
+    assert script(page, "000000")[0]["heat"] == ""
+    write_shard(layout, 0, 0, 64, some_rows(0, 64, {}, (1, 28, 28)), "float16_scaled", {})
+    report(tmp_path / "job", folder=tmp_path / "elsewhere")
+    assert script(page, "000000")[0]["heat"] != ""
+    assert not list((tmp_path / "elsewhere").rglob(".tmp-*"))
+
+
+def test_a_job_that_has_not_begun(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 5, shards=[])
+    page = report(tmp_path / "job")
+    index = script(page, "index")
+    assert (index["classes"], index["numbers"], index["score"]) == (None, [], None)
+    assert len(script(page, "000000")) == 5
+
+
+def test_the_limit_takes_the_first_items_and_says_so(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 150)
+    page = report(tmp_path / "job", limit=20)
+    assert script(page, "index")["count"] == 20
+    assert len(script(page, "000001")) == 4
+    assert "These are the first 20 of 150 items." in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("shape", "field_shape"), [((3, 28, 28), (28, 28)), ((7, 7), (7, 7)), ((1, 300, 200), (300, 200))]
+)
+def test_maps_of_cells_channels_and_large_maps_are_drawn(
+    shape: tuple[int, ...], field_shape: tuple[int, int], tmp_path: Path
+) -> None:
+    write_store(tmp_path / "job", 3, shape=shape)
+    entry = script(report(tmp_path / "job", side=64), "000000")[1]
+    width, height = picture(entry["heat"]).size
+    assert max(width, height) == min(64, max(field_shape))
+    assert height / width == pytest.approx(field_shape[0] / field_shape[1], rel=0.05)
+    photo = picture(entry["photo"])
+    assert photo.height / photo.width == pytest.approx(height / width, rel=0.05)
+
+
+def test_results_that_are_no_maps_are_listed(tmp_path: Path) -> None:
+    layout = write_store(tmp_path / "job", 3, shards=[])
+    rows = some_rows(0, 3, {}, (1, 2, 2))
+    rows.fields = {"effects": torch.arange(60.0).reshape(3, 20), "weights": torch.ones(3, 2)}
+    write_shard(layout, 0, 0, 3, rows, "float32", {})
+    page = report(tmp_path / "job")
+    facts = dict(script(page, "000000")[1]["facts"])
+    assert facts["weights"] == "1, 1"
+    assert facts["effects"].startswith("19: 39, 18: 38, 17: 37")
+    assert facts["effects"].endswith("...")
+    with pytest.raises(InputError, match="field: expected a store with a field of maps"):
+        report(tmp_path / "job", field="effects")
+
+
+def test_the_maps_of_another_field(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 3)
+    with pytest.raises(InputError, match="field: expected one of attributions, got 'scores'"):
+        report(tmp_path / "job", field="scores")
+
+
+def test_nothing_that_a_store_names_is_called_unless_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "import pathlib\ndef data():\n    pathlib.Path('called').touch()\n    return [0.5] * 3\n"
+    (tmp_path / "hostile_module.py").write_text(module)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "job", 3, source="hostile_module:data", model="hostile_module:data")
+    text = report(tmp_path / "job").read_text(encoding="utf-8")
+    assert not (tmp_path / "called").exists()
+    assert "hostile_module:data" in text
+    assert "--trust" in text
+    report(tmp_path / "job", trust=True)
+    assert (tmp_path / "called").exists()
+
+
+def test_a_source_that_is_gone_is_told(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 3)
+    (tmp_path / "job.npy").unlink()
+    page = report(tmp_path / "job")
+    assert "The pictures cannot be read" in page.read_text(encoding="utf-8")
+    assert script(page, "000000")[0]["photo"] == ""
+    assert script(page, "000000")[0]["heat"] != ""
+
+
+def test_a_report_does_not_follow_links_out_of_the_store(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 3)
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "job" / "report").symlink_to(tmp_path / "victim")
+    with pytest.raises(StoreError):
+        report(tmp_path / "job")
+    assert list((tmp_path / "victim").iterdir()) == []
+
+
+def test_shards_that_do_not_fit_the_job_are_refused(tmp_path: Path) -> None:
+    layout = write_store(tmp_path / "job", 150, shards=[])
+    write_shard(layout, 0, 0, 150, some_rows(0, 150, {}, (1, 4, 4)), "float32", {})
+    with pytest.raises(StoreError, match="expected shards of 64 items, got 150 items from 0"):
+        Catalog(layout)
+
+
+def test_another_list_of_items_is_refused(tmp_path: Path) -> None:
+    layout = write_store(tmp_path / "job", 150, shards=[])
+    Items.freeze(Layout(tmp_path / "other"), range(7))
+    (layout.items / "items.json").write_bytes((tmp_path / "other" / "items" / "items.json").read_bytes())
+    with pytest.raises(StoreError, match="expected the list of items of the job"):
+        Catalog(layout)
+
+
+NAMES = "[...document.querySelectorAll('.card .file')].map((c) => c.textContent)"
+LOADED = "document.querySelector('#gallery').dataset.page"
+COUNT = "document.querySelector('#count').textContent"
+PLACE = "document.querySelector('#viewer').open && document.querySelector('#place').textContent"
+
+
+def choose(browser: Any, control: str, value: str, event: str = "change") -> None:
+    browser.evaluate(
+        f"document.querySelector('#gallery').dataset.page = '';"
+        f"document.querySelector('{control}').value = {json.dumps(value)};"
+        f"document.querySelector('{control}').dispatchEvent(new Event('{event}'))"
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_opens_from_a_disk_without_complaints(browser: Any, page: Path, width: int, dark: bool) -> None:
+    browser.open(page, width=width, dark=dark)
+    browser.wait_for(LOADED, "0")
+    assert browser.complaints() == []
+    assert {Path(url).parent.name for url in browser.requests() if url.endswith(".js")} == {"shards"}
+    images = "[...document.querySelectorAll('.card img[src]')]"
+    widths = f"Promise.all({images}.map((i) => i.decode().then(() => i.naturalWidth)))"
+    assert browser.evaluate(widths) == [28] * 95  # 48 photos, and their maps but for the item that failed
+    assert browser.evaluate(COUNT) == "150 shown"
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    # What a store says is text.
+    assert browser.evaluate("document.querySelectorAll('main script, dialog script').length") == 0
+    assert browser.evaluate(NAMES)[0] == AS_SHOWN
+
+
+@pytest.mark.browser
+def test_items_are_found_filtered_and_sorted(browser: Any, page: Path) -> None:
+    browser.open(page)
+    browser.wait_for(LOADED, "0")
+    for control, value, count in [
+        ("#class", "2", "15 of 150 shown"),
+        ("#status", "0", "15 of 150 shown"),
+        ("#least", "0.5", "7 of 150 shown"),
+        ("#most", "0.7", "2 of 150 shown"),
+    ]:
+        choose(browser, control, value)
+        browser.wait_for(COUNT, count)
+    browser.evaluate("document.querySelector('#clear').click()")
+    browser.wait_for(COUNT, "150 shown")
+    choose(browser, "#status", "1")
+    browser.wait_for(LOADED, "0")
+    assert browser.evaluate(NAMES) == ["3/photo 3.png"]
+    assert browser.evaluate("document.querySelector('.card .mark').textContent") == "unreadable"
+    assert browser.evaluate("document.querySelector('.card .mark').title") == REASON
+    browser.evaluate("document.querySelector('#clear').click()")
+    for words, count in {"PHOTO 14": 12, "3/photo 3": 3, "alert(1)": 1}.items():
+        choose(browser, "#search", words, "input")
+        browser.wait_for(COUNT, f"{count} of 150 shown")
+    choose(browser, "#search", "nothing like it", "input")
+    browser.wait_for("document.querySelector('#nothing').hidden", False)
+    browser.evaluate("document.querySelector('#clear').click()")
+    choose(browser, "#sort", "1")
+    browser.wait_for(LOADED, "0")
+    order = sorted((i for i in range(150) if i not in FAILED), key=lambda i: i * 7919 % 1000)
+    names = [AS_SHOWN, *(f"{i % 7}/photo {i}.png" for i in range(1, 150))]
+    assert browser.evaluate(NAMES) == [names[i] for i in order[:48]]
+    browser.evaluate("document.querySelector('#gallery').dataset.page = ''; document.querySelector('#reverse').click()")
+    browser.wait_for(LOADED, "0")
+    assert browser.evaluate(NAMES) == [names[i] for i in order[::-1][:48]]
+    browser.evaluate("document.querySelector('#last-page').click()")
+    browser.wait_for(LOADED, "3")
+    assert browser.evaluate(NAMES)[-2:] == ["3/photo 3.png", "0/photo 70.png"]  # what has no score is last
+    assert browser.complaints() == []
+
+
+@pytest.mark.browser
+def test_it_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> None:
+    browser.open(page)
+    browser.wait_for(LOADED, "0")
+    browser.press("n")
+    browser.wait_for(LOADED, "1")
+    assert browser.evaluate(NAMES)[0] == "6/photo 48.png"
+    browser.press("p")
+    browser.wait_for(LOADED, "0")
+    browser.evaluate("document.querySelector('#gallery button').focus()")
+    focus = "document.activeElement.querySelector('.file')?.textContent"
+    browser.press("End")
+    assert browser.evaluate(focus) == "5/photo 47.png"
+    browser.press("ArrowRight")  # onto the next page
+    browser.wait_for(LOADED, "1")
+    browser.wait_for(focus, "6/photo 48.png")
+    browser.press("ArrowLeft")
+    browser.wait_for(focus, "5/photo 47.png")
+    browser.press("Enter")
+    browser.wait_for(PLACE, "48 of 150")
+    browser.press("ArrowRight")
+    browser.wait_for(PLACE, "49 of 150")
+    browser.wait_for("document.querySelector('#viewer-title .file').textContent", "6/photo 48.png")
+    browser.press("Escape")
+    browser.wait_for(PLACE, False)
+    browser.wait_for(focus, "6/photo 48.png")
+    opacity = "getComputedStyle(document.querySelector('.card .heat')).opacity"
+    assert browser.evaluate(opacity) == "1"
+    browser.press("o")
+    assert browser.evaluate(opacity) == "0"
+    browser.press("/")
+    assert browser.evaluate("document.activeElement.id") == "search"
+    assert browser.evaluate("document.querySelectorAll('.open[tabindex=\"0\"]').length") == 1
+    assert browser.complaints() == []
+
+
+@pytest.mark.browser
+def test_an_item_that_failed_says_why(browser: Any, page: Path) -> None:
+    browser.open(page)
+    browser.wait_for(LOADED, "0")
+    browser.evaluate("document.querySelectorAll('.card .open')[3].click()")
+    browser.wait_for("document.querySelector('#viewer .reason')?.textContent", REASON)
+    assert browser.evaluate("document.querySelector('#viewer-title bdi').textContent") == "unreadable"
+
+
+@pytest.mark.browser
+def test_a_piece_that_is_missing_is_told(browser: Any, page: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(page.parent, tmp_path / "report")) / page.name
+    (copied.parent / "shards" / "000001.js").unlink()
+    browser.open(copied)
+    browser.wait_for("document.querySelector('#fault').hidden", False)
+    assert "shards/000001.js" in browser.evaluate("document.querySelector('#fault').textContent")
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_it_stays_quick_at_a_hundred_thousand_items(browser: Any, tmp_path: Path) -> None:
+    # The numbers of 100,000 items, and pictures of the first ones; a bound that also holds on a busy machine.
+    write_store(tmp_path / "job", 100_000, shard_size=4096, shape=(1, 2, 2))
+    page = report(tmp_path / "job", limit=2000)
+    index, full = script(page, "index"), script(report(tmp_path / "job", folder=tmp_path / "full", limit=1), "index")
+    assert full["count"] == 1
+    columns = Catalog(Layout(tmp_path / "job")).columns()
+    for place, values in enumerate(columns.numbers.values()):
+        index["numbers"][place]["values"] = base64.b64encode(values.tobytes()).decode()
+    index["classes"]["values"] = base64.b64encode(columns.classes.tobytes()).decode()
+    index["status"] = base64.b64encode(columns.statuses.tobytes()).decode()
+    index["count"] = 100_000
+    (page.parent / "shards" / "index.js").write_text(f'xaiFast("index",{json.dumps(index)});')
+    browser.open(page)
+    browser.wait_for(LOADED, "0")
+    opened = browser.evaluate("performance.now()")
+    filtered = browser.evaluate(
+        "(() => { const start = performance.now(); const control = document.querySelector('#least');"
+        "control.value = '0.5'; control.dispatchEvent(new Event('change')); return performance.now() - start; })()"
+    )
+    assert browser.evaluate(COUNT) == "50,000 of 100,000 shown"
+    assert opened < 10_000
+    assert filtered < 1_000
