@@ -4,6 +4,8 @@ The experiments on interactions are modules of their own, each with its data, it
 `sort_of_clevr` with `relation_network`, `yield_or_go` and `three_objects`; ``python -m xai_fast.suites.train`` trains
 them again.
 
+`generated_shapes` draws small pictures of garments, as many as one likes, and has a network that knows them.
+
 Tables whose interactions are known are functions with ranges: `synthetic_functions` (F1 to F10) and `physics`.
 """
 

@@ -144,6 +144,48 @@ def test_all_sets_of_an_order_and_other_chunks(tmp_path: Path) -> None:
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
+def test_effects_of_a_piecewise_linear_network_are_refused(tmp_path: Path) -> None:
+    save_rows(tmp_path / "x.npy", 3)
+    model = ModelRef("torch.nn:Linear", {"in_features": 6, "out_features": 2})
+    source = str(tmp_path / "x.npy")
+    outcome = explained(computation(JobSpec(source=source, explainer="tnid", model=model, target=1)))
+    assert all(reason is not None and "piecewise linear" in reason for reason in outcome.reasons)
+    first = JobSpec(source=source, explainer="tnid", model=model, target=1, parameters={"order": 1})
+    assert explained(computation(first)).statuses == [0] * 3
+
+
+ALL = [
+    ("gradcam", "x", "small_model", LAYER),
+    ("taylor_cam", "x", "small_model", LAYER),
+    ("taylor_cam", "x", "small_model", {**LAYER, "order": 3, "top_k": 5}),
+    ("taylor_cam", "x", "small_model", {**LAYER, "smooth": "gelu", "full": True}),
+    ("tnid", "r", "rows_model", {}),
+    ("tnid", "r", "rows_model", {"order": 3, "score": "probability"}),
+]
+
+
+@pytest.mark.parametrize(("name", "source", "model", "parameters"), ALL, ids=str)
+def test_bits_do_not_depend_on_what_came_before(
+    name: str, source: str, model: str, parameters: dict[str, Any], tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(1).normal(size=(12, 3, 16, 16)).astype(np.float32))
+    save_rows(tmp_path / "r.npy", 12)
+    path = str(tmp_path / f"{source}.npy")
+    spec = JobSpec(source=path, explainer=name, parameters=parameters, model=ModelRef(f"batch_objects:{model}"))
+    fresh, used = computation(spec), computation(spec)
+
+    def run(held: Computation, indices: range) -> dict[str, Tensor]:
+        outcome = held.explain([held.load(i) for i in indices], indices)
+        assert outcome.statuses == [0] * len(indices)
+        return outcome.fields
+
+    for before in (range(3), range(1, 11), range(2)):
+        run(used, before)
+    for chunk in (range(4, 12), range(2, 3)):
+        one, other = run(fresh, chunk), run(used, chunk)
+        assert all(torch.equal(one[field], other[field]) for field in one)
+
+
 BAD_TNID = [
     ({"sets": [[0, 6]]}, "sets: expected features from 0 to 5, got 6"),
     ({"scales": [1.0]}, "scales: expected a number for each of 6 features"),

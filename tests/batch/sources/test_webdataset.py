@@ -169,8 +169,10 @@ def test_what_is_no_tar_is_refused(folder: Path) -> None:
         open_source(folder / "none.tar")
     with pytest.raises(InputError, match="tar files that exist"):
         open_source(folder / "missing.tar")
-    with pytest.raises(InputError, match="a range that rises"):
+    with pytest.raises(InputError, match="one range, that rises"):
         open_source(folder / "train-{009..001}.tar")
+    with pytest.raises(InputError, match="one range, that rises"):
+        open_source(folder / "train-{000..999}{000..999}.tar")
 
 
 def test_a_tar_that_is_cut_off_while_it_is_read(folder: Path) -> None:

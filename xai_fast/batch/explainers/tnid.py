@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.batch.explainers.base import BatchExplainer, Chunk, Explained
 from xai_fast.batch.values import nearest
-from xai_fast.errors import bad_argument
+from xai_fast.errors import ZeroCurvatureError, bad_argument
 from xai_fast.interaction.effects import EFFECTS, effect_of
 from xai_fast.interaction.tnid import MAX_ORDER
 from xai_fast.targets import SCORES, Objective, Target
+from xai_fast.taylor import prepare
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.smooth import SMOOTH, smoothed
 
@@ -88,11 +89,20 @@ class BatchTNID(BatchExplainer):
         """Trace the model at the first chunk, and take over the trace at the others."""
         if self._traced is None or self._traced.x.shape[1:] != x.shape[1:]:
             directions = torch.diag(self._lengths(x))
+            self._check_curvature(x[:1], target[:1] if isinstance(target, Tensor) else target)
             self._traced = SetDerivatives(
                 self._model, x, directions, target=target, score=self._score, memory_limit=self._memory_limit
             )
             return self._traced
         return self._traced.at(x, target=target)
+
+    def _check_curvature(self, x: Tensor, target: Target) -> None:
+        order = self._order if self._sets is None else self._sets.shape[1]
+        if order > 1 and not prepare(self._model, x, target=target, score=self._score).program(x).curved:
+            raise ZeroCurvatureError(
+                "model: expected a score that bends, got one that is piecewise linear in the features, so that every "
+                'effect is zero; pass smooth="gelu" or "softplus", or explain score="probability" or "log_probability"'
+            )
 
     def _sets_of(self, features: int) -> Tensor:
         if self._sets is None:

@@ -46,6 +46,8 @@ class ImageSource(Source):
         self, described: Mapping[str, object], *, decoder: str = "pillow", items: FrozenItems | None = None
     ) -> None:
         self._decode = make_decoder(decoder)
+        # Pictures are brought to the size of the model; what another decoder gives nobody knows.
+        self.regular = decoder == "pillow"
         given = described["path"]
         paths = [str(path) for path in given] if isinstance(given, list) else [str(given)]
         self._by_folder = _checked_labels(described.get("labels"))

@@ -119,12 +119,12 @@ class WebDatasetSource(Source):
 
     def _tar(self, name: str) -> TarFile:
         """Give the open tar of an item; few are open at once, and items come in the order of their tars."""
-        end = name.find(".tar/")
-        while end >= 0 and name[: end + 4] not in self._tars:
-            end = name.find(".tar/", end + 1)
+        end = name.find("/")
+        while end >= 0 and name[:end] not in self._tars:
+            end = name.find("/", end + 1)
         if end < 0:
             raise ItemError(Status.UNREADABLE, f"expected an item of one of {len(self._tars)} tars, got {name!r}")
-        path = self._tars[name[: end + 4]]
+        path = self._tars[name[:end]]
         try:
             status = os.stat(path)
         except OSError as error:
@@ -172,10 +172,10 @@ def _ranges(pattern: str) -> Iterator[str]:
         yield pattern
         return
     low, high = int(matched[1]), int(matched[2])
-    if not low <= high < low + _LARGEST_RANGE:
-        raise bad_argument("source", f"a range that rises by less than {_LARGEST_RANGE}", matched[0])
+    if not low <= high < low + _LARGEST_RANGE or _RANGE.search(pattern, matched.end()):
+        raise bad_argument("source", f"one range, that rises by less than {_LARGEST_RANGE}", pattern)
     for number in range(low, high + 1):
-        yield from _ranges(f"{pattern[: matched.start()]}{number:0{len(matched[1])}}{pattern[matched.end() :]}")
+        yield f"{pattern[: matched.start()]}{number:0{len(matched[1])}}{pattern[matched.end() :]}"
 
 
 def _whole(tar: TarFile, member: Member) -> bytes:
