@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_python_blocks_run_in_order() -> None:
+def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) >= 2
     names: dict[str, object] = {}
@@ -18,6 +21,10 @@ def test_python_blocks_run_in_order() -> None:
     assert names["score"].difference.shape == (16,)
     assert names["interactions"].saliency.shape == (16, 16, 16)
     assert names["ranking"]["a", "b", "c"].effect > 0
+    assert names["status"].complete
+    assert names["store"][7].id == "1-trouser/000011.png"
+    assert names["store"][7].fields["neflag.attributions"].shape == (3, 28, 28)
+    assert list(names["store"].failures()) == []
 
 
 def test_every_path_that_the_readme_names_exists() -> None:
