@@ -85,7 +85,6 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor
 
 def _crashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[store.Layout, FragileOS]]:
     """The same work, stopped before its first call of the system, before its second, ..."""
-    monkeypatch.setattr(os, "fsync", lambda fd: None)  # the loss is simulated, and a real fsync takes its time
     for stop_at in itertools.count():
         layout = begin(tmp_path / str(stop_at))
         fragile = FragileOS(tmp_path / f"stash{stop_at}", stop_at)

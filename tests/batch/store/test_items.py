@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tracemalloc
 from pathlib import Path
 
@@ -87,7 +86,6 @@ def test_wrong_lists(tmp_path: Path, names: object, stamps: np.ndarray | None, m
 @pytest.mark.parametrize("names_lost", [None, True, False])
 def test_crashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names_lost: bool | None) -> None:
     """After a crash at any call there is the whole list or none."""
-    monkeypatch.setattr(os, "fsync", lambda fd: None)  # the loss is simulated, and a real fsync takes its time
     whole = 0
     for stop_at in range(200):
         layout = Layout(tmp_path / str(stop_at))
@@ -114,6 +112,7 @@ def test_crashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, names_lost: bo
     pytest.fail("it never came to its end")
 
 
+@pytest.mark.slow
 def test_a_million_stay_off_the_heap(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     Items.freeze(layout, (f"folder/{i:07d}.jpg" for i in range(1_000_000)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import stat
 
 from xai_fast.batch.store.folders import Folder, is_temporary
@@ -24,7 +25,8 @@ _SHARD = re.compile(r"shard-([0-9]{6,15})")
 def clean(out: str | os.PathLike[str], force: bool = False) -> list[str]:
     """Remove temporary files, data without a receipt, and the parts and the journals of shards that are done.
 
-    What is not known is left alone. Of shards that are not done, finished parts and the record of attempts stay.
+    What is not known is left alone. Of shards that are not done, finished parts and the record of attempts stay. An
+    export that is being written to the folder of the job at the same time would be taken for what a crash left.
 
     Args:
         out: the folder of the job.
@@ -52,8 +54,8 @@ def clean(out: str | os.PathLike[str], force: bool = False) -> list[str]:
         *_clean_parts(layout, done),
         *_clean_journal(layout, done, len(done) == shard_count(job)),
     ]
-    for name in ("commits", "logs", "items"):
-        removed += _clean_temporary(layout, name)
+    for way in (("commits",), ("logs",), ("items",), ("report",), ("report", "shards")):
+        removed += _clean_temporary(layout, *way)
     return removed
 
 
@@ -61,22 +63,23 @@ def _clean_root(layout: Layout) -> list[str]:
     removed = []
     with layout.folder() as root:
         for name in filter(is_temporary, root.names()):
-            if _is_folder(root, name):  # a list of items that was never finished
-                with layout.folder(name) as unfinished:
-                    for inner in unfinished.names():
-                        unfinished.remove(inner)
-                removed += _remove_folder(root, name)
+            if _is_folder(root, name):  # a list of items, or an export, that was never finished
+                try:
+                    shutil.rmtree(layout.root / name)  # which follows no links
+                except OSError as error:
+                    raise StoreError(f"{layout.root / name}: cannot remove: {error.strerror}") from error
+                removed.append(name)
             elif root.remove(name):
                 removed.append(name)
     return removed
 
 
-def _clean_temporary(layout: Layout, folder: str) -> list[str]:
-    if not (layout.root / folder).exists():
+def _clean_temporary(layout: Layout, *way: str) -> list[str]:
+    if not layout.root.joinpath(*way).exists():
         return []
-    with layout.folder(folder) as opened:
+    with layout.folder(*way) as opened:
         names = [name for name in opened.names() if is_temporary(name)]
-        return [f"{folder}/{name}" for name in names if opened.remove(name)]
+        return ["/".join((*way, name)) for name in names if opened.remove(name)]
 
 
 def _clean_data(layout: Layout) -> list[str]:
