@@ -1,0 +1,218 @@
+"""``xai-fast run`` and ``xai-fast jobs``, from a file of a job to its export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import draw
+from receipts_by_hand import write_job, write_receipt
+
+from xai_fast import batch, cli
+from xai_fast.batch.spec import JobSpec
+from xai_fast.batch.store import Layout
+from xai_fast.cli import job_options, run_job
+
+pytestmark = pytest.mark.usefixtures("place")
+
+QUICK = ("--workers", "0")
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    job_options.add_job_commands(parser.add_subparsers(dest="command"))
+    return parser.parse_args(["run", *arguments])
+
+
+def job_file(place: Path, **changes: Any) -> Path:
+    content = {
+        "source": "photos",
+        "parameters": {"points": 2, "max_steps": 3},
+        "model": "cli_models:build",
+        "shard_size": 4,
+    }
+    path = place / "job.json"
+    path.write_text(json.dumps(content | changes))
+    return path
+
+
+def photos(place: Path, count: int = 10) -> None:
+    for seed in range(count):
+        draw(place / "photos" / f"{seed:02d}.png", seed)
+
+
+def test_a_job_from_file_to_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos(place)
+    (place / "photos" / "03.png").write_text("no picture")
+    job_file(place)
+    assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 3
+    text = capsys.readouterr().out
+    assert "state     complete, 1 item failed" in text
+    assert "  03.png: " in text
+    assert cli.main(["jobs", "status", "out"]) == 3
+    assert capsys.readouterr().out == text
+    assert cli.main(["jobs", "status", "out", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["statuses"] == {"ok": 9, "unreadable": 1}
+
+    # Run again: nothing is left to do. Another job is refused, with the difference.
+    assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 3
+    assert cli.main(["run", "job.json", "--out", "out", "--seed", "1", *QUICK]) == 2
+    assert "seed: 0 in the store, 1 asked for" in capsys.readouterr().err
+
+    assert cli.main(["jobs", "report", "out", "--trust"]) == 0
+    assert capsys.readouterr().out == "report: out/report/index.html\n"
+    index = (place / "out" / "report" / "shards" / "index.js").read_text()
+    assert "cricket" in index or "ant" in index  # the model's own names of its classes
+
+    assert cli.main(["jobs", "clean", "out"]) == 0
+    assert capsys.readouterr().out.endswith(" removed\n")
+
+
+def test_damage_is_found_repaired_and_done_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos(place)
+    job_file(place)
+    assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 0
+    assert cli.main(["jobs", "verify", "out"]) == 0
+    assert capsys.readouterr().out.endswith("3 of 3 shards are there and undamaged\n")
+    file = next((place / "out" / "data").glob("shard-000001.*"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert cli.main(["jobs", "verify", "out", "--quick"]) == 0
+    capsys.readouterr()
+    assert cli.main(["jobs", "verify", "out"]) == 3
+    assert "  shard 1: " in capsys.readouterr().out
+    assert cli.main(["jobs", "repair", "out"]) == 0
+    assert "1 to do again" in capsys.readouterr().out
+    assert cli.main(["jobs", "status", "out"]) == 0
+    assert "6 of 10 items" in capsys.readouterr().out
+    assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 0
+    assert cli.main(["jobs", "verify", "out"]) == 0
+    assert cli.main(["jobs", "repair", "out"]) == 0
+    assert capsys.readouterr().out.endswith("nothing is damaged\n")
+
+
+def test_items_that_failed_are_tried_again(place: Path) -> None:
+    module = (place / "cli_models.py").read_text()
+    np.save(place / "x.npy", np.stack([np.full((3, 16, 16), value, np.float32) for value in (0.1, 0.95, 0.3)]))
+    job_file(place, source="x.npy", model="cli_models:fails_on_white")
+    assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 3
+    (place / "cli_models.py").write_text(module.replace("> 0.9", "> 0.99"))
+    sys.modules.pop("cli_models")
+    assert cli.main(["jobs", "retry", "out", *QUICK]) == 0
+    assert [result.ok for _, result in batch.open("out")] == [True] * 3
+
+
+def test_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    photos(place, 3)
+    job_file(place)
+    cli.main(["run", "job.json", "--out", "out", *QUICK])
+    capsys.readouterr()
+    assert cli.main(["jobs", "export", "out", "--to", "x.parquet"]) == 0
+    assert capsys.readouterr().out == "export: x.parquet\n"
+    assert parquet.read_table("x.parquet").num_rows == 3
+
+
+def test_options_take_precedence_over_the_file(place: Path) -> None:
+    job_file(place)
+    spec = run_job.read_spec(options("job.json", "--out", "o"))
+    assert spec == JobSpec.from_file("job.json")
+    changed = run_job.read_spec(
+        options(
+            "job.json", "--out", "o", "--parameter", "points=7", "--parameter", "step=tangent", "--seed", "3",
+            "--target", "2", "--source", "x.npy", "--shard-size", "9", "--dtype", "float32", "--batch-size", "5",
+            "--max-attempts", "1",
+        )
+    )  # fmt: skip
+    assert changed.parameters == {"points": 7, "max_steps": 3, "step": "tangent"}
+    assert changed.source == {"kind": "array", "path": str(place / "x.npy")}
+    assert (changed.seed, changed.target, changed.shard_size, changed.dtype) == (3, 2, 9, "float32")
+    assert (changed.batch_size, changed.max_attempts) == (5, 1)
+    # Another explainer does not get the parameters of the one in the file.
+    other = options("job.json", "--out", "o", "--explainer", "gradcam", "--parameter", "layer=0")
+    assert run_job.read_spec(other).parameters == {"layer": "0"}
+
+
+def test_without_a_file(place: Path) -> None:
+    spec = run_job.read_spec(options("--out", "o", "--source", "photos", "--model", "m:f", "--target", "label"))
+    assert (spec.target, spec.explainer) == ("label", "neflag")
+
+
+USAGE = {
+    "nothing": (["run", "--out", "o"], "JOB.yaml or --source: expected one of them, got neither"),
+    "no such file": (["run", "gone.json", "--out", "o"], "gone.json"),
+    "parameter": (["run", "job.json", "--out", "o", "--parameter", "points"], "--parameter: expected NAME=VALUE"),
+    "value": (["run", "job.json", "--out", "o", "--shard-size", "0"], "shard_size: expected"),
+    "address": (["run", "job.json", "--out", "o", "--address", "a:1"], "--address: expected it with --runner ray"),
+    "rank": (["run", "job.json", "--out", "o", "--runner", "rank", "--workers", "3"], "workers"),
+    "field": (["jobs", "report", "job", "--field", "gone"], "field: expected"),
+    "classes": (["jobs", "report", "job", "--class-names", "gone"], "--class-names: gone cannot be read"),
+    "port": (["jobs", "view", "job", "--port", "70000"], "port: expected an integer, from 0 to 65535"),
+    "action": (["jobs", "frobnicate", "job"], "invalid choice: 'frobnicate'"),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_wrong_arguments_exit_with_2_and_say_which(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos(place, 2)
+    job_file(place)
+    found = JobSpec.from_file("job.json").to_dict()
+    write_job(place / "job", 4, 4)
+    document = json.loads((place / "job" / "job.json").read_text())
+    (place / "job" / "job.json").write_text(json.dumps(document | {"spec": found}))
+    arguments, message = USAGE[name]
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", ["status", "view", "report", "verify", "repair", "retry", "clean", "export"])
+def test_a_folder_without_a_job_exits_with_1(action: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "empty").mkdir()
+    for folder in ("empty", "gone"):
+        assert cli.main(["jobs", action, folder]) == 1
+        assert folder in capsys.readouterr().err
+    assert not (place / "gone").exists()
+    assert list((place / "empty").iterdir()) == []
+
+
+def test_ids_and_reasons_cannot_write_into_the_terminal(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_job(place / "job", 4, 4)
+    write_receipt(place / "job", 0, (0, 4), finished=1.0, failed=[(1, "\x1b]0;title\x07\r\nstate complete")])
+    cli.main(["jobs", "status", "job"])
+    text = capsys.readouterr().out
+    assert "1: \ufffd]0;title" in text
+    assert not set(text) & set("\x1b\x07\r")
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on(place: Path) -> None:
+    photos(place, 40)
+    job_file(place, parameters={"points": 4, "max_steps": 6}, shard_size=2)
+    program = [sys.executable, "-c", "import sys; from xai_fast.cli import main; sys.exit(main())"]
+    command = [*program, "run", "job.json", "--out", "out", "--workers", "1"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not (place / "out" / "commits").exists() or len(list((place / "out" / "commits").glob("shard-*"))) < 3:
+        assert time.monotonic() < deadline
+        assert first.poll() is None
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    status = batch.status("out")
+    assert 0 < status.done < 40
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "40 of 40 items" in again.stdout
+    assert sorted(result.id for _, result in batch.open("out")) == sorted(f"{i:02d}.png" for i in range(40))
+    cli.main(["jobs", "clean", "out"])
+    assert list(Layout("out").parts.iterdir()) == []
