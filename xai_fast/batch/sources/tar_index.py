@@ -7,17 +7,17 @@ import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from xai_fast.batch.sources.tar_headers import plain_files
 from xai_fast.errors import InputError
 
 __all__ = ["Member", "Sample", "TarFile", "samples"]
 
 _KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
-_FORGET_AFTER = 1000
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(NamedTuple):
     """A file in the tar: where its bytes begin, and how many there are."""
 
     offset: int
@@ -53,23 +53,18 @@ def samples(path: str) -> Iterator[Sample]:
         InputError: it is no tar file, is compressed or truncated, or a name in it leads out of it.
     """
     try:
-        with tarfile.open(path, "r:") as archive:
-            key, members = "", dict[str, Member]()
-            for count, member in enumerate(archive, 1):
-                if count % _FORGET_AFTER == 0:
-                    archive.members.clear()  # type: ignore[attr-defined]  # else an object for each stays
-                if not member.isreg() or member.issparse():
-                    continue
-                matched = _KEY.fullmatch(_checked(path, member.name))
-                if matched is None:
-                    continue
-                if matched[1] != key and members:
-                    yield Sample(key, members)
-                    members = {}
-                key = matched[1]
-                members[matched[2].lower()] = Member(member.offset_data, member.size)
-            if members:
+        key, members = "", dict[str, Member]()
+        for name, offset, size in plain_files(path):
+            matched = _KEY.fullmatch(_checked(path, name))
+            if matched is None:
+                continue
+            if matched[1] != key and members:
                 yield Sample(key, members)
+                members = {}
+            key = matched[1]
+            members[matched[2].lower()] = Member(offset, size)
+        if members:
+            yield Sample(key, members)
     except tarfile.ReadError as error:
         hint = ""
         if tarfile_is_compressed(path):
