@@ -85,12 +85,21 @@ class Maps:
         kills: indices that kill the process that explains them.
         raises: indices that the explainer refuses.
         memory: items at once that fit; more raise as if memory did not suffice. 0 for any number.
+        loses: indices that leave the device of the process useless.
+        large: indices that do not fit into memory.
     """
 
     def __init__(
-        self, pause: float = 0.0, kills: Sequence[int] = (), raises: Sequence[int] = (), memory: int = 0
+        self,
+        pause: float = 0.0,
+        kills: Sequence[int] = (),
+        raises: Sequence[int] = (),
+        memory: int = 0,
+        loses: Sequence[int] = (),
+        large: Sequence[int] = (),
     ) -> None:
         self.pause, self.kills, self.raises, self.memory = pause, set(kills), set(raises), memory
+        self.loses, self.large = set(loses), set(large)
         generator = torch.Generator().manual_seed(1)
         self.weights = torch.rand(SIDE * SIDE, SIDE * SIDE, generator=generator)
 
@@ -100,8 +109,10 @@ class Maps:
             time.sleep(self.pause)
         if indices & self.kills:
             die()
-        if self.memory and len(inputs) > self.memory:
+        if (self.memory and len(inputs) > self.memory) or indices & self.large:
             raise torch.OutOfMemoryError(f"{len(inputs)} items do not fit")
+        if indices & self.loses:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
         if indices & self.raises:
             raise ValueError(f"cannot explain {sorted(indices & self.raises)}")
         flat = inputs.flatten(1)
@@ -196,6 +207,22 @@ FAULTS = (
     Fault("refused", explainer={"raises": [20]}, failed={20: "failed"}, reason="cannot explain [20]", exact=False),
     Fault("out_of_memory", explainer={"memory": 3}, exact=False),
     Fault(
+        "too_large_for_the_memory",
+        explainer={"large": [12]},
+        failed={12: "failed"},
+        reason="batch_size (now 4; 1 was tried)",
+        exact=False,
+    ),
+    Fault(
+        "lost_device",
+        explainer={"loses": [30]},
+        failed={30: "killed"},
+        reason="1 times",
+        deaths=1,
+        options={"max_attempts": 1, "shard_size": 1},
+        exact=False,
+    ),
+    Fault(
         "poison",
         explainer={"kills": [13]},
         failed={13: "killed"},
@@ -282,6 +309,16 @@ def processes_of(group: int) -> set[int]:
             if int(parent_group) == group and state not in (b"Z", b"X"):
                 found.add(int(folder.name))
     return found
+
+
+def listening(processes: set[int]) -> list[str]:
+    """Return the local addresses, as the system writes them, at which any of these processes waits for connections."""
+    # A file that is closed meanwhile resolves to itself.
+    sockets = {
+        os.path.realpath(file).rpartition("/")[2] for pid in processes for file in Path(f"/proc/{pid}/fd").iterdir()
+    }
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
+    return [fields[1] for fields in lines if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets]
 
 
 def results(out: Path) -> list[tuple[str, str, dict[str, Tensor]]]:

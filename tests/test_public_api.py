@@ -9,6 +9,7 @@ import pytest
 
 import xai_fast
 import xai_fast.attribution
+import xai_fast.batch
 import xai_fast.batch.store
 import xai_fast.interaction
 import xai_fast.kernels
@@ -32,6 +33,7 @@ def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> 
     [
         xai_fast,
         xai_fast.attribution,
+        xai_fast.batch,
         xai_fast.batch.store,
         xai_fast.interaction,
         xai_fast.kernels,

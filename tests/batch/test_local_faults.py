@@ -20,6 +20,7 @@ from batch_faults import (
     Fault,
     check_clean,
     check_undisturbed,
+    listening,
     make_spec,
     processes_of,
     results,
@@ -101,6 +102,7 @@ def test_the_driver_is_killed(tmp_path: Path, expected: list[Any]) -> None:
     driver = start_driver(out, spec, workers=2)
     wait_for(lambda: out.exists() and len(committed(layout)) >= 1 and len(live_attempts(layout)) == 2)
     assert len(processes_of(driver.pid)) == 3
+    assert listening(processes_of(driver.pid)) == []
     driver.kill()
     driver.communicate()
     wait_for(lambda: not processes_of(driver.pid), 10)

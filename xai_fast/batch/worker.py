@@ -10,6 +10,7 @@ import functools
 import itertools
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -31,6 +32,10 @@ __all__ = ["DeviceLost", "Preempted", "ShardResult", "run_shard"]
 _PARTS = ("decode", "model", "kernels", "write")
 _DECODING_THREADS = 4
 _TRIES = 1000
+_TOO_LARGE = 3
+"""Items of a range that may be too large for the memory, before that is taken for a fault of the whole job."""
+_proven: weakref.WeakSet[Computation] = weakref.WeakSet()
+"""What has explained at least one item in this process."""
 
 
 class Preempted(BaseException):
@@ -68,6 +73,7 @@ class _Work:
     )
     evaluations: int = 0
     peak_memory: int = 0
+    too_large: int = 0
 
     def about(self, started: float, worker: str, attempts: int) -> dict[str, object]:
         return {
@@ -251,9 +257,9 @@ class _ShardRun:
             except (RuntimeError, MemoryError) as error:
                 if not memory.lacks_memory(error):
                     raise
-                items = self.chunk.halve(len(some), error)
-                self.log.event("out_of_memory", shard=self.shard, tried=len(some), items=items, error=str(error))
+                good = good[self._shrink(some, error, start, rows, work) :]
                 continue
+            _proven.add(self.computation)
             work.evaluations += outcome.evaluations
             work.seconds["model"] += outcome.model_seconds
             work.seconds["kernels"] += max(0.0, time.perf_counter() - started - outcome.model_seconds)
@@ -262,6 +268,20 @@ class _ShardRun:
                 row = some[first].index - start
                 rows.put(row, fields, outcome.statuses[first:last], outcome.reasons[first:last])
             good = good[len(some) :]
+
+    def _shrink(self, some: Sequence[Decoded], error: BaseException, start: int, rows: Rows, work: _Work) -> int:
+        """Go on with smaller chunks; return how many items are given up, since one by itself did not fit."""
+        try:
+            items = self.chunk.halve(len(some), error)
+            self.log.event("out_of_memory", shard=self.shard, tried=len(some), items=items, error=str(error))
+            return 0
+        except memory.OutOfMemory as last:
+            # Where others fit, it is about this item; where many in a row do not, it is about the machine.
+            work.too_large += 1
+            if self.computation not in _proven or work.too_large > _TOO_LARGE:
+                raise
+            rows.fail(some[0].index - start, Status.FAILED, str(last))
+            return 1
 
     def _probe(self, indices: Sequence[int]) -> None:
         """Find the size of chunks with the first two items that can be read."""

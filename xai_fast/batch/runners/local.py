@@ -242,7 +242,7 @@ def _devices(device: str | None) -> list[str]:
         raise bad_argument("device", '"cpu", "cuda" or "cuda:0"', repr(device)) from None
     if asked.type == "cuda" and not gpus:
         raise bad_argument("device", "one that is there", f"{device}, and there is no GPU that torch can use")
-    if asked.type == "cuda" and asked.index is None:
+    if str(asked) == "cuda":
         return gpus
     if asked.type == "cuda" and asked.index >= len(gpus):
         raise bad_argument("device", f"one of {', '.join(gpus)}", device)
