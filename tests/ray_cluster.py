@@ -5,6 +5,7 @@ Tests do not import Ray: what it leaves in a process (threads, signal handlers, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -26,12 +27,13 @@ class Cluster:
     Attributes:
         address: for the runner.
         environment: what a driver needs to be let in.
+        session: of all its processes.
     """
 
     def __enter__(self) -> Cluster:
         self.folder = Path(tempfile.mkdtemp(prefix="ray-test-", dir="/tmp"))
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self._output = open(self.folder / "output", "wb")  # noqa: SIM115
+        self._output = open(self.folder / "output", "wb")
         self._process = subprocess.Popen(
             [sys.executable, __file__],
             stdin=subprocess.PIPE,
@@ -53,8 +55,10 @@ class Cluster:
                 "RAY_health_check_timeout_ms": "3000",
                 "RAY_health_check_failure_threshold": "3",
                 "RAY_memory_monitor_refresh_ms": "0",
+                "RAY_worker_niceness": "0",
             },
         )
+        self.session = self._process.pid
         self.address = self._say("address")
         return self
 
@@ -69,7 +73,7 @@ class Cluster:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._output.close()
-        left = wait_for_end(self.folder)
+        left = wait_for_end(self.session)
         shutil.rmtree(self.folder, ignore_errors=True)
         if error == (None, None, None):
             assert left == []
@@ -93,26 +97,42 @@ class Cluster:
         return answer
 
 
-def processes(variable: str) -> list[int]:
-    """List the processes that have ``NAME=value`` in their environment."""
+def processes(session: int) -> list[int]:
+    """List the processes of a session, that of a cluster or a driver."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if variable.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-        except OSError:  # it has ended meanwhile
-            continue
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = entry.read_bytes().rpartition(b")")[2].split()
+            if int(fields[3]) == session and fields[0] != b"Z":
+                found.append(int(entry.parent.name))
     return found
 
 
-def wait_for_end(folder: Path, seconds: float = 15.0) -> list[str]:
-    """Wait for the processes of a cluster to end; kill those that do not, and name them."""
+def title(pid: int) -> str:
+    """Return the command line of a process, empty for one that has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
+
+
+def session_of(folder: Path) -> int:
+    """Return the session of a cluster whose folder is known."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"RAY_TMPDIR={folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                return os.getsid(int(entry.name))
+    raise LookupError(f"no cluster in {folder}")
+
+
+def wait_for_end(session: int, seconds: float = 20.0) -> list[str]:
+    """Wait for the processes of a session to end; kill those that do not, and name them."""
     ends = time.monotonic() + seconds
-    while found := processes(f"RAY_TMPDIR={folder}"):
+    while found := processes(session):
         if time.monotonic() > ends:
-            names = [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in found]
+            names = [title(pid) for pid in found]
             for pid in found:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             return names
         time.sleep(0.05)
     return []

@@ -7,6 +7,7 @@ waits, and sees to it that nothing of it stays.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import math
@@ -53,15 +54,16 @@ def run_ray(
 ) -> None:
     """Do what is left of a job on a cluster of Ray.
 
-    With an address, the cluster has to see the store under the same path (a shared file system) and to have xai_fast and
-    what the job refers to installed; its token, if it asks for one, is taken as Ray does (``RAY_AUTH_MODE``,
-    ``RAY_AUTH_TOKEN`` or ``RAY_AUTH_TOKEN_PATH``). Without one, a cluster is started on this machine: it listens on the
-    loopback interface only, asks for a token of its own, sends no usage statistics, and ends with the run.
+    With an address, the cluster has to see the store under the same path (a shared file system) and to have xai_fast
+    and what the job refers to installed; its token, if it asks for one, is taken as Ray does (``RAY_AUTH_MODE``,
+    ``RAY_AUTH_TOKEN`` or ``RAY_AUTH_TOKEN_PATH``). Without one, a cluster is started on this machine: it listens on
+    the loopback interface only, asks for a token of its own, sends no usage statistics, and ends with the run.
 
     Args:
         job: from `xai_fast.batch.job.prepare_job`.
         workers: how many at most; by default as many as the cluster has room for.
-        device: where the models run, "cpu" or "cuda": Ray says which GPU. By default "cuda" where there are GPUs to be had.
+        device: where the models run, "cpu" or "cuda": Ray says which GPU. By default "cuda" where this machine has GPUs
+            or ``num_gpus`` says so.
         address: of the cluster, such as "10.0.0.1:6379", or "auto"; by default one is started.
         num_cpus: processors of a worker.
         num_gpus: GPUs of a worker, also a fraction; by default 1 on "cuda" and 0 on "cpu".
@@ -119,7 +121,7 @@ def _device(device: str | torch.device | None, num_gpus: float | None) -> str:
     if device is None:
         return "cuda" if num_gpus or (num_gpus is None and torch.cuda.is_available()) else "cpu"
     found = torch.device(device)
-    if found.index is not None:
+    if str(found) != found.type:
         raise bad_argument(
             "device", f"{found.type!r} without a number, since Ray gives each worker its own", str(device)
         )
@@ -158,40 +160,32 @@ def _drive(setup: dict[str, Any], folder: Path) -> None:
 
 
 def _end(child: subprocess.Popen[bytes], setup: dict[str, Any]) -> None:
-    """End the driver, and of a cluster of our own what it might leave behind."""
-    assert child.stdin is not None
-    try:
-        child.stdin.close()
-    except BrokenPipeError:
-        pass  # it ended before it was told to
+    """End the driver, and what it might leave behind."""
+    if child.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it ended before it was told to
+            child.stdin.close()
     try:
         child.wait(_SECONDS_TO_END)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-    if setup["address"] is None:
-        _end_processes(setup["folder"])
-
-
-def _end_processes(folder: str) -> None:
-    """Wait for the processes of a cluster, which know it by its folder, and end those that do not."""
+    # Of a cluster that was there before, nothing is in the session of the driver but the driver.
     ends = time.monotonic() + _SECONDS_TO_END / 2
-    while found := _processes(f"RAY_TMPDIR={folder}".encode()):
+    while found := _processes(child.pid):
         if time.monotonic() > ends:
             for pid in found:
                 _kill(pid)
         time.sleep(0.05)
 
 
-def _processes(variable: bytes) -> list[int]:
-    """List the processes that have a variable in their environment; none where there is no /proc."""
+def _processes(session: int) -> list[int]:
+    """List the processes of a session, in which all processes of a cluster are; none where there is no /proc."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if variable in (entry / "environ").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-        except OSError:  # it has ended, or is somebody else's
-            continue
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = entry.read_bytes().rpartition(b")")[2].split()
+            if int(fields[3]) == session and fields[0] != b"Z":
+                found.append(int(entry.parent.name))
     return found
 
 
@@ -218,6 +212,9 @@ def _environment(setup: dict[str, Any]) -> dict[str, str]:
         found["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         # The system ends what fills the memory, and the journal counts that; Ray would begin it again for ever.
         found["RAY_memory_monitor_refresh_ms"] = "0"
+        # Ray's workers stand back behind all other processes by default, so that the raylet answers; with a core or two,
+        # whatever else runs on the machine would bring the job to a halt.
+        found["RAY_worker_niceness"] = "0"
         found.pop("RAY_ADDRESS", None)
         found.pop("RAY_AUTH_TOKEN_PATH", None)
     return found

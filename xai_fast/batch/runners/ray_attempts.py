@@ -1,9 +1,9 @@
 """Which deaths count on Ray: those that somebody saw.
 
 Ray ends processes for reasons of its own: a node is removed or pre-empted, memory is freed, the driver is gone. None of
-that says anything of the items that were being worked on. So an actor does not compute: it feeds a child, and where the
-child dies it signs for that in the journal. An attempt that is dead and not signed for went down together with its actor,
-which is Ray's doing, or the machine's; it is taken back.
+that says anything of the items that were being worked on. So an actor does not compute: it feeds a child, and where
+the child dies it signs for that in the journal. An attempt that is dead and not signed for went down together with its
+actor, which is Ray's doing, or the machine's; it is taken back.
 """
 
 from __future__ import annotations
@@ -80,13 +80,13 @@ def take_back(layout: Layout, shard: int) -> int:
         for attempt in Journal(layout, shard).attempts()
         if not attempt.alive and _NAME.fullmatch(attempt.worker)
     ]
-    for attempt in innocent:
-        try:
+    try:
+        for attempt in innocent:
             with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
                 folder.remove(_file(attempt))
-        except StoreError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):  # the shard was finished meanwhile
-                raise
+    except StoreError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):  # the shard was finished meanwhile
+            raise
     return len(innocent)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -33,6 +34,8 @@ _OBJECT_STORE = 80 << 20
 """Bytes; only numbers of shards go through it, and Ray wants no less than 75 MiB."""
 _WAIT_FOR_OTHERS = 1.0
 _END = 20.0
+_parent = os.getppid()
+_orphaned = threading.Event()
 
 
 def main() -> int:
@@ -49,7 +52,10 @@ def main() -> int:
         drive(setup)
     except BaseException as error:
         answer = pack_error(error)
-    Path(setup["answer"]).write_text(answer, encoding="utf-8")
+    if _orphaned.is_set():
+        shutil.rmtree(setup["folder"], ignore_errors=True)  # nobody else is there to do it
+    else:
+        Path(setup["answer"]).write_text(answer, encoding="utf-8")
     return 0
 
 
@@ -95,8 +101,8 @@ def _round(pending: list[int], tasks: dict[str, Any], setup: Mapping[str, Any], 
     import ray.data
 
     rows = [{"shard": shard} for shard in pending]
-    # The rows go to Ray as blocks that exist: a task that reads them would need a CPU beside those that the actors hold,
-    # and on a cluster where they hold all of them nothing would ever begin.
+    # The rows go to Ray as blocks that exist: a task that reads them would need a CPU beside those that the actors
+    # hold, and on a cluster where they hold all of them nothing would ever begin.
     shards = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
     done = shards.map_batches(
         ShardWorker,
@@ -162,6 +168,8 @@ def _end(number: int, frame: object) -> None:
 
 def _follow_parent() -> None:
     sys.stdin.read()
+    if os.getppid() != _parent:
+        _orphaned.set()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_END)
     os._exit(1)
