@@ -17,6 +17,7 @@ from xai_fast.terminal import say
 __all__ = ["finish", "read_spec", "run", "runner_options"]
 
 _PLAIN = ("source", "explainer", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
+_TEXTS = ("layer",)  # the layers of a sequence are called "0", "1", ...
 
 
 def run(options: argparse.Namespace) -> bool:
@@ -103,6 +104,8 @@ def _parameter(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise bad_argument("--parameter", "NAME=VALUE", repr(text))
+    if name in _TEXTS:
+        return name, value
     try:
         return name, json.loads(value)
     except ValueError:  # text without quotes
