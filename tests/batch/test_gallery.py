@@ -156,6 +156,10 @@ def test_results_that_are_no_maps_are_listed(tmp_path: Path) -> None:
     assert facts["weights"] == "1, 1"
     assert facts["effects"].startswith("19: 39, 18: 38, 17: 37")
     assert facts["effects"].endswith("...")
+    bars = np.asarray(picture(script(page, "000000")[1]["heat"]).convert("RGBA"))
+    assert bars[20, 110, 3] == 255  # the strongest is the last, and reaches the top
+    assert bars[20, 20, 3] == bars[100, 110, 3] == 0
+    assert "Bars are the numbers of each item" in page.read_text(encoding="utf-8")
     with pytest.raises(InputError, match="field: expected a store with a field of maps"):
         report(tmp_path / "job", field="effects")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypedDict
 
 from torch import Tensor
@@ -23,6 +24,7 @@ _LONGEST_LIST = 12
 _LONGEST_ERROR = 2000
 _JPEG_QUALITY = 82
 _SMALLEST_PICTURE = 24
+_AXIS = (128, 128, 128, 255)
 
 
 class Entry(TypedDict):
@@ -31,7 +33,7 @@ class Entry(TypedDict):
     Keys:
         name: of the item.
         photo: JPEG in base64, or "".
-        heat: PNG in base64, or "".
+        heat: PNG in base64, the map or bars for a list of numbers, or "".
         small: whether the picture has so few pixels that they are to be seen as such.
         error: why the item failed, or "".
         facts: labels and texts.
@@ -81,7 +83,7 @@ class Entries:
         photo = self._pictures.picture(index, side, None if shape is None else self.proportions)
         error = row.error
         try:
-            heat = None if row.map is None else _heat(row.map, self._side)
+            heat = _bars(row.lists, self._side) if row.map is None else _heat(row.map, self._side)
         except InputError as fault:  # in a store that somebody else made
             heat, error = None, str(fault)
         seen = photo or heat
@@ -115,6 +117,32 @@ def _heat(values: Tensor, side: int) -> Image.Image:
             0
         ].numpy()
     return heat_layer(importance)
+
+
+def _bars(lists: Mapping[str, list[float]], side: int) -> Image.Image | None:
+    """Draw the first list of several numbers as bars, up from the middle where they are positive, else down."""
+    from PIL import Image, ImageDraw
+
+    from xai_fast.plot.colormap import diverging_colormap
+
+    values = next((numbers for numbers in lists.values() if len(numbers) > 1), [])
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if not largest:
+        return None
+    down, up = ((*map(int, diverging_colormap()[place]), 255) for place in (0, -1))
+    picture = Image.new("RGBA", (side, side))
+    draw = ImageDraw.Draw(picture)
+    margin, middle = side // 10, side / 2
+    width = (side - 2 * margin) / len(values)
+    draw.line((margin, middle, side - margin, middle), fill=_AXIS)
+    for place, value in enumerate(values):
+        if math.isfinite(value) and value:
+            left = margin + place * width
+            end = middle - value / largest * (middle - margin)
+            # A gap between bars that are wide enough to have one.
+            box = (left, min(middle, end), max(left, left + 0.8 * width - 1), max(middle, end))
+            draw.rectangle(box, fill=up if value > 0 else down)
+    return picture
 
 
 def _encoded(image: Image.Image, kind: str, **options: object) -> str:

@@ -120,6 +120,10 @@ def _write(folder: Folder, name: str, data: bytes) -> None:
     """Replace a file; not forced to the disk as results are, since it can be made again."""
     temporary = f".tmp-{unique_name()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=folder.fd), "wb") as file:
-        file.write(data)
-    os.rename(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o666, dir_fd=folder.fd), "wb") as file:
+            file.write(data)
+        os.rename(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
+    except BaseException:
+        folder.remove(temporary)
+        raise

@@ -26,6 +26,7 @@ from xai_fast.progress import duration
 __all__ = ["chunk_name", "chunk_script", "gallery_page", "index_script", "names_script"]
 
 _READING = "Bright is what the explained score depends on most."
+_BARS = "Bars are the numbers of each item, up where they are positive and down where they are negative."
 
 
 def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, warning: str = "", note: str = "") -> str:
@@ -43,12 +44,11 @@ def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, war
     """
     spec = catalog.document["spec"]
     label = (catalog.score or "score").capitalize()
-    drawn = "" if catalog.map_field in (None, "attributions") else f" The maps are those of {catalog.map_field}."
     shape = f"{min(max(proportions, 0.2), 5.0):.4f}"
     return page(
         title=f"{items_text(status.done - status.failed)} explained",
         kicker=" \u00b7 ".join([_explainers(spec), *_model(spec)]),
-        lead=legend(" ".join(filter(None, [_READING + drawn, warning])), CLIP),
+        lead=_lead(catalog, warning),
         body=fill(
             template("gallery.html"),
             score=text(label),
@@ -129,6 +129,14 @@ def chunk_script(number: int, entries: Sequence[Entry]) -> bytes:
         The script.
     """
     return _script(chunk_name(number), entries)
+
+
+def _lead(catalog: Catalog, warning: str) -> str:
+    if catalog.map_field is None:
+        lists = any(len(one.shape) == 1 for one in catalog.fields.values())
+        return text(" ".join(filter(None, [_BARS if lists else "", warning])))
+    drawn = "" if catalog.map_field == "attributions" else f" The maps are those of {catalog.map_field}."
+    return legend(" ".join(filter(None, [_READING + drawn, warning])), CLIP)
 
 
 def _script(name: str, content: Any) -> bytes:
