@@ -1,0 +1,84 @@
+"""What a cluster of Ray costs a long job, against the explainer in a plain loop and against processes of this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
+
+from benchmarks.measure import in_turn, ratio
+from xai_fast import NeFLAG
+from xai_fast.batch import JobSpec, open, run
+from xai_fast.batch.store import Receipt
+from xai_fast.suites.generated_shapes import small_classifier, write_pictures
+
+PICTURES = 4000
+SHARD = 1000
+CHUNK = 32
+PARAMETERS = {"radius": 0.3, "points": 20}
+CORES = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
+def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+    """At most 15 % over the loop from the first attempt to the last receipt, at 1,000 items a shard.
+
+    What comes before, the start of the cluster and of its workers, is some seconds however long the job is, and is
+    noted beside it. The loop may use all cores in each operation; the job has a worker a core.
+    """
+    from PIL import Image
+
+    files = sorted(write_pictures(tmp_path / "pictures", PICTURES).rglob("*.png"))
+    folders = {name: tmp_path / name for name in ("local", "ray")}
+    maps: list[Tensor] = []
+
+    def loop() -> None:
+        torch.set_num_threads(CORES)
+        network = small_classifier()
+        explainer = NeFLAG(network.model, **PARAMETERS, seed=0)
+        for chunk in (files[first : first + CHUNK] for first in range(0, PICTURES, CHUNK)):
+            images = torch.stack([network.transform(Image.open(file)) for file in chunk])
+            maps.append(explainer.attribute(images).attributions)
+
+    def job(runner: str) -> None:
+        spec = JobSpec(
+            source=[str(file) for file in files],
+            explainer="neflag",
+            parameters=PARAMETERS,
+            model="xai_fast.suites.generated_shapes:small_classifier",
+            shard_size=SHARD,
+            dtype="float32",
+            batch_size=CHUNK,
+        )
+        run(spec, folders[runner], runner=runner, workers=CORES, progress=False)
+
+    seconds = in_turn({"loop": loop, "local": lambda: job("local")}, 1, warm_up=0)
+    benchmark.pedantic(lambda: seconds.update(in_turn({"ray": lambda: job("ray")}, 1, warm_up=0)), rounds=1)
+    stores = {name: open(folder) for name, folder in folders.items()}
+    torch.testing.assert_close(stores["ray"][:].fields["attributions"], stores["local"][:].fields["attributions"])
+    assert len(torch.cat(maps)) == PICTURES
+    working = {name: [_span([store.receipt(shard) for shard in store.shards])] for name, store in stores.items()} | {
+        "loop": seconds["loop"]
+    }
+    benchmark.extra_info |= {
+        "seconds": seconds,
+        "seconds_of_work": working,
+        "ray_over_loop": ratio(working, "ray", "loop"),
+        "ray_over_local": ratio(working, "ray", "local"),
+        "ray_over_loop_with_start": ratio(seconds, "ray", "loop"),
+        "pictures": PICTURES,
+        "processes": CORES,
+    }
+    assert ratio(working, "ray", "loop") <= 1.15
+    assert ratio(working, "ray", "local") <= 1.15
+
+
+def _span(receipts: list[Receipt]) -> float:
+    """Return the seconds from the first attempt to the last receipt."""
+    begun = min(receipt.finished - receipt.seconds["total"] for receipt in receipts)
+    return max(receipt.finished for receipt in receipts) - begun
