@@ -123,6 +123,18 @@ def test_upsampling_keeps_the_corners_in_place(upsample: bool | tuple[int, int],
     torch.testing.assert_close(got[:, [0, 0, -1, -1], [0, -1, 0, -1]], small[:, [0, 0, -1, -1], [0, -1, 0, -1]])
 
 
+@pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus])
+def test_a_gradient_that_was_found_elsewhere_gives_the_same_maps(method: type[GradCAM]) -> None:
+    model = relu_cnn().eval()
+    x = images(3, torch.float32)
+    made = method(model, "0", upsample=True)
+    activation = model[:1](x).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model[1:](activation)[:, 1].sum(), activation)
+    torch.testing.assert_close(made.from_gradient(activation, gradient, x), made.attribute(x, target=1))
+    with pytest.raises(InputError, match="layer: expected a layer whose output is a map"):
+        made.from_gradient(activation, gradient, x[:2])
+
+
 def state(model: nn.Module) -> tuple[object, ...]:
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()]
     return hooks, [p.requires_grad for p in model.parameters()], [p.grad for p in model.parameters()]

@@ -199,6 +199,26 @@ def test_a_second_call_reuses_the_trace_and_a_changed_weight_is_noticed() -> Non
     torch.testing.assert_close(changed.saliency, TaylorCAM(model, "stem").attribute(x, 0).saliency)
 
 
+def test_a_pass_that_was_made_elsewhere_takes_the_place_of_one() -> None:
+    model = Map().eval()
+    x = torch.randn(5, 1, 4, 6)
+    method = TaylorCAM(model, "stem")
+    expected = method.attribute(x, target=[0, 1, 2, 3, 0])
+    with torch.no_grad():
+        output, outputs = model.stem(x), model(x)
+    calls: list[int] = []
+    handle = model.register_forward_hook(lambda *arguments: calls.append(1))
+    found = method.attribute(x, target=[0, 1, 2, 3, 0], internal_batch_size=2, forward_pass=(output, outputs))
+    handle.remove()
+    assert calls == []
+    torch.testing.assert_close(found.saliency, expected.saliency)
+    assert torch.equal(found.scores, expected.scores)
+    with pytest.raises(InputError, match="forward_pass: expected 5 rows each"):
+        method.attribute(x, forward_pass=(output[:2], outputs))
+    with pytest.raises(InputError, match="forward_pass: expected None with smooth='gelu'"):
+        TaylorCAM(model, "stem", smooth="gelu").attribute(x, forward_pass=(output, outputs))
+
+
 def test_the_model_is_left_as_it_was_found() -> None:
     model, x = made(Map), numbers(2, 1, 4, 6)
     for broken in (None, lambda logits: 1 / 0):

@@ -110,8 +110,10 @@ def test_bad_arrays_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(b"no array")
     with pytest.raises(InputError, match="no array that numpy can map"):
         open_source(tmp_path / "x.npy")
-    with pytest.raises(InputError, match="a file that exists"):
+    with pytest.raises(InputError, match=r"a file that exists \(did you mean '.*x\.npy'\?\), got '.*y\.npy'"):
         open_source(tmp_path / "y.npy")
+    with pytest.raises(InputError, match="a file that exists, got"):
+        open_source(tmp_path / "no folder" / "y.npy")
     save_rows(tmp_path / "x.npy")
     with pytest.raises(InputError, match=r"source.key"):
         open_source({"kind": "array", "path": tmp_path / "x.npy", "key": "x"})

@@ -88,6 +88,15 @@ def test_mistakes_are_named(options: dict[str, Any], message: str, tmp_path: Pat
         open_source(table(tmp_path / "t.csv", **options))
 
 
+def test_a_table_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / "table.csv", index=False)
+    with pytest.raises(InputError, match=r"source: expected a table that exists \(did you mean '.*table\.csv'\?\)"):
+        open_source(tmp_path / "tabel.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(InputError, match=r"source: .*cannot be read"):
+        open_source(tmp_path / "empty.csv")
+
+
 def test_another_table_is_noticed(path: Path) -> None:
     options = table(path, columns=["a"])
     identity = open_source(options).identity()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_fast.batch.sources.base import FrozenItems, Read, Source, Stamp, file_identity
+from xai_fast.batch.sources.base import FrozenItems, Read, Source, Stamp, file_identity, no_such_path
 from xai_fast.batch.values import nearest
 from xai_fast.errors import InputError, bad_argument
 
@@ -108,7 +108,7 @@ class ArraySource(Source):
 
 def _open(path: str, key: object) -> Any:
     if not os.path.isfile(path):
-        raise bad_argument("source", "a file that exists", repr(path))
+        raise no_such_path("a file that exists", path)
     if path.lower().endswith(".safetensors"):
         return _safetensors(path, key)
     if key is not None:

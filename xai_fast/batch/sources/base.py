@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai_fast.batch.store.layout import Status
-from xai_fast.errors import XaiFastError, bad_argument
+from xai_fast.errors import InputError, XaiFastError, bad_argument
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from xai_fast.suites.models import ImageModel
 
-__all__ = ["FrozenItems", "ItemError", "Read", "Source", "SourceChanged", "Stamp", "file_identity"]
+__all__ = ["FrozenItems", "ItemError", "Read", "Source", "SourceChanged", "Stamp", "file_identity", "no_such_path"]
 
 Stamp = tuple[int, int]
 """Size in bytes and time of the last change in nanoseconds."""
@@ -193,6 +194,25 @@ class Source(abc.ABC):
         except ItemError:
             return None
         return drawn(value, side, model)
+
+
+def no_such_path(expected: str, path: str) -> InputError:
+    """Build the error for a path that does not exist.
+
+    Args:
+        expected: what would have been right.
+        path: what came.
+
+    Returns:
+        An error that names what is there with a name near to it.
+    """
+    folder, name = os.path.split(path)
+    try:
+        near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)
+    except OSError:
+        near = []
+    hint = f" (did you mean {os.path.join(folder, near[0])!r}?)" if near else ""
+    return bad_argument("source", expected + hint, repr(path))
 
 
 def file_identity(path: str) -> dict[str, object]:

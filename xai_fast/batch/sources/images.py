@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_fast.batch.sources.base import FrozenItems, ItemError, Read, Source, Stamp
+from xai_fast.batch.sources.base import FrozenItems, ItemError, Read, Source, Stamp, no_such_path
 from xai_fast.batch.sources.decoding import make_decoder
 from xai_fast.batch.sources.describe import PICTURE_SUFFIXES
 from xai_fast.batch.sources.names import PackedNames
@@ -123,7 +123,7 @@ class ImageSource(Source):
             elif os.path.exists(path):
                 self._add(os.path.relpath(path, self._root).replace(os.sep, "/"), _stamp(path))
             else:
-                raise bad_argument("source", "folders and pictures that exist", repr(path))
+                raise no_such_path("folders and pictures that exist", path)
         if not len(self._names):
             where = ", ".join(map(repr, paths[:3]))
             raise bad_argument("source", f"at least one picture ({', '.join(PICTURE_SUFFIXES)})", f"none in {where}")
@@ -143,7 +143,7 @@ def _check_there(paths: Sequence[str]) -> None:
     """Check that folders of a job are still there; a single file that is gone is the trouble of its item."""
     for path in paths:
         if not os.path.exists(path) and (len(paths) == 1 or not path.lower().endswith(PICTURE_SUFFIXES)):
-            raise bad_argument("source", "a folder that exists", repr(path))
+            raise no_such_path("a folder that exists", path)
 
 
 def _common_folder(paths: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xai_fast.batch.sources.base import FrozenItems, Read, Source, Stamp, file_identity
+from xai_fast.batch.sources.base import FrozenItems, Read, Source, Stamp, file_identity, no_such_path
 from xai_fast.batch.sources.names import PackedNames
 from xai_fast.batch.values import nearest
 from xai_fast.errors import InputError, bad_argument
@@ -100,7 +101,13 @@ class TableSource(Source):
 def _read(path: str) -> pandas.DataFrame:
     from xai_fast.cli.table_file import read_table_file
 
-    return read_table_file(Path(path))
+    if not os.path.isfile(path):
+        raise no_such_path("a table that exists", path)
+    try:
+        return read_table_file(Path(path))
+    except InputError as error:
+        # The command line has another name for it.
+        raise InputError(str(error).replace("TABLE:", "source:", 1)) from error
 
 
 def _one(option: str, name: object) -> str | None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xai_fast.batch.sources.base import FrozenItems, ItemError, Read, Source, Stamp
+from xai_fast.batch.sources.base import FrozenItems, ItemError, Read, Source, Stamp, no_such_path
 from xai_fast.batch.sources.decoding import make_decoder
 from xai_fast.batch.sources.describe import PICTURE_SUFFIXES
 from xai_fast.batch.sources.names import PackedNames
@@ -158,7 +158,7 @@ def _expanded(patterns: Sequence[str]) -> list[str]:
     for pattern in patterns:
         found = [p for text in _ranges(pattern) for p in ([text] if os.path.isfile(text) else sorted(glob.glob(text)))]
         if not found:
-            raise bad_argument("source", "tar files that exist", repr(pattern))
+            raise no_such_path("tar files that exist", pattern)
         paths += found
     missing = next((path for path in paths if not path.lower().endswith(".tar")), None)
     if missing is not None:
