@@ -1,4 +1,4 @@
-"""What a cluster of Ray costs a long job, against the explainer in a plain loop and against processes of this machine."""
+"""What Ray costs a long job, against the explainer in a plain loop and against processes of this machine."""
 
 from __future__ import annotations
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from xai_fast.batch.journal import Journal
+from xai_fast.batch.runners.local import raised
+from xai_fast.batch.runners.local_worker import described
 from xai_fast.batch.runners.ray import run_ray
-from xai_fast.batch.runners.ray_answers import pack_error, unpack_error
 from xai_fast.batch.runners.ray_attempts import new_name, sign_deaths, take_back, take_back_all
 from xai_fast.batch.sources import SourceChanged
 from xai_fast.batch.store import Layout
-from xai_fast.errors import InputError, StoreError
+from xai_fast.errors import InputError, JobError, StoreError
 
 DEAD = 1 << 22  # no process has this number
 
@@ -55,8 +56,8 @@ def test_a_child_that_released_its_claim_did_not_die_over_it(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("error", [StoreError("full"), InputError("x: expected 1, got 2"), SourceChanged("another")])
-def test_our_errors_arrive_as_they_were_raised(error: Exception) -> None:
-    made = unpack_error(pack_error(error))
+def test_our_errors_pass_processes_as_they_were_raised(error: Exception) -> None:
+    made = raised(json.loads(json.dumps(described(error))))
     assert type(made) is type(error)
     assert str(made) == str(error)
 
@@ -65,14 +66,10 @@ def test_foreign_errors_arrive_with_class_message_and_trace() -> None:
     try:
         {}["missing"]
     except KeyError as error:
-        text = pack_error(error)
-    with pytest.raises(RuntimeError, match=r"builtins.KeyError: 'missing'(.|\n)*test_ray_attempts.py"):
-        raise unpack_error(text)
-
-
-def test_an_error_cannot_name_what_is_no_error() -> None:
-    text = json.dumps({"module": "xai_fast.errors", "name": "bad_argument", "message": "m", "trace": "t"})
-    assert type(unpack_error(text)) is RuntimeError
+        made = raised(json.loads(json.dumps(described(error))))
+    assert type(made) is JobError
+    assert "KeyError: 'missing'" in str(made)
+    assert "test_ray_attempts.py" in str(made.__cause__)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
@@ -30,7 +30,7 @@ from xai_fast.batch.runners.signals import ends_on_sigterm
 from xai_fast.batch.sources.base import SourceChanged
 from xai_fast.errors import JobError, XaiFastError, bad_argument
 
-__all__ = ["run_local"]
+__all__ = ["Worker", "raised", "run_local"]
 
 _STARTS = 3
 """Workers in a row that may die before they have begun."""
@@ -75,8 +75,16 @@ def run_local(job: Job, *, workers: int | None = None, device: str | None = None
             driver.stop()
 
 
-class _Worker:
-    """A worker process, seen from the driver."""
+class Worker:
+    """A worker process, seen from the driver.
+
+    Args:
+        job: what it works on.
+        device: where its model runs.
+        threads: of its operations.
+        lease: of its claims, in seconds.
+        name: in the journal and the logs; by default one that no other worker has.
+    """
 
     def __init__(self, job: Job, device: str, threads: int, lease: float, name: str | None = None) -> None:
         self.device = device
@@ -134,7 +142,7 @@ class _Driver:
     def __init__(self, job: Job, devices: list[str], threads: int, lease: float) -> None:
         self.job, self.threads, self.lease = job, threads, lease
         self.idle_devices = list(reversed(devices))
-        self.workers: dict[Connection, _Worker] = {}
+        self.workers: dict[Connection, Worker] = {}
         self.waiting: deque[int] = deque()
         self.later: deque[tuple[float, int]] = deque()
         self.lost_at_start = 0
@@ -169,7 +177,7 @@ class _Driver:
         return at_work + len(self.waiting)
 
     def _start(self, device: str) -> None:
-        worker = _Worker(self.job, device, self.threads, self.lease)
+        worker = Worker(self.job, device, self.threads, self.lease)
         self.workers[worker.connection] = worker
 
     def _feed(self) -> None:
@@ -178,12 +186,12 @@ class _Driver:
                 worker.shard = self.waiting.popleft()
                 worker.send(shard=worker.shard)
 
-    def _hear(self, worker: _Worker) -> None:
+    def _hear(self, worker: Worker) -> None:
         message = worker.receive()
         if message is None:
             self._bury(worker)
         elif "error" in message:
-            raise _raised(message["error"])
+            raise raised(message["error"])
         elif "ready" in message:
             worker.ready = True
             self.lost_at_start = 0
@@ -198,7 +206,7 @@ class _Driver:
             if worker.process.poll() is not None and not worker.connection.poll():
                 self._bury(worker)
 
-    def _bury(self, worker: _Worker) -> None:
+    def _bury(self, worker: Worker) -> None:
         worker.connection.close()
         del self.workers[worker.connection]
         code = worker.process.wait()
@@ -214,8 +222,15 @@ class _Driver:
                 )
 
 
-def _raised(error: dict[str, Any]) -> XaiFastError:
-    """Make the error that a worker met anew, with its trace."""
+def raised(error: Mapping[str, Any]) -> XaiFastError:
+    """Make the error that another process met anew.
+
+    Args:
+        error: from `xai_fast.batch.runners.local_worker.described`.
+
+    Returns:
+        An error of the same class where that is one of ours, else a `JobError`; its cause holds the trace.
+    """
     kinds = {kind.__name__: kind for kind in (*_kinds(), SourceChanged)}
     kind = kinds.get(error["type"], JobError) if error["ours"] else JobError
     made: XaiFastError = kind(

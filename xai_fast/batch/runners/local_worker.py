@@ -25,7 +25,7 @@ from xai_fast.batch.store import Layout
 from xai_fast.batch.worker import DeviceLost, Preempted, run_shard
 from xai_fast.errors import XaiFastError
 
-__all__ = ["DEVICE_LOST", "main"]
+__all__ = ["DEVICE_LOST", "described", "main"]
 
 DEVICE_LOST = 70
 """Exit code of a worker whose device cannot be used any more."""
@@ -92,7 +92,7 @@ def main(descriptor: int) -> None:
         _logger_of(settings).event("device_lost", error=str(error))
         code = DEVICE_LOST
     except Exception as error:  # the driver raises it, and ends the run
-        _send(connection, {"error": _described(error)})
+        _send(connection, {"error": described(error)})
     sys.stdout.flush()
     # Without the interpreter's own end, which takes long with torch, and could wait for threads of the user's code.
     os._exit(code)
@@ -129,7 +129,15 @@ def _send(connection: Connection, message: dict[str, Any]) -> None:
         raise Preempted from error
 
 
-def _described(error: Exception) -> dict[str, Any]:
+def described(error: BaseException) -> dict[str, Any]:
+    """Write an error down for another process, see `xai_fast.batch.runners.local.raised`.
+
+    Args:
+        error: the one that is being handled.
+
+    Returns:
+        Plain values.
+    """
     return {
         "type": type(error).__name__,
         "ours": isinstance(error, XaiFastError),

@@ -29,7 +29,8 @@ import torch
 from xai_fast.arguments import check_integer
 from xai_fast.batch.job import Job
 from xai_fast.batch.journal import LEASE
-from xai_fast.batch.runners.ray_answers import unpack_error
+from xai_fast.batch.runners.local import raised
+from xai_fast.batch.runners.signals import ends_on_sigterm
 from xai_fast.errors import InputError, JobError, bad_argument
 
 __all__ = ["run_ray"]
@@ -139,11 +140,12 @@ def _drive(setup: dict[str, Any], folder: Path) -> None:
             env=_environment(setup),
             start_new_session=True,  # Ctrl-C is for us; the driver is told by closing the pipe
         )
-        assert child.stdin is not None  # as asked for
         try:
+            assert child.stdin is not None  # a pipe was asked for
             child.stdin.write(json.dumps(setup).encode() + b"\n")
             child.stdin.flush()
-            child.wait()
+            with ends_on_sigterm():
+                child.wait()
         except BrokenPipeError:
             child.wait()  # it ended at once; the reason is in its output
         finally:
@@ -156,7 +158,7 @@ def _drive(setup: dict[str, Any], folder: Path) -> None:
         raise JobError(f"ray: the driver ended with code {child.returncode} and without an answer{tail}")
     text = answer.read_text(encoding="utf-8")
     if text:
-        raise unpack_error(text)
+        raise raised(json.loads(text))
 
 
 def _end(child: subprocess.Popen[bytes], setup: dict[str, Any]) -> None:
@@ -212,8 +214,8 @@ def _environment(setup: dict[str, Any]) -> dict[str, str]:
         found["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         # The system ends what fills the memory, and the journal counts that; Ray would begin it again for ever.
         found["RAY_memory_monitor_refresh_ms"] = "0"
-        # Ray's workers stand back behind all other processes by default, so that the raylet answers; with a core or two,
-        # whatever else runs on the machine would bring the job to a halt.
+        # Ray's workers stand back behind all other processes by default, so that the raylet answers; with a core or
+        # two, whatever else runs on the machine would bring the job to a halt.
         found["RAY_worker_niceness"] = "0"
         found.pop("RAY_ADDRESS", None)
         found.pop("RAY_AUTH_TOKEN_PATH", None)

@@ -20,7 +20,8 @@ from typing import Any
 
 from xai_fast.batch.job import Job, open_job
 from xai_fast.batch.observe import Log
-from xai_fast.batch.runners.ray_answers import pack_error, unpack_error
+from xai_fast.batch.runners.local import raised
+from xai_fast.batch.runners.local_worker import described
 from xai_fast.batch.runners.ray_attempts import take_back_all
 from xai_fast.batch.runners.ray_worker import ShardWorker
 from xai_fast.errors import JobError
@@ -51,7 +52,7 @@ def main() -> int:
     try:
         drive(setup)
     except BaseException as error:
-        answer = pack_error(error)
+        answer = json.dumps(described(error))
     if _orphaned.is_set():
         shutil.rmtree(setup["folder"], ignore_errors=True)  # nobody else is there to do it
     else:
@@ -115,7 +116,7 @@ def _round(pending: list[int], tasks: dict[str, Any], setup: Mapping[str, Any], 
     states = set()
     for row in done.iter_rows():
         if row["state"] == "error":
-            raise unpack_error(row["error"])
+            raise raised(json.loads(row["error"]))
         states.add(str(row["state"]))
     return states
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from multiprocessing.connection import wait
@@ -9,8 +10,8 @@ from typing import Any
 
 from xai_fast.batch.job import open_job
 from xai_fast.batch.observe import Log
-from xai_fast.batch.runners.local import _raised, _Worker
-from xai_fast.batch.runners.ray_answers import pack_error
+from xai_fast.batch.runners.local import Worker, raised
+from xai_fast.batch.runners.local_worker import described
 from xai_fast.batch.runners.ray_attempts import new_name, sign_deaths, take_back
 from xai_fast.errors import JobError
 
@@ -53,7 +54,7 @@ class ShardWorker:
                 self._feeder = _Feeder(self._setup)
             state, error = self._feeder.run(shard), ""
         except Exception as problem:
-            state, error = "error", pack_error(problem)
+            state, error = "error", json.dumps(described(problem))
         return {"shard": [shard], "state": [state], "error": [error]}
 
 
@@ -68,7 +69,7 @@ class _Feeder:
         self._node = ray.get_runtime_context().get_node_id()
         self._name = new_name(self._node)
         self._log = Log(self._job.layout, self._name)
-        self._child: _Worker | None = None
+        self._child: Worker | None = None
 
     def run(self, shard: int) -> str:
         busy = 0
@@ -90,12 +91,12 @@ class _Feeder:
                 continue
             return str(answer["state"])
 
-    def _started(self) -> _Worker:
+    def _started(self) -> Worker:
         if self._child is not None:
             return self._child
         code = 0
         for _ in range(_STARTS):
-            child = _Worker(self._job, self._device, self._threads, self._lease, new_name(self._node))
+            child = Worker(self._job, self._device, self._threads, self._lease, new_name(self._node))
             answer = _heard(child)
             if answer is not None:
                 _raise(answer)
@@ -105,7 +106,7 @@ class _Feeder:
             code = child.process.wait()
         raise JobError(f"{_STARTS} workers in a row died before they could begin, the last one with exit code {code}")
 
-    def _bury(self, child: _Worker, shard: int) -> None:
+    def _bury(self, child: Worker, shard: int) -> None:
         child.connection.close()
         code = child.process.wait()
         self._child = None
@@ -113,7 +114,7 @@ class _Feeder:
         self._log.event("worker_died", shard=shard, exit_code=code, attempts=signed)
 
 
-def _heard(child: _Worker) -> dict[str, Any] | None:
+def _heard(child: Worker) -> dict[str, Any] | None:
     """Wait for what a child says, or for its end, also where a process that it has started keeps the pipe open."""
     while not wait([child.connection], _LOOK):
         if child.process.poll() is not None and not child.connection.poll():
@@ -123,4 +124,4 @@ def _heard(child: _Worker) -> dict[str, Any] | None:
 
 def _raise(answer: Mapping[str, Any]) -> None:
     if "error" in answer:
-        raise _raised(answer["error"])
+        raise raised(answer["error"])
