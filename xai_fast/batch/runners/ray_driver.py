@@ -36,7 +36,6 @@ _OBJECT_STORE = 80 << 20
 _WAIT_FOR_OTHERS = 1.0
 _END = 20.0
 _parent = os.getppid()
-_orphaned = threading.Event()
 
 
 def main() -> int:
@@ -53,8 +52,8 @@ def main() -> int:
         drive(setup)
     except BaseException as error:
         answer = json.dumps(described(error))
-    if _orphaned.is_set():
-        shutil.rmtree(setup["folder"], ignore_errors=True)  # nobody else is there to do it
+    if os.getppid() != _parent:  # it was killed, and cannot do this
+        shutil.rmtree(setup["folder"], ignore_errors=True)
     else:
         Path(setup["answer"]).write_text(answer, encoding="utf-8")
     return 0
@@ -169,8 +168,6 @@ def _end(number: int, frame: object) -> None:
 
 def _follow_parent() -> None:
     sys.stdin.read()
-    if os.getppid() != _parent:
-        _orphaned.set()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_END)
     os._exit(1)
