@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads"
+OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
 
 
@@ -106,6 +106,13 @@ def _triton() -> tuple[str, dict[str, str]]:
     return sys.executable, {}
 
 
+def _ray() -> tuple[str, dict[str, str]]:
+    done = subprocess.run([sys.executable, "-c", "import ray.data"], capture_output=True, check=False)
+    if done.returncode:
+        raise Impossible("needs Ray")
+    return sys.executable, {}
+
+
 STATES = (
     State("native", "compiled kernels, whole suite", ["tests", "-m", OTHER_PROCESSES]),
     State(
@@ -114,6 +121,7 @@ STATES = (
         ["tests", "-m", f"{OTHER_PROCESSES} and not browser and not slow"],
         prepare=_pure,
     ),
+    State("ray", "long jobs on a cluster of Ray", ["tests/batch", "-m", "ray"], prepare=_ray),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
     State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
     State(

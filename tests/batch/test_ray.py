@@ -25,6 +25,7 @@ from xai_fast.errors import JobError, StoreError
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ray,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
 ]
