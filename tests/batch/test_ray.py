@@ -215,7 +215,8 @@ def test_what_ray_ends_is_nobodys_fault(tmp_path: Path, cluster: Cluster, expect
     cluster.add_node()
     assert meddler.done == 3
     check_undisturbed(tmp_path / "job", expected, {}, exact=True)
-    assert {receipt.attempts for receipt in batch.open(tmp_path / "job").receipts} == {1}
+    store = batch.open(tmp_path / "job")
+    assert {store.receipt(shard).attempts for shard in store.shards} == {1}
     check_clean(tmp_path / "job")
 
 
