@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from xai_fast.batch.journal import Attempt, Journal
 from xai_fast.batch.store.folders import dump_json, load_json
@@ -50,16 +52,14 @@ def sign_deaths(layout: Layout, shard: int, worker: str) -> int:
     Raises:
         StoreError: the journal cannot be written.
     """
-    signed = 0
-    for attempt in Journal(layout, shard).attempts():
-        if attempt.worker != worker:
-            continue
-        with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
-            name = _file(attempt)
-            content = load_json(folder.read(name, _LIMIT), name)
-            folder.replace(name, dump_json({**content, "worker": worker + _SIGNED}))
-            signed += 1
-    return signed
+    ours = [attempt for attempt in Journal(layout, shard).attempts() if attempt.worker == worker]
+    with _unless_gone():
+        for attempt in ours:
+            with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
+                name = _file(attempt)
+                content = load_json(folder.read(name, _LIMIT), name)
+                folder.replace(name, dump_json({**content, "worker": worker + _SIGNED}))
+    return len(ours)
 
 
 def take_back(layout: Layout, shard: int) -> int:
@@ -80,13 +80,10 @@ def take_back(layout: Layout, shard: int) -> int:
         for attempt in Journal(layout, shard).attempts()
         if not attempt.alive and _NAME.fullmatch(attempt.worker)
     ]
-    try:
+    with _unless_gone():
         for attempt in innocent:
             with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
                 folder.remove(_file(attempt))
-    except StoreError as error:
-        if not isinstance(error.__cause__, FileNotFoundError):  # the shard was finished meanwhile
-            raise
     return len(innocent)
 
 
@@ -104,6 +101,16 @@ def take_back_all(layout: Layout) -> int:
     with layout.folder(layout.journal.name) as folder:
         shards = [int(match[1]) for name in folder.names() if (match := _SHARD.fullmatch(name))]
     return sum(take_back(layout, shard) for shard in shards)
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Pass over a journal that whoever finished the shard has removed meanwhile."""
+    try:
+        yield
+    except StoreError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
 
 
 def _file(attempt: Attempt) -> str:
