@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -274,15 +275,16 @@ def spec_of(fault: Fault, folder: Path) -> JobSpec:
     return make_spec(source, fault.explainer, **fault.options)
 
 
-def start_driver(out: Path, spec: JobSpec, **options: Any) -> subprocess.Popen[bytes]:
-    """Start `xai_fast.batch.run` in a process of its own.
+@contextmanager
+def driver_of(out: Path, spec: JobSpec, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `xai_fast.batch.run` in a process of its own; at the end it and its workers are gone, whatever happened.
 
     Args:
         out: folder of the store.
         spec: what is computed.
         options: of `run`, as JSON holds them.
 
-    Returns:
+    Yields:
         The process, which is the first of a group of its own; its standard error is a pipe.
     """
     program = (
@@ -290,11 +292,14 @@ def start_driver(out: Path, spec: JobSpec, **options: Any) -> subprocess.Popen[b
         "spec, out, options = json.loads(sys.argv[2]); run(JobSpec.from_dict(spec), out, **options)"
     )
     arguments = json.dumps([spec.to_dict(), str(out), options])
-    return subprocess.Popen(
-        [sys.executable, "-c", program, str(Path(__file__).parent), arguments],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            for pid in processes_of(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def processes_of(group: int) -> set[int]:

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from batch_faults import (
     Fault,
     check_clean,
     check_undisturbed,
+    driver_of,
     listening,
     make_spec,
     processes_of,
     results,
     spec_of,
-    start_driver,
     wait_for,
 )
 
@@ -49,7 +49,10 @@ def attempts(out: Path, shards: int) -> list[Attempt]:
     return [attempt for shard in range(shards) for attempt in Journal(Layout(out), shard).attempts()]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] * (fault.deaths > 2)) for fault in FAULTS],
+)
 def test_faults(tmp_path: Path, expected: list[Any], fault: Fault) -> None:
     out = tmp_path / "out"
     # Processes cost seconds, which only faults that kill them are worth.
@@ -99,13 +102,13 @@ def test_twenty_workers_killed(tmp_path: Path, expected: list[Any]) -> None:
 def test_the_driver_is_killed(tmp_path: Path, expected: list[Any]) -> None:
     out, layout = tmp_path / "out", Layout(tmp_path / "out")
     spec = make_spec({"pause": 0.05})
-    driver = start_driver(out, spec, workers=2)
-    wait_for(lambda: out.exists() and len(committed(layout)) >= 1 and len(live_attempts(layout)) == 2)
-    assert len(processes_of(driver.pid)) == 3
-    assert listening(processes_of(driver.pid)) == []
-    driver.kill()
-    driver.communicate()
-    wait_for(lambda: not processes_of(driver.pid), 10)
+    with driver_of(out, spec, workers=2) as driver:
+        wait_for(lambda: out.exists() and len(committed(layout)) >= 1 and len(live_attempts(layout)) == 2)
+        assert len(processes_of(driver.pid)) == 3
+        assert listening(processes_of(driver.pid)) == []
+        driver.kill()
+        driver.wait()
+        wait_for(lambda: not processes_of(driver.pid), 10)
     assert attempts(out, 5) == [], "what a driver's death interrupts is no failed attempt"
     assert not status(out).complete
     assert run(make_spec({"pause": 0.05}), out, workers=0).complete
@@ -116,15 +119,15 @@ def test_the_driver_is_killed(tmp_path: Path, expected: list[Any]) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
 def test_a_run_is_told_to_end(tmp_path: Path, expected: list[Any], number: signal.Signals, code: int) -> None:
     out, layout = tmp_path / "out", Layout(tmp_path / "out")
-    driver = start_driver(out, make_spec({"pause": 0.05}), workers=1)
-    wait_for(lambda: out.exists() and len(committed(layout)) >= 1 and len(live_attempts(layout)) == 1)
-    if number == signal.SIGINT:
-        os.killpg(driver.pid, number)  # as a terminal does: to all of them
-    else:
-        driver.send_signal(number)
-    _, said = driver.communicate(timeout=20)
-    assert driver.returncode == code, said.decode()
-    assert processes_of(driver.pid) == set()
+    with driver_of(out, make_spec({"pause": 0.05}), workers=1) as driver:
+        wait_for(lambda: out.exists() and len(committed(layout)) >= 1 and len(live_attempts(layout)) == 1)
+        if number == signal.SIGINT:
+            os.killpg(driver.pid, number)  # as a terminal does: to all of them
+        else:
+            driver.send_signal(number)
+        _, said = driver.communicate(timeout=20)
+        assert driver.returncode == code, said.decode()
+        assert processes_of(driver.pid) == set()
     assert attempts(out, 5) == []
     assert run(make_spec({"pause": 0.05}), out, workers=0).complete
     check_undisturbed(out, expected, {}, exact=True)
@@ -135,12 +138,12 @@ def test_a_worker_that_is_told_to_end_is_replaced_and_its_attempt_does_not_count
     tmp_path: Path, expected: list[Any]
 ) -> None:
     out, layout = tmp_path / "out", Layout(tmp_path / "out")
-    driver = start_driver(out, make_spec({}, {"pause": 0.3}, max_attempts=1), workers=1)
-    wait_for(lambda: out.exists() and len(live_attempts(layout)) == 1)
-    (worker,) = processes_of(driver.pid) - {driver.pid}
-    os.kill(worker, signal.SIGTERM)
-    _, said = driver.communicate(timeout=60)
-    assert driver.returncode == 0, said.decode()
+    with driver_of(out, make_spec({}, {"pause": 0.3}, max_attempts=1), workers=1) as driver:
+        wait_for(lambda: out.exists() and len(live_attempts(layout)) == 1)
+        (worker,) = processes_of(driver.pid) - {driver.pid}
+        os.kill(worker, signal.SIGTERM)
+        _, said = driver.communicate(timeout=60)
+        assert driver.returncode == 0, said.decode()
     check_undisturbed(out, expected, {}, exact=True)  # whole shards: none of them was halved
     check_clean(out)
 
@@ -148,10 +151,10 @@ def test_a_worker_that_is_told_to_end_is_replaced_and_its_attempt_does_not_count
 def test_three_runs_at_once(tmp_path: Path, expected: list[Any]) -> None:
     out = tmp_path / "out"
     spec = make_spec({"pause": 0.02}, shard_size=3)
-    drivers = [start_driver(out, spec, workers=0) for _ in range(3)]
-    for driver in drivers:
-        _, said = driver.communicate(timeout=120)
-        assert driver.returncode == 0, said.decode()
+    with ExitStack() as stack:
+        for driver in [stack.enter_context(driver_of(out, spec, workers=0)) for _ in range(3)]:
+            _, said = driver.communicate(timeout=120)
+            assert driver.returncode == 0, said.decode()
     check_undisturbed(out, expected, {}, exact=False)
     check_clean(out)
     workers = {open_store(out).receipt(shard).worker for shard in range(15)}

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from batch_faults import check_clean, check_undisturbed, make_spec, results, start_driver
+from batch_faults import check_clean, check_undisturbed, driver_of, make_spec, results
 
 from xai_fast.batch import open as open_store
 from xai_fast.batch import run
@@ -66,10 +66,13 @@ def test_ranks_share_the_work_and_leave_nothing_to_one_that_never_came(tmp_path:
     spec = make_spec({"pause": 0.02}, shard_size=3)
     run(make_spec(shard_size=3), tmp_path / "undisturbed", workers=0)
     out = tmp_path / "out"
-    ranks = [start_driver(out, spec, runner="rank", rank=rank, world_size=3) for rank in (0, 1)]
-    for rank in ranks:
-        _, said = rank.communicate(timeout=120)
-        assert rank.returncode == 0, said.decode()
+    with (
+        driver_of(out, spec, runner="rank", rank=0, world_size=3) as first,
+        driver_of(out, spec, runner="rank", rank=1, world_size=3) as second,
+    ):
+        for rank in (first, second):
+            _, said = rank.communicate(timeout=120)
+            assert rank.returncode == 0, said.decode()
     check_undisturbed(out, results(tmp_path / "undisturbed"), {}, exact=True)
     check_clean(out)
     store = open_store(out)

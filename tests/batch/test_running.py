@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from batch_faults import check_clean, check_undisturbed, make_spec, processes_of, results, start_driver, wait_for
+from batch_faults import check_clean, check_undisturbed, driver_of, make_spec, processes_of, results, wait_for
 
 from xai_fast import batch
 from xai_fast.batch import JobSpec, ModelRef, run, status
@@ -30,7 +30,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return results(out)
 
 
-@pytest.mark.parametrize(("workers", "shard_size"), [(1, 7), (4, 7), (4, 1024)])
+@pytest.mark.parametrize(("workers", "shard_size"), [(1, 7), pytest.param(4, 7, marks=pytest.mark.slow), (4, 1024)])
 def test_equal_results_however_it_is_cut(tmp_path: Path, expected: list[Any], workers: int, shard_size: int) -> None:
     """Items one by one, so that all chunks are equal and so are the bits."""
     out, alone = tmp_path / "out", tmp_path / "alone"
@@ -170,6 +170,7 @@ def test_what_fails_in_a_worker_is_raised_here_and_the_worker_ends(tmp_path: Pat
     assert threading.active_count() == 1
 
 
+@pytest.mark.slow
 def test_workers_that_die_at_their_start_end_the_run(tmp_path: Path) -> None:
     spec = make_spec({"folder": str(tmp_path), "crash": "start"})
     with pytest.raises(JobError, match=r"3 workers in a row died before they could begin, .* exit code -9"):
@@ -198,15 +199,15 @@ def test_reading_loads_no_runner() -> None:
 def test_a_million_items(tmp_path: Path) -> None:
     """The driver's memory does not grow with the items, and work begins at once."""
     out = tmp_path / "out"
-    driver = start_driver(out, make_spec({"count": 10**6}, shard_size=1000, batch_size=500), workers=1)
-    wait_for(lambda: out.exists() and len(committed(Layout(out))) >= 1, 60)
-    # Time of processors, as the machine may be busy with other tests.
-    assert sum(processor_time(pid) for pid in processes_of(driver.pid)) < 10
-    at_first = peak_memory(driver.pid)
-    wait_for(lambda: len(committed(Layout(out))) >= 20, 60)
-    later = peak_memory(driver.pid)
-    driver.terminate()
-    driver.communicate()
+    with driver_of(out, make_spec({"count": 10**6}, shard_size=1000, batch_size=500), workers=1) as driver:
+        wait_for(lambda: out.exists() and len(committed(Layout(out))) >= 1, 60)
+        # Time of processors, as the machine may be busy with other tests.
+        assert sum(processor_time(pid) for pid in processes_of(driver.pid)) < 10
+        at_first = peak_memory(driver.pid)
+        wait_for(lambda: len(committed(Layout(out))) >= 20, 60)
+        later = peak_memory(driver.pid)
+        driver.terminate()
+        driver.communicate()
     assert later < 500e6
     assert later - at_first < 10e6
     assert status(out).items == 10**6
