@@ -28,8 +28,8 @@ from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, wi
 
 __all__ = ["NID"]
 
-_BETWEEN = (
-    nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh,
+_PARTS = (
+    nn.Linear, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh,
     nn.Sigmoid, nn.Dropout, nn.Identity, nn.Flatten, Standardize,
 )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _steps(model: nn.Module) -> list[nn.Module]:
     steps = []
     for name, module in model.named_modules():
         if next(module.children(), None) is None:
-            if not isinstance(module, (nn.Linear, *_BETWEEN)):
+            if not isinstance(module, _PARTS):
                 raise ModelError(f"NID reads chains of linear layers and activations; {name!r} is {module}")
             steps.append(module)
     return steps
