@@ -29,8 +29,8 @@ from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, wi
 __all__ = ["NID"]
 
 _PARTS = (
-    nn.Linear, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus, nn.Tanh,
-    nn.Sigmoid, nn.Dropout, nn.Identity, nn.Flatten, Standardize,
+    nn.Linear, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Softplus,
+    nn.Tanh, nn.Sigmoid, nn.Dropout, nn.Identity, nn.Flatten, Standardize,
 )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def _weights(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
 
 def _steps(model: nn.Module) -> list[nn.Module]:
     """List the modules without children in the order in which they were registered."""
-    steps = []
+    steps: list[nn.Module] = []
     for name, module in model.named_modules():
         if next(module.children(), None) is None:
             if not isinstance(module, _PARTS):
