@@ -237,8 +237,8 @@ FAULTS = (
         source={"kills": [8]},
         failed={8: "killed"},
         reason="1 times",
-        deaths=1 + 1 + 1,  # 8-12, 8-10, and 8 by itself
-        options={"max_attempts": 1, "shard_size": 4},
+        deaths=1,
+        options={"max_attempts": 1, "shard_size": 1},
         exact=False,
     ),
     Fault("crash_between_data_and_receipt", source={"crash": "between"}, deaths=1),
