@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -268,6 +270,39 @@ def test_a_data_set_without_a_readable_item_says_so_once_and_for_all() -> None:
     with pytest.raises(ItemError, match="none of the first 100 items can be read"):
         held.load(151)
     assert held.source._data.reads == reads + 1  # type: ignore[attr-defined]
+
+
+def write_tar(path: Path, **members: bytes) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(f"{name}.npy")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["images", "webdataset"])
+def test_what_was_repaired_is_read_as_it_is(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("PIL.Image")
+    source: Any = tmp_path
+    written = io.BytesIO()
+    np.save(written, np.arange(6.0))
+    if kind == "images":
+        (tmp_path / "a.png").write_bytes(b"bad")
+    else:
+        source = write_tar(tmp_path / "a.tar", a=b"bad")
+    held = computation(spec(source, decoder="batch_objects:read_header"))
+    with pytest.raises(ItemError) as caught:
+        held.load(0)
+    assert caught.value.status is Status.UNREADABLE
+    if kind == "images":
+        (tmp_path / "a.png").write_bytes(bytes(range(6)))
+    else:
+        write_tar(tmp_path / "a.tar", a=written.getvalue())
+    with pytest.raises(ItemError) as caught:
+        held.load(0)
+    assert caught.value.status is Status.CHANGED
+    assert held.load(0, as_it_is=True).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_large_numbers_are_finite(tmp_path: Path) -> None:

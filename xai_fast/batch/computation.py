@@ -30,6 +30,8 @@ _LABELS_KEPT = 1 << 16
 _LONGEST_REASON = 500
 _FIRST_ITEMS = 100
 """So many items are tried for the shape that all shall have."""
+_First = tuple[tuple[tuple[int, ...], torch.dtype], int]
+"""Shape and dtype of the first item that can be read, and which it is."""
 
 
 @dataclass(frozen=True)
@@ -106,17 +108,20 @@ class Computation:
         self._classes: OrderedDict[int, int | None] = OrderedDict()
         self._lock = threading.Lock()
         self._shape_lock = threading.Lock()
+        self._first: dict[bool, _First | ItemError] = {}
 
     @functools.cached_property
     def weights_sha256(self) -> str | None:
         """The hash of the model's weights; None without a model."""
         return None if self.model is None else weights_sha256(self.model.module)
 
-    def load(self, index: int) -> Tensor:
+    def load(self, index: int, *, as_it_is: bool = False) -> Tensor:
         """Read an item and prepare it for the model. Any number of threads may do so at once.
 
         Args:
             index: which.
+            as_it_is: also if it is not what it was when the job began, for the second try of one that has failed:
+                whoever repairs a file changes it.
 
         Returns:
             What the model takes, on the CPU.
@@ -124,9 +129,9 @@ class Computation:
         Raises:
             ItemError: it cannot be read, has changed, is not finite, or has no label where that is the target.
         """
-        value = self._load(index)
+        value = self._load(index, as_it_is)
         if not self.source.regular:
-            shape, first = self._shape()
+            shape, first = self._shape(as_it_is)
             if (tuple(value.shape), value.dtype) != shape:
                 got = f"{tuple(value.shape)} {value.dtype}"
                 raise ItemError(Status.FAILED, f"expected {shape[0]} {shape[1]} as of item {first}, got {got}")
@@ -158,9 +163,9 @@ class Computation:
         if wanted is not None and self.weights_sha256 != wanted:
             raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", str(self.weights_sha256))
 
-    def _load(self, index: int) -> Tensor:
+    def _load(self, index: int, as_it_is: bool) -> Tensor:
         try:
-            read = self.source.read(index, self.items.stamp(index))
+            read = self.source.read(index, None if as_it_is else self.items.stamp(index))
             chosen = self._targets.of(index, read.label)
             value = self._prepare(read.value)
         except (ItemError, MemoryError):
@@ -175,18 +180,20 @@ class Computation:
                 self._classes.popitem(last=False)
         return value
 
-    def _shape(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int]:
+    def _shape(self, as_it_is: bool) -> _First:
         """Give shape and dtype of the first item that can be read, and which it is: the same in every worker."""
         with self._shape_lock:
-            if isinstance(self._first, ItemError):
-                raise ItemError(self._first.status, self._first.reason)
-            return self._first
+            if as_it_is not in self._first:
+                self._first[as_it_is] = self._look_for_first(as_it_is)
+            found = self._first[as_it_is]
+        if isinstance(found, ItemError):
+            raise ItemError(found.status, found.reason)
+        return found
 
-    @functools.cached_property
-    def _first(self) -> tuple[tuple[tuple[int, ...], torch.dtype], int] | ItemError:
+    def _look_for_first(self, as_it_is: bool) -> _First | ItemError:
         for index in range(min(len(self.items), _FIRST_ITEMS)):
             try:
-                value = self._load(index)
+                value = self._load(index, as_it_is)
             except ItemError:
                 continue
             return (tuple(value.shape), value.dtype), index
