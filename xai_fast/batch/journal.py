@@ -13,16 +13,14 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import cache
 from types import TracebackType
 from typing import Any
 
+from xai_fast.batch.processes import host_name, runs, started, worker_name
 from xai_fast.batch.store.folders import Folder, dump_json, load_json
 from xai_fast.batch.store.layout import Layout, is_whole
 from xai_fast.errors import StoreError, bad_argument
@@ -175,7 +173,13 @@ class Journal:
             raise bad_argument("lease", "a positive number of seconds", repr(lease))
         name = f"{start}-{stop}.{number}.json"
         pid = os.getpid()
-        content = {"worker": worker, "host": _host(), "pid": pid, "pid_started": _started(pid), "lease": float(lease)}
+        content = {
+            "worker": worker,
+            "host": host_name(),
+            "pid": pid,
+            "pid_started": started(pid),
+            "lease": float(lease),
+        }
         for _ in range(100):
             folder = self._layout.folder(*self._names, create=True)
             try:
@@ -234,10 +238,10 @@ class Journal:
                 if isinstance(error.__cause__, FileNotFoundError):
                     continue
                 content = {}  # what is not ours to understand is what is left of a crash
-            alive = bool(content) and _runs(content)
+            alive = bool(content) and runs(content["host"], content["pid"], content["pid_started"])
             if alive:
                 now = time.time()
-                if exact and content["host"] != _host():
+                if exact and content["host"] != host_name():
                     theirs = _clock(folder) if theirs is None else theirs
                     now = theirs
                 alive = now - beat <= content["lease"]
@@ -341,11 +345,6 @@ def live_attempts(layout: Layout) -> list[Attempt]:
     return [attempt for shard in shards for attempt in Journal(layout, shard).attempts(exact=False) if attempt.alive]
 
 
-def worker_name() -> str:
-    """Make a name for this worker, which no other one has."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
 def _content(data: bytes, name: str) -> dict[str, Any]:
     def fits(entry: Any) -> bool:
         return (
@@ -359,48 +358,6 @@ def _content(data: bytes, name: str) -> dict[str, Any]:
         )
 
     return dict(load_json(data, name, fits))
-
-
-def _runs(entry: dict[str, Any]) -> bool:
-    """Tell whether a process may still run: only its own machine knows better than the heartbeat."""
-    if entry["host"] != _host():
-        return True
-    try:
-        os.kill(entry["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it runs, as another user
-        return True
-    # A pid is given again after a while, and a process that nobody has waited for keeps its own though it is dead.
-    return bool(_started(entry["pid"]) == entry["pid_started"])
-
-
-def _started(pid: int) -> int | None:
-    """Give when a process began, in clock ticks since the machine did; None where that is not to be known.
-
-    Returns:
-        The ticks; -1 for a process that is dead and only waited for.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The second field is the name of the program in parentheses, which may hold spaces and parentheses.
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
-
-
-@cache
-def _host() -> str:
-    """Name this machine since it was started, and the process numbers of which container are meant."""
-    parts = [socket.gethostname()]
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            parts.append(file.read().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))
-    except OSError:  # no Linux
-        pass
-    return " ".join(parts)
 
 
 def _clock(folder: Folder) -> float:
