@@ -8,6 +8,7 @@ data sets (global PAX records, sparse files, types that nobody knows), the rest 
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,6 +20,7 @@ _LONGEST_RECORDS = 1 << 20
 _PLAIN = frozenset(b"07\0")
 _WITHOUT_DATA = frozenset(b"123456")
 _FORGET_AFTER = 1000
+_OCTAL = re.compile(rb"[0-7]*")
 
 
 class PlainFile(NamedTuple):
@@ -92,12 +94,19 @@ def _quickly(descriptor: int, length: int) -> Iterator[PlainFile]:
 
 
 def _thoroughly(path: str) -> Iterator[PlainFile]:
-    with tarfile.open(path, "r:") as archive:
-        for count, member in enumerate(archive, 1):
-            if count % _FORGET_AFTER == 0:
-                archive.members.clear()  # type: ignore[attr-defined]  # else an object for each stays
-            if member.isreg() and not member.issparse():
-                yield PlainFile(member.name, member.offset_data, member.size)
+    last = -1
+    try:
+        with tarfile.open(path, "r:") as archive:
+            for count, member in enumerate(archive, 1):
+                if member.size < 0 or member.offset <= last:  # of some releases of Python it would lead in a circle
+                    raise tarfile.ReadError(f"a header with a negative size, {member.name!r}")
+                last = member.offset
+                if count % _FORGET_AFTER == 0:
+                    archive.members.clear()  # type: ignore[attr-defined]  # else an object for each stays
+                if member.isreg() and not member.issparse():
+                    yield PlainFile(member.name, member.offset_data, member.size)
+    except (ValueError, LookupError, ArithmeticError, RecursionError) as error:  # it checks little of what it reads
+        raise tarfile.ReadError(f"a header that makes no sense: {error}") from error
 
 
 def _check_sum(block: bytes) -> None:
@@ -110,10 +119,9 @@ def _number(field: bytes) -> int:
     if field[0] & 0x80:  # GNU's form for what eight octal digits cannot hold
         raise _Unusual
     digits = field.split(b"\0", 1)[0].strip()
-    try:
-        return int(digits or b"0", 8)
-    except ValueError as error:
-        raise _Unusual from error
+    if not _OCTAL.fullmatch(digits):  # `int` takes signs too, and a negative size leads back to the same header
+        raise _Unusual
+    return int(digits or b"0", 8)
 
 
 def _checked_length(size: int) -> int:
