@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -221,6 +223,20 @@ def test_pictures_for_people_show_what_the_model_sees(tmp_path: Path) -> None:
     assert seen is not None
     assert seen.size == (20, 20)
     assert min(seen.getpixel((3, 10))) > 200
+
+
+def test_what_a_decoder_chokes_on_is_no_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a PNG whose text unpacks to more than Pillow takes, for which it raises ValueError."""
+    data = (folder / "a.png").read_bytes()
+    text = b"zTXt" + b"k\0\0" + zlib.compress(b"a" * (4 << 20))
+    bomb = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    (folder / "a.png").write_bytes(data[:33] + bomb + data[33:])
+    with pytest.raises(ValueError, match="too large"):
+        open_source(folder).read(0)
+    assert open_source(folder).picture(0, 20) is None
+    source = open_source(folder, decoder="batch_objects:read_header")
+    monkeypatch.setattr(source, "_decode", lambda data: bytearray(1 << 62))
+    assert source.picture(1, 20) is None
 
 
 def test_names_are_packed() -> None:

@@ -190,10 +190,9 @@ class Source(abc.ABC):
         from xai_fast.batch.sources.drawing import drawn
 
         try:
-            value = self.read(index).value
-        except ItemError:
+            return drawn(self.read(index).value, side, model)
+        except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it
             return None
-        return drawn(value, side, model)
 
 
 def no_such_path(expected: str, path: str) -> InputError:
