@@ -55,7 +55,9 @@ def _once(pairs: Sequence[tuple[Hashable, Any]]) -> dict[Any, Any]:
 def _json(path: Path, text: str) -> object:
     try:
         values: object = json.loads(text, object_pairs_hook=_once)
-    except json.JSONDecodeError as error:
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
         raise InputError(f"job file: {path} is no JSON: {error}") from error
     return values
 
@@ -78,6 +80,8 @@ def _yaml(path: Path, text: str) -> object:
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
     try:
         values: object = yaml.load(text, Loader)
-    except yaml.YAMLError as error:
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"job file: {path} is no YAML: {error}") from error
     return values

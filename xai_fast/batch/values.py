@@ -23,6 +23,8 @@ REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\
 
 _DEEPEST = 32
 _MOST_NAMES = 20
+_MOST_BITS = 64
+"""Of an integer: all that tensors and seeds hold, and no more than a float can be made of."""
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -81,6 +83,8 @@ def plain(where: str, value: object, _depth: int = 0) -> object:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, numbers.Integral):
+        if int(value).bit_length() > _MOST_BITS:
+            raise bad_argument(where, f"integers of at most {_MOST_BITS} bits", f"{int(value).bit_length()} bits")
         return int(value)
     if isinstance(value, numbers.Real):
         if not math.isfinite(float(value)):
