@@ -49,11 +49,11 @@ class Cluster:
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-                # A node that is gone is missed after a second instead of half a minute.
+                # A node that is gone is missed after seconds instead of half a minute; one that is slow is not.
                 "RAY_health_check_initial_delay_ms": "500",
                 "RAY_health_check_period_ms": "500",
-                "RAY_health_check_timeout_ms": "3000",
-                "RAY_health_check_failure_threshold": "3",
+                "RAY_health_check_timeout_ms": "15000",
+                "RAY_health_check_failure_threshold": "5",
                 "RAY_memory_monitor_refresh_ms": "0",
                 "RAY_worker_niceness": "0",
             },

@@ -196,30 +196,6 @@ def test_workers_killed_at_random(tmp_path: Path, cluster: Cluster, expected: li
     check_clean(tmp_path / "job")
 
 
-def end_actors_and_a_node(out: Path, cluster: Cluster) -> int:
-    ended = 0
-    for _ in range(3):
-        wait_for(lambda: bool(claimed(out)), 200)
-        time.sleep(0.3)
-        ended += any([kill(pid) for pid in actors(cluster)])
-        time.sleep(1.0)
-    wait_for(lambda: bool(claimed(out)), 200)
-    cluster.remove_node()
-    return ended
-
-
-def test_what_ray_ends_is_nobodys_fault(tmp_path: Path, cluster: Cluster, expected: list) -> None:
-    with Meddler(end_actors_and_a_node, tmp_path / "job", cluster) as meddler:
-        # A single death that counted would have its shard halved, and kill an item in the end.
-        run(make_spec({"pause": 0.2}, max_attempts=1), tmp_path / "job", cluster, workers=3)
-    cluster.add_node()
-    assert meddler.done == 3
-    check_undisturbed(tmp_path / "job", expected, {}, exact=True)
-    store = batch.open(tmp_path / "job")
-    assert {store.receipt(shard).attempts for shard in store.shards} == {1}
-    check_clean(tmp_path / "job")
-
-
 DRIVER = """
 import signal, sys
 from batch_faults import make_spec
@@ -301,3 +277,27 @@ def test_a_cluster_without_room_says_so(tmp_path: Path, cluster: Cluster) -> Non
         JobError, match=r"expected a node with num_cpus=1.0 and num_gpus=1.0 .* got {'CPU': 1.0, 'GPU': 0}"
     ):
         run(make_spec(), tmp_path / "job", cluster, num_gpus=1, patience=0.5)
+
+
+def end_actors_and_a_node(out: Path, cluster: Cluster) -> int:
+    ended = 0
+    for _ in range(3):
+        wait_for(lambda: bool(claimed(out) and actors(cluster)), 200)
+        time.sleep(0.3)
+        ended += any([kill(pid) for pid in actors(cluster)])
+        time.sleep(1.0)
+    wait_for(lambda: bool(claimed(out)), 200)
+    cluster.remove_node()
+    return ended
+
+
+def test_what_ray_ends_is_nobodys_fault(tmp_path: Path, cluster: Cluster, expected: list) -> None:
+    with Meddler(end_actors_and_a_node, tmp_path / "job", cluster) as meddler:
+        # A single death that counted would have its shard halved, and kill an item in the end.
+        run(make_spec({"pause": 0.2}, max_attempts=1), tmp_path / "job", cluster, workers=3)
+    cluster.add_node()
+    assert meddler.done == 3
+    check_undisturbed(tmp_path / "job", expected, {}, exact=True)
+    store = batch.open(tmp_path / "job")
+    assert {store.receipt(shard).attempts for shard in store.shards} == {1}
+    check_clean(tmp_path / "job")
