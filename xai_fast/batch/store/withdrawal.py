@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
+from xai_fast.batch.store.folders import Folder, is_temporary
 from xai_fast.batch.store.layout import Layout, shard_stem
 from xai_fast.batch.store.receipts import Receipt, load_receipt
 from xai_fast.errors import StoreError
@@ -34,6 +35,9 @@ def drop_receipts(layout: Layout, shards: Collection[int]) -> None:
 def withdraw(layout: Layout, shard: int) -> None:
     """Make a shard count as not done, and keep its receipt in the journal, so that its good items are kept.
 
+    Finished pieces and attempts that are still there go first: whoever finished the shard may have died before he
+    removed them, and the shard would be put together from the old pieces again, with the old failures.
+
     Args:
         layout: the store.
         shard: its number.
@@ -44,6 +48,9 @@ def withdraw(layout: Layout, shard: int) -> None:
     stem = shard_stem(shard)
     _drop_manifest(layout)
     with layout.folder("commits") as commits, layout.folder("journal", stem, create=True) as journal:
+        if not commits.exists(f"{stem}.json"):
+            raise StoreError(f"{commits.path / stem}.json: cannot withdraw: there is no such receipt")
+        _remove_history(layout, stem, journal)
         try:
             # One step: at no time is the receipt in neither place.
             os.rename(f"{stem}.json", EARLIER, src_dir_fd=commits.fd, dst_dir_fd=journal.fd)
@@ -71,6 +78,20 @@ def read_earlier(layout: Layout, shard: int) -> Receipt | None:
         return None
     with layout.folder("journal", stem) as journal:
         return load_receipt(journal, EARLIER, stem, shard)
+
+
+def _remove_history(layout: Layout, stem: str, journal: Folder) -> None:
+    """Remove the finished pieces of a shard and what was tried; all of it led to the receipt that is there."""
+    if layout.parts.exists():
+        with layout.folder("parts") as parts:
+            for name in parts.names():
+                if name.startswith(f"{stem}."):
+                    parts.remove(name)
+            parts.sync()
+    for name in journal.names():
+        if name != EARLIER and not is_temporary(name):
+            journal.remove(name)
+    journal.sync()
 
 
 def _drop_manifest(layout: Layout) -> None:
