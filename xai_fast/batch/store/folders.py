@@ -98,6 +98,8 @@ class Folder:
         except FileNotFoundError:
             return False
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                return False
             raise _error(self.path / name, "look at", error) from error
         return True
 
@@ -261,7 +263,9 @@ class Folder:
         with _named(self.path / name, "remove"):
             try:
                 os.unlink(name, dir_fd=self.fd)
-            except FileNotFoundError:
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ESTALE):
+                    raise
                 return False
         return True
 
@@ -291,6 +295,9 @@ def _named(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno == errno.ESTALE:
+            # What a file server says of a folder that another machine has removed while it was open here.
+            raise _error(path, what, error) from FileNotFoundError(errno.ENOENT, error.strerror)
         raise _error(path, what, error) from error
 
 
