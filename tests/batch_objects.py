@@ -239,3 +239,19 @@ class Lost:
         if index < 150:
             raise KeyError(index)
         return torch.zeros(6)
+
+
+class Huge:
+    """Item 1 never fits into memory, item 2 at the second try."""
+
+    def __init__(self) -> None:
+        self.reads: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> Tensor:
+        self.reads[index] = self.reads.get(index, 0) + 1
+        if index == 1 or (index == 2 and self.reads[index] == 1):
+            raise MemoryError("10 TB")
+        return torch.full((6,), float(index))

@@ -305,6 +305,16 @@ def test_what_was_repaired_is_read_as_it_is(kind: str, tmp_path: Path) -> None:
     assert held.load(0, as_it_is=True).tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_an_item_too_large_for_the_memory_fails_alone() -> None:
+    held = computation(spec({"kind": "indexable", "path": "batch_objects:Huge"}))
+    assert held.load(0).tolist() == [0] * 6
+    with pytest.raises(ItemError, match="too large for the memory: MemoryError: 10 TB") as caught:
+        held.load(1)
+    assert caught.value.status is Status.UNREADABLE
+    assert held.load(2).tolist() == [2] * 6  # at the second try
+    assert held.source._data.reads == {0: 2, 1: 2, 2: 2}  # type: ignore[attr-defined]  # 0 also for its shape
+
+
 def test_large_numbers_are_finite(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.full((1, 6), 3e38, dtype=np.float32))
     assert computation(spec(tmp_path / "x.npy")).load(0).isfinite().all()

@@ -108,6 +108,7 @@ class Computation:
         self._classes: OrderedDict[int, int | None] = OrderedDict()
         self._lock = threading.Lock()
         self._shape_lock = threading.Lock()
+        self._large_lock = threading.Lock()
         self._first: dict[bool, _First | ItemError] = {}
 
     @functools.cached_property
@@ -165,20 +166,33 @@ class Computation:
 
     def _load(self, index: int, as_it_is: bool) -> Tensor:
         try:
+            value, chosen = self._read(index, as_it_is)
+        except MemoryError:
+            value, chosen = self._read_by_itself(index, as_it_is)
+        with self._lock:
+            self._classes[index] = chosen
+            if len(self._classes) > _LABELS_KEPT:
+                self._classes.popitem(last=False)
+        return value
+
+    def _read(self, index: int, as_it_is: bool) -> tuple[Tensor, int | None]:
+        try:
             read = self.source.read(index, None if as_it_is else self.items.stamp(index))
-            chosen = self._targets.of(index, read.label)
-            value = self._prepare(read.value)
+            return self._prepare(read.value), self._targets.of(index, read.label)
         except (ItemError, MemoryError):
             raise
         except InputError as error:
             raise ItemError(Status.FAILED, _reason(error)) from error
         except Exception as error:  # decoders raise anything for a damaged file; it concerns this item only
             raise ItemError(Status.UNREADABLE, _reason(error)) from error
-        with self._lock:
-            self._classes[index] = chosen
-            if len(self._classes) > _LABELS_KEPT:
-                self._classes.popitem(last=False)
-        return value
+
+    def _read_by_itself(self, index: int, as_it_is: bool) -> tuple[Tensor, int | None]:
+        """Try an item again for which memory did not suffice, one such item at a time."""
+        with self._large_lock:
+            try:
+                return self._read(index, as_it_is)
+            except MemoryError as error:
+                raise ItemError(Status.UNREADABLE, f"too large for the memory: {_reason(error)}") from error
 
     def _shape(self, as_it_is: bool) -> _First:
         """Give shape and dtype of the first item that can be read, and which it is: the same in every worker."""
