@@ -25,7 +25,7 @@ from xai_fast.batch.store.export import export
 from xai_fast.batch.store.fields import Field, agree_on_fields, read_fields
 from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, Status, create_job, read_job, shard_stem
-from xai_fast.batch.store.manifest import write_manifest
+from xai_fast.batch.store.manifest import manifest_is_current, write_manifest
 from xai_fast.batch.store.parts import Part, read_parts, write_part
 from xai_fast.batch.store.reader import Store
 from xai_fast.batch.store.reader import open_store as open
@@ -55,6 +55,7 @@ __all__ = [
     "create_job",
     "drop_receipts",
     "export",
+    "manifest_is_current",
     "open",
     "read_earlier",
     "read_fields",

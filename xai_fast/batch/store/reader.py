@@ -61,7 +61,7 @@ class Store:
         with self._lock:
             self._files.clear()
         self.fields = read_fields(self.layout) or {}
-        self._manifest = read_manifest(self.layout, self.job)
+        self._manifest = read_manifest(self.layout, self.job, current=True)
         self._committed = None if self._manifest is not None else sorted(committed(self.layout))
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
@@ -343,6 +343,9 @@ def _arrange(values: Tensor, order: Tensor | None) -> Tensor:
 
 def open_store(out: str | os.PathLike[str]) -> Store:
     """Open the results of a job for reading; it may still be running.
+
+    The data are mapped into memory. As with any memory map, a data file that somebody cuts short while it is open here
+    ends this process with SIGBUS, which is no exception that can be caught; nothing in xai_fast does that to a file.
 
     Args:
         out: the folder of the job.

@@ -28,6 +28,7 @@ from xai_fast.batch.store.shard_file import Measured, ShardFile, write_rows
 from xai_fast.errors import StoreError, bad_argument
 
 __all__ = [
+    "RECEIPT_NAME",
     "Receipt",
     "commit_rows",
     "committed",
@@ -41,7 +42,8 @@ __all__ = [
 ]
 
 _RECEIPT_LIMIT = 8 << 20
-_RECEIPT_NAME = re.compile(r"shard-([0-9]{6}|[1-9][0-9]{6,14})\.json")  # one name for each number
+RECEIPT_NAME = re.compile(r"shard-([0-9]{6}|[1-9][0-9]{6,14})\.json")
+"""The name of a receipt: one for each number."""
 _REASON_SHOWN = 300
 _ABOUT = ("seconds", "evaluations", "peak_memory", "worker", "versions", "attempts", "finished")
 
@@ -190,7 +192,7 @@ def committed(layout: Layout) -> set[int]:
     if not layout.commits.exists():
         return set()
     with layout.folder("commits") as commits:
-        return {int(match[1]) for name in commits.names() if (match := _RECEIPT_NAME.fullmatch(name))}
+        return {int(match[1]) for name in commits.names() if (match := RECEIPT_NAME.fullmatch(name))}
 
 
 def read_receipt(layout: Layout, shard: int) -> Receipt | None:
