@@ -15,7 +15,7 @@ import torch
 from gallery_store import some_rows, write_store
 from html_reader import Reader
 
-from xai_fast.batch.store import Items, Layout, Status, write_shard
+from xai_fast.batch.store import Items, Layout, Status, create_job, read_job, write_shard
 from xai_fast.errors import InputError, StoreError
 
 Image = pytest.importorskip("PIL.Image")
@@ -131,6 +131,48 @@ def test_the_limit_takes_the_first_items_and_says_so(tmp_path: Path) -> None:
     assert script(page, "index")["count"] == 20
     assert len(script(page, "000001")) == 4
     assert "These are the first 20 of 150 items." in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("first", "statuses"), [(60, [0] * 4 + [TO_DO] * 6), (120, [TO_DO] * 8 + [0] * 2), (149, [0])])
+def test_a_part_of_the_items(first: int, statuses: list[int], tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 150, shards=[0, 2])
+    page = report(tmp_path / "job", first=first, limit=10)
+    index = script(page, "index")
+    shown = range(first, first + len(statuses))
+    assert (index["first"], index["count"], index["range"]) == (first, len(shown), True)
+    assert numbers(index["status"], np.uint8).tolist() == statuses
+    expected = [i + 5 if not status else np.nan for i, status in zip(shown, statuses, strict=True)]
+    np.testing.assert_array_equal(numbers(index["numbers"][0]["values"], np.float32), expected)
+    assert [entry["name"] for entry in script(page, "000000")] == script(page, "names") == [str(i) for i in shown]
+    assert f"These are {len(shown)} of 150 items, from item {first} on." in page.read_text(encoding="utf-8")
+
+
+def test_a_list_of_numbers_is_never_walked_through(tmp_path: Path) -> None:
+    # A store of a few hundred bytes can speak of more items than any loop comes to the end of.
+    count = 2**47
+    write_store(tmp_path / "job", 3, source=str(tmp_path / "x.npy"), shards=[])
+    layout = Layout(tmp_path / "large")
+    items = Items.freeze(layout, range(count))
+    document = read_job(Layout(tmp_path / "job"))
+    create_job(layout, document | {"items": {"count": count, "sha256": items.sha256}})
+    page = report(layout.root, first=count - 20, limit=100)
+    assert [entry["name"] for entry in script(page, "000001")] == [str(i) for i in range(count - 4, count)]
+    assert script(page, "index")["first"] == count - 20
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"limit": 0}, "limit: expected an integer, from 1 to 1000000"),
+        ({"limit": 1_000_001}, "limit: expected an integer, from 1 to 1000000"),
+        ({"first": -1}, "first: expected an integer, from 0 to 2"),
+        ({"first": 3}, "first: expected an integer, from 0 to 2"),
+    ],
+)
+def test_other_parts_are_refused(options: dict[str, int], message: str, tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 3)
+    with pytest.raises(InputError, match=message):
+        report(tmp_path / "job", **options)
 
 
 @pytest.mark.parametrize(
@@ -353,8 +395,8 @@ def test_it_stays_quick_at_a_hundred_thousand_items(browser: Any, tmp_path: Path
     # The numbers of 100,000 items, and pictures of the first ones; bounds that also hold on a busy machine.
     write_store(tmp_path / "job", 100_000, shard_size=4096, shape=(1, 2, 2))
     page = report(tmp_path / "job", limit=200)
-    columns = Catalog(Layout(tmp_path / "job")).columns()
-    (page.parent / "shards" / "index.js").write_bytes(index_script(columns, CHUNK, True))
+    catalog = Catalog(Layout(tmp_path / "job"))
+    (page.parent / "shards" / "index.js").write_bytes(index_script(catalog, range(100_000), CHUNK))
     browser.open(page)
     browser.wait_for(LOADED, "0")
     opened = browser.evaluate("performance.now()")

@@ -20,7 +20,7 @@ from gallery_store import some_rows, write_store
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xai_fast.batch.store import Status, write_shard
+from xai_fast.batch.store import Items, Layout, Status, create_job, read_job, write_shard
 from xai_fast.errors import InputError, StoreError
 
 pytest.importorskip("PIL")
@@ -193,6 +193,28 @@ def test_a_store_that_is_damaged_meanwhile_is_told(tmp_path: Path) -> None:
         code, headers, content = ask(view, "shards/000001.js")
         assert (code, headers["Content-Type"]) == (500, "text/plain; charset=utf-8")
         assert b"expected" in content
+
+
+def test_a_part_of_the_items(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 100)
+    with View(tmp_path / "job", first=70, limit=20) as view:
+        assert b"These are 20 of 100 items, from item 70 on." in ask(view, "")[2]
+        assert b'"first":70,"count":20' in ask(view, "shards/index.js")[2]
+        assert b'"name":"75"' in ask(view, "shards/000005.js")[2]
+        assert ask(view, "shards/000020.js")[0] == 404
+
+
+def test_more_items_than_a_page_can_show_are_refused_at_once(tmp_path: Path) -> None:
+    count = 2**47
+    layout = write_store(tmp_path / "job", 3, shards=[])
+    large = Layout(tmp_path / "large")
+    items = Items.freeze(large, range(count))
+    create_job(large, read_job(layout) | {"items": {"count": count, "sha256": items.sha256}})
+    for first in (0, count - 1_000_001):
+        with pytest.raises(InputError, match=r"limit: expected a number up to 1,000,000 .*140,737,488,355,328"):
+            View(large.root, first=first)
+    with View(large.root, first=count - 7) as view:
+        assert b'"count":7' in ask(view, "shards/index.js")[2]
 
 
 def test_what_is_no_store_is_refused(tmp_path: Path) -> None:

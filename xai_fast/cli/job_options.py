@@ -79,11 +79,12 @@ def _add_actions(actions: _Commands[argparse.ArgumentParser]) -> None:
     add("--json", action="store_true", help="for programs")
     add = action("view", "show the gallery in a browser, drawn on demand", _VIEW)
     _add_gallery(add)
+    add("--limit", type=int, metavar="N", help="items, at most a million (default: all)")
     add("--port", type=int, default=0, metavar="N", help="to listen on, on 127.0.0.1 (default: any that is free)")
     add("--open", action="store_true", help="open the browser of this machine")
     add = action("report", "write the gallery as files: report/index.html, for any browser and no server")
     _add_gallery(add)
-    add("--limit", type=int, default=100_000, metavar="N", help=f"items, at most; the first ones {_DEFAULT}")
+    add("--limit", type=int, default=100_000, metavar="N", help=f"items, at most {_DEFAULT}")
     add("--to", metavar="DIR", help="where to (default: the folder report in the job's)")
     add = action("verify", "read everything and look for damage: flipped bytes, truncated files")
     add("--quick", action="store_true", help="look at sizes and headers only")
@@ -102,6 +103,7 @@ Ctrl-C. To look at a job on another machine: ssh -L 8000:127.0.0.1:8000 HOST, an
 
 
 def _add_gallery(add: Callable[..., object]) -> None:
+    add("--first", type=int, default=0, metavar="N", help=f"number of the first item that is shown {_DEFAULT}")
     add("--field", metavar="NAME", help="which maps are drawn, where there are several")
     add("--class-names", metavar="FILE", help="a text file with the name of a class a line, from class 0 on")
     add("--side", type=int, default=128, metavar="PIXELS", help=f"of the small pictures {_DEFAULT}")

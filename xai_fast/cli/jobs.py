@@ -65,7 +65,7 @@ def _view(options: argparse.Namespace) -> bool:
 
 
 def _report(options: argparse.Namespace) -> bool:
-    page = batch.report(options.store, folder=options.to, limit=options.limit, **_gallery(options))
+    page = batch.report(options.store, folder=options.to, **_gallery(options))
     say(f"report: {shown(str(page))}")
     return True
 
@@ -115,7 +115,7 @@ def _list(damages: Sequence[Any]) -> None:
 
 
 def _gallery(options: argparse.Namespace) -> dict[str, Any]:
-    given = {"field": options.field, "side": options.side, "trust": options.trust}
+    given = {name: getattr(options, name) for name in ("first", "limit", "field", "side", "trust")}
     return given if options.class_names is None else {**given, "class_names": _class_names(options.class_names)}
 
 

@@ -35,7 +35,7 @@ _MAP = "attributions"
 
 @dataclass(frozen=True)
 class Columns:
-    """Numbers of N items.
+    """Numbers of N consecutive items.
 
     Attributes:
         statuses: (N,) uint8, places in `STATUSES`.
@@ -130,11 +130,6 @@ class Catalog:
         return True
 
     @property
-    def numbered(self) -> bool:
-        """Whether items have no names but their numbers."""
-        return all(self.items.id(index) == str(index) for index in range(len(self.items)))
-
-    @property
     def map_shape(self) -> tuple[int, int] | None:
         """(height, width) of what is drawn, or None."""
         if self.map_field is None:
@@ -154,26 +149,30 @@ class Catalog:
         with self._lock:
             return dict(self._receipts[max(self._receipts)].versions) if self._receipts else {}
 
-    def columns(self) -> Columns:
-        """Read the numbers of all items.
+    def columns(self, span: range) -> Columns:
+        """Read the numbers of consecutive items.
+
+        Args:
+            span: their indices.
 
         Returns:
-            The numbers.
+            The numbers; nothing is as large as the job, only as the span.
         """
-        count = len(self.items)
+        count = len(span)
         statuses = np.full(count, TO_DO, np.uint8)
         names = [name for name, one in self.fields.items() if not one.shape and one.dtype != "bool"]
         read = {name: np.full(count, np.nan, np.float64) for name in names}
         with self._lock:
-            known = list(self._receipts)
-        for shard in known:
+            known = [(shard, receipt.start) for shard, receipt in self._receipts.items() if _meet(receipt, span)]
+        for shard, start in known:
             file = self._file(shard)
-            rows = slice(shard * self.shard_size, shard * self.shard_size + file.rows)
-            statuses[rows] = file.statuses
-            bad = torch.from_numpy(file.statuses != int(Status.OK))
+            rows = slice(max(span.start - start, 0), min(span.stop - start, file.rows))
+            places = slice(start + rows.start - span.start, start + rows.stop - span.start)
+            statuses[places] = file.statuses[rows]
+            bad = torch.from_numpy(file.statuses[rows] != int(Status.OK))
             for name in names:
                 if name in file.fields:
-                    read[name][rows] = file.decode(name, slice(None)).double().masked_fill(bad, torch.nan).numpy()
+                    read[name][places] = file.decode(name, rows).double().masked_fill(bad, torch.nan).numpy()
         target = next((name for name in names if _last(name) == "targets"), None)
         classes, class_numbers = _classes(read[target]) if target else (None, [])
         numbers = {_label(name): read[name].astype(np.float32) for name in names if _last(name) != "targets"}
@@ -223,6 +222,10 @@ class Catalog:
             raise bad_argument("field", "a store with a field of maps", repr(wanted))
         check_choice("field", wanted, drawable)
         return wanted
+
+
+def _meet(receipt: Receipt, span: range) -> bool:
+    return receipt.start < span.stop and span.start < receipt.stop
 
 
 def _is_map(one: Field) -> bool:

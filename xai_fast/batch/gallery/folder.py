@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections import deque
 from collections.abc import Sequence
@@ -11,10 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 from xai_fast.arguments import check_integer
-from xai_fast.batch.gallery.catalog import Catalog, Columns
+from xai_fast.batch.gallery.catalog import Catalog
 from xai_fast.batch.gallery.entries import Entries
 from xai_fast.batch.gallery.page import chunk_name, chunk_script, gallery_page, index_script, names_script
 from xai_fast.batch.gallery.pictures import Pictures
+from xai_fast.batch.gallery.span import chosen_items, rest_note
 from xai_fast.batch.observe import status
 from xai_fast.batch.spec import JobSpec
 from xai_fast.batch.store.folders import Folder, unique_name
@@ -37,6 +37,7 @@ def report(
     out: str | os.PathLike[str],
     *,
     folder: str | os.PathLike[str] | None = None,
+    first: int = 0,
     limit: int = LIMIT,
     side: int = SIDE,
     field: str | None = None,
@@ -48,7 +49,8 @@ def report(
     Args:
         out: folder of the store.
         folder: where to; by default ``report`` in the store. Files that are there are replaced.
-        limit: items, at most; the first ones.
+        first: index of the first item that is shown.
+        limit: items, at most a million.
         side: of the small pictures, in pixels.
         field: which maps are drawn; by default the first that are called "attributions".
         class_names: by the number of the class; by default those of the model, where it can be asked (see ``trust``).
@@ -62,53 +64,41 @@ def report(
         StoreError: it is no store, or a damaged one.
         InputError: an option is out of range.
     """
-    check_integer("limit", limit, 1)
     check_integer("side", side, 16, 1024)
     layout = Layout(out)
     catalog = Catalog(layout, field)
+    span = chosen_items(len(catalog.items), first, limit)
     pictures = Pictures(JobSpec.from_dict(catalog.document["spec"]), catalog.items, trust=trust)
     entries = Entries(catalog, pictures, side)
-    count = min(limit, len(catalog.items))
-    rest = f"These are the first {count:,} of {len(catalog.items):,} items." if count < len(catalog.items) else ""
     root = layout.root if folder is None else Path(folder)
     names_of_classes = class_names or pictures.class_names
     names = (layout.report.name,) if folder is None else ()
-    columns = catalog.columns()
     with Folder(root, *names, "shards", create=True) as shards:
-        _write(shards, "index.js", index_script(_first(columns, count), CHUNK, catalog.numbered, names_of_classes))
-        _write(shards, "names.js", names_script(catalog, count))
-        _write_chunks(shards, entries, count)
+        _write(shards, "index.js", index_script(catalog, span, CHUNK, names_of_classes))
+        _write(shards, "names.js", names_script(catalog, span))
+        _write_chunks(shards, entries, span)
     # The page last: it is there when its data are.
     page = gallery_page(
         catalog,
         status(out),
         proportions=entries.proportions,
         warning=pictures.warning,
-        note=" ".join(filter(None, [rest, pictures.note])),
+        note=" ".join(filter(None, [rest_note(span, len(catalog.items)), pictures.note])),
     )
     with Folder(root, *names) as here:
         _write(here, "index.html", page.encode("utf-8"))
     return root.joinpath(*names, "index.html")
 
 
-def _first(columns: Columns, count: int) -> Columns:
-    return dataclasses.replace(
-        columns,
-        statuses=columns.statuses[:count],
-        classes=None if columns.classes is None else columns.classes[:count],
-        numbers={name: values[:count] for name, values in columns.numbers.items()},
-    )
-
-
-def _write_chunks(shards: Folder, entries: Entries, count: int) -> None:
+def _write_chunks(shards: Folder, entries: Entries, span: range) -> None:
     def write(number: int) -> int:
-        items = range(number * CHUNK, min((number + 1) * CHUNK, count))
+        items = span[number * CHUNK : (number + 1) * CHUNK]
         script = chunk_script(number, [entries.entry(index) for index in items])
         _write(shards, f"{chunk_name(number)}.js", script)
         return len(items)
 
-    with Progress(count, "drawing") as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
-        chunks = iter(range(-(-count // CHUNK)))
+    with Progress(len(span), "drawing") as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
+        chunks = iter(range(-(-len(span) // CHUNK)))
         # A few ahead, so that memory does not grow with the number of items.
         ahead = deque(threads.submit(write, number) for number in islice(chunks, 4 * (os.cpu_count() or 1)))
         while ahead:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_fast.batch.gallery.catalog import NO_CLASS, STATUSES, Catalog, Columns
+from xai_fast.batch.gallery.catalog import NO_CLASS, STATUSES, Catalog
 from xai_fast.batch.gallery.entries import Entry, shown_name
 from xai_fast.batch.observe import JobStatus
 from xai_fast.batch.observe.summary import items_text, memory_text, rate_text
@@ -67,18 +67,19 @@ def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, war
     )
 
 
-def index_script(columns: Columns, chunk: int, numbered: bool, class_names: Sequence[str] = ()) -> bytes:
-    """Write the numbers of all items.
+def index_script(catalog: Catalog, span: range, chunk: int, class_names: Sequence[str] = ()) -> bytes:
+    """Write the numbers of the items that are shown.
 
     Args:
-        columns: the numbers.
+        catalog: the items.
+        span: indices of those that are shown.
         chunk: items a script of pictures.
-        numbered: whether the items have no names but their numbers.
         class_names: by the number of the class; beyond them a class is called by its number.
 
     Returns:
         The script "index".
     """
+    columns = catalog.columns(span)
     score = columns.score
     in_shares = score is not None and _within(columns.numbers[score], 0.0, 1.0)
     names = [class_names[c] if 0 <= c < len(class_names) else f"class {c}" for c in columns.class_numbers]
@@ -86,9 +87,10 @@ def index_script(columns: Columns, chunk: int, numbered: bool, class_names: Sequ
     if columns.classes is not None:
         classes = {"names": [shown_name(name) for name in names], "none": NO_CLASS, "values": _packed(columns.classes)}
     content = {
-        "count": len(columns.statuses),
+        "first": span.start,
+        "count": len(span),
         "chunk": chunk,
-        "range": numbered,
+        "range": catalog.items.numbered,
         "statuses": STATUSES,
         "ok": 0,
         "status": _packed(columns.statuses),
@@ -100,17 +102,17 @@ def index_script(columns: Columns, chunk: int, numbered: bool, class_names: Sequ
     return _script("index", content)
 
 
-def names_script(catalog: Catalog, count: int) -> bytes:
-    """Write the names of the first items, for who searches.
+def names_script(catalog: Catalog, span: range) -> bytes:
+    """Write the names of the items that are shown, for who searches.
 
     Args:
         catalog: the items.
-        count: how many.
+        span: indices of those that are shown.
 
     Returns:
         The script "names".
     """
-    return _script("names", [shown_name(catalog.items.id(index)) for index in range(count)])
+    return _script("names", [shown_name(catalog.items.id(index)) for index in span])
 
 
 def chunk_name(number: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 import sys
@@ -20,6 +21,7 @@ from xai_fast.batch.gallery.entries import Entries
 from xai_fast.batch.gallery.folder import SIDE
 from xai_fast.batch.gallery.page import chunk_name, chunk_script, gallery_page, index_script, names_script
 from xai_fast.batch.gallery.pictures import Pictures
+from xai_fast.batch.gallery.span import chosen_items, rest_note
 from xai_fast.batch.observe import status
 from xai_fast.batch.spec import JobSpec
 from xai_fast.batch.store.layout import Layout
@@ -39,6 +41,7 @@ class _Site:
 
     Args:
         layout: of the store.
+        span: gives the indices of the items that are shown, by how many there are.
         side: of the pictures, in pixels.
         field: which maps are drawn.
         class_names: by the number of the class.
@@ -46,21 +49,28 @@ class _Site:
     """
 
     def __init__(
-        self, layout: Layout, *, side: int, field: str | None, class_names: Sequence[str], trust: bool
+        self,
+        layout: Layout,
+        span: Callable[[int], range],
+        *,
+        side: int,
+        field: str | None,
+        class_names: Sequence[str],
+        trust: bool,
     ) -> None:
         self._layout = layout
         self._catalog = Catalog(layout, field)
+        self._span = span(len(self._catalog.items))
         spec = JobSpec.from_dict(self._catalog.document["spec"])
         self._pictures = Pictures(spec, self._catalog.items, trust=trust)
         self._entries = Entries(self._catalog, self._pictures, side)
-        self._numbered = self._catalog.numbered
         self._class_names = class_names or self._pictures.class_names
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, bytes] = OrderedDict()
         self._pages: dict[str, Callable[[], bytes]] = {
             "": self._page,
             "shards/index.js": self._index,
-            "shards/names.js": lambda: names_script(self._catalog, len(self._catalog.items)),
+            "shards/names.js": lambda: names_script(self._catalog, self._span),
         }
 
     def content(self, path: str) -> tuple[str, bytes] | None:
@@ -77,7 +87,7 @@ class _Site:
             return kind, self._pages[path]()
         match = _SCRIPT.fullmatch(path)
         number = int(match[1]) if match else -1
-        if match is None or number >= len(self._catalog.items) or match[1] != chunk_name(number):
+        if match is None or number >= len(self._span) or match[1] != chunk_name(number):
             return None
         return kind, self._item(number)
 
@@ -90,23 +100,23 @@ class _Site:
             status(self._layout.root),
             proportions=self._entries.proportions,
             warning=self._pictures.warning,
-            note=self._pictures.note,
+            note=" ".join(filter(None, [rest_note(self._span, len(self._catalog.items)), self._pictures.note])),
         )
         return page.encode("utf-8")
 
     def _index(self) -> bytes:
         # One item a script: of a page that is sorted by a number, nothing is drawn in vain.
-        return index_script(self._catalog.columns(), 1, self._numbered, self._class_names)
+        return index_script(self._catalog, self._span, 1, self._class_names)
 
-    def _item(self, index: int) -> bytes:
+    def _item(self, number: int) -> bytes:
         with self._lock:
-            kept = self._kept.get(index)
+            kept = self._kept.get(number)
             if kept is not None:
-                self._kept.move_to_end(index)
+                self._kept.move_to_end(number)
                 return kept
-        made = chunk_script(index, [self._entries.entry(index)])
+        made = chunk_script(number, [self._entries.entry(self._span[number])])
         with self._lock:
-            self._kept[index] = made
+            self._kept[number] = made
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return made
@@ -122,6 +132,8 @@ class View:
     Args:
         out: folder of the store.
         port: to listen on; 0 for any that is free.
+        first: index of the first item that is shown.
+        limit: items, at most a million; None for all, where there are no more than that.
         side: of the pictures, in pixels.
         field: which maps are drawn; by default the first that are called "attributions".
         class_names: by the number of the class.
@@ -141,6 +153,8 @@ class View:
         out: str,
         *,
         port: int = 0,
+        first: int = 0,
+        limit: int | None = None,
         side: int = SIDE,
         field: str | None = None,
         class_names: Sequence[str] = (),
@@ -148,7 +162,8 @@ class View:
     ) -> None:
         check_integer("port", port, 0, 65535)
         check_integer("side", side, 16, 1024)
-        site = _Site(Layout(out), side=side, field=field, class_names=class_names, trust=trust)
+        span = functools.partial(chosen_items, first=first, limit=limit)
+        site = _Site(Layout(out), span, side=side, field=field, class_names=class_names, trust=trust)
         root = f"/{secrets.token_urlsafe(16)}/"
         self._server = _Server((_HOST, port), _Handler, site, root)
         self.url = f"http://{_HOST}:{self._server.server_address[1]}{root}"

@@ -105,6 +105,11 @@ class Items:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def numbered(self) -> bool:
+        """Whether items have no names but their numbers."""
+        return self._ids is None
+
     def __iter__(self) -> Iterator[str]:
         return map(self.id, range(self._count))
 

@@ -90,7 +90,7 @@
   async function arrange() {
     const words = search.value.normalize("NFC").toLowerCase().split(/\s+/).filter(Boolean);
     if (words.length && names === null) {
-      const list = index.range ? Array.from({ length: index.count }, (_, item) => String(item)) : await load("names");
+      const list = index.range ? Array.from({ length: index.count }, (_, item) => String(index.first + item)) : await load("names");
       names = list.map((name) => name.normalize("NFC").toLowerCase());
     }
     shown = order(matching(words));
@@ -126,13 +126,13 @@
     find(".value", element).textContent = score === score ? number(score) : "";
     find(".bar rect", element).setAttribute("width", score >= 0 && score <= 1 && index.share ? (100 * score).toFixed(1) : "0");
     find(".bar", element).toggleAttribute("hidden", !index.share);
-    find(".file bdi", element).textContent = index.range ? String(item) : "\u00a0";
+    find(".file bdi", element).textContent = index.range ? String(index.first + item) : "\u00a0";
     if (state !== index.ok) {
       element.classList.add("without");
       find(".marks", element).append(mark(index.statuses[state]));
     }
     const button = find(".open", element);
-    button.setAttribute("aria-label", `${classOf(item)}, item ${item}`);
+    button.setAttribute("aria-label", `${classOf(item)}, item ${index.first + item}`);
     button.addEventListener("click", () => show(page * PAGE + cards.findIndex((one) => one.element === element)));
     return { item, element, button, entry: null };
   }
@@ -206,7 +206,7 @@
     find("#viewer-title").replaceChildren(heading, file);
     const facts = document.createElement("dl");
     facts.className = "facts";
-    const rows = [["place in the job", item.toLocaleString("en")], ["status", index.statuses[index.status[item]]]];
+    const rows = [["place in the job", (index.first + item).toLocaleString("en")], ["status", index.statuses[index.status[item]]]];
     for (const one of index.numbers) if (one.values[item] === one.values[item]) rows.push([one.label, number(one.values[item])]);
     for (const [label, value] of [...rows, ...entry.facts]) {
       const row = document.createElement("div");
