@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from xai_fast.batch.journal import Journal
+from xai_fast.batch.journal import Journal, plan_ranges
 from xai_fast.batch.runners.local import raised
 from xai_fast.batch.runners.local_worker import described
 from xai_fast.batch.runners.ray import run_ray
-from xai_fast.batch.runners.ray_attempts import new_name, sign_deaths, take_back, take_back_all
+from xai_fast.batch.runners.ray_attempts import FORGIVEN, new_name, sign_deaths, take_back, take_back_all
 from xai_fast.batch.sources import SourceChanged
 from xai_fast.batch.store import Layout
 from xai_fast.errors import InputError, JobError, StoreError
@@ -20,10 +20,19 @@ from xai_fast.errors import InputError, JobError, StoreError
 DEAD = 1 << 22  # no process has this number
 
 
-def _attempt(layout: Layout, shard: int, worker: str, *, alive: bool, number: int = 1) -> None:
+def _attempt(
+    layout: Layout,
+    shard: int,
+    worker: str,
+    *,
+    alive: bool,
+    number: int = 1,
+    place: tuple[int, int, int] | None = None,
+) -> None:
     """Write what a claim leaves: of this process, or of one that is gone."""
-    with Journal(layout, shard).claim(0, 10, number, worker) or pytest.fail("no claim"):
-        name = layout.journal_of(shard) / f"0-10.{number}.json"
+    start, stop, number = place or (0, 10, number)
+    with Journal(layout, shard).claim(start, stop, number, worker) or pytest.fail("no claim"):
+        name = layout.journal_of(shard) / f"{start}-{stop}.{number}.json"
         content = json.loads(name.read_text())
     name.write_text(json.dumps(content if alive else {**content, "pid": DEAD}))
 
@@ -46,6 +55,50 @@ def test_deaths_count_only_where_somebody_saw_them(tmp_path: Path) -> None:
     assert take_back_all(layout) == 1
     assert _names(layout, 3) == {f"{seen}-died", alive, "host-12-abc-local"}
     assert _names(layout, 4) == set()
+
+
+def _try(layout: Layout, item: int, shard: tuple[int, int], max_attempts: int, *, seen: bool) -> tuple[int, set[int]]:
+    """Work on a shard as actors do, with an item that kills its child, and unless ``seen`` the actor, too.
+
+    Returns:
+        How many deaths there were, and the items that are given up.
+    """
+    done: set[tuple[int, int]] = set()
+    for deaths in range(1000):
+        take_back(layout, 0)
+        plan = plan_ranges(*shard, done, Journal(layout, 0).attempts(), max_attempts)
+        done |= {(low, high) for low, high, _ in plan.pending if not low <= item < high}
+        fatal = [one for one in plan.pending if one[0] <= item < one[1]]
+        if not fatal:
+            return deaths, {index for index, _ in plan.killed}
+        worker = new_name("5ad24721f247a0c0defb9c9e")
+        _attempt(layout, 0, worker, alive=False, place=fatal[0])
+        if seen:
+            sign_deaths(layout, 0, worker)
+    raise AssertionError("tried for ever")
+
+
+@pytest.mark.parametrize(
+    ("seen", "deaths"), [(True, 2 + 3 + 2), (False, (FORGIVEN + 2) + 3 + (FORGIVEN + 2))], ids=["child", "actor, too"]
+)
+def test_an_item_that_takes_its_actor_along_is_found(tmp_path: Path, seen: bool, deaths: int) -> None:
+    # 16 items twice, 8, 4 and 2 once, the item twice; what nobody saw is forgiven at the shard and at the item.
+    assert _try(Layout(tmp_path), 37, (32, 48), 2, seen=seen) == (deaths, {37})
+
+
+def test_what_several_actors_take_back_counts_once(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    for _ in range(FORGIVEN):
+        worker = new_name("ab")
+        for _ in range(3):  # as if three of them had seen it before one removed it
+            _attempt(layout, 0, worker, alive=False)
+            assert take_back(layout, 0) == 1
+    _attempt(layout, 0, new_name("ab"), alive=False)
+    assert take_back(layout, 0) == 0
+    (counted,) = Journal(layout, 0).attempts()
+    assert counted.worker.endswith("-died")
+    assert take_back(layout, 0) == 0
+    assert Journal(layout, 0).attempts() == [counted]
 
 
 def test_a_child_that_released_its_claim_did_not_die_over_it(tmp_path: Path) -> None:

@@ -1,9 +1,14 @@
-"""Which deaths count on Ray: those that somebody saw.
+"""Which deaths count on Ray: those that somebody saw, and those that nobody saw too often.
 
 Ray ends processes for reasons of its own: a node is removed or pre-empted, memory is freed, the driver is gone. None of
 that says anything of the items that were being worked on. So an actor does not compute: it feeds a child, and where
 the child dies it signs for that in the journal. An attempt that is dead and not signed for went down together with its
 actor, which is Ray's doing, or the machine's; it is taken back.
+
+But an item may take its actor along: it fills the memory and the system ends the whole container, or the machine stops.
+Ray begins the actor again for ever, so each attempt that is taken back leaves a file in the journal,
+``0-1024.<worker>.taken``, and after `FORGIVEN` of them a range has them counted, too. Its halves are forgiven no more,
+else each would need as many again; a single item is, because it would be given up for what was not its fault.
 """
 
 from __future__ import annotations
@@ -12,15 +17,19 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from xai_fast.batch.journal import Attempt, Journal
-from xai_fast.batch.store.folders import dump_json, load_json
+from xai_fast.batch.store.folders import Folder, dump_json, load_json
 from xai_fast.batch.store.layout import Layout
 from xai_fast.errors import StoreError
 
-__all__ = ["new_name", "sign_deaths", "take_back", "take_back_all"]
+__all__ = ["FORGIVEN", "new_name", "sign_deaths", "take_back", "take_back_all"]
 
+FORGIVEN = 10
+"""Attempts at a range that are taken back before the next ones count: more than Ray or a scheduler ends in a row."""
 _NAME = re.compile(r"ray-[0-9a-f]{1,64}-[0-9a-f]{16}")
+_TAKEN = re.compile(r"(\d{1,15})-(\d{1,15})\.ray-[0-9a-f]{1,64}-[0-9a-f]{16}\.taken")
 _SIGNED = "-died"
 _SHARD = re.compile(r"shard-(\d{6,15})")
 _LIMIT = 1 << 14
@@ -56,35 +65,68 @@ def sign_deaths(layout: Layout, shard: int, worker: str) -> int:
     with _unless_gone():
         for attempt in ours:
             with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
-                name = _file(attempt)
-                content = load_json(folder.read(name, _LIMIT), name)
-                folder.replace(name, dump_json({**content, "worker": worker + _SIGNED}))
+                _sign(folder, attempt)
     return len(ours)
 
 
 def take_back(layout: Layout, shard: int) -> int:
-    """Remove the attempts at a shard that are dead and that nobody has signed for.
+    """Remove the attempts at a shard that are dead and that nobody has signed for; after `FORGIVEN`, sign for them.
 
     Args:
         layout: of the store.
         shard: its number.
 
     Returns:
-        How many.
+        How many were removed.
 
     Raises:
         StoreError: the journal cannot be read or written.
     """
-    innocent = [
+    unseen = [
         attempt
         for attempt in Journal(layout, shard).attempts()
         if not attempt.alive and _NAME.fullmatch(attempt.worker)
     ]
+    removed = 0
     with _unless_gone():
-        for attempt in innocent:
+        for attempt in unseen:
             with layout.folder(layout.journal.name, layout.journal_of(shard).name) as folder:
-                folder.remove(_file(attempt))
-    return len(innocent)
+                if _content(folder, attempt) is None:
+                    continue
+                # Named after the attempt's worker, so that several actors that see the same one count it once.
+                noted = f"{attempt.start}-{attempt.stop}.{attempt.worker}.taken"
+                if not folder.exists(noted):
+                    if _taken(folder, attempt) >= FORGIVEN:
+                        _sign(folder, attempt)
+                        continue
+                    folder.write_first(noted, b"")
+                removed += folder.remove(_file(attempt))
+    return removed
+
+
+def _taken(folder: Folder, attempt: Attempt) -> int:
+    """Count what was taken back of a range and of those that it is a part of; of a single item, only its own."""
+    ranges = [(int(match[1]), int(match[2])) for name in folder.names() if (match := _TAKEN.fullmatch(name))]
+    alone = attempt.stop - attempt.start == 1
+    return sum(
+        (low, high) == (attempt.start, attempt.stop) or (not alone and low <= attempt.start and attempt.stop <= high)
+        for low, high in ranges
+    )
+
+
+def _sign(folder: Folder, attempt: Attempt) -> None:
+    content = _content(folder, attempt)
+    if content is not None:
+        folder.replace(_file(attempt), dump_json({**content, "worker": attempt.worker + _SIGNED}))
+
+
+def _content(folder: Folder, attempt: Attempt) -> dict[str, Any] | None:
+    """Read the file of an attempt; None where another actor took that back, and the number is a new attempt's now."""
+    name = _file(attempt)
+    if not folder.exists(name):
+        return None
+    content = load_json(folder.read(name, _LIMIT), name, lambda entry: isinstance(entry, dict))
+    return dict(content) if content.get("worker") == attempt.worker else None
 
 
 def take_back_all(layout: Layout) -> int:
