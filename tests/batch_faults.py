@@ -360,7 +360,7 @@ def check_clean(out: Path) -> None:
     """Check that nothing is left behind: no live attempt, and after `clean` only what belongs to the results."""
     layout = Layout(out)
     assert live_attempts(layout) == []
-    clean(out)
+    clean(out, force=True)  # also what is new
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     shards = status(out).shards
     data = {name for name in files if name.startswith("data/shard-")}
@@ -368,7 +368,7 @@ def check_clean(out: Path) -> None:
     other = {name for name in files if not name.startswith(("items/", "logs/"))} - data - receipts
     assert receipts <= files
     assert len(data) == shards
-    assert other <= {"job.json", "fields.json", "manifest.json"}
+    assert other <= {"job.json", "fields.json", "threads.json", "manifest.json"}
     assert not [path for folder in (layout.journal, layout.parts) for path in folder.iterdir()]
 
 

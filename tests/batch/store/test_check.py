@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def test_only_the_damaged_shard_is_done_again(whole: Path, tmp_path: Path, name:
     assert store.committed(layout) == {0, 2}
     assert commit(layout, 1)
     assert store.verify(root) == []
-    store.clean(root)
+    store.clean(root, force=True)
     store.write_manifest(layout)
     assert files(root) == files(whole)
     assert [one.sha256 for one in store.receipts(layout)] == [one.sha256 for one in store.receipts(store.Layout(whole))]
@@ -138,11 +139,22 @@ def _put(root: Path, names: list[str]) -> None:
         (root / name).write_text("{}")
 
 
+def _age(root: Path, names: list[str]) -> None:
+    """Let files and their folders be older than a lease."""
+    then = time.time() - journal.LEASE - 10
+    for name in names:
+        for place in (root / name, *(root / name).parents):
+            os.utime(place, (then, then))
+            if place == root:
+                break
+
+
 def test_clean_removes_what_was_left_and_nothing_else(whole: Path, tmp_path: Path) -> None:
     root = copy(whole, tmp_path / "job")
     before = files(root)
     assert store.clean(root) == []
     _put(root, LEFT + KEPT)
+    _age(root, LEFT)
     removed = store.clean(root)
     assert {*removed} == {
         *(name.split("/")[0] if name.startswith(".tmp") else name for name in LEFT),
@@ -153,6 +165,29 @@ def test_clean_removes_what_was_left_and_nothing_else(whole: Path, tmp_path: Pat
     assert store.verify(root) == []
 
 
+def test_clean_leaves_what_is_new(whole: Path, tmp_path: Path) -> None:
+    """A run that began after the look for live attempts may be writing it."""
+    root = copy(whole, tmp_path / "job")
+    new = [name for name in LEFT if ".tmp" in name or name.startswith(("data", "parts"))]
+    _put(root, LEFT)
+    _age(root, LEFT)
+    (root / ".tmp-0123456789abcde0.zarr/scores/c/0").write_text("more")
+    for name in new:
+        if not name.startswith((".tmp-0123456789abcde0.zarr", "journal/shard")):
+            os.utime(root / name)
+    removed = store.clean(root)
+    assert {*removed} == {
+        "journal/memory-cpu.json",
+        "journal/shard-000001",
+        "journal/shard-000001/.tmp-0123456789abcdef",
+        "journal/shard-000001/4-8.1.json",
+    }
+    assert all((root / name).exists() for name in new if not name.startswith("journal/shard"))
+    assert len(store.clean(root, force=True)) == len({name.split("/")[0] for name in new if name[0] == "."}) + len(
+        [name for name in new if name[0] != "." and not name.startswith("journal/shard")]
+    )
+
+
 def test_clean_keeps_what_is_needed_to_go_on(whole: Path, tmp_path: Path) -> None:
     root = copy(whole, tmp_path / "job")
     layout = store.Layout(root)
@@ -160,7 +195,7 @@ def test_clean_keeps_what_is_needed_to_go_on(whole: Path, tmp_path: Path) -> Non
     store.drop_receipts(layout, [0])
     kept = ["journal/shard-000000/0-4.1.json", "journal/memory-cpu.json"]
     _put(root, kept)
-    removed = store.clean(root)
+    removed = store.clean(root, force=True)
     assert [name.split(".")[0] for name in removed] == ["data/shard-000000"]
     assert all((root / name).exists() for name in kept)
     earlier = store.read_earlier(layout, 1)

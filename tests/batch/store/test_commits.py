@@ -7,15 +7,17 @@ import hashlib
 import itertools
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from batch_stores import ABOUT, Crashed, FragileOS, begin, commit, complete, failing, files, rows_of
 
 from xai_fast.batch import store
-from xai_fast.batch.store import folders, withdrawal
+from xai_fast.batch.store import cleaning, folders, withdrawal
 from xai_fast.errors import StoreError
 
 
@@ -59,7 +61,7 @@ def _finish(layout: store.Layout, expected: dict[str, torch.Tensor]) -> None:
     for shard in set(range(3)) - store.committed(layout):
         assert commit(layout, shard)
     store.write_manifest(layout)
-    store.clean(layout.root)
+    store.clean(layout.root, force=True)
     assert files(layout.root) == [
         "commits/shard-000000.json",
         "commits/shard-000001.json",
@@ -250,7 +252,7 @@ def test_three_processes_race_for_every_shard(tmp_path: Path) -> None:
     assert store.verify(layout.root) == []
     # The losers removed their data, and nobody left anything else.
     assert len(list(layout.data.iterdir())) == len(list(layout.commits.iterdir())) == shards
-    assert store.clean(layout.root) == []
+    assert store.clean(layout.root, force=True) == []
 
 
 def test_a_cleaner_that_is_faster_than_a_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -267,6 +269,38 @@ def test_a_cleaner_that_is_faster_than_a_commit(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(StoreError, match="removed meanwhile"):
         commit(layout, 0)
     assert store.committed(layout) == set()
+
+
+def test_a_commit_between_the_look_and_the_removal_of_a_cleaner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The cleaner saw no receipt; then the receipt comes, its writer sees the data, and the cleaner removes them."""
+    layout = begin(tmp_path / "job")
+    link, look = folders.Folder.write_first, cleaning._is_named
+    linking, looked = threading.Event(), threading.Event()
+    won: list[bool] = []
+
+    def late(self: folders.Folder, name: str, data: bytes) -> bool:
+        if name.startswith("shard"):
+            linking.set()
+            looked.wait(30)
+        return link(self, name, data)
+
+    def slow(*arguments: Any) -> bool:
+        named = look(*arguments)
+        looked.set()
+        writer.join(30)
+        return named
+
+    monkeypatch.setattr(folders.Folder, "write_first", late)
+    monkeypatch.setattr(cleaning, "_is_named", slow)
+    writer = threading.Thread(target=lambda: won.append(commit(layout, 0)))
+    writer.start()
+    assert linking.wait(30)
+    assert len(store.clean(layout.root, force=True)) == 1
+    assert won == [True]
+    assert store.committed(layout) == set()
+    assert store.verify(layout.root) == []
 
 
 def test_receipt(tmp_path: Path) -> None:
@@ -320,7 +354,7 @@ def test_a_damaged_part_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixt
     broken.write_bytes(broken.read_bytes()[:-1] + b"?")
     assert [(part.start, part.stop) for part in store.read_parts(layout, 0)] == [(2, 4)]
     assert "dropped" in caplog.text
-    assert store.clean(layout.root) == [f"parts/{broken.name}"]
+    assert store.clean(layout.root, force=True) == [f"parts/{broken.name}"]
 
 
 def test_first_fields_win(tmp_path: Path) -> None:
