@@ -146,6 +146,16 @@ def test_memory_that_does_not_suffice_halves_chunks_for_good(job: Job) -> None:
     assert {len(chunk) for chunk in again.chunks} == {1}
 
 
+@pytest.mark.parametrize("error", ["CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", "out of memory"])
+def test_memory_that_libraries_lack_is_no_lost_device(job: Job, error: str) -> None:
+    def full(indices: Sequence[int]) -> None:
+        raise RuntimeError(f"CUDA error: {error}")
+
+    with pytest.raises(OutOfMemory, match="one item at a time does not fit"):
+        run_shard(job, watched(job, full), 0)
+    assert journal.Journal(job.layout, 0).attempts() == []
+
+
 def test_the_last_error_of_memory_names_the_knobs(job: Job) -> None:
     def full(indices: Sequence[int]) -> None:
         raise MemoryError("no room")

@@ -186,7 +186,7 @@ class _ShardRun:
             try:
                 rows = self._compute(range(low, high), work)
             except RuntimeError as error:
-                if "CUDA error" not in str(error):
+                if isinstance(error, memory.OutOfMemory) or "CUDA error" not in str(error):
                     raise
                 claim.abandon()
                 raise DeviceLost(f"shard {self.shard}, items {low} to {high - 1}: {error}") from error

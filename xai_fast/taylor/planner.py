@@ -14,6 +14,16 @@ __all__ = ["Plan", "available_bytes", "is_out_of_memory", "plan_pairs", "plan_se
 _SHARE_OF_FREE_MEMORY = 0.5
 # A CPU works on few rows at a time: what falls out of its caches costs more than it saves in calls.
 _BYTES_OF_ROWS_ON_CPU = 1 << 24
+# Not all of them are a torch.OutOfMemoryError: the libraries of CUDA allocate for themselves.
+_SIGNS_OF_MEMORY = (
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "not enough memory",
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ def available_bytes(device: torch.device) -> int:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Tell whether an error says that memory did not suffice."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _SIGNS_OF_MEMORY)
 
 
 def checked_limit(memory_limit: int | None, device: torch.device) -> int:
