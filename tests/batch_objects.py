@@ -213,8 +213,8 @@ def read_header(data: bytes) -> Tensor:
     return torch.tensor(list(data[:6]), dtype=torch.float32)
 
 
-def save_rows(path: Path, count: int = 40, features: int = 6) -> np.ndarray:
-    x = np.random.default_rng(0).normal(size=(count, features)).astype(np.float32)
+def save_rows(path: Path, count: int = 40, features: int = 6, scale: int = 1) -> np.ndarray:
+    x = scale * np.random.default_rng(0).normal(size=(count, features)).astype(np.float32)
     np.save(path, x)
     return x
 

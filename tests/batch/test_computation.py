@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import threading
 from collections.abc import Sequence
@@ -150,6 +151,21 @@ def test_another_source_is_refused(rows: tuple[Path, np.ndarray]) -> None:
         Computation(spec(rows[0]), held.items, identity=identity)
     with pytest.raises(InputError, match="source: expected the 40 items of the job, got 41 items"):
         Computation(spec(rows[0]), held.items)
+
+
+def test_a_source_is_checked_while_it_is_read(rows: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    held = Computation(spec(rows[0]), computation(spec(rows[0])).items)
+    first = held.load(0)
+    held.check_source()
+    os.utime(rows[0], ns=(7, 7))
+    save_rows(rows[0], 40, scale=2)
+    assert torch.equal(held.load(1), torch.from_numpy(2 * rows[1][1]))  # new beside old
+    assert torch.equal(first, torch.from_numpy(rows[1][0]))
+    with pytest.raises(SourceChanged, match="mtime_ns"):
+        held.check_source()
+    rows[0].unlink()
+    with pytest.raises(SourceChanged, match="No such file"):
+        held.check_source()
 
 
 def test_double_models_get_double_inputs(tmp_path: Path) -> None:

@@ -90,8 +90,8 @@ class Computation:
         self.items = items
         self.device = torch.device(device)
         self.source = open_source(spec.source, decoder=spec.decoder, items=items)
-        if identity is not None:
-            self.source.check(identity)
+        self._identity = self.source.identity() if identity is None else identity
+        self.check_source()
         if len(self.source) != len(items):
             raise bad_argument("source", f"the {len(items)} items of the job", f"{len(self.source)} items")
         self.model = None if spec.model is None else spec.model.load()
@@ -115,6 +115,16 @@ class Computation:
     def weights_sha256(self) -> str | None:
         """The hash of the model's weights; None without a model."""
         return None if self.model is None else weights_sha256(self.model.module)
+
+    def check_source(self) -> None:
+        """Compare the source as a whole with what it was, such as before results are committed. It takes microseconds.
+
+        A file that is mapped changes under those who read it, and its rows have no stamps of their own.
+
+        Raises:
+            SourceChanged: it is not the same.
+        """
+        self.source.check(self._identity)
 
     def load(self, index: int, *, as_it_is: bool = False) -> Tensor:
         """Read an item and prepare it for the model. Any number of threads may do so at once.

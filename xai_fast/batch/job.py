@@ -6,6 +6,7 @@ import dataclasses
 import os
 import platform
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from xai_fast.batch.explainers import make_explainer
 from xai_fast.batch.references import weights_sha256
 from xai_fast.batch.sources import open_source
 from xai_fast.batch.sources.base import Source
+from xai_fast.batch.sources.since import changes_since
 from xai_fast.batch.spec import JobSpec
 from xai_fast.batch.store import Items, Layout, committed, create_job, read_job
 from xai_fast.batch.store.folders import is_temporary
@@ -194,6 +196,8 @@ def _reopen(layout: Layout, spec: JobSpec) -> Job:
         source = open_source(spec.source, decoder=spec.decoder, items=job.items)
         source.check(job.document["source"])
         _check_weights(job.document, _weights(spec, source))
+    for change in changes_since(spec.source, job.document["source"], job.items):
+        _warn(f"source: {change}")
     return dataclasses.replace(job, spec=spec)
 
 
@@ -214,6 +218,11 @@ def _check_weights(document: dict[str, Any], found: str | None) -> None:
     wanted = document.get("weights_sha256")
     if found != wanted:
         raise bad_argument("model", f"the weights that the job began with, {wanted}", f"{found}")
+
+
+def _warn(message: str) -> None:
+    """Warn whoever called `run`, with these in between: `_reopen`, `prepare_job` and `run` itself."""
+    warnings.warn(message, UserWarning, stacklevel=5)
 
 
 def _check_folder(root: Path) -> None:

@@ -116,7 +116,10 @@ class Source(abc.ABC):
         Raises:
             SourceChanged: it is not the same; the message says how.
         """
-        now = self.identity()
+        try:
+            now = self.identity()
+        except OSError as error:
+            raise SourceChanged(f"the source is not what it was when the job began: {error}") from error
         changed = [
             f"{name}: was {identity.get(name)!r}, is {now.get(name)!r}"
             for name in dict.fromkeys([*identity, *now])

@@ -18,7 +18,7 @@ from xai_fast.batch.sources.names import PackedNames
 from xai_fast.batch.store.layout import Status
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["ImageSource"]
+__all__ = ["ImageSource", "picture_names"]
 
 _MISSING: Stamp = (-1, -1)
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -48,8 +48,7 @@ class ImageSource(Source):
         self._decode = make_decoder(decoder)
         # Pictures are brought to the size of the model; what another decoder gives nobody knows.
         self.regular = decoder == "pillow"
-        given = described["path"]
-        paths = [str(path) for path in given] if isinstance(given, list) else [str(given)]
+        paths = _paths(described)
         self._by_folder = _checked_labels(described.get("labels"))
         self._root = _common_folder(paths)
         self._items = items
@@ -115,22 +114,45 @@ class ImageSource(Source):
         return os.path.join(self._root, *parts)
 
     def _search(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            if os.path.isdir(path):
-                start = os.path.relpath(path, self._root)
-                for name, size, changed in _walk(path, "" if start == "." else start.replace(os.sep, "/") + "/"):
-                    self._add(name, (size, changed))
-            elif os.path.exists(path):
-                self._add(os.path.relpath(path, self._root).replace(os.sep, "/"), _stamp(path))
-            else:
-                raise no_such_path("folders and pictures that exist", path)
+        for name, file in _found(paths, self._root):
+            self._names.append(name)
+            self._stamps.extend(_stamp(file))
         if not len(self._names):
             where = ", ".join(map(repr, paths[:3]))
             raise bad_argument("source", f"at least one picture ({', '.join(PICTURE_SUFFIXES)})", f"none in {where}")
 
-    def _add(self, name: str, stamp: Stamp) -> None:
-        self._names.append(name)
-        self._stamps.extend(stamp)
+
+def picture_names(described: Mapping[str, object]) -> Iterator[str]:
+    """List the pictures of a source as they are now, without looking at any of them.
+
+    Args:
+        described: of the source.
+
+    Yields:
+        What `ImageSource.ids` would give.
+
+    Raises:
+        InputError: a path does not exist, or cannot be read.
+    """
+    paths = _paths(described)
+    for name, _ in _found(paths, _common_folder(paths)):
+        yield name
+
+
+def _paths(described: Mapping[str, object]) -> list[str]:
+    given = described["path"]
+    return [str(path) for path in given] if isinstance(given, list) else [str(given)]
+
+
+def _found(paths: Sequence[str], root: str) -> Iterator[tuple[str, str | os.DirEntry[str]]]:
+    for path in paths:
+        if os.path.isdir(path):
+            start = os.path.relpath(path, root)
+            yield from _walk(path, "" if start == "." else start.replace(os.sep, "/") + "/")
+        elif os.path.exists(path):
+            yield os.path.relpath(path, root).replace(os.sep, "/"), path
+        else:
+            raise no_such_path("folders and pictures that exist", path)
 
 
 def _checked_labels(labels: object) -> bool:
@@ -150,8 +172,8 @@ def _common_folder(paths: Sequence[str]) -> str:
     return os.path.commonpath([path if os.path.isdir(path) else os.path.dirname(path) for path in paths])
 
 
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
-    """Give name, size and time of the pictures in a folder and its subfolders, sorted, without an object for each."""
+def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Give the pictures in a folder and its subfolders with their names, sorted; an object for each only by and by."""
     try:
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
@@ -163,7 +185,7 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
         elif entry.name.lower().endswith(PICTURE_SUFFIXES) and not entry.is_dir():
-            yield (prefix + entry.name, *_stamp(entry))
+            yield prefix + entry.name, entry
 
 
 def _stamp(file: str | os.DirEntry[str]) -> Stamp:
