@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from batch_stores import Crashed, FragileOS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xai_fast.batch.store import Items, Layout, folders, items
+from xai_fast.batch.store import Items, Layout, create_job, folders, items
+from xai_fast.batch.store.folders import dump_json
 from xai_fast.errors import InputError, StoreError
 
 NAMES = ["b/1.png", "a/2.png", "", "ä", "with\0zero", "b/1.pn", "odd\udcff"]
@@ -58,12 +60,56 @@ def test_written_once(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     first = Items.freeze(layout, ["a", "b"])
     assert Items.freeze(layout, ["a", "b"]).sha256 == first.sha256
+    create_job(layout, _job(first.sha256))
     others = [(["b", "a"], None), (["ab"], None), (["a", "b"], np.zeros((2, 2))), (range(2), None)]
     for names, stamps in others:
         with pytest.raises(StoreError, match="expected the list of items of this job, got another"):
             Items.freeze(layout, names, stamps)
     assert list(Items.open(layout)) == ["a", "b"]
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp")]
+
+
+def _job(sha256: str) -> dict:
+    spec = {"shard_size": 4, "dtype": "float32"}
+    return {"spec": spec, "fingerprint": "0", "items": {"count": 2, "sha256": sha256}}
+
+
+def test_a_list_without_a_job_is_replaced(tmp_path: Path) -> None:
+    """A run that was killed before job.json; until the next one, the folder of pictures gained a file."""
+    layout = Layout(tmp_path)
+    Items.freeze(layout, ["a", "b"])
+    assert list(Items.freeze(layout, ["a", "b", "c"])) == ["a", "b", "c"]
+    (layout.items / "items.json").write_text("{")
+    assert list(Items.freeze(layout, ["a"])) == ["a"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp")]
+
+
+def test_two_runs_begin_with_different_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever the order, job.json never stands beside the list of the other run."""
+    layout = Layout(tmp_path / "job first")
+    first = Items.freeze(layout, ["a", "b"])
+    move = items._move
+
+    def late(*arguments: Any) -> bool:
+        if not layout.exists and not layout.items.exists():  # the other's list is out of the way for a moment
+            with layout.folder() as root:
+                root.write_first("job.json", dump_json({"format": 1, **_job(first.sha256)}))
+        return move(*arguments)
+
+    monkeypatch.setattr(items, "_move", late)
+    with pytest.raises(StoreError, match="got another"):
+        Items.freeze(layout, ["c", "d"])
+    assert list(Items.open(layout)) == ["a", "b"]
+    assert not [path for path in layout.root.iterdir() if path.name.startswith(".tmp")]
+
+    monkeypatch.undo()
+    layout = Layout(tmp_path / "list first")
+    first = Items.freeze(layout, ["a", "b"])
+    second = Items.freeze(layout, ["c", "d"])
+    with pytest.raises(StoreError, match="got those of another; start it again"):
+        create_job(layout, _job(first.sha256))
+    assert not layout.exists
+    create_job(layout, _job(second.sha256))
 
 
 WRONG = [

@@ -15,7 +15,15 @@ import numpy as np
 
 from xai_fast.arguments import check_integer
 from xai_fast.batch.store.folders import Folder, dump_json, load_json, unique_name
-from xai_fast.batch.store.layout import FORMAT, MAXIMUM_ITEMS, Layout, is_digest, is_whole
+from xai_fast.batch.store.layout import (
+    FORMAT,
+    MAXIMUM_ITEMS,
+    Layout,
+    frozen_digest,
+    is_digest,
+    is_whole,
+    read_job,
+)
 from xai_fast.errors import InputError, StoreError, bad_argument
 
 __all__ = ["Items"]
@@ -60,7 +68,8 @@ class Items:
             stamps: (n, 2) integers: size and time of change (nanoseconds) of each item's file.
 
         Returns:
-            The list. Where one was written before, it has to be the same.
+            The list. Where one was written before, it has to be the same, unless it belongs to no job: a run that was
+            killed before it wrote ``job.json`` leaves such a list, which is replaced.
 
         Raises:
             InputError: an id comes twice, or the stamps do not fit.
@@ -72,7 +81,8 @@ class Items:
             with layout.folder(name, create=True) as folder:
                 frozen = _write(folder, ids, stamps)
             with layout.folder() as root:
-                _move(root, name, layout.items.name)
+                if not _move(root, name, layout.items.name) and frozen_digest(layout) != frozen and not layout.exists:
+                    _exchange(layout, root, name, frozen)
         finally:
             shutil.rmtree(layout.root / name, ignore_errors=True)
         items = Items.open(layout)
@@ -287,8 +297,8 @@ def _check_unique(hashes: np.ndarray, edges: np.ndarray, content: mmap.mmap | by
             raise InputError(f"ids: expected all different, got {name[:200]!r} as items {first} and {second}")
 
 
-def _move(root: Folder, name: str, final: str) -> None:
-    """Give the folder of the list its name; a list that is there stays."""
+def _move(root: Folder, name: str, final: str) -> bool:
+    """Give the folder of the list its name; a list that is there stays. Returns whether it got the name."""
     try:
         # Unlike a file, a folder with something in it is never replaced, so the first one wins.
         os.rename(name, final, src_dir_fd=root.fd, dst_dir_fd=root.fd)
@@ -296,6 +306,34 @@ def _move(root: Folder, name: str, final: str) -> None:
     except OSError as error:
         if not root.exists(final):
             raise StoreError(f"{root.path / final}: cannot write: {error.strerror}") from error
+        return False
+    return True
+
+
+def _exchange(layout: Layout, root: Folder, name: str, frozen: str) -> None:
+    """Put a list in the place of one that belongs to no job.
+
+    The other list may yet be of a run that is just about to write ``job.json``. `create_job` looks at the list after
+    it wrote that file, as this looks for the file after it moved the list: at least one of both sees the other.
+    """
+    old = f".tmp-items-{unique_name()}"
+    try:
+        _rename(root, layout.items.name, old)
+        _move(root, name, layout.items.name)
+        if layout.exists and read_job(layout)["items"]["sha256"] != frozen:
+            _rename(root, layout.items.name, name)
+            _move(root, old, layout.items.name)
+    finally:
+        shutil.rmtree(layout.root / old, ignore_errors=True)
+
+
+def _rename(root: Folder, name: str, other: str) -> None:
+    try:
+        os.rename(name, other, src_dir_fd=root.fd, dst_dir_fd=root.fd)
+    except FileNotFoundError:  # another run has just done so
+        pass
+    except OSError as error:
+        raise StoreError(f"{root.path / name}: cannot rename: {error.strerror}") from error
 
 
 def _hash(text: bytes) -> int:

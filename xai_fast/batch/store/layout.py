@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "Layout",
     "Status",
     "create_job",
+    "frozen_digest",
     "is_digest",
     "is_whole",
     "read_job",
@@ -26,7 +28,8 @@ __all__ = [
 
 FORMAT = 1
 MAXIMUM_ITEMS = 1 << 48
-_JOB_LIMIT = 16 << 20
+_JOB_LIMIT = 256 << 20
+"""Bytes of job.json: room for more than a million files that are listed one by one."""
 _FOLDERS = ("journal", "parts", "data", "commits", "logs")
 
 
@@ -152,15 +155,43 @@ def create_job(layout: Layout, document: Mapping[str, Any]) -> None:
             ``sha256``) and whatever else there is to keep; ``format`` is added.
 
     Raises:
-        StoreError: there is a job already, or it cannot be written.
+        InputError: the document is too large to be read again.
+        StoreError: there is a job already, it cannot be written, or somebody else froze another list of items.
     """
     whole = {"format": FORMAT, **document}
     if not _is_job(whole):
         raise bad_argument("document", "a job with spec, fingerprint and items", repr(document)[:200])
+    content = dump_json(whole)
+    if len(content) > _JOB_LIMIT:
+        raise bad_argument(
+            "spec",
+            f"a description of at most {_JOB_LIMIT >> 20} MiB; give the folder of the files instead of a list of them, "
+            "and labels instead of a list of targets",
+            f"{len(content) >> 20} MiB",
+        )
     layout.create()
     with layout.folder() as root:
-        if not root.write_first(layout.job.name, dump_json(whole)):
+        if not root.write_first(layout.job.name, content):
             raise StoreError(f"{layout.job}: expected a folder without a job, got one that has a job")
+        if frozen_digest(layout) != document["items"]["sha256"]:
+            # A job that somebody else begins here at the same time has replaced the list, see `Items.freeze`.
+            root.remove(layout.job.name)
+            raise StoreError(f"{layout.items}: expected the items of this job, got those of another; start it again")
+
+
+def frozen_digest(layout: Layout) -> str | None:
+    """Read the sha256 of the list of items that is frozen.
+
+    Args:
+        layout: the store.
+
+    Returns:
+        Hexadecimal digits, or None where there is no list, or what is there is none.
+    """
+    with suppress(StoreError), layout.folder(layout.items.name) as items:
+        found = load_json(items.read("items.json", 1 << 16), layout.items, lambda one: isinstance(one, dict))
+        return found["sha256"] if is_digest(found.get("sha256")) else None
+    return None
 
 
 def read_job(layout: Layout) -> dict[str, Any]:
