@@ -29,7 +29,7 @@ def test_a_job_that_has_not_begun(tmp_path: Path) -> None:
     assert found.rate is found.seconds_left is found.throughput is found.started is found.finished is None
     assert found.created == 990.0
     assert found.shares == {}
-    assert "not begun" in str(found)
+    assert "not running, no shard is done yet" in str(found)
 
 
 def test_a_job_on_its_way(tmp_path: Path) -> None:

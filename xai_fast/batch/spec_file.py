@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ __all__ = ["read_spec_file"]
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 _LARGEST = 64 << 20
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
@@ -78,6 +80,8 @@ def _yaml(path: Path, text: str) -> object:
         )
 
     Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    # YAML 1.1, which PyYAML reads, takes 1e-3 for a text: it wants 1.0e-3.
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-.0123456789"))
     try:
         values: object = yaml.load(text, Loader)
     except InputError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,16 @@ KEYS = [
     torch.tensor([-1, 5]),
     [],
 ]
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor])
+def test_a_mask_chooses_items(done: store.Store, kind: Callable[[list[bool]], object]) -> None:
+    batch = done[kind([i in (3, 4) for i in range(COUNT)])]  # type: ignore[index]
+    assert isinstance(batch, store.Batch)
+    assert batch.indices.tolist() == [3, 4]
+    for wrong in (kind([True, False]), [True, False], True):
+        with pytest.raises(InputError, match="index: expected .* mask"):
+            done[wrong]  # type: ignore[index]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=str)

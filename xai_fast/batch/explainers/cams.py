@@ -38,7 +38,7 @@ class BatchGradCAM(BatchExplainer):
         del seed
         given = dict(parameters)
         if "layer" not in given:
-            raise bad_argument("layer", "the dotted name of a layer", "none")
+            raise bad_argument("layer", "the dotted name of a layer, one of model.named_modules()", "none")
         if isinstance(given.get("upsample"), list):
             given["upsample"] = tuple(given["upsample"])
         self._model = model

@@ -47,7 +47,7 @@ class BatchTaylorCAM(BatchExplainer):
         del seed
         given = {"memory_limit": _MEMORY_LIMIT, **parameters}
         if "layer" not in given:
-            raise bad_argument("layer", "the dotted name of a layer", "none")
+            raise bad_argument("layer", "the dotted name of a layer, one of model.named_modules()", "none")
         self._full = given.pop("full", False)
         if not isinstance(self._full, bool):
             raise bad_argument("full", "True or False", repr(self._full))

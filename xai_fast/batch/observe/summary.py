@@ -77,7 +77,7 @@ def _state(status: JobStatus) -> str:
         return "complete" + (f", {items_text(status.failed)} failed" if status.failed else "")
     if status.running:
         return f"running, {status.running:,} at work"
-    return "not running; the same run goes on from here" if status.done else "not begun"
+    return f"not running{'' if status.done else ', no shard is done yet'}; the same run goes on from here"
 
 
 def _speed(status: JobStatus) -> str:

@@ -50,7 +50,8 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
     store = open_store(out)
     target = store.layout.root / f"export.{_ENDINGS[format]}" if path is None else Path(path)
     if target.exists():
-        raise bad_argument("path", "a name that is not taken", str(target))
+        expected = "a name that is not taken; remove what is there, or give another one"
+        raise bad_argument("path", expected, str(target))
     # Under another name first: whoever finds the file finds all of it.
     unfinished = target.with_name(f".tmp-{unique_name()}{target.suffix}")
     writers: dict[str, Callable[[Store, Path], None]] = {"parquet": _parquet, "zarr": _zarr, "hdf5": _hdf5}

@@ -163,7 +163,7 @@ class Store:
         if isinstance(key, slice):
             return self._batch(range(*key.indices(len(self))))
         if isinstance(key, Tensor | np.ndarray) and key.ndim == 1:
-            return self._batch([self._position(one) for one in key.tolist()])
+            return self._batch([self._position(one) for one in self._numbers_of(key)])
         if isinstance(key, list | tuple | range):
             return self._batch([self._position(one) for one in key])
         return self.item(self._position(key))
@@ -198,7 +198,18 @@ class Store:
         """
         return self._batch([self._position(i) for i in indices])
 
+    def _numbers_of(self, key: Tensor | np.ndarray) -> list[object]:
+        """List the numbers of items that an array chooses, be it a mask of all items."""
+        chosen = torch.as_tensor(key)
+        if chosen.dtype != torch.bool:
+            return list(chosen.tolist())
+        if len(chosen) != len(self):
+            raise bad_argument("index", f"a mask of all {len(self)} items", f"one of {len(chosen)}")
+        return list(chosen.nonzero().flatten().tolist())
+
     def _position(self, key: object) -> int:
+        if isinstance(key, bool):  # an integer to Python, but a list of them would be meant as a mask
+            raise bad_argument("index", "an integer, a slice, a list of integers or an array as a mask", repr(key))
         try:
             i = operator.index(key)  # type: ignore[arg-type]
         except TypeError:
