@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -108,8 +109,34 @@ def test_items_that_failed_are_tried_again(place: Path) -> None:
     assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 3
     (place / "cli_models.py").write_text(module.replace("> 0.9", "> 0.99"))
     sys.modules.pop("cli_models")
-    assert cli.main(["jobs", "retry", "out", *QUICK]) == 0
+    assert cli.main(["jobs", "retry", "out", "--trust", *QUICK]) == 0
     assert [result.ok for _, result in batch.open("out")] == [True] * 3
+
+
+@pytest.mark.parametrize(("terminal", "answer"), [(False, "y"), (True, ""), (True, "n"), (True, "y")])
+def test_functions_that_only_the_store_names_are_told_before_they_are_called(
+    terminal: bool, answer: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_job(place / "job", 4, 4)
+    document = json.loads((place / "job" / "job.json").read_text())
+    source = {"kind": "indexable", "path": "os:mkdir", "arguments": {"path": "called"}}
+    spec = JobSpec(source=source, explainer="m:Class").to_dict()
+    (place / "job" / "job.json").write_text(json.dumps(document | {"spec": spec}))
+
+    class Input(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+    monkeypatch.setattr(sys, "stdin", Input(f"{answer}\n"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    agreed = terminal and answer == "y"
+    monkeypatch.setattr(batch, "retry_failed", lambda *a, **k: batch.status("job") if agreed else pytest.fail("called"))
+    assert cli.main(["jobs", "retry", "job"]) == (0 if agreed else 2)
+    said = capsys.readouterr().err
+    assert 'source: os:mkdir(path="called")' in said
+    assert "explainer: m:Class()" in said
+    assert ("--trust" in said) != agreed
+    assert not (place / "called").exists()
 
 
 def test_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,8 @@ def _add_actions(actions: _Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument("store", metavar="DIR", help=_STORE)
         if name == "retry":
             _add_runner(parser)
+            trust = "call the functions that the job names (data set, model, methods), without asking"
+            parser.add_argument("--trust", action="store_true", help=trust)
         return parser.add_argument
 
     add = action("status", "say how far it is, how fast, where the time goes and what failed; from any shell")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from xai_fast import batch
+from xai_fast.batch.trust import called_functions, check_trust
 from xai_fast.cli.files import shown
 from xai_fast.cli.run_job import finish, runner_options
 from xai_fast.errors import InputError
@@ -90,7 +92,19 @@ def _repair(options: argparse.Namespace) -> bool:
 
 
 def _retry(options: argparse.Namespace) -> bool:
+    named = called_functions(options.store)
+    for call in named:
+        say(f"the store has this called: {printable(call)}", error=True)
+    check_trust(options.store, options.trust or (bool(named) and _agreed()))
     return finish(batch.retry_failed(options.store, **runner_options(options)))
+
+
+def _agreed() -> bool:
+    """Ask; where there is nobody to ask, the answer is no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    say("Is that as it should be? [y/N] ", error=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _clean(options: argparse.Namespace) -> bool:
