@@ -54,7 +54,10 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {"radius": float("nan")}}, "parameters of neflag.radius: expected finite numbers"),
     ({"parameters": [3]}, "parameters: expected a mapping"),
     ({"parameters": {"radius": torch.ones(3)}}, "parameters of neflag.radius: expected numbers, text.*got a tensor"),
-    ({"explainer": "gradcam"}, "parameters of gradcam: layer: expected the dotted name of a layer, one of .*, got none"),
+    (
+        {"explainer": "gradcam"},
+        "parameters of gradcam: layer: expected the dotted name of a layer, one of .*, got none",
+    ),
     ({"explainer": "gradcam", "parameters": {"layer": 3}}, "parameters of gradcam: layer: expected the dotted name"),
     ({"explainer": "gradcam", "parameters": {"layer": "f", "upsample": [7]}}, "gradcam: upsample: expected"),
     ({"explainer": "taylor_cam", "parameters": {"layer": "f", "order": 9}}, "taylor_cam: order: expected an integer"),
@@ -208,7 +211,9 @@ FILES = [
 @pytest.mark.parametrize("number", ["3e-1", "3E-1", "3.e-1", ".3e0", "+30e-2"])
 def test_numbers_in_yaml_are_those_of_python(number: str, tmp_path: Path) -> None:
     pytest.importorskip("yaml")
-    (tmp_path / "job.yaml").write_text(f"source: x.npy\nmodel: package.module:factory\nparameters: {{radius: {number}}}")
+    (tmp_path / "job.yaml").write_text(
+        f"source: x.npy\nmodel: package.module:factory\nparameters: {{radius: {number}}}"
+    )
     assert dict(JobSpec.from_file(tmp_path / "job.yaml").parameters) == {"radius": 0.3}
 
 

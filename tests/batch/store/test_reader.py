@@ -72,7 +72,7 @@ def test_a_mask_chooses_items(done: store.Store, kind: Callable[[list[bool]], ob
     assert isinstance(batch, store.Batch)
     assert batch.indices.tolist() == [3, 4]
     for wrong in (kind([True, False]), [True, False], True):
-        with pytest.raises(InputError, match="index: expected .* mask"):
+        with pytest.raises(InputError, match=r"index: expected .* mask"):
             done[wrong]  # type: ignore[index]
 
 
