@@ -13,6 +13,7 @@ import pytest
 from batch_stores import commit, complete, copy, files
 
 from xai_fast.batch import journal, store
+from xai_fast.batch.store import check
 from xai_fast.errors import StoreError
 
 
@@ -75,6 +76,24 @@ def test_only_the_damaged_shard_is_done_again(whole: Path, tmp_path: Path, name:
     store.write_manifest(layout)
     assert files(root) == files(whole)
     assert [one.sha256 for one in store.receipts(layout)] == [one.sha256 for one in store.receipts(store.Layout(whole))]
+
+
+def test_repair_drops_what_it_judged(monkeypatch: pytest.MonkeyPatch, whole: Path, tmp_path: Path) -> None:
+    """Between the judgement and the removal, another run has done the shard again."""
+    root = copy(whole, tmp_path / "job")
+    layout = store.Layout(root)
+    _flip(_data(root, 1), -40)
+    verify = check.verify
+
+    def slow(out: Path) -> list[store.Damage]:
+        found = verify(out)
+        store.drop_receipts(layout, [1])
+        assert commit(layout, 1)
+        return found
+
+    monkeypatch.setattr(check, "verify", slow)
+    assert [damage.shard for damage in store.repair(root)] == [1]
+    assert store.committed(layout) == {0, 1, 2}
 
 
 def test_a_missing_receipt_is_a_shard_that_is_not_done(whole: Path, tmp_path: Path) -> None:
