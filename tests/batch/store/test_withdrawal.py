@@ -41,3 +41,22 @@ def test_pieces_of_a_shard_that_is_not_committed_stay(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such receipt"):
         store.withdraw(layout, 1)
     assert len(store.read_parts(layout, 1)) == len(Journal(layout, 1).attempts()) == 2
+
+
+def test_an_attempt_that_began_before_the_withdrawal_loses(tmp_path: Path) -> None:
+    """A late worker has the old failures, which are to be done again."""
+    layout = complete(tmp_path / "job")
+    place = (1, 4, 8, rows_of(4, 8), "float16_scaled", ABOUT)
+    store.withdraw(layout, 1)
+    assert store.write_shard(layout, *place, earlier=None) is False
+    assert store.write_part(layout, 1, 4, 6, rows_of(4, 6), "float16_scaled", ABOUT, earlier=None) is False
+    first = store.read_earlier(layout, 1)
+    assert first is not None
+    assert len(list(layout.data.iterdir())) == 3  # the loser left nothing
+    assert list(layout.parts.iterdir()) == []
+    assert store.write_shard(layout, *place, earlier=first.file) is True
+    store.withdraw(layout, 1)
+    assert store.write_shard(layout, *place, earlier=first.file) is False
+    second = store.read_earlier(layout, 1)
+    assert second is not None
+    assert store.write_shard(layout, *place, earlier=second.file) is True

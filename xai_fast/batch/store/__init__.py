@@ -29,10 +29,18 @@ from xai_fast.batch.store.manifest import manifest_is_current, write_manifest
 from xai_fast.batch.store.parts import Part, read_parts, write_part
 from xai_fast.batch.store.reader import Store
 from xai_fast.batch.store.reader import open_store as open
-from xai_fast.batch.store.receipts import Receipt, committed, read_receipt, read_rows, receipts, write_shard
+from xai_fast.batch.store.receipts import (
+    Receipt,
+    committed,
+    read_earlier,
+    read_receipt,
+    read_rows,
+    receipts,
+    write_shard,
+)
 from xai_fast.batch.store.results import Batch, ItemResult
 from xai_fast.batch.store.rows import Rows
-from xai_fast.batch.store.withdrawal import drop_receipts, read_earlier, withdraw
+from xai_fast.batch.store.withdrawal import drop_receipts, withdraw
 
 __all__ = [
     "CODECS",

@@ -13,8 +13,8 @@ from contextlib import suppress
 from xai_fast.batch.store.folders import Folder, is_temporary
 from xai_fast.batch.store.layout import Layout, read_job, shard_stem
 from xai_fast.batch.store.manifest import shard_count
-from xai_fast.batch.store.receipts import committed, read_receipt
-from xai_fast.batch.store.withdrawal import drop_receipts, read_earlier
+from xai_fast.batch.store.receipts import committed, read_earlier, read_receipt
+from xai_fast.batch.store.withdrawal import drop_receipts
 from xai_fast.errors import StoreError
 
 __all__ = ["clean"]

@@ -10,12 +10,13 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from xai_fast.batch.store.fields import describe_fields
 from xai_fast.batch.store.folders import Folder
 from xai_fast.batch.store.layout import Layout, shard_stem
-from xai_fast.batch.store.receipts import commit_rows, load_receipt, read_rows
+from xai_fast.batch.store.receipts import ANY, commit_rows, earlier_is, load_receipt, read_rows
 from xai_fast.batch.store.rows import Rows
 from xai_fast.errors import StoreError
 
@@ -42,7 +43,15 @@ class Part:
 
 
 def write_part(
-    layout: Layout, shard: int, start: int, stop: int, rows: Rows, dtype: str, about: Mapping[str, Any]
+    layout: Layout,
+    shard: int,
+    start: int,
+    stop: int,
+    rows: Rows,
+    dtype: str,
+    about: Mapping[str, Any],
+    *,
+    earlier: str | None = ANY,
 ) -> bool:
     """Keep a piece of a shard, unless somebody else did.
 
@@ -54,6 +63,7 @@ def write_part(
         rows: the results.
         dtype: the codec that the shard will have; the part itself is written in full precision.
         about: as in `receipts.write_shard`.
+        earlier: likewise.
 
     Returns:
         True where this call kept it; False where another attempt was first.
@@ -67,7 +77,8 @@ def write_part(
     with layout.folder("parts", create=True) as parts:
         if parts.exists(f"{stem}.json"):
             return False
-        return commit_rows(parts, parts, stem, (shard, start, stop), rows, fields, about)
+        valid = partial(earlier_is, layout, shard, earlier)
+        return commit_rows(parts, parts, stem, (shard, start, stop), rows, fields, about, valid)
 
 
 def read_parts(layout: Layout, shard: int) -> list[Part]:

@@ -16,7 +16,9 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from xai_fast.batch.store.fields import Field, agree_on_fields, describe_fields, read_fields
@@ -28,13 +30,17 @@ from xai_fast.batch.store.shard_file import Measured, ShardFile, write_rows
 from xai_fast.errors import StoreError, bad_argument
 
 __all__ = [
+    "ANY",
+    "EARLIER",
     "RECEIPT_NAME",
     "Receipt",
     "commit_rows",
     "committed",
     "digest_of",
+    "earlier_is",
     "load_receipt",
     "open_shard",
+    "read_earlier",
     "read_receipt",
     "read_rows",
     "receipts",
@@ -45,11 +51,23 @@ _RECEIPT_LIMIT = 8 << 20
 RECEIPT_NAME = re.compile(r"shard-([0-9]{6}|[1-9][0-9]{6,14})\.json")
 """The name of a receipt: one for each number."""
 _REASON_SHOWN = 300
+EARLIER = "earlier.json"
+"""A receipt that was withdrawn, in the journal of its shard."""
+ANY = ""
+"""No file has this name: an attempt that does not say what it began from."""
 _ABOUT = ("seconds", "evaluations", "peak_memory", "worker", "versions", "attempts", "finished")
 
 
 def write_shard(
-    layout: Layout, shard: int, start: int, stop: int, rows: Rows, dtype: str, about: Mapping[str, Any]
+    layout: Layout,
+    shard: int,
+    start: int,
+    stop: int,
+    rows: Rows,
+    dtype: str,
+    about: Mapping[str, Any],
+    *,
+    earlier: str | None = ANY,
 ) -> bool:
     """Commit a shard, unless somebody else did.
 
@@ -63,6 +81,9 @@ def write_shard(
         about: ``seconds`` (by kind; writing is added to ``write`` and ``total``), ``evaluations``, ``peak_memory``,
             ``worker``, ``versions``, ``attempts`` and, if it should not be now, ``finished``; what has another name is
             kept under ``more``.
+        earlier: the file of the receipt that was withdrawn before the attempt began (`read_earlier`), None where there
+            was none; an attempt that began before the shard was withdrawn has the failures that are to be done again,
+            so it loses. Not looked at if not given.
 
     Returns:
         True where this call committed it; False where another attempt was first.
@@ -74,7 +95,8 @@ def write_shard(
         if commits.exists(f"{shard_stem(shard)}.json"):
             return False
         fields = _settle_fields(layout, rows, dtype)
-        return commit_rows(data, commits, shard_stem(shard), (shard, start, stop), rows, fields, about)
+        valid = partial(earlier_is, layout, shard, earlier)
+        return commit_rows(data, commits, shard_stem(shard), (shard, start, stop), rows, fields, about, valid)
 
 
 def _settle_fields(layout: Layout, rows: Rows, dtype: str) -> dict[str, Field]:
@@ -95,6 +117,7 @@ def commit_rows(
     rows: Rows,
     fields: Mapping[str, Field],
     about: Mapping[str, Any],
+    valid: Callable[[], bool],
 ) -> bool:
     """Write a data file and its receipt, in the order that is told above.
 
@@ -106,6 +129,7 @@ def commit_rows(
         rows: the results.
         fields: how they are stored.
         about: as in `write_shard`.
+        valid: asked just before the receipt is written; where it says no, there will be none.
 
     Returns:
         True where the receipt is this call's.
@@ -125,7 +149,7 @@ def commit_rows(
         data.rename(temporary, name)
         told = _add_writing(about, time.perf_counter() - began)
         receipt = _receipt(place, name, content, rows, fields, told)
-        won = receipts_folder.write_first(f"{stem}.json", dump_json(receipt.to_dict()))
+        won = valid() and receipts_folder.write_first(f"{stem}.json", dump_json(receipt.to_dict()))
     finally:
         if not won and not _names(receipts_folder, stem, name):
             # Lost the race, or failed on the way: nobody will ever read this file.
@@ -234,6 +258,45 @@ def load_receipt(folder: Folder, name: str, stem: str, shard: int) -> Receipt | 
         return None
     document = load_json(folder.read(name, _RECEIPT_LIMIT), folder.path / name)
     return parse_receipt(document, stem, folder.path / name, shard)
+
+
+def read_earlier(layout: Layout, shard: int) -> Receipt | None:
+    """Read the receipt that was withdrawn.
+
+    Args:
+        layout: the store.
+        shard: its number.
+
+    Returns:
+        The receipt, whose data file is still there, or None.
+
+    Raises:
+        StoreError: it is not what it should be.
+    """
+    stem = shard_stem(shard)
+    if not layout.journal_of(shard).exists():
+        return None
+    with layout.folder("journal", stem) as journal:
+        return load_receipt(journal, EARLIER, stem, shard)
+
+
+def earlier_is(layout: Layout, shard: int, file: str | None) -> bool:
+    """Tell whether an attempt still has to do with the same withdrawn receipt.
+
+    Args:
+        layout: the store.
+        shard: its number.
+        file: that the receipt named when the attempt began; None where there was none, `ANY` where nobody asks.
+
+    Returns:
+        False where the shard was withdrawn meanwhile, or finished.
+    """
+    if file == ANY:
+        return True
+    found = None
+    with suppress(StoreError):  # removed by whoever finished the shard, or damaged, which a retry takes for none
+        found = read_earlier(layout, shard)
+    return file == (None if found is None else found.file)
 
 
 def receipts(layout: Layout, known: Collection[int] = ()) -> Iterator[Receipt]:

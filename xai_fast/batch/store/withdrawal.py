@@ -7,12 +7,10 @@ from collections.abc import Collection
 
 from xai_fast.batch.store.folders import Folder, is_temporary
 from xai_fast.batch.store.layout import Layout, shard_stem
-from xai_fast.batch.store.receipts import Receipt, load_receipt
+from xai_fast.batch.store.receipts import EARLIER
 from xai_fast.errors import StoreError
 
-__all__ = ["EARLIER", "drop_receipts", "read_earlier", "withdraw"]
-
-EARLIER = "earlier.json"
+__all__ = ["drop_receipts", "withdraw"]
 
 
 def drop_receipts(layout: Layout, shards: Collection[int]) -> None:
@@ -58,26 +56,6 @@ def withdraw(layout: Layout, shard: int) -> None:
             raise StoreError(f"{commits.path / stem}.json: cannot withdraw: {error.strerror}") from error
         journal.sync()
         commits.sync()
-
-
-def read_earlier(layout: Layout, shard: int) -> Receipt | None:
-    """Read the receipt that was withdrawn.
-
-    Args:
-        layout: the store.
-        shard: its number.
-
-    Returns:
-        The receipt, whose data file is still there, or None.
-
-    Raises:
-        StoreError: it is not what it should be.
-    """
-    stem = shard_stem(shard)
-    if not layout.journal_of(shard).exists():
-        return None
-    with layout.folder("journal", stem) as journal:
-        return load_receipt(journal, EARLIER, stem, shard)
 
 
 def _remove_history(layout: Layout, stem: str, journal: Folder) -> None:
