@@ -161,6 +161,17 @@ XAI_FAST_HD void store(Scalar* to, Vector vector) {
   std::memcpy(to, &vector, sizeof vector);
 }
 
+// A value that is used several times: without this the compiler may read it from memory for each use.
+template <class Real>
+XAI_FAST_HD Real in_register(Real value) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(value));
+#elif defined(__SSE2__)
+  asm("" : "+x"(value));
+#endif
+  return value;
+}
+
 // Writes to an aligned address without reading the line first and without a place in the cache, for tensors that are
 // larger than it. At its end a thread has to call `settle`, before others may read.
 template <class Vector, class Scalar>

@@ -21,10 +21,14 @@ __all__ = [
     "of_items",
 ]
 
-KERNELS = ("feed_forward_rows", "feed_forward_values", "pair_reduce", "pair_saliency", "partition_sum", "tuple_sum")
+KERNELS = (
+    *("feed_forward_rows", "feed_forward_sums", "feed_forward_values"),
+    *("pair_reduce", "pair_saliency", "partition_sum", "tuple_sum"),
+)
 CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
 OUTPUTS = {
     "feed_forward_rows": ("rows", "adjoints"),
+    "feed_forward_sums": ("out", "derivatives", "rows", "adjoints"),
     "feed_forward_values": ("derivatives",),
     "pair_reduce": ("sums",),
     "pair_saliency": ("out",),
@@ -89,6 +93,7 @@ _PAIRS = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "pairs": 0
 _SUMS = {"values": 0, "rows": 1, "adjoints": 1, "out": 0}
 ITEMS_AT = {
     "feed_forward_rows": {"rows": 0, "adjoints": 0, "derivatives": 0, "first": 0, "last": 0},
+    "feed_forward_sums": {"out": 0, "derivatives": 0, "rows": 0, "adjoints": 0, "x": 0, "first": 0, "last": 0},
     "feed_forward_values": {"derivatives": 0, "x": 0},
     "pair_reduce": _PAIRS,
     "pair_saliency": _PAIRS | {"out": 0},

@@ -45,6 +45,7 @@ def _name(module: ModuleType) -> str:
 def test_every_kernel_lists_every_backend() -> None:
     assert backends.kernel_names() == (
         "feed_forward_rows",
+        "feed_forward_sums",
         "feed_forward_values",
         "flux_accumulate",
         "pair_reduce",
@@ -137,7 +138,7 @@ def test_an_error_inside_a_kernel_is_not_a_reason_to_fall_back(monkeypatch: pyte
     ("call", "message"),
     [
         (lambda: use_backend("opencl"), "name: expected one of cuda, triton, native, reference, got 'opencl'"),
-        (lambda: backends.why("sphere"), "kernel: expected one of feed_forward_rows, feed_forward_values"),
+        (lambda: backends.why("sphere"), "kernel: expected one of feed_forward_rows, feed_forward_sums"),
     ],
 )
 def test_an_unknown_name_is_named(call: Any, message: str) -> None:

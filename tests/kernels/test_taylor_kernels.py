@@ -25,6 +25,28 @@ def test_equals_the_reference(operator: str, case: Any, way: Way) -> None:
     assert deviation(operator, case, run(operator, case.arguments(), way), run(operator, case.arguments())) <= 1.0
 
 
+IN_TURN = {
+    "feed_forward_values": ("derivatives", "x", "transposed", "biases", "widths", "activations", "parameters"),
+    "feed_forward_rows": tuple(find_case("feed_forward_rows", "odd").arguments()),
+    "tuple_sum": ("out", "derivatives", "rows", "adjoints", "members", "order"),
+}
+
+
+@on_native
+@pytest.mark.parametrize(
+    "case", [case for of, case in ALL_CASES if of == "feed_forward_sums"], ids=lambda case: case.name
+)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_fused_sums_are_those_of_three_kernels_to_the_last_bit(case: Any, threads: int, way: Way) -> None:
+    fused, single = run("feed_forward_sums", case.arguments(), way, threads), case.arguments()
+    behind = single["transposed"][case.inputs * case.layers[0][0] :].clone()
+    for kernel, names in IN_TURN.items():
+        changed = {"transposed": behind} if kernel == "feed_forward_rows" else {}
+        run(kernel, {name: single[name] for name in names} | changed, way, threads)
+    for output in OUTPUTS["feed_forward_sums"]:
+        assert torch.equal(fused[output], single[output]), output
+
+
 def _in_a_wide_storage(value: Any) -> tuple[Any, Tensor | None]:
     """Copy a tensor to where NaN, True or 99 is before it and behind it, at an address that no vector aligns to."""
     if not isinstance(value, Tensor):
@@ -51,6 +73,9 @@ def test_touches_nothing_around_its_tensors(operator: str, case: Any, way: Way) 
 THREADED = [
     ("feed_forward_rows", "triples"),
     ("feed_forward_rows", "many rows"),
+    ("feed_forward_sums", "triples"),
+    ("feed_forward_sums", "not even"),
+    ("feed_forward_sums", "many items"),
     ("feed_forward_values", "many items"),
     ("pair_reduce", "several parts"),
     ("pair_reduce", "many rows"),
@@ -133,6 +158,7 @@ NOT_FINITE = [
     ("partition_sum_reduced", "odd", "adjoints"),
     ("feed_forward_rows", "odd", "first"),
     ("feed_forward_rows", "triples", "derivatives"),
+    ("feed_forward_sums", "odd", "x"),
     ("feed_forward_values", "odd", "x"),
     ("tuple_sum", "odd", "rows"),
     ("tuple_sum", "odd", "adjoints"),
@@ -177,6 +203,7 @@ def _fewer(value: Tensor) -> Tensor:
 
 FLOATING = {
     "feed_forward_rows": ("rows", "adjoints", "derivatives", "first"),
+    "feed_forward_sums": ("out", "derivatives", "rows", "adjoints", "x", "first"),
     "feed_forward_values": ("derivatives", "x"),
     "pair_reduce": ("sums", "left", "right", "weight"),
     "pair_saliency": ("out", "sums"),
@@ -225,6 +252,9 @@ BAD_ARGUMENTS = [
     ("feed_forward_rows", "adjoints", lambda value: value[:, :2].contiguous(), "adjoints: expected 1, 6 or 16 rows"),
     ("feed_forward_rows", "derivatives", lambda value: value[:, :3].contiguous(), "derivatives: expected at least 4"),
     ("feed_forward_rows", "pairs", Tensor.long, "pairs: expected torch.int32"),
+    ("feed_forward_sums", "transposed", _fewer, "transposed: expected shape"),
+    ("feed_forward_sums", "weights", _fewer, "weights: expected shape"),
+    ("feed_forward_sums", "order", lambda _: 4, "derivatives: expected more than 4"),
     ("feed_forward_values", "transposed", _fewer, "transposed: expected shape"),
     ("feed_forward_values", "biases", Tensor.double, "biases: expected torch.float32"),
     ("feed_forward_values", "activations", lambda _: ["gelu", "tanh", "swosh"], "activation: expected one of"),

@@ -4,6 +4,7 @@ Importing this package registers the ``torch.library`` operators; it loads neith
 """
 
 from xai_fast.kernels.feed_forward_rows import feed_forward_rows
+from xai_fast.kernels.feed_forward_sums import feed_forward_sums
 from xai_fast.kernels.feed_forward_values import feed_forward_values
 from xai_fast.kernels.flux_accumulate import flux_accumulate
 from xai_fast.kernels.pair_reduce import pair_reduce
@@ -16,6 +17,7 @@ from xai_fast.kernels.tuple_sum import tuple_sum
 
 __all__ = [
     "feed_forward_rows",
+    "feed_forward_sums",
     "feed_forward_values",
     "flux_accumulate",
     "pair_reduce",

@@ -1,15 +1,14 @@
 """Mixed derivatives of many sets for feed-forward networks: rows of all layers side by side, and fused sums.
 
-`feed_forward_rows` makes z_S and mu_S of the small sets, `tuple_sum` the 2n+1 rule's sum of each set from them; all
-pairs are one matrix product an item. There are rows for all sets of a size, by rank, while these are no more than
+`feed_forward_rows` makes z_S and mu_S of the small sets, `tuple_sum` the 2n+1 rule's sum of each set from them, and
+`feed_forward_sums` all of it; all pairs are one matrix product an item. There are rows for all sets of a size, by rank, while these are no more than
 what the sets that are asked for need; else for those that they need.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from xai_fast.taylor.feedforward import Chain
 from xai_fast.taylor.function import Function
 from xai_fast.taylor.numbering import Numbering, Subsets
 from xai_fast.taylor.planner import checked_limit, least_limit, too_small, usable_bytes
+from xai_fast.taylor.rows_feedforward import Backends, Rows, Sizes, version_of
 from xai_fast.taylor.sets_general import Cost
 
 __all__ = ["FeedForwardSets"]
@@ -28,46 +28,6 @@ __all__ = ["FeedForwardSets"]
 _TUPLES_AT_ONCE = 1 << 17
 _PAIRS_AT_ONCE = 1 << 22
 _ALWAYS_FREE = 1 << 24
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What `tuple_sum` reads, for some of the items: derivatives (B, K, U), rows (B, R, U) and adjoints (B, Q, U).
-
-    ``version`` is that of the points, of which changes in place are noticed.
-    """
-
-    order: int
-    derivatives: Tensor
-    rows: Tensor
-    adjoints: Tensor
-    version: int
-
-
-@dataclass(frozen=True)
-class _Backends:
-    """The backends of the kernels, called past the dispatch of operators, which takes longer than a small network.
-
-    They are chosen when a function's derivatives are made, and again when another backend is forced.
-    """
-
-    forced: str | None
-    values: Callable[..., None]
-    rows: Callable[..., None]
-    sums: Callable[..., None]
-
-    @classmethod
-    def of(cls, like: Tensor) -> _Backends:
-        kernels = ("feed_forward_values", "feed_forward_rows", "tuple_sum")
-        return cls(backends.forced_backend(), *(backends.select(kernel, (like,)).run for kernel in kernels))
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """How many tuples and items are worked on at a time."""
-
-    tuples: int
-    items: int
 
 
 class FeedForwardSets:
@@ -98,14 +58,14 @@ class FeedForwardSets:
         self.memory_limit = memory_limit
         self.singles = directions.shape[1]
         self.units = chain.units
-        self._kept: _Rows | None = None
-        self._run: _Backends = before._run if before is not None else _Backends.of(x)
-        self._directions_version = _version_of(directions)
+        self._kept: Rows | None = None
+        self._run: Backends = before._run if before is not None else Backends.of(x)
+        self._directions_version = version_of(directions)
         known = before if before is not None and _same(before, directions) else None
         self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
         self.first: Tensor = self._first_rows() if known is None else known.first
         # Sizes for all sets of an order, by (order, items), where they are so small that memory needs no look.
-        self._small: dict[tuple[int, int], _Sizes] = {} if known is None else known._small
+        self._small: dict[tuple[int, int], Sizes] = {} if known is None else known._small
 
     def at(self, function: Function, x: Tensor, directions: Tensor) -> FeedForwardSets:
         """Make the same route at other points."""
@@ -113,7 +73,7 @@ class FeedForwardSets:
 
     def _choose_backends(self) -> None:
         if self._run.forced != backends.forced_backend():
-            self._run = _Backends.of(self.x)
+            self._run = Backends.of(self.x)
 
     def of(self, sets: Tensor) -> Tensor:
         """Compute (B, T) from sets (T, k)."""
@@ -161,7 +121,7 @@ class FeedForwardSets:
             for start in range(0, self.x.shape[0], sizes.items):
                 stop = min(start + sizes.items, self.x.shape[0])
                 part = values if stop - start == self.x.shape[0] else values[start:stop]
-                self._sum(part, self._rows(order, subsets, start, stop), members, order)
+                self._rows_and_sums(part, members, order, subsets, start, stop)
             yield begin, end, values
 
     def cost(self, order: int, sets: int | None) -> Cost:
@@ -200,37 +160,78 @@ class FeedForwardSets:
         state = program.run(self.x[start:end], tuple(extra[start:end] for extra in self.function.inputs))
         return program.adjoints(state, (self.chain.last,))[self.chain.last].reshape(end - start, -1).contiguous()
 
-    def _rows(self, order: int, subsets: Subsets, start: int, end: int) -> _Rows:
-        """Make the rows that sets of an order read; those of all items and all sets of a size are kept."""
-        _, m = orders_of(order)
-        count, adjoint_count = subsets.count, subsets.adjoints(m)
-        keep = subsets.ranks == (None, None) and end - start == self.x.shape[0]
-        kept, version = self._kept, _version_of(self.x)
-        if keep and kept and kept.version == version and kept.order >= order and kept.rows.shape[1] >= count:
-            return kept
-        first, last = self.first, self._last_adjoints(start, end)
-        made = _Rows(
+    def _is_all(self, subsets: Subsets, start: int, end: int) -> bool:
+        return subsets.ranks == (None, None) and end - start == self.x.shape[0]
+
+    def _kept_rows(self, order: int, subsets: Subsets, start: int, end: int) -> Rows | None:
+        """Find the rows that sets of an order read, if these are for all items and all sets of a size."""
+        kept = self._kept
+        if kept is None or kept.order < order or kept.rows.shape[1] < subsets.count:
+            return None
+        return kept if self._is_all(subsets, start, end) and kept.version == version_of(self.x) else None
+
+    def _empty_rows(self, order: int, subsets: Subsets, items: int, derivatives: Tensor | None = None) -> Rows:
+        adjoints = subsets.adjoints(orders_of(order)[1])
+        return Rows(
             order,
-            self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values),
-            self.x.new_empty(end - start, count, self.units),
-            self.x.new_empty(end - start, adjoint_count, self.units),
-            version,
+            self.x.new_empty(items, order + 1, self.units) if derivatives is None else derivatives,
+            self.x.new_empty(items, subsets.count, self.units),
+            self.x.new_empty(items, adjoints, self.units),
+            version_of(self.x),
         )
+
+    def _read_by_rows(self, start: int, end: int) -> tuple[Tensor, ...]:
+        first = self.first if self.first.shape[0] == 1 else self.first[start:end]
+        return first, self._last_adjoints(start, end), self.chain.weights
+
+    def _rows(self, order: int, subsets: Subsets, start: int, end: int) -> Rows:
+        """Make the rows that sets of an order read; those of all items and all sets of a size are kept."""
+        kept = self._kept_rows(order, subsets, start, end)
+        if kept is not None:
+            return kept
+        keep = self._is_all(subsets, start, end)
+        derivatives = self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values)
+        made = self._empty_rows(order, subsets, end - start, derivatives)
         self._run.rows(
             made.rows,
             made.adjoints,
             made.derivatives,
-            first if first.shape[0] == 1 else first[start:end],
-            last,
-            self.chain.weights,
+            *self._read_by_rows(start, end),
             self.chain.transposed_behind_first,
             self.chain.widths,
             subsets.pairs,
             subsets.triples,
             subsets.triple_pairs,
         )
-        self._kept = made if keep else kept
+        self._kept = made if keep else self._kept
         return made
+
+    def _rows_and_sums(self, out: Tensor, members: Tensor, order: int, subsets: Subsets, start: int, end: int) -> None:
+        """Write the sums of some tuples, and make the rows that they read if these are not there."""
+        chain, run = self.chain, self._run.all_in_one
+        if chain.functions is None or run is None or self._kept_rows(order, subsets, start, end) is not None:
+            self._sum(out, self._rows(order, subsets, start, end), members, order)
+            return
+        keep = self._is_all(subsets, start, end)
+        made = self._empty_rows(order, subsets, end - start)
+        run(
+            out,
+            made.derivatives,
+            made.rows,
+            made.adjoints,
+            (self.x if keep else self.x[start:end]).flatten(1).contiguous(),
+            chain.transposed,
+            chain.biases,
+            chain.widths,
+            *chain.functions,
+            *self._read_by_rows(start, end),
+            subsets.pairs,
+            subsets.triples,
+            subsets.triple_pairs,
+            members,
+            order,
+        )
+        self._kept = made if keep else self._kept
 
     # --- Sums ---------------------------------------------------------------------------------------------------------
 
@@ -247,7 +248,7 @@ class FeedForwardSets:
             out[start:stop] = (made.rows[:, : self.singles, columns] * slopes).sum(2)
         return out
 
-    def _sum(self, out: Tensor, made: _Rows, members: Tensor, order: int) -> None:
+    def _sum(self, out: Tensor, made: Rows, members: Tensor, order: int) -> None:
         self._run.sums(out, made.derivatives, made.rows, made.adjoints, members, order)
 
     def _write(self, out: Tensor, sets: Tensor, subsets: Subsets) -> None:
@@ -353,7 +354,7 @@ class FeedForwardSets:
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
         return self.memory_limit is None and given_bytes + self.x.shape[0] * one + tuples * each < _ALWAYS_FREE
 
-    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> _Sizes:
+    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> Sizes:
         """Choose how many tuples and items to work on at a time.
 
         Args:
@@ -371,28 +372,23 @@ class FeedForwardSets:
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
         items = self.x.shape[0]
         if self._is_small(order, subsets, tuples, given):
-            return _Sizes(max(1, tuples), max(1, items))
+            return Sizes(max(1, tuples), max(1, items))
         room = self._usable - given_bytes
         if one + each > room:
             raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(given_bytes + one + each))
         at_once = max(1, min(tuples, _TUPLES_AT_ONCE, (room - one) // (2 * each)))
-        return _Sizes(at_once, max(1, min(items, (room - at_once * each) // one)))
-
-
-def _version_of(tensor: Tensor) -> int:
-    """Number the changes in place of a tensor; those of inference mode are not counted."""
-    return -1 if tensor.is_inference() else tensor._version
+        return Sizes(at_once, max(1, min(items, (room - at_once * each) // one)))
 
 
 def _same(before: FeedForwardSets, directions: Tensor) -> bool:
     """Tell whether directions are the unchanged ones of before, expanded to other items."""
     one = before.directions
     if one is directions:
-        return before._directions_version == _version_of(directions) and one.stride(0) == 0
+        return before._directions_version == version_of(directions) and one.stride(0) == 0
     return (
         one.data_ptr() == directions.data_ptr()
         and one.stride() == directions.stride()
         and one.stride(0) == 0
         and one.shape[1:] == directions.shape[1:]
-        and before._directions_version == _version_of(directions)
+        and before._directions_version == version_of(directions)
     )

@@ -6,9 +6,12 @@
 #include <cstring>
 #include <memory>
 
+#include "by_item.h"
 #include "row_product.h"
 #include "simd.h"
 #include "sweeps.h"
+
+XAI_FAST_DECLARE_BY_ITEM(rows_by_item, FeedForwardRows)
 
 namespace xai_fast {
 namespace XAI_FAST_ISA {
@@ -18,7 +21,7 @@ constexpr int64_t block_rows = 24;
 constexpr int64_t products_in_time_of_entry = 16;  // that is read from memory, and written
 
 template <class Vector, class Scalar>
-class Network {
+class Network : public ByItem {
  public:
   explicit Network(const FeedForwardRows& arguments)
       : a(arguments),
@@ -36,13 +39,32 @@ class Network {
     for (int64_t l = 1; l < a.layers; ++l) work_of_row += a.widths[l] * a.widths[l - 1] / products_in_time_of_entry;
   }
 
-  void run() {
-    const int64_t rows = a.singles + a.pair_count + a.triple_count + a.adjoint_count;
-    const int threads = useful_threads(a.threads, a.items * rows * work_of_row);
-    if (a.items % threads == 0 || a.items >= 4 * threads) {
-      by_item(threads);
-    } else {
-      all_phases([this](int64_t rows, auto work) { phase(rows, work); });
+  int64_t work_of_item() const override {
+    return (a.singles + a.pair_count + a.triple_count + a.adjoint_count) * work_of_row;
+  }
+
+  // An item's rows stay in a cache.
+  void run(int64_t first_item, int64_t items) const override {
+    const std::unique_ptr<Scalar[]> scratch(new Scalar[block_rows * widest]);
+    for (int64_t item = first_item; item < first_item + items; ++item) {
+      all_phases(true, [&](int64_t rows, auto work) {
+        for (int64_t row = 0; row < rows; row += block_rows) {
+          work(item, row, std::min(block_rows, rows - row), scratch.get());
+        }
+      });
+    }
+  }
+
+  void run_all() const {
+    const int threads = useful_threads(a.threads, a.items * work_of_item());
+    if (!spread_evenly(a.items, threads)) {
+      all_phases(false, [this](int64_t rows, auto work) { phase(rows, work); });
+      return;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int thread = 0; thread < threads; ++thread) {
+      const int64_t from = a.items * thread / threads, to = a.items * (thread + 1) / threads;
+      run(from, to - from);
     }
   }
 
@@ -62,32 +84,22 @@ class Network {
     return static_cast<const Scalar*>(a.derivatives) + (item * a.derivative_count + order) * units;
   }
 
-  // phase(rows, work) for what has to be done in turn; work(item, first row, rows, scratch) does some rows of it.
+  // phase(rows, work) for what has to be done in turn; work(item, first row, rows, scratch) does some rows of it. Where
+  // the rows of a phase are done in order, those of no and of one direction are one phase backward.
   template <class Phase>
-  void all_phases(Phase phase) const {
-    const int64_t singles = a.singles, pairs = a.pair_count;
+  void all_phases(bool in_order, Phase phase) const {
+    const int64_t singles = a.singles, backward = a.adjoint_count > 1 ? 1 + singles : 1;
     phase(singles, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_singles(item, row, rows, y); });
-    phase(pairs, [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_pairs(item, row, rows, y); });
+    phase(a.pair_count,
+          [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_pairs(item, row, rows, y); });
     phase(a.triple_count,
           [this](int64_t item, int64_t row, int64_t rows, Scalar* y) { forward_triples(item, row, rows, y); });
-    phase(1, [this](int64_t item, int64_t, int64_t, Scalar* nu) { backward_none(item, nu); });
-    phase(a.adjoint_count > 1 ? singles : 0,
-          [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_singles(item, row, rows, nu); });
-    phase(a.adjoint_count > 1 + singles ? pairs : 0,
+    const int64_t before = in_order ? backward : 1;
+    phase(before, [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_few(item, row, rows, nu); });
+    phase(backward - before,
+          [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_few(item, 1 + row, rows, nu); });
+    phase(a.adjoint_count > backward ? a.pair_count : 0,
           [this](int64_t item, int64_t row, int64_t rows, Scalar* nu) { backward_pairs(item, row, rows, nu); });
-  }
-
-  // Whole items to a thread, where that leaves none idle: one start of the threads, and an item's rows stay in a cache.
-  void by_item(int threads) const {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t item = 0; item < a.items; ++item) {
-      const std::unique_ptr<Scalar[]> scratch(new Scalar[block_rows * widest]);
-      all_phases([&](int64_t rows, auto work) {
-        for (int64_t row = 0; row < rows; row += block_rows) {
-          work(item, row, std::min(block_rows, rows - row), scratch.get());
-        }
-      });
-    }
   }
 
   // work(item, first row, rows, scratch) for blocks of the rows of all items.
@@ -168,29 +180,29 @@ class Network {
     });
   }
 
-  void backward_none(int64_t item, Scalar* nu) const {
-    const int64_t width = a.widths[a.layers - 1];
-    std::copy_n(static_cast<const Scalar*>(a.last) + (a.last_by_item ? item * width : 0), width,
-                adjoint_of(item, 0) + offsets[a.layers - 1]);
-    carry_backward(item, 0, 1, nu, [=](int64_t, int64_t offset, int64_t width, Scalar* nu) {
-      const Scalar *mu = adjoint_of(item, 0) + offset, *s1 = derivative(item, 1) + offset;
-#pragma omp simd
-      for (int64_t u = 0; u < width; ++u) nu[u] = s1[u] * mu[u];
-    });
-  }
-
   void clear_last(int64_t item, int64_t first, int64_t rows) const {
     for (int64_t r = first; r < first + rows; ++r) {
       std::fill_n(adjoint_of(item, r) + offsets[a.layers - 1], a.widths[a.layers - 1], Scalar(0));
     }
   }
 
-  void backward_singles(int64_t item, int64_t row, int64_t rows, Scalar* nu) const {
-    clear_last(item, 1 + row, rows);
-    carry_backward(item, 1 + row, rows, nu, [=](int64_t at, int64_t offset, int64_t width, Scalar* nu) {
-      const Scalar *mu = adjoint_of(item, 0) + offset, *mui = adjoint_of(item, at) + offset,
-                   *zi = row_of(item, at - 1) + offset;
-      const Scalar *s1 = derivative(item, 1) + offset, *s2 = derivative(item, 2) + offset;
+  // The adjoints of no direction, row 0, and of one: a layer of row 0 is read after it was written.
+  void backward_few(int64_t item, int64_t first, int64_t rows, Scalar* nu) const {
+    clear_last(item, first, rows);
+    if (first == 0) {
+      const int64_t width = a.widths[a.layers - 1];
+      std::copy_n(static_cast<const Scalar*>(a.last) + (a.last_by_item ? item * width : 0), width,
+                  adjoint_of(item, 0) + offsets[a.layers - 1]);
+    }
+    carry_backward(item, first, rows, nu, [=](int64_t at, int64_t offset, int64_t width, Scalar* nu) {
+      const Scalar *mu = adjoint_of(item, 0) + offset, *s1 = derivative(item, 1) + offset;
+      if (at == 0) {
+#pragma omp simd
+        for (int64_t u = 0; u < width; ++u) nu[u] = s1[u] * mu[u];
+        return;
+      }
+      const Scalar *mui = adjoint_of(item, at) + offset, *zi = row_of(item, at - 1) + offset,
+                   *s2 = derivative(item, 2) + offset;
 #pragma omp simd
       for (int64_t u = 0; u < width; ++u) nu[u] = s1[u] * mui[u] + s2[u] * zi[u] * mu[u];
     });
@@ -218,8 +230,14 @@ class Network {
 
 }  // namespace
 
+std::unique_ptr<ByItem> rows_by_item(const FeedForwardRows& arguments) {
+  if (arguments.dtype == Dtype::float64) return std::make_unique<Network<Double, double>>(arguments);
+  return std::make_unique<Network<Float, float>>(arguments);
+}
+
 void feed_forward_rows(const FeedForwardRows& arguments) {
-  arguments.dtype == Dtype::float64 ? Network<Double, double>(arguments).run() : Network<Float, float>(arguments).run();
+  arguments.dtype == Dtype::float64 ? Network<Double, double>(arguments).run_all()
+                                    : Network<Float, float>(arguments).run_all();
 }
 
 }  // namespace XAI_FAST_ISA

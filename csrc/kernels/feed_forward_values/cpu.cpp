@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <memory>
 
+#include "by_item.h"
 #include "derivative_rows.h"
 #include "lanes.h"
 #include "row_product.h"
 #include "simd.h"
 #include "sweeps.h"
+
+XAI_FAST_DECLARE_BY_ITEM(values_by_item, FeedForwardValues)
 
 namespace xai_fast {
 namespace XAI_FAST_ISA {
@@ -19,19 +22,43 @@ constexpr int64_t most_block_items = 6;
 constexpr double entries_a_weight = 0.125, entries_a_derivative = 8;
 
 template <class Lane>
-struct Values {
+class Values : public ByItem {
   using Scalar = typename Lane::Scalar;
   using Vector = typename Lane::Real;
-  const FeedForwardValues& a;
-  const RowMatrices<Vector, Scalar>& matrices;
-  int64_t units, widest, block_items;
 
-  int64_t scratch_entries() const { return 2 * block_items * widest + (max_order + 1) * (widest + Lane::count); }
+ public:
+  explicit Values(const FeedForwardValues& arguments)
+      : a(arguments), matrices(static_cast<const Scalar*>(a.transposed), a.layers, [this](int64_t l) {
+          return std::make_pair(l ? a.widths[l - 1] : a.inputs, a.widths[l]);
+        }) {
+    int64_t weights = 0;
+    for (int64_t l = 0; l < a.layers; ++l) {
+      units += a.widths[l];
+      widest = std::max(widest, a.widths[l]);
+      weights += a.widths[l] * (l ? a.widths[l - 1] : a.inputs);
+    }
+    work = static_cast<int64_t>(entries_a_weight * weights + entries_a_derivative * units * (a.orders + 1));
+  }
+
+  int64_t work_of_item() const override { return work; }
+
+  void run(int64_t first_item, int64_t items) const override {
+    const int64_t most = std::min(most_block_items, items);
+    const std::unique_ptr<Scalar[]> scratch(new Scalar[2 * most * widest + (max_order + 1) * (widest + Lane::count)]);
+    for (int64_t item = first_item; item < first_item + items; item += most) {
+      of_block(item, std::min(most, first_item + items - item), scratch.get());
+    }
+  }
+
+ private:
+  const FeedForwardValues& a;
+  const RowMatrices<Vector, Scalar> matrices;
+  int64_t units = 0, widest = 0, work = 0;
 
   void of_block(int64_t item, int64_t items, Scalar* scratch) const {
     Scalar* z = scratch;  // (items, widest)
-    Scalar* y = z + block_items * widest;
-    Scalar* s = y + block_items * widest;  // (orders + 1, widest and a vector)
+    Scalar* y = z + items * widest;
+    Scalar* s = y + items * widest;  // (orders + 1, widest and a vector)
     const Scalar* from = static_cast<const Scalar*>(a.x) + item * a.inputs;
     int64_t from_stride = a.inputs, offset = 0;
     for (int64_t l = 0; l < a.layers; offset += a.widths[l++]) {
@@ -54,37 +81,23 @@ struct Values {
   }
 };
 
-template <class Lane>
-void write_all(const FeedForwardValues& a) {
-  using Scalar = typename Lane::Scalar;
-  if (a.items == 0) return;
-  int64_t units = 0, widest = 0, weights = 0;
-  for (int64_t l = 0; l < a.layers; ++l) {
-    units += a.widths[l];
-    widest = std::max(widest, a.widths[l]);
-    weights += a.widths[l] * (l ? a.widths[l - 1] : a.inputs);
-  }
-  const RowMatrices<typename Lane::Real, Scalar> matrices(
-      static_cast<const Scalar*>(a.transposed), a.layers,
-      [&](int64_t l) { return std::make_pair(l ? a.widths[l - 1] : a.inputs, a.widths[l]); });
-  const double work_of_item = entries_a_weight * weights + entries_a_derivative * units * (a.orders + 1);
-  const int threads = useful_threads(a.threads, static_cast<int64_t>(a.items * work_of_item));
-  const int64_t block_items = std::min(most_block_items, (a.items + threads - 1) / threads);
-  const Values<Lane> values{a, matrices, units, widest, block_items};
-  const int64_t blocks = (a.items + block_items - 1) / block_items;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const std::unique_ptr<Scalar[]> scratch(new Scalar[values.scratch_entries()]);
-    const int64_t item = block * block_items;
-    values.of_block(item, std::min(block_items, a.items - item), scratch.get());
-  }
-}
-
 }  // namespace
 
+std::unique_ptr<ByItem> values_by_item(const FeedForwardValues& arguments) {
+  if (arguments.dtype == Dtype::float64) return std::make_unique<Values<Lanes<DoubleLanes>>>(arguments);
+  return std::make_unique<Values<Lanes<FloatLanes>>>(arguments);
+}
+
 void feed_forward_values(const FeedForwardValues& arguments) {
-  arguments.dtype == Dtype::float64 ? write_all<Lanes<DoubleLanes>>(arguments)
-                                    : write_all<Lanes<FloatLanes>>(arguments);
+  const int64_t items = arguments.items;
+  const std::unique_ptr<ByItem> values = values_by_item(arguments);
+  const int threads = useful_threads(arguments.threads, items * values->work_of_item());
+  const int64_t blocks = std::max<int64_t>(threads, (items + most_block_items - 1) / most_block_items);
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t from = items * block / blocks, to = items * (block + 1) / blocks;
+    if (from < to) values->run(from, to - from);
+  }
 }
 
 }  // namespace XAI_FAST_ISA

@@ -5,10 +5,13 @@
 #include <algorithm>
 #include <memory>
 
+#include "by_item.h"
 #include "lanes.h"
 #include "simd.h"
 #include "sweeps.h"
 #include "tuples.h"
+
+XAI_FAST_DECLARE_BY_ITEM(sums_by_item, TupleSumArguments)
 
 namespace xai_fast {
 namespace XAI_FAST_ISA {
@@ -44,12 +47,81 @@ Arrays<Scalar> arrays_of(const TupleSumArguments& arguments, int64_t item) {
           {static_cast<const Scalar*>(arguments.adjoints) + item * arguments.adjoint_count * units, units}};
 }
 
+template <class Real>
+double lane_sum(Real value) {
+  double lanes[lanes_64];
+  store(lanes, in_double(value));
+  for (int half = lanes_64 / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
+  }
+  return lanes[0];
+}
+inline double lane_sum(float value) { return value; }
+inline double lane_sum(double value) { return value; }
+
+// sums[t] += the sum over `units` units, whole vectors of them, for some triples (i, j, k) with the same j and k: what
+// they share is multiplied once. The order of the additions does not depend on how many triples there are.
+template <class Lane, int count>
+void add_group(const Arrays<typename Lane::Scalar>& arrays, const int32_t* members, int64_t units, double* sums) {
+  using Scalar = typename Lane::Scalar;
+  using Real = typename Lane::Real;
+  const int64_t stride = arrays.rows.stride, j = members[1] * stride, k = members[2] * stride;
+  int64_t of[count];
+  Real totals[count][2];
+  for (int t = 0; t < count; ++t) {
+    of[t] = members[3 * t] * stride;
+    totals[t][0] = totals[t][1] = Real{};
+  }
+  const Scalar *z = arrays.rows.first, *none = arrays.adjoints.first, *mu = arrays.adjoints[1];
+  const Scalar *s2 = arrays.s[2], *s3 = arrays.s[3];
+  for (int64_t unit = 0; unit < units; unit += sizeof(Real) / sizeof(Scalar)) {
+    const Real zj = in_register(Lane::load(z + j + unit)), zk = in_register(Lane::load(z + k + unit));
+    const Real second = in_register(Lane::load(s2 + unit)), of_i = second * zj * zk;
+    const Real of_none = Lane::load(s3 + unit) * Lane::load(none + unit) * zj * zk;
+    const Real of_j = second * Lane::load(mu + j + unit) * zk, of_k = second * Lane::load(mu + k + unit) * zj;
+    for (int t = 0; t < count; ++t) {
+      const Real zi = in_register(Lane::load(z + of[t] + unit));
+      totals[t][0] += zi * of_none;
+      totals[t][1] += zi * of_j;
+      totals[t][0] += zi * of_k;
+      totals[t][1] += Lane::load(mu + of[t] + unit) * of_i;
+    }
+  }
+  for (int t = 0; t < count; ++t) sums[t] += lane_sum(totals[t][0] + totals[t][1]);
+}
+
+template <class Lane, int count>
+void add_group_and_rest(const Arrays<typename Lane::Scalar>& arrays, const int32_t* members, int64_t units,
+                        double* sums) {
+  const int64_t whole = units / Lane::count * Lane::count;
+  add_group<Lane, count>(arrays, members, whole, sums);
+  if (whole < units) add_group<OneLane<typename Lane::Scalar>, count>(arrays.from(whole), members, units - whole, sums);
+}
+
 template <class Lane>
-double lane_sum(typename Lane::Real value) {
-  const Double lanes = in_double(value);
-  double sum = 0;
-  for (int lane = 0; lane < lanes_64; ++lane) sum += lanes[lane];
-  return sum;
+void add_triples(const Arrays<typename Lane::Scalar>& arrays, const int32_t* members, int64_t tuples, int64_t units,
+                 double* sums) {
+  constexpr int64_t most = 4;
+  for (int64_t t = 0, end; t < tuples; t = end) {
+    const int32_t* first = members + 3 * t;
+    end = t + 1;
+    while (end < tuples && end - t < most && first[3 * (end - t) + 1] == first[1] &&
+           first[3 * (end - t) + 2] == first[2])
+      ++end;
+    switch (end - t) {
+      case 1:
+        add_group_and_rest<Lane, 1>(arrays, first, units, sums + t);
+        break;
+      case 2:
+        add_group_and_rest<Lane, 2>(arrays, first, units, sums + t);
+        break;
+      case 3:
+        add_group_and_rest<Lane, 3>(arrays, first, units, sums + t);
+        break;
+      default:
+        add_group_and_rest<Lane, 4>(arrays, first, units, sums + t);
+    }
+  }
 }
 
 // sums[t] += the sum over `units` units, from those on that the arrays start with.
@@ -69,7 +141,7 @@ void add_block(const Arrays<typename Lane::Scalar>& arrays, const int32_t* membe
       const Arrays<Scalar> here = arrays.from(unit);
       total += TupleSum<Lane, order>().of(of_tuple, here.s, here.rows, here.adjoints);
     }
-    double sum = lane_sum<Lane>(total);
+    double sum = lane_sum(total);
     for (int64_t unit = whole; unit < units; ++unit) {
       const Arrays<Scalar> here = arrays.from(unit);
       sum += TupleSum<OneLane<Scalar>, order>().of(of_tuple, here.s, here.rows, here.adjoints);
@@ -78,40 +150,81 @@ void add_block(const Arrays<typename Lane::Scalar>& arrays, const int32_t* membe
   }
 }
 
+class AllSums : public ByItem {
+ public:
+  virtual void run_all() const = 0;
+};
+
 template <class Lane, int order>
-void sum_all(const TupleSumArguments& arguments) {
+class Sums : public AllSums {
   using Scalar = typename Lane::Scalar;
-  constexpr int columns = TupleShape<order>::members;
-  const int64_t parts = (arguments.tuples + tuples_in_task - 1) / tuples_in_task, tasks = arguments.items * parts;
-  const int64_t step = block_units<Scalar>(arguments);
-  const int threads = useful_threads(arguments.threads, arguments.items * arguments.tuples * arguments.units);
+
+ public:
+  explicit Sums(const TupleSumArguments& arguments)
+      : a(arguments), parts((a.tuples + tuples_in_task - 1) / tuples_in_task), block(block_units<Scalar>(arguments)) {}
+
+  int64_t work_of_item() const override { return a.tuples * a.units; }
+
+  void run(int64_t first_item, int64_t items) const override {
+    for (int64_t task = first_item * parts; task < (first_item + items) * parts; ++task) do_task(task);
+  }
+
+  void run_all() const override {
+    const int threads = useful_threads(a.threads, a.items * work_of_item());
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (int64_t task = 0; task < tasks; ++task) {
+    for (int64_t task = 0; task < a.items * parts; ++task) do_task(task);
+  }
+
+ private:
+  const TupleSumArguments& a;
+  const int64_t parts, block;
+
+  void do_task(int64_t task) const {
     const int64_t item = task / parts, begin = task % parts * tuples_in_task;
-    const int64_t tuples = std::min(tuples_in_task, arguments.tuples - begin);
-    const Arrays<Scalar> arrays = arrays_of<Scalar>(arguments, item);
-    double sums[tuples_in_task] = {};
-    for (int64_t unit = 0; unit < arguments.units; unit += step) {
-      add_block<Lane, order>(arrays.from(unit), arguments.members + begin * columns, tuples,
-                             std::min(step, arguments.units - unit), sums);
+    const int64_t tuples = std::min(tuples_in_task, a.tuples - begin);
+    const Arrays<Scalar> arrays = arrays_of<Scalar>(a, item);
+    double sums[tuples_in_task];
+    std::fill_n(sums, tuples, 0.0);
+    const int32_t* members = a.members + begin * TupleShape<order>::members;
+    for (int64_t unit = 0; unit < a.units; unit += block) {
+      const int64_t units = std::min(block, a.units - unit);
+      if constexpr (order == 3) {
+        add_triples<Lane>(arrays.from(unit), members, tuples, units, sums);
+      } else {
+        add_block<Lane, order>(arrays.from(unit), members, tuples, units, sums);
+      }
     }
-    Scalar* out = static_cast<Scalar*>(arguments.out) + item * arguments.tuples + begin;
+    Scalar* out = static_cast<Scalar*>(a.out) + item * a.tuples + begin;
     for (int64_t t = 0; t < tuples; ++t) out[t] = static_cast<Scalar>(sums[t]);
+  }
+};
+
+template <class Lane>
+std::unique_ptr<AllSums> of_order(const TupleSumArguments& arguments) {
+  switch (arguments.order) {
+    case 2:
+      return std::make_unique<Sums<Lane, 2>>(arguments);
+    case 3:
+      return std::make_unique<Sums<Lane, 3>>(arguments);
+    case 4:
+      return std::make_unique<Sums<Lane, 4>>(arguments);
+    case 5:
+      return std::make_unique<Sums<Lane, 5>>(arguments);
+    default:
+      return std::make_unique<Sums<Lane, 6>>(arguments);
   }
 }
 
-template <class Lane>
-void of_order(const TupleSumArguments& arguments) {
-  static constexpr void (*table[])(const TupleSumArguments&) = {sum_all<Lane, 2>, sum_all<Lane, 3>, sum_all<Lane, 4>,
-                                                                sum_all<Lane, 5>, sum_all<Lane, 6>};
-  table[arguments.order - 2](arguments);
+std::unique_ptr<AllSums> sums_of(const TupleSumArguments& arguments) {
+  return arguments.dtype == Dtype::float64 ? of_order<Lanes<DoubleLanes>>(arguments)
+                                           : of_order<Lanes<FloatLanes>>(arguments);
 }
 
 }  // namespace
 
-void tuple_sum(const TupleSumArguments& arguments) {
-  arguments.dtype == Dtype::float64 ? of_order<Lanes<DoubleLanes>>(arguments) : of_order<Lanes<FloatLanes>>(arguments);
-}
+std::unique_ptr<ByItem> sums_by_item(const TupleSumArguments& arguments) { return sums_of(arguments); }
+
+void tuple_sum(const TupleSumArguments& arguments) { sums_of(arguments)->run_all(); }
 
 }  // namespace XAI_FAST_ISA
 }  // namespace xai_fast

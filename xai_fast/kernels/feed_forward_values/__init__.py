@@ -57,7 +57,7 @@ def feed_forward_values(
     torch.ops.xai_fast.feed_forward_values(derivatives, x, transposed, biases, widths, activations, parameters)
 
 
-def _check(
+def check_arguments(
     derivatives: Tensor,
     x: Tensor,
     transposed: Tensor,
@@ -103,9 +103,9 @@ def _feed_forward_values(
     activations: Sequence[str],
     parameters: Sequence[float],
 ) -> None:
-    _check(derivatives, x, transposed, biases, widths, activations, parameters)
+    check_arguments(derivatives, x, transposed, biases, widths, activations, parameters)
     if derivatives.shape[0]:
         backends.select(NAME, (derivatives,)).run(derivatives, x, transposed, biases, widths, activations, parameters)
 
 
-_feed_forward_values.register_fake(_check)
+_feed_forward_values.register_fake(check_arguments)

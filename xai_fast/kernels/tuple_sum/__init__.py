@@ -52,7 +52,9 @@ def tuple_sum(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, 
     torch.ops.xai_fast.tuple_sum(out, derivatives, rows, adjoints, members, order)
 
 
-def _check(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:
+def check_arguments(
+    out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int
+) -> None:
     if not MIN_ORDER <= order <= MAX_ORDER:
         raise bad_argument("order", f"an integer from {MIN_ORDER} to {MAX_ORDER}", repr(order))
     for name, tensor, ndim in (("rows", rows, 3), ("derivatives", derivatives, 3), ("adjoints", adjoints, 3)):
@@ -76,9 +78,9 @@ def _check(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, mem
 
 @torch.library.custom_op("xai_fast::tuple_sum", mutates_args=("out",))
 def _tuple_sum(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:
-    _check(out, derivatives, rows, adjoints, members, order)
+    check_arguments(out, derivatives, rows, adjoints, members, order)
     if out.numel():
         backends.select(NAME, (rows,)).run(out, derivatives, rows, adjoints, members, order)
 
 
-_tuple_sum.register_fake(_check)
+_tuple_sum.register_fake(check_arguments)
