@@ -1,8 +1,8 @@
 """Mixed derivatives of many sets for feed-forward networks: rows of all layers side by side, and fused sums.
 
 `feed_forward_rows` makes z_S and mu_S of the small sets, `tuple_sum` the 2n+1 rule's sum of each set from them, and
-`feed_forward_sums` all of it; all pairs are one matrix product an item. There are rows for all sets of a size, by rank, while these are no more than
-what the sets that are asked for need; else for those that they need.
+`feed_forward_sums` all of it; all pairs are one matrix product an item. There are rows for all sets of a size, by rank,
+while these are no more than what the sets that are asked for need; else for those that they need.
 """
 
 from __future__ import annotations
