@@ -55,10 +55,10 @@ class Backends:
     def of(cls, like: Tensor) -> Backends:
         """Choose those for tensors like this one."""
         kernels = ("feed_forward_values", "feed_forward_rows", "tuple_sum")
-        modules = [backends.select(kernel, (like,)) for kernel in kernels]
-        fused = all(module.__name__.endswith(".native") for module in modules)
+        values, rows, sums = (backends.select(kernel, (like,)) for kernel in kernels)
+        fused = all(module.__name__.endswith(".native") for module in (values, rows, sums))
         all_in_one = backends.select("feed_forward_sums", (like,)).run if fused else None
-        return cls(backends.forced_backend(), *(module.run for module in modules), all_in_one)
+        return cls(backends.forced_backend(), values.run, rows.run, sums.run, all_in_one)
 
 
 @dataclass(frozen=True)

@@ -181,17 +181,16 @@ class SetDerivatives:
             InputError: the order does not fit, or the memory limit is too small; the message says the least that does.
         """
         _check_order(order)
+        end, total = 0, combinations.count(self.directions, order)
         if not self.x.shape[0]:
-            total = combinations.count(self.directions, order)
             if total:
                 yield 0, total, self.x.new_zeros(0, total)
             return
         blocks = self._route.exhaustive(order)
-        while True:
+        while end < total:
             with torch.no_grad():  # the caller has his own mode back between the blocks
-                block = next(blocks, None)
-            if block is None:
-                return
+                block = next(blocks)
+            end = block[1]
             yield block
 
     def cost(self, order: int, sets: int | None = None) -> Cost:
