@@ -88,6 +88,7 @@ class Maps:
         memory: items at once that fit; more raise as if memory did not suffice. 0 for any number.
         loses: indices that leave the device of the process useless.
         large: indices that do not fit into memory.
+        length: numbers in a sum, whose rounding depends on the number of threads where they are many.
     """
 
     def __init__(
@@ -98,11 +99,13 @@ class Maps:
         memory: int = 0,
         loses: Sequence[int] = (),
         large: Sequence[int] = (),
+        length: int = 1,
     ) -> None:
         self.pause, self.kills, self.raises, self.memory = pause, set(kills), set(raises), memory
         self.loses, self.large = set(loses), set(large)
         generator = torch.Generator().manual_seed(1)
         self.weights = torch.rand(SIDE * SIDE, SIDE * SIDE, generator=generator)
+        self.many = torch.randn(length, generator=generator)
 
     def explain(self, inputs: Tensor, item_ids: Sequence[int]) -> dict[str, Tensor]:
         indices = {int(item[0, 0]) for item in inputs}
@@ -119,7 +122,8 @@ class Maps:
         flat = inputs.flatten(1)
         maps = (flat / (1 + flat[:, :1])) @ self.weights
         noise = torch.tensor([(17 * one) % 101 for one in item_ids], dtype=torch.float32)
-        return {"attributions": maps.reshape(inputs.shape), "scores": maps.sum(1), "noise": noise}
+        sums = torch.stack([(self.many * (1 + item[:1])).sum() for item in flat])
+        return {"attributions": maps.reshape(inputs.shape), "scores": maps.sum(1), "noise": noise, "sums": sums}
 
 
 def die() -> None:

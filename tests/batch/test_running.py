@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,9 +16,11 @@ from batch_faults import check_clean, check_undisturbed, driver_of, make_spec, p
 
 from xai_fast import batch
 from xai_fast.batch import JobSpec, ModelRef, run, status
+from xai_fast.batch import open as open_store
 from xai_fast.batch.job import open_job, prepare_job
+from xai_fast.batch.runners import local
 from xai_fast.batch.sources import SourceChanged
-from xai_fast.batch.store import Layout, committed
+from xai_fast.batch.store import Layout, committed, drop_receipts
 from xai_fast.errors import InputError, JobError, StoreError
 
 pytest.importorskip("safetensors")
@@ -30,15 +33,50 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return results(out)
 
 
-@pytest.mark.parametrize(("workers", "shard_size"), [(1, 7), pytest.param(4, 7, marks=pytest.mark.slow), (4, 1024)])
-def test_equal_results_however_it_is_cut(tmp_path: Path, expected: list[Any], workers: int, shard_size: int) -> None:
+LONG = {"length": 1 << 17}
+"""A sum that is rounded in another way by every other number of threads."""
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "shard_size"),
+    [(45, 1, 7), pytest.param(3100, 4, 1024, marks=pytest.mark.slow)],
+)
+def test_equal_results_however_it_is_cut(tmp_path: Path, count: int, workers: int, shard_size: int) -> None:
     """Items one by one, so that all chunks are equal and so are the bits."""
     out, alone = tmp_path / "out", tmp_path / "alone"
-    run(make_spec(batch_size=1, shard_size=45), alone, workers=0)
-    assert run(make_spec(batch_size=1, shard_size=shard_size), out, workers=workers).complete
+    run(make_spec({"count": count}, LONG, batch_size=1, shard_size=count), alone, workers=1)
+    slow = {"count": count, "pause": 0.003}  # so that all workers get something
+    assert run(make_spec(slow, LONG, batch_size=1, shard_size=shard_size), out, workers=workers).complete
     check_undisturbed(out, results(alone), {}, exact=True)
-    check_undisturbed(out, expected, {}, exact=False)
+    assert len({open_store(out).receipt(shard).worker for shard in range(-(-count // shard_size))}) >= min(workers, 2)
     check_clean(out)
+
+
+def threads_of(out: Path) -> set[int]:
+    lines = [line for log in (out / "logs").iterdir() for line in log.read_text().splitlines()]
+    return {json.loads(line)["threads"] for line in lines if '"worker_ready"' in line}
+
+
+@pytest.mark.parametrize("workers", [pytest.param(0, id="in this process"), 4])
+def test_a_run_that_goes_on_has_the_threads_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    """Else one shard that is left is explained with more threads, whose sums are rounded in another way."""
+    out, spec = tmp_path / "out", make_spec({"count": 6}, LONG, shard_size=3, batch_size=1)
+    monkeypatch.setattr(local, "_cores", lambda: 9)
+    run(spec, out, workers=2, threads=2)
+    before = results(out)
+    drop_receipts(Layout(out), [1])
+    run(spec, out, workers=workers)
+    check_undisturbed(out, before, {}, exact=True)
+    assert threads_of(out) == {2}
+    assert "a worker gets 2 threads as when the job began, not 1" in caplog.text
+
+
+def test_the_threads_depend_on_the_machine_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_cores", lambda: 16)
+    run(make_spec(shard_size=45), tmp_path / "out", workers=1)
+    assert threads_of(tmp_path / "out") == {2}, "as if there were the default of 8 workers"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from xai_fast.batch.job import Job
 from xai_fast.batch.runners.here import run_here
 from xai_fast.batch.runners.signals import ends_on_sigterm
 from xai_fast.batch.sources.base import SourceChanged
+from xai_fast.batch.threads import agree_on_threads
 from xai_fast.errors import JobError, XaiFastError, bad_argument
 
 __all__ = ["Worker", "raised", "run_local"]
@@ -41,7 +42,14 @@ _MOST_WORKERS = 8
 _START = "import sys; sys.path[:] = {path!r}; from xai_fast.batch.runners.local_worker import main; main({descriptor})"
 
 
-def run_local(job: Job, *, workers: int | None = None, device: str | None = None, lease: float = journal.LEASE) -> None:
+def run_local(
+    job: Job,
+    *,
+    workers: int | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    lease: float = journal.LEASE,
+) -> None:
     """Do what is left of a job with processes of this machine.
 
     Args:
@@ -49,6 +57,9 @@ def run_local(job: Job, *, workers: int | None = None, device: str | None = None
         workers: processes; None for one a GPU, or one a core (at most 8, which then share the cores); 0 to work in this
             process, such as in a debugger.
         device: "cpu", "cuda" for all GPUs, or one such as "cuda:1"; None for all GPUs if there are any, else the CPU.
+        threads: of each worker's operations; None for its share of the cores if there were as many workers as by
+            default, so that other numbers of workers give the same bits. A job that has begun with another number keeps
+            that, and a warning says so.
         lease: seconds after which other machines may take a worker for dead, if they do not hear from it.
 
     Raises:
@@ -58,14 +69,16 @@ def run_local(job: Job, *, workers: int | None = None, device: str | None = None
     cores = _cores()
     default = min(cores, _MOST_WORKERS) if devices == ["cpu"] else len(devices)
     count = default if workers is None else check_integer("workers", workers, 0, 1024)
+    wanted = max(1, cores // default) if threads is None else check_integer("threads", threads, 1, 1024)
     pending = job.pending()
     if not pending:
         return
     if count == 0:
-        run_here(job, pending, device=devices[0], lease=lease)
+        run_here(job, pending, device=devices[0], threads=wanted, lease=lease)
         return
+    agreed = agree_on_threads(job.layout, wanted)
     count = min(count, len(pending))
-    driver = _Driver(job, [devices[i % len(devices)] for i in range(count)], max(1, cores // count), lease)
+    driver = _Driver(job, [devices[i % len(devices)] for i in range(count)], agreed, lease)
     with ends_on_sigterm():
         try:
             while pending:  # again where receipts were taken back meanwhile
@@ -81,7 +94,7 @@ class Worker:
     Args:
         job: what it works on.
         device: where its model runs.
-        threads: of its operations.
+        threads: of its operations, where the job has not begun with another number.
         lease: of its claims, in seconds.
         name: in the journal and the logs; by default one that no other worker has.
     """
@@ -92,6 +105,7 @@ class Worker:
         self.ready = False
         self.connection, theirs = Pipe()
         self.name = name or f"{journal.worker_name()}-local"
+        threads = agree_on_threads(job.layout, threads)
         code = _START.format(path=sys.path, descriptor=theirs.fileno())
         with _blocked_interrupts():
             self.process = subprocess.Popen(
