@@ -11,6 +11,7 @@ others with it.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from xai_fast.batch.processes import host_name, runs, started, worker_name
+from xai_fast.batch.processes import host_name, is_active, runs, started, worker_name
 from xai_fast.batch.store.folders import Folder, dump_json, load_json
 from xai_fast.batch.store.layout import Layout, is_whole
 from xai_fast.errors import StoreError, bad_argument
@@ -34,6 +35,8 @@ _BEATS = 6
 _ENTRY = re.compile(r"(\d{1,15})-(\d{1,15})\.(\d{1,9})\.json")
 _SHARD = re.compile(r"shard-(\d{6,15})")
 _LIMIT = 1 << 14
+_GONE = (errno.ENOENT, errno.ESTALE)
+"""What systems and file servers say of a file whose folder was removed."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,8 @@ class Journal:
         """Read the attempts whose files are there.
 
         Args:
-            exact: ask the file system for its time, by writing a file for a moment; else our own clock will do.
+            exact: ask the file system for its time, by writing a file for a moment, where that matters: the times of
+                files are not by our clock. Else our own clock will do, such as where nothing is to be written.
 
         Returns:
             The attempts, in no order.
@@ -201,10 +205,16 @@ class Journal:
         Args:
             worker: its name.
         """
-        for attempt in self.attempts():
-            if attempt.worker == worker:
-                with self._layout.folder(*self._names) as folder:
-                    folder.remove(f"{attempt.start}-{attempt.stop}.{attempt.number}.json")
+        names = [f"{one.start}-{one.stop}.{one.number}.json" for one in self.attempts() if one.worker == worker]
+        if not names:
+            return
+        try:
+            with self._layout.folder(*self._names) as folder:
+                for name in names:
+                    folder.remove(name)
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
 
     def forget(self) -> None:
         """Remove all of it, since the shard is finished; what others make meanwhile stays."""
@@ -230,21 +240,17 @@ class Journal:
             if match is None:
                 continue
             try:
-                beat = os.stat(name, dir_fd=folder.fd, follow_symlinks=False).st_mtime
-                content = _content(folder.read(name, _LIMIT), name)
-            except FileNotFoundError:
-                continue
+                beat, content = _entry(folder, name)
             except StoreError as error:
                 if isinstance(error.__cause__, FileNotFoundError):
                     continue
-                content = {}  # what is not ours to understand is what is left of a crash
-            alive = bool(content) and runs(content["host"], content["pid"], content["pid_started"])
-            if alive:
-                now = time.time()
-                if exact and content["host"] != host_name():
-                    theirs = _clock(folder) if theirs is None else theirs
-                    now = theirs
-                alive = now - beat <= content["lease"]
+                beat, content = 0.0, {}  # what is not ours to understand is what is left of a crash
+            alive = beat > 0 and runs(content["host"], content["pid"], content["pid_started"])
+            # Of a process of this machine that goes on, the system knows more than any clock.
+            if alive and not (content["host"] == host_name() and is_active(content["pid"])):
+                if theirs is None:
+                    theirs = _clock(folder) if exact else time.time()
+                alive = theirs - beat <= content["lease"]
             start, stop, number = (int(part) for part in match.groups())
             found.append(Attempt(self._shard, start, stop, number, alive, str(content.get("worker", "unknown"))))
         return found
@@ -301,8 +307,12 @@ class Claim:
         with self._lock:
             if not self._released and os.getpid() == self._pid:
                 self._released = True
-                # A heartbeat from the beginning of time is older than any lease.
-                os.utime(self._name, (0, 0), dir_fd=self._folder.fd, follow_symlinks=False)
+                try:
+                    # A heartbeat from the beginning of time: what nobody has who is alive.
+                    os.utime(self._name, (0, 0), dir_fd=self._folder.fd, follow_symlinks=False)
+                except OSError as error:
+                    if error.errno not in _GONE:
+                        raise
 
     def _keep(self) -> None:
         while not self._ended.wait(self._interval):
@@ -311,10 +321,10 @@ class Claim:
                     return
                 try:
                     os.utime(self._name, dir_fd=self._folder.fd, follow_symlinks=False)
-                except FileNotFoundError:  # the shard was finished by another worker
-                    return
-                except OSError:  # a file server that does not answer now may answer the next time
-                    continue
+                except OSError as error:
+                    if error.errno in _GONE:  # the shard was finished by another worker
+                        return
+                    continue  # a file server that does not answer now may answer the next time
 
 
 _running: list[Claim] = []
@@ -329,11 +339,12 @@ def release_all() -> None:
         claim.release()
 
 
-def live_attempts(layout: Layout) -> list[Attempt]:
+def live_attempts(layout: Layout, *, exact: bool = True) -> list[Attempt]:
     """List what is being worked on now.
 
     Args:
         layout: of the store.
+        exact: as in `Journal.attempts`.
 
     Returns:
         The attempts whose workers are alive, by shard.
@@ -342,7 +353,17 @@ def live_attempts(layout: Layout) -> list[Attempt]:
         return []
     with layout.folder(layout.journal.name) as folder:
         shards = sorted(int(match[1]) for name in folder.names() if (match := _SHARD.fullmatch(name)))
-    return [attempt for shard in shards for attempt in Journal(layout, shard).attempts(exact=False) if attempt.alive]
+    return [attempt for shard in shards for attempt in Journal(layout, shard).attempts(exact=exact) if attempt.alive]
+
+
+def _entry(folder: Folder, name: str) -> tuple[float, dict[str, Any]]:
+    """Read an attempt and its last heartbeat; a file server tells the newest time to who opens the file."""
+    with os.fdopen(folder.open_file(name), "rb") as file:
+        try:
+            return os.fstat(file.fileno()).st_mtime, _content(file.read(_LIMIT), name)
+        except OSError as error:
+            cause = FileNotFoundError(*error.args) if error.errno in _GONE else error
+            raise StoreError(f"{folder.path / name}: cannot read: {error.strerror}") from cause
 
 
 def _content(data: bytes, name: str) -> dict[str, Any]:
@@ -368,7 +389,9 @@ def _clock(folder: Folder) -> float:
         return time.time()
     try:
         return os.stat(probe, dir_fd=folder.fd).st_mtime
-    except FileNotFoundError:  # removed with the folder
+    except OSError as error:  # removed with the folder
+        if error.errno not in _GONE:
+            raise
         return time.time()
     finally:
         folder.remove(probe)

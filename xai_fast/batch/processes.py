@@ -7,7 +7,7 @@ import secrets
 import socket
 from functools import cache
 
-__all__ = ["host_name", "runs", "started", "worker_name"]
+__all__ = ["host_name", "is_active", "runs", "started", "worker_name"]
 
 
 def worker_name() -> str:
@@ -38,6 +38,19 @@ def runs(host: str, pid: int, since: int | None) -> bool:
     return started(pid) == since
 
 
+def is_active(pid: int) -> bool:
+    """Tell whether a process of this machine is known to go on: it is there, and neither dead nor stopped (SIGSTOP).
+
+    Args:
+        pid: its number.
+
+    Returns:
+        False also where that is not to be known.
+    """
+    fields = _stat(pid)
+    return fields is not None and fields[0] not in (b"Z", b"X", b"T", b"t")
+
+
 def started(pid: int) -> int | None:
     """Give when a process began.
 
@@ -48,13 +61,20 @@ def started(pid: int) -> int | None:
         In clock ticks since the machine did; -1 for a process that is dead and only waited for; None where that is not
         to be known.
     """
+    fields = _stat(pid)
+    if fields is None:
+        return None
+    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """Read what the system says of a process, from its state on."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The second field is the name of the program in parentheses, which may hold spaces and parentheses.
-            fields = file.read().rpartition(b")")[2].split()
+            return file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 @cache

@@ -128,7 +128,7 @@ def status(out: str | os.PathLike[str]) -> JobStatus:
         shards=shards,
         shards_done=len(tally.shards),
         complete=complete,
-        running=0 if complete else len(live_attempts(layout)),
+        running=0 if complete else len(live_attempts(layout, exact=False)),
         rate=rate,
         seconds_left=left,
         throughput=busy_rate(tally.work),
