@@ -74,6 +74,10 @@ def test_pairs_of_cells(tmp_path: Path) -> None:
         assert bool((cells[120:] == -1).all() & (saliency[120:] == 0).all())
         torch.testing.assert_close(saliency[:120], torch.tensor([entry.saliency for entry in interactions]))
         assert [tuple(map(tuple, pair)) for pair in cells[:5].tolist()] == [entry.cells for entry in interactions[:5]]
+        boxes = torch.tensor(expected.boxes(5)[item])
+        torch.testing.assert_close(outcome.fields["boxes"][item, :5], boxes.float())
+        assert not outcome.fields["boxes"][item, 120:].any()
+    assert outcome.fields["input_size"].tolist() == [[16, 16]] * 6
     full = explained(made(tmp_path, "taylor_cam", parameters={**LAYER, "full": True, "smooth": "gelu"}))
     assert set(full.fields) == {"saliency", "scores", "targets"}
     torch.testing.assert_close(full.fields["saliency"], expected.saliency)
@@ -342,6 +346,59 @@ def test_bad_classes_are_told(name: str, parameters: dict[str, Any], message: st
     save_rows(tmp_path / "x.npy", 2)
     with pytest.raises(InputError, match=message):
         made(tmp_path, name, model="rows_model", parameters=parameters)
+
+
+CAPTUM: list[tuple[str, dict[str, Any], dict[str, Any], Any]] = [
+    ("Saliency", {}, {"abs": False}, None),
+    ("Saliency", {}, {}, 2),
+    ("IntegratedGradients", {"multiply_by_inputs": False}, {"n_steps": 7}, [2, 0, 1]),
+    ("IntegratedGradients", {}, {"n_steps": 7, "return_convergence_delta": True}, None),
+    ("InputXGradient", {}, {}, [0, 0, 2]),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "later", "target"), CAPTUM, ids=str)
+def test_classes_of_captum(
+    name: str, options: dict[str, Any], later: dict[str, Any], target: Any, tmp_path: Path
+) -> None:
+    attr = pytest.importorskip("captum.attr")
+    x = torch.from_numpy(save_rows(tmp_path / "x.npy", 3))
+    parameters = {**options, **later}
+    held = made(tmp_path, f"captum.attr:{name}", model="rows_model", parameters=parameters, target=target)
+    outcome = explained(held)
+    model = rows_model().eval()
+    classes = model(x).argmax(1) if target is None else torch.as_tensor(target).expand(3)
+    expected = getattr(attr, name)(model, **options).attribute(x.clone().requires_grad_(), target=classes, **later)
+    parts = expected if isinstance(expected, tuple) else (expected,)
+    assert outcome.reasons == [None] * 3
+    assert outcome.fields["targets"].tolist() == classes.tolist()
+    for field, part in zip(("attributions", "convergence_delta"), parts, strict=False):
+        torch.testing.assert_close(outcome.fields[field], part.detach().float())
+
+
+BAD_CAPTUM: list[tuple[dict[str, Any], str]] = [
+    (
+        {"explainer": "captum.attr:Saliency", "parameters": {"n_step": 3}},
+        "parameters of captum.attr:Saliency: .*'n_step'",
+    ),
+    ({"explainer": "captum.attr:IntegratedGradients", "parameters": {"target": 3}}, "'target'"),
+    ({"explainer": "captum.attr:LayerActivation", "parameters": {}}, "a value for 'layer'"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), BAD_CAPTUM, ids=[m for _, m in BAD_CAPTUM])
+def test_options_that_captum_does_not_take_are_told(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    pytest.importorskip("captum.attr")
+    save_rows(tmp_path / "x.npy", 3)
+    with pytest.raises(InputError, match=message):
+        made(tmp_path, model="rows_model", **fields)
+
+
+def test_captum_gets_no_function_as_its_target(tmp_path: Path) -> None:
+    pytest.importorskip("captum.attr")
+    save_rows(tmp_path / "x.npy", 1)
+    outcome = explained(made(tmp_path, "captum.attr:Saliency", model="rows_model", target="batch_objects:first_logit"))
+    assert str(outcome.reasons[0]).startswith("target: expected classes, since attribute takes no function")
 
 
 def test_our_own_classes_have_explain_too(tmp_path: Path) -> None:

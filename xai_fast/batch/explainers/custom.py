@@ -1,4 +1,4 @@
-"""A class of the user in a job."""
+"""A class of the user in a job, or one of Captum's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xai_fast.batch.explainers.base import BatchExplainer, Chunk, Explained
+from xai_fast.batch.explainers.captum import attributing, is_option_of_attribute
 from xai_fast.batch.references import check_arguments, import_reference
 from xai_fast.errors import InputError, bad_argument
 
@@ -18,6 +19,9 @@ __all__ = ["BatchCustom"]
 
 class BatchCustom(BatchExplainer):
     """Any class with ``explain(inputs, target=..., item_ids=...)``, of which the latter two may be missing.
+
+    Or, as in Captum, one with ``attribute(inputs, target=...)``: then the parameters are of both the class and
+    ``attribute``, each by its name, and the targets are stored too, by default the predicted classes.
 
     The class is made with the model (where the job has one), the parameters, and the job's ``seed`` where it takes one.
     What ``explain`` returns is a tensor (then the field is called ``attributions``), or a mapping, dataclass or named
@@ -30,7 +34,7 @@ class BatchCustom(BatchExplainer):
         seed: of the job.
 
     Raises:
-        InputError: there is no such class, it does not take the parameters, or has no ``explain``.
+        InputError: there is no such class, it does not take the parameters, or has neither method.
     """
 
     def __init__(self, reference: str, model: nn.Module | None, parameters: Mapping[str, object], seed: int) -> None:
@@ -38,13 +42,17 @@ class BatchCustom(BatchExplainer):
         made = import_reference("explainer", reference)
         if not callable(made):
             raise bad_argument("explainer", f"{reference} to be a class", type(made).__name__)
-        given = dict(parameters)
+        given, later = dict(parameters), dict[str, object]()
         if "seed" not in given and _takes(made, "seed"):
             given["seed"] = seed
+        if not hasattr(made, "explain") and hasattr(made, "attribute"):
+            later = {name: given.pop(name) for name in list(given) if is_option_of_attribute(made, name)}
         first = () if model is None else (model,)
         check_arguments(f"parameters of {reference}", made, given, given=len(first))
         explainer = made(*first, **given)
         explain = getattr(explainer, "explain", None)
+        if explain is None and callable(getattr(explainer, "attribute", None)):
+            explain = attributing(explainer.attribute, model, later)
         if not callable(explain):
             raise bad_argument("explainer", f"{reference} to have a method explain", type(explainer).__name__)
         self._explain: Callable[..., object] = explain
