@@ -148,6 +148,9 @@ def test_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["jobs", "export", "out", "--to", "x.parquet"]) == 0
     assert capsys.readouterr().out == "export: x.parquet\n"
     assert parquet.read_table("x.parquet").num_rows == 3
+    next((place / "out" / "commits").iterdir()).unlink()
+    assert cli.main(["jobs", "export", "out", "--to", "y.parquet"]) == 0
+    assert "export: y.parquet (incomplete: 0 of 3 items are finished)\n" in capsys.readouterr().out
 
 
 def test_options_take_precedence_over_the_file(place: Path) -> None:

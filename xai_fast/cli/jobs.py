@@ -118,7 +118,10 @@ def _clean(options: argparse.Namespace) -> bool:
 
 
 def _export(options: argparse.Namespace) -> bool:
-    say(f"export: {shown(str(batch.export(options.store, options.format, options.to)))}")
+    path = batch.export(options.store, options.format, options.to)
+    found = batch.status(options.store)
+    left = "" if found.complete else f" (incomplete: {found.done} of {found.items} items are finished)"
+    say(f"export: {shown(str(path))}{left}")
     return True
 
 

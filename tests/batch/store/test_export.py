@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,19 @@ from batch_stores import begin, commit, complete
 
 from xai_fast.batch import store
 from xai_fast.errors import InputError, StoreError
+
+TOLD = {"fingerprint": "0123", "complete": True, "items": 10, "finished": 10}
+
+
+def _told(path: Path, format: str) -> dict[str, Any]:
+    if format == "zarr":
+        return dict(pytest.importorskip("zarr").open_group(str(path), mode="r").attrs)
+    if format == "hdf5":
+        with pytest.importorskip("h5py").File(path) as file:
+            return {name: getattr(value, "tolist", lambda value=value: value)() for name, value in file.attrs.items()}
+    metadata = pytest.importorskip("pyarrow.parquet").read_schema(path).metadata
+    values = {name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}
+    return {name: value if name == "fingerprint" else json.loads(value) for name, value in values.items()}
 
 
 def _parquet(path: Path) -> dict[str, Any]:
@@ -54,7 +68,7 @@ READERS: dict[str, tuple[str, str, Callable]] = {
 
 @pytest.mark.parametrize("format", READERS)
 @pytest.mark.parametrize("finished", [True, False])
-def test_export(tmp_path: Path, format: str, finished: bool) -> None:
+def test_export(tmp_path: Path, caplog: pytest.LogCaptureFixture, format: str, finished: bool) -> None:
     package, name, read = READERS[format]
     pytest.importorskip(package)
     layout = complete(tmp_path / "job") if finished else begin(tmp_path / "job")
@@ -62,6 +76,8 @@ def test_export(tmp_path: Path, format: str, finished: bool) -> None:
         commit(layout, 1)
     path = store.export(layout.root, format)
     assert path == layout.root / name
+    assert _told(path, format) == (TOLD if finished else {**TOLD, "complete": False, "finished": 4})
+    assert ("not complete: 4 of 10 items" in caplog.text) is not finished
     columns = read(path)
     assert set(columns) == set(COLUMNS)
     wanted = store.open(layout.root)[:] if finished else store.open(layout.root)[4:8]

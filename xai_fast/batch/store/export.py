@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ from xai_fast.errors import StoreError, bad_argument
 
 __all__ = ["export"]
 
+_LOG = logging.getLogger(__name__)
 _BLOCK = 32 << 20
 _ROWS = 4096
 _ENDINGS = {"parquet": "parquet", "zarr": "zarr", "hdf5": "h5"}
@@ -32,7 +35,9 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
 
     All have ``index``, ``id``, ``status`` (its label), ``error`` (empty where there is none) and the decoded fields: in
     Parquet a column each, maps as lists of one length whose shape is in the column's metadata; in Zarr and HDF5 an
-    array each, with the items along its first axis.
+    array each, with the items along its first axis. The metadata of the file (attributes in Zarr and HDF5) tell whether the
+    job was ``complete``, its ``items``, how many of them were ``finished``, and its ``fingerprint``; that it was not
+    complete is also logged as a warning.
 
     Args:
         out: the folder of the job.
@@ -65,7 +70,19 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
             shutil.rmtree(unfinished)
         else:
             unfinished.unlink(missing_ok=True)
+    if not store.complete:
+        _LOG.warning("%s is of a job that is not complete: %d of %d items", target, _count(store), len(store))
     return target
+
+
+def _told(store: Store) -> dict[str, str | int | bool]:
+    """Return what a reader of the file should know of the job."""
+    return {
+        "fingerprint": store.job["fingerprint"],
+        "complete": store.complete,
+        "items": len(store),
+        "finished": _count(store),
+    }
 
 
 def _library(name: str) -> Any:
@@ -109,7 +126,9 @@ def _parquet(store: Store, path: Path) -> None:
     columns = [pa.field("index", pa.int64()), *(pa.field(name, pa.string()) for name in ("id", "status", "error"))]
     for name, field in store.fields.items():
         columns.append(pa.field(name, _arrow_type(pa, field), metadata={"shape": ",".join(map(str, field.shape))}))
-    schema = pa.schema(columns, metadata={"fingerprint": store.job["fingerprint"]})
+    # Parquet has no other metadata than text.
+    told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in _told(store).items()}
+    schema = pa.schema(columns, metadata=told)
     with parquet.ParquetWriter(path, schema) as writer:
         for batch in _batches(store):
             texts = _texts(batch)
@@ -143,7 +162,7 @@ def _hdf5(store: Store, path: Path) -> None:
     h5py = _library("h5py")
     count = _count(store)
     with h5py.File(path, "w") as file:
-        file.attrs["fingerprint"] = store.job["fingerprint"]
+        file.attrs.update(_told(store))
         file.create_dataset("index", (count,), "int64")
         for name in ("id", "status", "error"):
             file.create_dataset(name, (count,), h5py.string_dtype())
@@ -157,7 +176,7 @@ def _zarr(store: Store, path: Path) -> None:
     count = _count(store)
     # The second version of the format: in the third, texts are not settled yet. Zarr 2 writes no other.
     group = zarr.open_group(str(path), mode="w", **({"zarr_format": 2} if hasattr(zarr, "create_array") else {}))
-    group.attrs["fingerprint"] = store.job["fingerprint"]
+    group.attrs.update(_told(store))
     make = group.create_array if hasattr(group, "create_array") else group.create_dataset  # of zarr 3 and 2
     make("index", shape=(count,), dtype="int64", chunks=(_chunk(count, 8),))
     for name, width in _widths(store).items():
