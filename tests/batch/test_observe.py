@@ -6,8 +6,10 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -208,9 +210,29 @@ def test_the_bar_counts_receipts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 
 
-def test_no_bar_where_nobody_looks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_file_gets_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai_fast.batch.observe.progress._INTERVAL_OF_LINES", 0.02)
+    write_job(tmp_path, 2000, 10)
+    write_receipt(tmp_path, 0, (0, 10), finished=1.0)
+    with JobProgress(Layout(tmp_path), 2000):
+        write_receipt(tmp_path, 7, (70, 80), finished=2.0, failed=[(0, "a")])
+        shown = ""
+        for _ in range(500):
+            shown += capsys.readouterr().err
+            if shown.count("\n") > 1:
+                break
+            time.sleep(0.02)
+    first, second, *_ = shown.splitlines()
+    assert first == f"10 of 2,000 items done; look from another shell with: xai-fast jobs status {tmp_path}"
+    assert re.match(r"20 of 2,000 items done, 1 failed; .*/s, .* left", second)
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+def test_no_progress_where_nobody_wants_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_job(tmp_path, 100, 10)
-    with JobProgress(Layout(tmp_path), 100):
+    with JobProgress(Layout(tmp_path), 100, visible=False):
         assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
     assert capsys.readouterr().err == ""
 
