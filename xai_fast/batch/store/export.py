@@ -35,9 +35,9 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
 
     All have ``index``, ``id``, ``status`` (its label), ``error`` (empty where there is none) and the decoded fields: in
     Parquet a column each, maps as lists of one length whose shape is in the column's metadata; in Zarr and HDF5 an
-    array each, with the items along its first axis. The metadata of the file (attributes in Zarr and HDF5) tell whether the
-    job was ``complete``, its ``items``, how many of them were ``finished``, and its ``fingerprint``; that it was not
-    complete is also logged as a warning.
+    array each, with the items along its first axis. The metadata of the file (attributes in Zarr and HDF5) tell
+    whether the job was ``complete``, its ``items``, how many of them were ``finished``, and its ``fingerprint``; that
+    it was not complete is also logged as a warning.
 
     Args:
         out: the folder of the job.
