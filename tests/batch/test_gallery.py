@@ -208,6 +208,33 @@ def test_results_that_are_no_maps_are_listed(tmp_path: Path) -> None:
         report(tmp_path / "job", field="effects")
 
 
+def test_interactions_are_frames_and_lines_over_the_picture(tmp_path: Path) -> None:
+    # A picture twice as wide as high; cells of 8 x 8 pixels: (0, 0) with (16, 8), then (8, 0) with none.
+    np.save(tmp_path / "job.npy", np.full((2, 16, 32), 128, np.uint8))
+    layout = write_store(tmp_path / "job", 2, shards=[])
+    boxes = torch.zeros(2, 4, 2, 4)
+    boxes[0, 0] = torch.tensor([[0.0, 0, 8, 8], [16, 8, 24, 16]])
+    rows = some_rows(0, 2, {}, (1, 2, 2))
+    rows.fields = {
+        "cam.boxes": boxes,
+        "cam.saliency": torch.tensor([[2.0, 0, 0, 0], [0, 0, 0, 0]]),
+        "cam.input_size": torch.tensor([[16, 32]] * 2, dtype=torch.int32),
+    }
+    write_shard(layout, 0, 0, 2, rows, "float32", {})
+    page = report(tmp_path / "job")
+    one, none = script(page, "000000")
+    assert (one["drawn"], none["heat"]) == (True, "")
+    assert picture(one["photo"]).size == (128, 64)
+    drawn = np.asarray(picture(one["heat"]))
+    assert drawn.shape == (128, 256, 4)
+    assert tuple(drawn[20, 3]) == (*bytes.fromhex("e8590c"), 255)  # the left side of the first frame
+    assert (drawn[32, 32, 3], drawn[100, 32, 3]) == (0, 0)  # within it, and elsewhere
+    assert tuple(drawn[64, 96, :3]) == tuple(bytes.fromhex("e8590c"))  # the line, midway from frame to frame
+    text = page.read_text(encoding="utf-8")
+    assert "lines join those that matter together" in text
+    assert "grayscale(calc(0 * var(--heat)))" in text
+
+
 def test_the_maps_of_another_field(tmp_path: Path) -> None:
     write_store(tmp_path / "job", 3)
     with pytest.raises(InputError, match="field: expected one of attributions, got 'scores'"):

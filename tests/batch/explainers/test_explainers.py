@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -408,6 +409,24 @@ def test_our_own_classes_have_explain_too(tmp_path: Path) -> None:
     by_class = explained(made(tmp_path, "xai_fast:NeFLAG", model="rows_model", parameters=options, seed=2))
     assert torch.equal(by_name.fields["attributions"], by_class.fields["attributions"])
     assert "standard_error" in by_class.fields
+
+
+SETTINGS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("neflag", {"points": 3}, {"method": "NeFLAG", "points": 3, "score": "probability", "seed": 7}),
+    ("gradcam", {**LAYER, "upsample": [8, 8]}, {"method": "GradCAM", "layer": "features", "upsample": [8, 8]}),
+    ("taylor_cam", LAYER, {"method": "Taylor-CAM", "order": 2, "top_k": 20, "full": False}),
+    ("tnid", {}, {"order": 2, "score": "logit", "effect": "signed", "smooth": None}),
+    ("xai_fast:NeFLAG", {"points": 3}, {"method": "NeFLAG", "points": 3}),
+    ("batch_objects:Weighted", {}, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "expected"), SETTINGS, ids=[name for name, _, _ in SETTINGS])
+def test_settings_have_the_defaults_too(name: str, parameters: dict[str, Any], expected: dict[str, Any]) -> None:
+    found = make_explainer(ExplainerSpec(name, parameters, name), small_model().eval(), 7).settings
+    assert json.loads(json.dumps(found)) == found
+    assert {key: found[key] for key in expected} == expected
+    assert bool(found) == bool(expected)
 
 
 class Slow(nn.Module):

@@ -30,8 +30,10 @@ class BatchTaylorCAM(BatchExplainer):
     """Interactions between the cells of a layer's map.
 
     Fields: ``cells`` (k, order, 2), row and column of the cells of the k strongest interactions (one number for
-    tokens), ``saliency`` (k,) how strong they are, ``scores`` and ``targets``. Where an item has fewer than k, the rest
-    has cells -1 and no salience. With ``full``, ``saliency`` has them all instead, (n, ..., n), and there are no cells.
+    tokens), ``saliency`` (k,) how strong they are, ``scores`` and ``targets``; where the cells lie in the picture,
+    ``boxes`` (k, order, 4), x0, y0, x1, y1 in pixels of the model's input, and its ``input_size`` (height, width), if
+    that is known. Where an item has fewer than k, the rest has cells -1, no salience and boxes of zeros. With ``full``,
+    ``saliency`` has them all instead, (n, ..., n), and there are no cells.
 
     Args:
         model: in evaluation mode.
@@ -55,6 +57,11 @@ class BatchTaylorCAM(BatchExplainer):
         self._model = model
         self._method = TaylorCAM(model, **given)
         self._layer = str(self._method.settings["layer"])
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The options that are in effect, with those of the fields."""
+        return {**super().settings, "top_k": self._top_k, "full": self._full}
 
     def explain(self, chunk: Chunk) -> Explained:
         """Compute the interactions of a chunk."""
@@ -96,4 +103,16 @@ class BatchTaylorCAM(BatchExplainer):
             if interactions:
                 cells[item, : len(interactions)] = torch.tensor([i.cells for i in interactions], dtype=torch.int32)
                 saliency[item, : len(interactions)] = torch.tensor([i.saliency for i in interactions]).to(saliency)
-        return {"cells": cells, "saliency": saliency}
+        return {"cells": cells, "saliency": saliency, **self._boxes(found, finite)}
+
+    def _boxes(self, found: InteractionMap, finite: Tensor) -> dict[str, Tensor]:
+        """Say where the cells lie in the picture, if that is known."""
+        if found.geometry is None or len(found.geometry.axes) != 2:
+            return {}
+        boxes = torch.zeros(len(found), self._top_k, found.order, 4)
+        for item in finite.nonzero().flatten().tolist():
+            corners = found[item].boxes(self._top_k)[0]
+            if corners:
+                boxes[item, : len(corners)] = torch.tensor(corners)
+        size = torch.tensor(found.geometry.image, dtype=torch.int32)
+        return {"boxes": boxes, "input_size": size.expand(len(found), 2).clone()}

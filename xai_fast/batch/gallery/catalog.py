@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_fast.arguments import check_choice
+from xai_fast.batch.gallery.pairs import Pairs
 from xai_fast.batch.store.fields import Field, read_fields
 from xai_fast.batch.store.items import Items
 from xai_fast.batch.store.layout import Layout, Status, read_job
@@ -30,7 +31,9 @@ TO_DO = len(Status)
 
 NO_CLASS = 0xFFFF
 _OPEN_SHARDS = 64
+_LARGEST_INPUT = 1 << 16
 _MAP = "attributions"
+_PAIRS = "boxes"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class ItemRow:
         status: a place in `STATUSES`.
         error: why it failed, or "".
         map: of the item, or None.
+        pairs: the strongest interactions of the item's cells, where these are drawn.
         lists: short lists of numbers, by name.
     """
 
@@ -70,6 +74,7 @@ class ItemRow:
     status: int
     error: str = ""
     map: Tensor | None = None
+    pairs: Pairs | None = None
     lists: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -78,7 +83,8 @@ class Catalog:
 
     Args:
         layout: of the store.
-        map_field: which field is drawn; None for the first that is called "attributions", or has two dimensions.
+        map_field: which field is drawn; None for the first that is called "attributions", or else for the boxes of
+            interactions, or else for the first of two dimensions.
 
     Attributes:
         document: ``job.json``.
@@ -102,6 +108,7 @@ class Catalog:
         self.map_field = self._choose(map_field)
         self._lock = threading.Lock()
         self._changed = -1
+        self._input_size: tuple[int, int] | None = None
         self._receipts: dict[int, Receipt] = {}
         self._open: OrderedDict[int, ShardFile] = OrderedDict()
         self.refresh()
@@ -132,10 +139,30 @@ class Catalog:
     @property
     def map_shape(self) -> tuple[int, int] | None:
         """(height, width) of what is drawn, or None."""
-        if self.map_field is None:
+        if self.map_field is None or self.draws_pairs:
             return None
         shape = self.fields[self.map_field].shape
         return shape[-2], shape[-1]
+
+    @property
+    def input_size(self) -> tuple[int, int] | None:
+        """(height, width) of the model's input, where interactions are drawn over it, from the first good item."""
+        if not self.draws_pairs or self._input_size is not None:
+            return self._input_size
+        with self._lock:
+            known = list(self._receipts.values())
+        for receipt in known:
+            good = np.flatnonzero(self._file(receipt.shard).statuses == int(Status.OK))
+            pairs = self.row(receipt.start + int(good[0])).pairs if len(good) else None
+            if pairs is not None:
+                self._input_size = pairs.input_size
+                break
+        return self._input_size
+
+    @property
+    def draws_pairs(self) -> bool:
+        """Whether interactions of cells are drawn."""
+        return self.map_field is not None and _last(self.map_field) == _PAIRS
 
     @property
     def score(self) -> str | None:
@@ -204,7 +231,15 @@ class Catalog:
             if len(one.shape) == 1
         }
         drawn = self.map_field if self.map_field in file.fields else None
-        return ItemRow(index, name, status, "", None if drawn is None else file.decode(drawn, rows)[0], lists)
+        if drawn is None:
+            return ItemRow(index, name, status, lists=lists)
+        values = file.decode(drawn, rows)[0]
+        if not self.draws_pairs:
+            return ItemRow(index, name, status, map=values, lists=lists)
+        saliency, size = (file.decode(_beside(drawn, other), rows)[0] for other in ("saliency", "input_size"))
+        height, width = (min(max(int(length), 1), _LARGEST_INPUT) for length in size)
+        pairs = Pairs(values.double().numpy(), saliency.double().numpy(), (height, width))
+        return ItemRow(index, name, status, pairs=pairs, lists=lists)
 
     def _file(self, shard: int) -> ShardFile:
         with self._lock:
@@ -215,13 +250,28 @@ class Catalog:
             return file
 
     def _choose(self, wanted: str | None) -> str | None:
-        drawable = [name for name, one in self.fields.items() if _is_map(one)]
+        pairs = [name for name in self.fields if _last(name) == _PAIRS and self._has_pairs(name)]
+        drawable = [name for name, one in self.fields.items() if _is_map(one) and name not in pairs]
         if wanted is None:
-            return next((name for name in drawable if _last(name) == _MAP), next(iter(drawable), None))
+            maps = (name for name in drawable if _last(name) == _MAP)
+            return next(maps, next(iter(pairs + drawable), None))
+        drawable += pairs
         if not drawable:
             raise bad_argument("field", "a store with a field of maps", repr(wanted))
         check_choice("field", wanted, drawable)
         return wanted
+
+    def _has_pairs(self, name: str) -> bool:
+        """Return whether a field has boxes of interactions, and those beside it say what is to be known of them."""
+        boxes, saliency, size = (self.fields.get(_beside(name, other)) for other in (_PAIRS, "saliency", "input_size"))
+        return (
+            boxes is not None
+            and saliency is not None
+            and size is not None
+            and len(boxes.shape) == 3
+            and (boxes.shape[2], boxes.dtype) == (4, "float32")
+            and (saliency.shape, size.shape) == (boxes.shape[:1], (2,))
+        )
 
 
 def _meet(receipt: Receipt, span: range) -> bool:
@@ -235,6 +285,10 @@ def _is_map(one: Field) -> bool:
 
 def _last(name: str) -> str:
     return name.rpartition(".")[2]
+
+
+def _beside(name: str, other: str) -> str:
+    return "".join(name.rpartition(".")[:2]) + other
 
 
 def _label(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypedDict
 from torch import Tensor
 
 from xai_fast.batch.gallery.catalog import Catalog, ItemRow
+from xai_fast.batch.gallery.pairs import draw_pairs
 from xai_fast.batch.gallery.pictures import Pictures
 from xai_fast.errors import InputError
 
@@ -24,6 +25,7 @@ _LONGEST_LIST = 12
 _LONGEST_ERROR = 2000
 _JPEG_QUALITY = 82
 _SMALLEST_PICTURE = 24
+_SHARP = 2  # lines cost few bytes, and are to be sharp on any screen
 _AXIS = (128, 128, 128, 255)
 
 
@@ -33,7 +35,8 @@ class Entry(TypedDict):
     Keys:
         name: of the item.
         photo: JPEG in base64, or "".
-        heat: PNG in base64, the map or bars for a list of numbers, or "".
+        heat: PNG in base64: the map, frames and lines for interactions, or bars for a list of numbers; or "".
+        drawn: whether that is lines, not values of pixels.
         small: whether the picture has so few pixels that they are to be seen as such.
         error: why the item failed, or "".
         facts: labels and texts.
@@ -42,6 +45,7 @@ class Entry(TypedDict):
     name: str
     photo: str
     heat: str
+    drawn: bool
     small: bool
     error: str
     facts: list[list[str]]
@@ -64,7 +68,7 @@ class Entries:
     @property
     def proportions(self) -> float:
         """Width over height of all pictures."""
-        shape = self._catalog.map_shape
+        shape = self._catalog.map_shape or self._catalog.input_size
         return 1.0 if shape is None else shape[1] / shape[0]
 
     def entry(self, index: int) -> Entry:
@@ -80,10 +84,11 @@ class Entries:
         shape = self._catalog.map_shape
         # The map of every pixel says how large the picture is; of a map of a few cells it says nothing.
         side = self._side if shape is None or max(shape) < _SMALLEST_PICTURE else min(self._side, max(shape))
-        photo = self._pictures.picture(index, side, None if shape is None else self.proportions)
+        cut = shape is not None or self._catalog.input_size is not None
+        photo = self._pictures.picture(index, side, self.proportions if cut else None)
         error = row.error
         try:
-            heat = _bars(row.lists, self._side) if row.map is None else _heat(row.map, self._side)
+            heat = self._drawn(row)
         except InputError as fault:  # in a store that somebody else made
             heat, error = None, str(fault)
         seen = photo or heat
@@ -91,10 +96,16 @@ class Entries:
             name=shown_name(row.name),
             photo="" if photo is None else _encoded(photo, "JPEG", quality=_JPEG_QUALITY, optimize=True),
             heat="" if heat is None else _encoded(heat, "PNG"),
+            drawn=row.map is None,
             small=seen is not None and max(seen.size) < _FEW_PIXELS,
             error=error[:_LONGEST_ERROR],
             facts=_facts(row),
         )
+
+    def _drawn(self, row: ItemRow) -> Image.Image | None:
+        if row.pairs is not None:
+            return draw_pairs(row.pairs, _SHARP * self._side)
+        return _bars(row.lists, self._side) if row.map is None else _heat(row.map, self._side)
 
 
 def shown_name(name: str) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from xai_fast.batch.gallery.catalog import NO_CLASS, STATUSES, Catalog
 from xai_fast.batch.gallery.entries import Entry, shown_name
+from xai_fast.batch.gallery.pairs import SHOWN
 from xai_fast.batch.observe import JobStatus
 from xai_fast.batch.observe.summary import items_text, memory_text, rate_text
 from xai_fast.plot.heatmap import BRIGHTNESS, CLIP, GREY
@@ -26,6 +27,10 @@ from xai_fast.progress import duration
 __all__ = ["chunk_name", "chunk_script", "gallery_page", "index_script", "names_script"]
 
 _READING = "Bright is what the explained score depends on most."
+_PAIRS = (
+    f"Frames are cells of the layer's map, and lines join those that matter together: the {SHOWN} strongest "
+    "interactions, orange, blue and yellow in this order."
+)
 _BARS = "Bars are the numbers of each item, up where they are positive and down where they are negative."
 
 
@@ -45,6 +50,8 @@ def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, war
     spec = catalog.document["spec"]
     label = (catalog.score or "score").capitalize()
     shape = f"{min(max(proportions, 0.2), 5.0):.4f}"
+    # Heat needs a picture without colours of its own; frames and lines do not.
+    grey, darkening = (0.0, 0.0) if catalog.draws_pairs else (GREY, 1 - BRIGHTNESS)
     return page(
         title=f"{items_text(status.done - status.failed)} explained",
         kicker=" \u00b7 ".join([_explainers(spec), *_model(spec)]),
@@ -57,7 +64,7 @@ def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, war
         ),
         styles=["report.css", "gallery.css"],
         scripts=["overlay.js", "gallery.js"],
-        style_values={"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}", "proportions": shape},
+        style_values={"grey": f"{grey:g}", "darkening": f"{darkening:.2f}", "proportions": shape},
         skip_to=("gallery", "Skip to the items"),
         summary=_summary(status),
         settings={name: _plain(value) for name, value in spec.items()},
@@ -137,6 +144,8 @@ def _lead(catalog: Catalog, warning: str) -> str:
     if catalog.map_field is None:
         lists = any(len(one.shape) == 1 for one in catalog.fields.values())
         return text(" ".join(filter(None, [_BARS if lists else "", warning])))
+    if catalog.draws_pairs:
+        return text(" ".join(filter(None, [_PAIRS, warning])))
     drawn = "" if catalog.map_field == "attributions" else f" The maps are those of {catalog.map_field}."
     return legend(" ".join(filter(None, [_READING + drawn, warning])), CLIP)
 

@@ -149,6 +149,7 @@
   function draw(place, entry) {
     const picture = find(".picture", place);
     picture.classList.toggle("small", entry.small);
+    picture.classList.toggle("drawn", entry.drawn);
     for (const [kind, type] of [["photo", "jpeg"], ["heat", "png"]]) {
       const image = find(`.${kind}`, picture);
       if (entry[kind]) image.src = `data:image/${type};base64,${entry[kind]}`;
