@@ -12,15 +12,19 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from batch_faults import Fault, check_clean, check_undisturbed, make_spec, results, spec_of, wait_for
 from ray_cluster import Cluster, processes, session_of, title, wait_for_end
 
 from xai_fast import batch
 from xai_fast.batch import JobSpec, JobStatus
+from xai_fast.batch.running import prepare_job
+from xai_fast.batch.sources import SourceChanged
 from xai_fast.errors import JobError, StoreError
 
 pytestmark = [
@@ -248,18 +252,25 @@ def test_three_runs_race_for_every_shard(tmp_path: Path, cluster: Cluster, expec
     check_clean(tmp_path / "job")
 
 
-def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(tmp_path: Path, cluster: Cluster, expected: list) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", disk], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"needs a tmpfs: {mounted.stderr.decode()}")
     try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(tmp_path: Path, cluster: Cluster, expected: list) -> None:
+    with small_disk(tmp_path / "disk") as disk:
         out = disk / "job"
         spec = make_spec(max_attempts=1)
-        batch.running.prepare_job(spec, out)
+        prepare_job(spec, out)
         left = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         (disk / "filler").write_bytes(bytes(left - 16384))
         with pytest.raises(StoreError, match="No space left on device"):
@@ -268,8 +279,46 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(tmp_path: Path, cluster
         run(spec, out, cluster, workers=1)
         check_undisturbed(out, expected, {}, exact=True)
         check_clean(out)
-    finally:
-        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail where the driver of Ray is started."""
+
+    def started(setup: dict[str, Any], folder: Path) -> None:
+        pytest.fail("Ray was started")
+
+    monkeypatch.setattr("xai_fast.batch.runners.ray._drive", started)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_store_that_is_read_only_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        out = disk / "job"
+        prepare_job(make_spec(), out)
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        with pytest.raises(StoreError, match=f"{out}: expected a folder that can be written to, got a read-only one"):
+            run(make_spec(), out, None)
+
+
+@pytest.mark.usefixtures("no_ray")
+def test_a_source_that_changed_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    file = tmp_path / "items.npy"
+    spec = JobSpec(source=str(file), explainer="tiny_items:Sums")
+    np.save(file, np.ones((5, 2), np.float32))
+    prepare_job(spec, tmp_path / "job")
+    np.save(file, np.zeros((5, 3), np.float32))
+    with pytest.raises(SourceChanged, match="the source is not what it was when the job began"):
+        run(spec, tmp_path / "job", None)
+
+
+@pytest.mark.parametrize(("workers", "shard_size"), [(1, 1024), (4, 7)])
+def test_workers_and_size_of_shards_do_not_show(
+    tmp_path: Path, cluster: Cluster, expected: list, workers: int, shard_size: int
+) -> None:
+    run(make_spec(shard_size=shard_size), tmp_path / "job", cluster, workers=workers, num_cpus=0.5)
+    check_undisturbed(tmp_path / "job", expected, {}, exact=False)  # other chunks
+    check_clean(tmp_path / "job")
 
 
 def test_a_cluster_without_room_says_so(tmp_path: Path, cluster: Cluster) -> None:
