@@ -6,8 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from batch_objects import save_rows
 
-from xai_fast.batch import JobSpec, run
+import xai_fast
+from xai_fast.attribution import NeFLAG
+from xai_fast.batch import JobSpec, ModelRef, run
+from xai_fast.batch.explainers import neflag
+from xai_fast.batch.job import prepare_job
+from xai_fast.batch.store import read_job
+from xai_fast.errors import InputError
 
 pytest.importorskip("safetensors")
 
@@ -25,3 +32,49 @@ def test_a_source_that_changed_since_is_told(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"values\.npy had 768 bytes when this job began, and has 704 now") as caught:
         assert run(spec, tmp_path / "out", workers=0).complete
     assert caught[0].filename == __file__
+
+
+def test_another_release_is_told_where_something_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.save(tmp_path / "values.npy", np.ones((10, 4, 4), dtype=np.float32))
+    spec = array_spec(tmp_path / "values.npy")
+    run(spec, tmp_path / "done", workers=0)
+    prepare_job(spec, tmp_path / "begun")
+    was = xai_fast.__version__
+    monkeypatch.setattr(xai_fast, "__version__", "99.0")
+    assert run(spec, tmp_path / "done", workers=0).complete
+    with pytest.warns(UserWarning, match=f"the job began with xai_fast {was}, now 99.0; what is left") as caught:
+        assert run(spec, tmp_path / "begun", workers=0).complete
+    assert caught[0].filename == __file__
+
+
+def test_other_defaults_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_rows(tmp_path / "x.npy", 4)
+    spec = JobSpec(source=str(tmp_path / "x.npy"), model=ModelRef("batch_objects:rows_model"))
+    job = prepare_job(spec, tmp_path / "out")
+    settings = read_job(job.layout)["settings"]["neflag"]
+    assert (settings["method"], settings["seed"], settings["score"]) == ("NeFLAG", 0, "probability")
+    prepare_job(spec, tmp_path / "out")
+    monkeypatch.setattr(neflag, "NeFLAG", lambda model, **given: NeFLAG(model, **{"points": 77, **given}))
+    line = f"\n  settings.neflag.points: {settings['points']} in the store, 77 now"
+    for again in (lambda: prepare_job(spec, tmp_path / "out"), lambda: job.compute_on("cpu")):
+        with pytest.raises(InputError, match=line):
+            again()
+
+
+def test_another_preparation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL")
+    import batch_models
+
+    from xai_fast.suites.models import ImageModel
+
+    np.save(tmp_path / "x.npy", np.zeros((3, 8, 8, 3), dtype=np.uint8))
+    model = ModelRef("batch_models:tiny")
+    spec = JobSpec(source=str(tmp_path / "x.npy"), model=model, explainer="batch_models:Sums")
+    job = prepare_job(spec, tmp_path / "out")
+    prepare_job(spec, tmp_path / "out")
+    before = batch_models.tiny()
+    other = ImageModel(before.model, "tiny", before.size, (0.5, 0.5, 0.5), before.std, margin=before.margin)
+    monkeypatch.setattr(batch_models, "tiny", lambda: other)
+    for again in (lambda: prepare_job(spec, tmp_path / "out"), lambda: job.compute_on("cpu")):
+        with pytest.raises(InputError, match=r"preparation.mean: \[0.485, .* in the store, \[0.5, 0.5, 0.5\] now"):
+            again()

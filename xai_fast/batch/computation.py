@@ -15,7 +15,7 @@ from torch import Tensor
 from xai_fast.batch.explainers import make_explainer
 from xai_fast.batch.explainers.base import Chunk
 from xai_fast.batch.preparation import Preparation
-from xai_fast.batch.references import weights_sha256
+from xai_fast.batch.references import LoadedModel, weights_sha256
 from xai_fast.batch.sources import open_source
 from xai_fast.batch.sources.base import FrozenItems, ItemError
 from xai_fast.batch.spec import JobSpec
@@ -24,7 +24,7 @@ from xai_fast.batch.targets import ItemTargets
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.taylor.planner import is_out_of_memory
 
-__all__ = ["Computation", "ItemError", "Outcome"]
+__all__ = ["Computation", "ItemError", "Outcome", "in_effect"]
 
 _LABELS_KEPT = 1 << 16
 _LONGEST_REASON = 500
@@ -115,6 +115,12 @@ class Computation:
     def weights_sha256(self) -> str | None:
         """The hash of the model's weights; None without a model."""
         return None if self.model is None else weights_sha256(self.model.module)
+
+    @property
+    def in_effect(self) -> dict[str, object]:
+        """What results depend on beside the description; see `in_effect`."""
+        explainers = {prefix: explainer.settings for prefix, explainer in self._explainers}
+        return in_effect(self.model, self.weights_sha256, explainers)
 
     def check_source(self) -> None:
         """Compare the source as a whole with what it was, such as before results are committed. It takes microseconds.
@@ -282,6 +288,26 @@ class Computation:
         tally.evaluations += evaluations
         tally.reasons |= reasons
         return fields
+
+
+def in_effect(
+    model: LoadedModel | None, weights: str | None, settings: Mapping[str, Mapping[str, object]]
+) -> dict[str, object]:
+    """Gather what results depend on beside the description of a job, as ``job.json`` holds it.
+
+    Args:
+        model: of the job.
+        weights: their hash.
+        settings: of each explainer, by its prefix.
+
+    Returns:
+        "weights_sha256", "settings" and "preparation".
+    """
+    return {
+        "weights_sha256": weights,
+        "settings": {prefix: dict(values) for prefix, values in settings.items()},
+        "preparation": None if model is None else model.preparation,
+    }
 
 
 def _stored(value: Tensor) -> Tensor:

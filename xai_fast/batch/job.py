@@ -16,13 +16,13 @@ import torch
 
 import xai_fast
 from xai_fast.arguments import check_integer
-from xai_fast.batch.computation import Computation
+from xai_fast.batch.computation import Computation, in_effect
 from xai_fast.batch.explainers import make_explainer
 from xai_fast.batch.references import weights_sha256
 from xai_fast.batch.sources import open_source
 from xai_fast.batch.sources.base import Source
 from xai_fast.batch.sources.since import changes_since
-from xai_fast.batch.spec import JobSpec
+from xai_fast.batch.spec import JobSpec, flat
 from xai_fast.batch.store import Items, Layout, committed, create_job, read_job
 from xai_fast.batch.store.folders import is_temporary
 from xai_fast.batch.targets import ItemTargets
@@ -87,7 +87,7 @@ class Job:
             SourceChanged: the data is not what it was.
         """
         made = Computation(self.spec, self.items, device=device, identity=self.document["source"])
-        _check_weights(self.document, made.weights_sha256)
+        _check_in_effect(self.document, made.in_effect)
         return made
 
 
@@ -160,16 +160,16 @@ def versions() -> dict[str, str]:
 def _create(layout: Layout, spec: JobSpec) -> dict[str, Any] | None:
     """Write the store; None where another process was first."""
     source = open_source(spec.source, decoder=spec.decoder)
-    weights = _weights(spec, source)
+    found = _look(spec, source)
     layout.check_writable()
     identity = source.identity()
     items = Items.freeze(layout, source.ids(), source.stamps())
     document = {
         "spec": spec.to_dict(),
-        "fingerprint": spec.fingerprint({"source": identity, "weights": weights, "items": items.sha256}),
+        "fingerprint": spec.fingerprint({"source": identity, "items": items.sha256, **found}),
         "items": {"count": len(items), "sha256": items.sha256},
         "source": identity,
-        "weights_sha256": weights,
+        **found,
         "versions": versions(),
         "created": time.time(),
     }
@@ -195,34 +195,59 @@ def _reopen(layout: Layout, spec: JobSpec) -> Job:
         layout.create()
         source = open_source(spec.source, decoder=spec.decoder, items=job.items)
         source.check(job.document["source"])
-        _check_weights(job.document, _weights(spec, source))
-    for change in changes_since(spec.source, job.document["source"], job.items):
-        _warn(f"source: {change}")
+        _check_in_effect(job.document, _look(spec, source))
+        _tell(_other_versions(job.document))
+    _tell([f"source: {line}" for line in changes_since(spec.source, job.document["source"], job.items)])
     return dataclasses.replace(job, spec=spec)
 
 
-def _weights(spec: JobSpec, source: Source) -> str | None:
-    """Load all that a worker will, so that what is wrong is told before anything starts; return the weights' hash."""
+def _look(spec: JobSpec, source: Source) -> dict[str, object]:
+    """Load all that a worker will, so that what is wrong is told before anything starts; return what is in effect."""
     ItemTargets(spec.target, source)
-    model = None if spec.model is None else spec.model.load().module
-    found = None if model is None else weights_sha256(model)
+    model = None if spec.model is None else spec.model.load()
+    module = None if model is None else model.module
+    weights = None if module is None else weights_sha256(module)
     wanted = None if spec.model is None else spec.model.weights_sha256
-    if wanted is not None and found != wanted:
-        raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", str(found))
-    for entry in spec.explainers:
-        make_explainer(entry, model, spec.seed)
-    return found
+    if wanted is not None and weights != wanted:
+        raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", str(weights))
+    settings = {entry.prefix: make_explainer(entry, module, spec.seed).settings for entry in spec.explainers}
+    return in_effect(model, weights, settings)
 
 
-def _check_weights(document: dict[str, Any], found: str | None) -> None:
+def _check_in_effect(document: dict[str, Any], found: dict[str, object]) -> None:
+    """Refuse to go on with what the description does not say, but results depend on, where it is another."""
     wanted = document.get("weights_sha256")
-    if found != wanted:
-        raise bad_argument("model", f"the weights that the job began with, {wanted}", f"{found}")
+    if found["weights_sha256"] != wanted:
+        raise bad_argument("model", f"the weights that the job began with, {wanted}", f"{found['weights_sha256']}")
+    names = ("settings", "preparation")
+    was, now = (flat({name: values.get(name) for name in names}) for values in (document, found))
+    # An option that there was not is no difference by itself; the release is, which is told.
+    both = [name for name in was if name in now and was[name] != now[name]]
+    lines = [f"{name}: {was[name]!r} in the store, {now[name]!r} now" for name in both]
+    if lines:
+        raise InputError(
+            "out: the job began with other values of what was left to defaults or to the model; give them, or take "
+            "another folder:\n  " + "\n  ".join(lines)
+        )
 
 
-def _warn(message: str) -> None:
+def _other_versions(document: dict[str, Any]) -> list[str]:
+    """Say where the rest of a job is computed by other releases than its beginning."""
+    was, now = document.get("versions"), versions()
+    if not isinstance(was, dict):
+        return []
+    changed = [
+        f"{name} {was.get(name)}, now {now[name]}" for name in ("xai_fast", "torch") if was.get(name) != now[name]
+    ]
+    return (
+        [f"out: the job began with {' and '.join(changed)}; what is left may come out differently"] if changed else []
+    )
+
+
+def _tell(lines: list[str]) -> None:
     """Warn whoever called `run`, with these in between: `_reopen`, `prepare_job` and `run` itself."""
-    warnings.warn(message, UserWarning, stacklevel=5)
+    for line in lines:
+        warnings.warn(line, UserWarning, stacklevel=5)
 
 
 def _check_folder(root: Path) -> None:

@@ -23,6 +23,7 @@ __all__ = ["LoadedModel", "ModelRef", "call_reference", "check_reference", "impo
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BYTES_AT_ONCE = 1 << 24
+_PREPARATION = ("size", "mean", "std", "margin")
 
 
 def check_reference(name: str, reference: object) -> str:
@@ -137,6 +138,15 @@ class LoadedModel:
     module: nn.Module
     image_model: ImageModel | None
     name: str
+
+    @property
+    def preparation(self) -> dict[str, object] | None:
+        """How the model's own preparation treats pictures, as JSON holds it; None where it has none."""
+        if self.image_model is None:
+            return None
+        values: dict[str, Any] = {name: getattr(self.image_model, name, None) for name in _PREPARATION}
+        listed = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in values.items()}
+        return {name: plain(f"model.{name}", value) for name, value in listed.items()}
 
     def for_pictures(self) -> ImageModel:
         """Give the preparation of pictures: the model's own, or 224 x 224 pixels normalised as usual for ImageNet.

@@ -17,7 +17,7 @@ from xai_fast.batch.sources.describe import describe
 from xai_fast.batch.values import REFERENCE, check_keys, digest, plain
 from xai_fast.errors import bad_argument
 
-__all__ = ["DECODERS", "DTYPES", "JobSpec"]
+__all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 
 DTYPES = ("float16_scaled", "float32", "bfloat16", "int8_scaled")
 """How maps are stored."""
@@ -173,7 +173,7 @@ class JobSpec:
             One line for each field that results depend on and that differs, such as
             ``shard_size: 1024 in the store, 7 asked for``.
         """
-        mine, theirs = _flat(self._of_results()), _flat(other._of_results())
+        mine, theirs = flat(self._of_results()), flat(other._of_results())
         lines = [
             f"{name}: {_shown(mine, name)} in the store, {_shown(theirs, name)} asked for"
             for name in [*mine, *(name for name in theirs if name not in mine)]
@@ -214,12 +214,20 @@ def _checked_target(target: object) -> int | list[int] | str | None:
     return check_integer("target", values, 0)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Write nested mappings as one, with dotted names."""
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write nested mappings as one.
+
+    Args:
+        values: name to value or mapping.
+        prefix: of the names.
+
+    Returns:
+        Dotted name to value.
+    """
     result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            result |= _flat(value, f"{prefix}{name}.")
+            result |= flat(value, f"{prefix}{name}.")
         else:
             result[prefix + name] = value
     return result

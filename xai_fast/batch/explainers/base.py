@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
+from xai_fast.batch.values import plain
 from xai_fast.targets import Target
 
 __all__ = ["BatchExplainer", "Chunk", "Explained", "Prepare"]
@@ -51,6 +52,12 @@ class Explained:
 
 class BatchExplainer(abc.ABC):
     """A method with its options and its model."""
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The options that are in effect, also those that nobody has given, as JSON holds them."""
+        method = getattr(self, "_method", None)
+        return {} if method is None else {name: plain(name, value) for name, value in method.settings.items()}
 
     @abc.abstractmethod
     def explain(self, chunk: Chunk) -> Explained:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from xai_fast.batch.explainers.base import BatchExplainer, Chunk, Explained
 from xai_fast.batch.explainers.captum import attributing, is_option_of_attribute
 from xai_fast.batch.references import check_arguments, import_reference
+from xai_fast.batch.values import plain
 from xai_fast.errors import InputError, bad_argument
 
 __all__ = ["BatchCustom"]
@@ -55,8 +57,14 @@ class BatchCustom(BatchExplainer):
             explain = attributing(explainer.attribute, model, later)
         if not callable(explain):
             raise bad_argument("explainer", f"{reference} to have a method explain", type(explainer).__name__)
+        self._settings = _settings(explainer)
         self._explain: Callable[..., object] = explain
         self._options = [name for name in ("target", "item_ids") if _takes(explain, name)]
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What the class has as its ``settings``, if that is a mapping of what JSON can hold."""
+        return self._settings
 
     def explain(self, chunk: Chunk) -> Explained:
         """Call the class's ``explain``."""
@@ -80,6 +88,16 @@ def _takes(function: Callable[..., object], name: str) -> bool:
     except (TypeError, ValueError):  # some functions of C have no signature
         return False
     return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _settings(explainer: object) -> dict[str, object]:
+    settings = getattr(explainer, "settings", None)
+    found: dict[str, object] = {}
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            with contextlib.suppress(InputError):  # what JSON cannot hold cannot be compared either
+                found[str(name)] = plain("settings", value)
+    return found
 
 
 def _tensors(result: Any, reference: str) -> dict[str, Tensor]:

@@ -65,6 +65,11 @@ class BatchTNID(BatchExplainer):
         self._model = model
         self._traced: SetDerivatives | None = None
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """The options that are in effect; sets and scales have no defaults that may change."""
+        return {"order": self._order, "score": self._score, "effect": self._effect, "smooth": self._smooth}
+
     def explain(self, chunk: Chunk) -> Explained:
         """Compute the effects at the rows of a chunk."""
         x = chunk.inputs
