@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import os
 import threading
@@ -117,6 +118,22 @@ def test_what_was_tried_before_counts(job: Job, expected: list[Any]) -> None:
     check_clean(job.layout.root)
 
 
+def test_who_puts_a_shard_together_is_seen(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it could be cleaned away meanwhile."""
+    died(job, 0, *[(0, 10)] * 3, (0, 5))
+    seen = []
+
+    def write(write_shard: Any, *arguments: Any, **others: Any) -> bool:
+        seen.extend((one.start, one.stop, one.number) for one in journal.live_attempts(job.layout))
+        won: bool = write_shard(*arguments, **others)
+        return won
+
+    monkeypatch.setattr(worker, "write_shard", functools.partial(write, worker.write_shard))
+    assert run_shard(job, job.compute_on("cpu"), 0).state == "committed"
+    assert seen == [(0, 10, 4)]
+    assert journal.Journal(job.layout, 0).attempts() == []
+
+
 def test_finished_halves_are_not_done_again(job: Job) -> None:
     died(job, 0, *[(0, 10)] * 3)
 
@@ -222,15 +239,15 @@ def test_three_writers_for_every_shard(job: Job, expected: list[Any], monkeypatc
 
     barrier = threading.Barrier(3)
 
-    def write(write_shard: Any, *arguments: Any) -> bool:
+    def write(write_shard: Any, *arguments: Any, **others: Any) -> bool:
         barrier.wait(20)
-        won: bool = write_shard(*arguments)
+        won: bool = write_shard(*arguments, **others)
         barrier.wait(20)
         return won
 
     monkeypatch.setattr(journal, "plan_ranges", everything)
     original = worker.write_shard
-    monkeypatch.setattr(worker, "write_shard", lambda *arguments: write(original, *arguments))
+    monkeypatch.setattr(worker, "write_shard", functools.partial(write, original))
     found: list[ShardResult] = []
 
     def work() -> None:

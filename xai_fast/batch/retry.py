@@ -10,7 +10,7 @@ from __future__ import annotations
 from xai_fast.batch.store import Layout, Receipt, Rows, Status, read_earlier, read_rows, receipts, withdraw
 from xai_fast.errors import StoreError
 
-__all__ = ["earlier_rows", "forget_earlier", "keep_good", "withdraw_failed"]
+__all__ = ["earlier_rows", "forget_earlier", "keep_good", "withdraw_failed", "withdrawn"]
 
 
 def withdraw_failed(layout: Layout) -> list[int]:
@@ -31,19 +31,16 @@ def withdraw_failed(layout: Layout) -> list[int]:
     return shards
 
 
-def earlier_rows(layout: Layout, shard: int) -> Rows | None:
+def earlier_rows(layout: Layout, receipt: Receipt) -> Rows | None:
     """Read what was good before the shard was withdrawn.
 
     Args:
         layout: of the store.
-        shard: its number.
+        receipt: that was withdrawn.
 
     Returns:
-        The results, or None where there are none, or damaged ones.
+        The results, or None where they are damaged.
     """
-    receipt = _earlier(layout, shard)
-    if receipt is None:
-        return None
     try:
         return read_rows(layout, receipt)
     except StoreError:  # damaged or gone: everything is done again, and nothing is lost but time
@@ -80,13 +77,22 @@ def forget_earlier(layout: Layout, shard: int) -> None:
         layout: of the store.
         shard: its number.
     """
-    receipt = _earlier(layout, shard)
+    receipt = withdrawn(layout, shard)
     if receipt is not None:
         with layout.folder(layout.data.name) as data:
             data.remove(receipt.file)
 
 
-def _earlier(layout: Layout, shard: int) -> Receipt | None:
+def withdrawn(layout: Layout, shard: int) -> Receipt | None:
+    """Read the receipt that a retry has withdrawn.
+
+    Args:
+        layout: of the store.
+        shard: its number.
+
+    Returns:
+        The receipt, or None where this is no retry, or it cannot be read.
+    """
     try:
         return read_earlier(layout, shard)
     except StoreError:  # removed meanwhile by whoever finished the shard, or not what it should be

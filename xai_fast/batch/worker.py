@@ -23,7 +23,7 @@ from xai_fast.batch.computation import Computation
 from xai_fast.batch.decoding import Decoded, decoded_ahead
 from xai_fast.batch.job import Job, versions
 from xai_fast.batch.observe import Log
-from xai_fast.batch.store import Part, Rows, Status, read_fields, read_parts, write_part, write_shard
+from xai_fast.batch.store import Part, Receipt, Rows, Status, read_fields, read_parts, write_part, write_shard
 from xai_fast.batch.store.layout import shard_stem
 from xai_fast.errors import XaiFastError
 
@@ -145,7 +145,7 @@ class _ShardRun:
         self.span = job.rows(shard)
         self.journal = journal.Journal(job.layout, shard)
         self.chunk = memory.ChunkSize(job.layout, computation.device, job.spec.batch_size)
-        self.earlier = retry.earlier_rows(job.layout, shard)
+        self.withdrawn: Receipt | None = None
         self.items = self.failed = 0
 
     def finish(self) -> ShardResult:
@@ -153,6 +153,7 @@ class _ShardRun:
             if self._committed():
                 self._forget()
                 return self._result("present")
+            self.withdrawn = retry.withdrawn(self.job.layout, self.shard)
             parts = read_parts(self.job.layout, self.shard)
             attempts = self.journal.attempts()
             plan = journal.plan_ranges(
@@ -168,7 +169,7 @@ class _ShardRun:
                     return self._result("committed")
             elif plan.busy:
                 return self._result("busy")
-            elif self._assemble(plan, parts, len(attempts)):
+            elif self._assemble(plan, parts, attempts):
                 return self._result("committed")
         raise XaiFastError(f"shard {self.shard}: no worker could claim it in {_TRIES} tries")
 
@@ -194,13 +195,19 @@ class _ShardRun:
             about = work.about(started, self.worker, attempts)
             whole = (low, high) == (self.span.start, self.span.stop)
             write = write_shard if whole else write_part
-            won = write(self.job.layout, *place, rows, self.job.spec.dtype, about)
+            self.computation.check_source()
+            won = write(self.job.layout, *place, rows, self.job.spec.dtype, about, earlier=self._began_from)
             self._count(rows, low, high, started, won)
         if whole and won:
             self._forget()
         return whole and won
 
-    def _assemble(self, plan: journal.Plan, parts: Sequence[Part], attempts: int) -> bool:
+    @property
+    def _began_from(self) -> str | None:
+        """The file of the receipt that was withdrawn; a shard that is withdrawn after this one's begin is not ours."""
+        return None if self.withdrawn is None else self.withdrawn.file
+
+    def _assemble(self, plan: journal.Plan, parts: Sequence[Part], attempts: Sequence[journal.Attempt]) -> bool:
         """Commit a shard whose pieces are all there; tell whether this call did."""
         started = time.perf_counter()
         rows = Rows(len(self.span), read_fields(self.job.layout))
@@ -214,10 +221,15 @@ class _ShardRun:
             reason = f"it killed the process that worked on it, {tries} times"
             rows.fail(index - self.span.start, Status.KILLED, reason)
             self.log.event("item_killed", shard=self.shard, index=index, id=self.job.items.id(index), attempts=tries)
-        about = work.about(started - spent, self.worker, attempts)
-        won = write_shard(
-            self.job.layout, self.shard, self.span.start, self.span.stop, rows, self.job.spec.dtype, about
-        )
+        about = work.about(started - spent, self.worker, len(attempts))
+        place = (self.shard, self.span.start, self.span.stop)
+        # A claim like any other, so that others see that somebody is at it; a death in it changes nothing.
+        number = 1 + max((one.number for one in attempts if (one.start, one.stop) == place[1:]), default=0)
+        claim = self.journal.claim(*place[1:], number, self.worker, self.lease)
+        if claim is None:
+            return False
+        with claim:
+            won = write_shard(self.job.layout, *place, rows, self.job.spec.dtype, about, earlier=self._began_from)
         if won:
             self.failed += len(plan.killed)
             self._forget()
@@ -226,14 +238,18 @@ class _ShardRun:
     def _compute(self, span: range, work: _Work) -> Rows:
         rows = Rows(len(span), read_fields(self.job.layout))
         indices: Sequence[int] = span
-        if self.earlier is not None:
-            indices = retry.keep_good(self.earlier, rows, self.span, span)
+        load = self.computation.load
+        if self.withdrawn is not None:
+            earlier = retry.earlier_rows(self.job.layout, self.withdrawn)
+            indices = span if earlier is None else retry.keep_good(earlier, rows, self.span, span)
+            # Whoever has repaired an item has changed it.
+            load = functools.partial(load, as_it_is=True)
         memory.reset_peak_memory(self.computation.device)
         if self.chunk.items is None and len(indices):
-            self._probe(indices)
+            self._probe(load, indices, work)
         size = self.chunk.items or 1
         threads = min(_DECODING_THREADS, max(1, torch.get_num_threads()))
-        stream = decoded_ahead(self.computation.load, indices, threads=threads, ahead=2 * size)
+        stream = decoded_ahead(load, indices, threads=threads, ahead=2 * size)
         with closing(stream):  # type: ignore[type-var]
             # As the size may shrink on the way, it is read anew for each chunk.
             while chunk := list(itertools.islice(stream, self.chunk.items or size)):
@@ -283,10 +299,10 @@ class _ShardRun:
             rows.fail(some[0].index - start, Status.FAILED, str(last))
             return 1
 
-    def _probe(self, indices: Sequence[int]) -> None:
+    def _probe(self, load: Callable[[int], Tensor], indices: Sequence[int], work: _Work) -> None:
         """Find the size of chunks with the first two items that can be read."""
         found: list[Decoded] = []
-        with closing(decoded_ahead(self.computation.load, indices[:32], threads=1, ahead=2)) as stream:  # type: ignore[type-var]
+        with closing(decoded_ahead(load, indices[:32], threads=1, ahead=2)) as stream:  # type: ignore[type-var]
             found += itertools.islice((item for item in stream if item.value is not None), 2)
         if not found:
             return
@@ -294,7 +310,9 @@ class _ShardRun:
         def explain(items: int) -> object:
             return self.computation.explain(_values(found[:items]), [item.index for item in found[:items]])
 
+        started = time.perf_counter()
         items = self.chunk.probe(explain, len(found))
+        work.seconds["model"] += time.perf_counter() - started
         self.log.event("probed", items=items, device=str(self.computation.device))
 
     def _committed(self) -> bool:
@@ -310,7 +328,9 @@ class _ShardRun:
         )
 
     def _forget(self) -> None:
-        """Remove what only served to get here."""
+        """Remove what only served to get here, unless a retry has withdrawn the receipt again."""
+        if not self._committed():
+            return
         retry.forget_earlier(self.job.layout, self.shard)
         self.journal.forget()
         prefix = f"{shard_stem(self.shard)}."
