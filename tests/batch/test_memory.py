@@ -59,6 +59,12 @@ def test_what_fits_is_found(
     assert ChunkSize(layout, CPU, asked=5).items == 5, "what the user asks for now counts"
 
 
+def test_one_item_is_enough_where_memory_is_plenty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device(monkeypatch, 10_000, 100, 200)
+    assert ChunkSize(Layout(tmp_path), CPU).probe(device.explain, 2) == 32
+    assert device.calls == [1]
+
+
 def test_workers_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(tmp_path)
     first, second = ChunkSize(layout, CPU), ChunkSize(layout, CPU)

@@ -66,6 +66,8 @@ class ChunkSize:
     def probe(self, explain: Callable[[int], object], items: int) -> int:
         """Find how many items fit: the memory that two take beyond one says what each further one takes.
 
+        On a CPU, where few items at once are enough, the first one says mostly that so many fit.
+
         Args:
             explain: explains so many items.
             items: there are to explain with at most.
@@ -76,7 +78,10 @@ class ChunkSize:
         most = _MOST_ON_GPU if self._device.type == "cuda" else _MOST_ON_CPU
         fits = 1
         try:
-            explain(1)  # loads kernels and workspaces, which are there once
+            # The first loads kernels and workspaces, which are there once: it takes more than another one.
+            first = self._measured(explain, 1)
+            if self._device.type == "cpu" and most * first <= usable_bytes(available_bytes(self._device)):
+                return self._agree(most)
             one = self._measured(explain, 1)
             two = self._measured(explain, 2) if items > 1 else one
             each = max(two - one, 1)
