@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import io
 import json
 import os
 import signal
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from gallery_store import some_rows, write_store
 from hypothesis import given
@@ -23,10 +26,10 @@ from hypothesis import strategies as st
 from xai_fast.batch.store import Items, Layout, Status, create_job, read_job, write_shard
 from xai_fast.errors import InputError, StoreError
 
-pytest.importorskip("PIL")
+Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("matplotlib")
 
-from xai_fast.batch.gallery import View
+from xai_fast.batch.gallery import View  # noqa: E402
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
@@ -68,6 +71,20 @@ def test_the_page_and_its_pieces(view: View) -> None:
     assert ask(view, "shards/000005.js")[2] == content
     assert json.loads(ask(view, "shards/names.js")[2][len('xaiFast("names",') : -3])[0] == HOSTILE
     assert ask(view, "?utm=1")[0] == 200
+
+
+def test_pictures_for_the_large_view_are_larger(tmp_path: Path) -> None:
+    np.save(tmp_path / "job.npy", np.random.default_rng(0).integers(0, 256, (3, 300, 200), np.uint8))
+    write_store(tmp_path / "job", 3, shape=(1, 300, 200))
+    with View(tmp_path / "job") as view:
+        sizes = {}
+        for name in ("000001", "000001-large"):
+            content = ask(view, f"shards/{name}.js")[2].decode()
+            (entry,) = json.loads(content.removeprefix(f'xaiFast("{name}",')[:-3])
+            sizes[name] = [Image.open(io.BytesIO(base64.b64decode(entry[kind]))).size for kind in ("photo", "heat")]
+        assert sizes == {"000001": [(85, 128), (85, 128)], "000001-large": [(448, 672), (200, 300)]}
+        assert b'"large":true' in ask(view, "shards/index.js")[2]
+        assert ask(view, "shards/000003-large.js")[0] == 404
 
 
 def test_head_has_no_body(view: View) -> None:
@@ -239,6 +256,19 @@ def test_a_browser_shows_it_without_complaints(browser: Any, view: View) -> None
     assert browser.evaluate("document.querySelectorAll('main img:not(.photo):not(.heat)').length") == 0
     assert all(url.startswith((view.url, "data:")) for url in browser.requests())
     assert browser.complaints() == []
+
+
+@pytest.mark.browser
+def test_the_large_view_shows_the_larger_picture(browser: Any, tmp_path: Path) -> None:
+    np.save(tmp_path / "job.npy", np.random.default_rng(0).integers(0, 256, (3, 300, 200), np.uint8))
+    write_store(tmp_path / "job", 3, shape=(1, 300, 200))
+    with View(tmp_path / "job") as view:
+        browser.open(view.url)
+        browser.wait_for("document.querySelector('#gallery').dataset.page", "0")
+        browser.evaluate("document.querySelectorAll('.card .open')[1].click()")
+        browser.wait_for("document.querySelector('#viewer .photo').naturalHeight", 672)
+        assert browser.evaluate("document.querySelector('.card .photo').naturalHeight") == 128
+        assert browser.complaints() == []
 
 
 @pytest.mark.slow

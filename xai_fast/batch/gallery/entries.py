@@ -71,11 +71,12 @@ class Entries:
         shape = self._catalog.map_shape or self._catalog.input_size
         return 1.0 if shape is None else shape[1] / shape[0]
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int, side: int | None = None) -> Entry:
         """Make the entry of an item.
 
         Args:
             index: of the item.
+            side: of the picture, if it is to be another than usual.
 
         Returns:
             The entry.
@@ -83,12 +84,14 @@ class Entries:
         row = self._catalog.row(index)
         shape = self._catalog.map_shape
         # The map of every pixel says how large the picture is; of a map of a few cells it says nothing.
-        side = self._side if shape is None or max(shape) < _SMALLEST_PICTURE else min(self._side, max(shape))
+        largest = 0 if shape is None or max(shape) < _SMALLEST_PICTURE else max(shape)
+        if side is None or 0 < largest < _FEW_PIXELS:
+            side = min(side or self._side, largest or self._side)
         cut = shape is not None or self._catalog.input_size is not None
         photo = self._pictures.picture(index, side, self.proportions if cut else None)
         error = row.error
         try:
-            heat = self._drawn(row)
+            heat = self._drawn(row, side)
         except InputError as fault:  # in a store that somebody else made
             heat, error = None, str(fault)
         seen = photo or heat
@@ -102,10 +105,10 @@ class Entries:
             facts=_facts(row),
         )
 
-    def _drawn(self, row: ItemRow) -> Image.Image | None:
+    def _drawn(self, row: ItemRow, side: int) -> Image.Image | None:
         if row.pairs is not None:
-            return draw_pairs(row.pairs, _SHARP * self._side)
-        return _bars(row.lists, self._side) if row.map is None else _heat(row.map, self._side)
+            return draw_pairs(row.pairs, _SHARP * side)
+        return _bars(row.lists, side) if row.map is None else _heat(row.map, side)
 
 
 def shown_name(name: str) -> str:

@@ -74,7 +74,9 @@ def gallery_page(catalog: Catalog, status: JobStatus, *, proportions: float, war
     )
 
 
-def index_script(catalog: Catalog, span: range, chunk: int, class_names: Sequence[str] = ()) -> bytes:
+def index_script(
+    catalog: Catalog, span: range, chunk: int, class_names: Sequence[str] = (), *, large: bool = False
+) -> bytes:
     """Write the numbers of the items that are shown.
 
     Args:
@@ -82,6 +84,7 @@ def index_script(catalog: Catalog, span: range, chunk: int, class_names: Sequenc
         span: indices of those that are shown.
         chunk: items a script of pictures.
         class_names: by the number of the class; beyond them a class is called by its number.
+        large: whether there are scripts of larger pictures, too.
 
     Returns:
         The script "index".
@@ -97,6 +100,7 @@ def index_script(catalog: Catalog, span: range, chunk: int, class_names: Sequenc
         "first": span.start,
         "count": len(span),
         "chunk": chunk,
+        "large": large,
         "range": catalog.items.numbered,
         "statuses": STATUSES,
         "ok": 0,
@@ -127,17 +131,18 @@ def chunk_name(number: int) -> str:
     return f"{number:06d}"
 
 
-def chunk_script(number: int, entries: Sequence[Entry]) -> bytes:
+def chunk_script(number: int, entries: Sequence[Entry], *, large: bool = False) -> bytes:
     """Write some entries.
 
     Args:
         number: of the chunk.
         entries: of its items.
+        large: whether these are the larger pictures.
 
     Returns:
         The script.
     """
-    return _script(chunk_name(number), entries)
+    return _script(chunk_name(number) + ("-large" if large else ""), entries)
 
 
 def _lead(catalog: Catalog, warning: str) -> str:

@@ -31,9 +31,10 @@ __all__ = ["View"]
 
 _HOST = "127.0.0.1"
 _HOSTS = ("127.0.0.1", "localhost", "[::1]")
-_KEPT = 4096
+_KEPT = 1 << 26
+_LARGE = 672
 _SECONDS = 30.0
-_SCRIPT = re.compile(r"shards/([0-9]{6,15})\.js")
+_SCRIPT = re.compile(r"shards/([0-9]{6,15})(-large)?\.js")
 
 
 class _Site:
@@ -64,9 +65,11 @@ class _Site:
         spec = JobSpec.from_dict(self._catalog.document["spec"])
         self._pictures = Pictures(spec, self._catalog.items, trust=trust)
         self._entries = Entries(self._catalog, self._pictures, side)
+        self._side = side
         self._class_names = class_names or self._pictures.class_names
         self._lock = threading.Lock()
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, bool], bytes] = OrderedDict()
+        self._bytes = 0
         self._pages: dict[str, Callable[[], bytes]] = {
             "": self._page,
             "shards/index.js": self._index,
@@ -89,12 +92,13 @@ class _Site:
         number = int(match[1]) if match else -1
         if match is None or number >= len(self._span) or match[1] != chunk_name(number):
             return None
-        return kind, self._item(number)
+        return kind, self._item(number, match[2] is not None)
 
     def _page(self) -> bytes:
         if self._catalog.refresh():
             with self._lock:
                 self._kept.clear()  # what was to do is done
+                self._bytes = 0
         page = gallery_page(
             self._catalog,
             status(self._layout.root),
@@ -106,19 +110,21 @@ class _Site:
 
     def _index(self) -> bytes:
         # One item a script: of a page that is sorted by a number, nothing is drawn in vain.
-        return index_script(self._catalog, self._span, 1, self._class_names)
+        return index_script(self._catalog, self._span, 1, self._class_names, large=True)
 
-    def _item(self, number: int) -> bytes:
+    def _item(self, number: int, large: bool) -> bytes:
         with self._lock:
-            kept = self._kept.get(number)
+            kept = self._kept.get((number, large))
             if kept is not None:
-                self._kept.move_to_end(number)
+                self._kept.move_to_end((number, large))
                 return kept
-        made = chunk_script(number, [self._entries.entry(self._span[number])])
+        entry = self._entries.entry(self._span[number], max(_LARGE, self._side) if large else None)
+        made = chunk_script(number, [entry], large=large)
         with self._lock:
-            self._kept[number] = made
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+            self._bytes += len(made) - len(self._kept.pop((number, large), b""))
+            self._kept[number, large] = made
+            while self._bytes > _KEPT:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
         return made
 
 

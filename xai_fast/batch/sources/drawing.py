@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["drawn"]
 
 _CHANNELS = (1, 3)
+_FEW_PIXELS = 64
 
 
 def drawn(value: Any, side: int, model: ImageModel | None = None) -> Image.Image | None:
@@ -39,7 +40,7 @@ def drawn(value: Any, side: int, model: ImageModel | None = None) -> Image.Image
     scale = side / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     # Few large pixels are shown as they are; a smooth picture of 28 x 28 numbers would be an invention.
-    way = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BICUBIC
+    way = Image.Resampling.NEAREST if scale > 1 and max(picture.size) < _FEW_PIXELS else Image.Resampling.BICUBIC
     return picture.convert("RGB").resize(size, way)
 
 

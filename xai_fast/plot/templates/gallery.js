@@ -190,6 +190,10 @@
     try {
       const entry = (await load(chunkOf(one.item)))[one.item % index.chunk];
       if (here === current) detail(one.item, entry);
+      if (index.large) {
+        const [larger] = await load(`${chunkOf(one.item)}-large`);
+        if (here === current && viewer.open) draw(find(".stage", viewer), larger);
+      }
     } catch (error) {
       sayFault(error);
     }
