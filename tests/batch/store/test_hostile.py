@@ -19,9 +19,10 @@ from batch_stores import ABOUT, begin, commit, complete, copy, rows_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xai_fast.batch import store
+from xai_fast.batch import JobSpec, status, store
+from xai_fast.batch.gallery.catalog import Catalog
 from xai_fast.batch.store.items import Items
-from xai_fast.errors import StoreError
+from xai_fast.errors import InputError, StoreError
 
 _opened: list[str] | None = None
 
@@ -89,7 +90,34 @@ def _use(root: Path) -> int:
         items = attempt(lambda: Items.open(layout))
         attempt(lambda: items and len(items) and items.index(items.id(len(items) - 1)))
         attempt(lambda: items and len(items) and items.item_id(0))
-    return refused
+        attempt(lambda: store.manifest_is_current(layout))
+        attempt(lambda: status(root))
+        attempt(lambda: _look(root))
+    return refused + _change(root, attempt)
+
+
+def _look(root: Path) -> None:
+    """What the gallery shows first, and what a description of a job is."""
+    with suppress(InputError):  # it has nothing of a store to be wrong
+        JobSpec.from_dict(store.read_job(store.Layout(root))["spec"])
+    catalog = Catalog(store.Layout(root))
+    first = range(min(len(catalog.items), 12))
+    catalog.columns(first)
+    for i in first:
+        catalog.row(i)
+
+
+def _change(root: Path, attempt: Callable[[Callable[[], Any]], Any]) -> int:
+    """What writes to a store, on a copy where it can be copied: a pipe or a file of a terabyte cannot."""
+    found = [path for path in root.rglob("*") if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    if found or any(path.stat().st_size > 1 << 30 for path in root.rglob("*")):
+        return 0
+    copied = copy(root, root.parent / f"changed-{len(list(root.parent.iterdir()))}")
+    with _guarded(copied):
+        before = len(attempt(lambda: store.repair(copied)) or ())
+        attempt(lambda: store.clean(copied, force=True))
+    shutil.rmtree(copied)
+    return before
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +210,25 @@ HOSTILE = [
     "int8_scaled", [], [0], [2**62, 0], [2**40], [1] * 40, [[[]]], {}, {"a": 1},
     {"dtype": "float32", "shape": [2**40], "codec": "float32"},
 ]  # fmt: skip
+
+
+SPEC = {
+    "source": {"kind": "images", "path": "/photos", "labels": "folders"},
+    "explainer": [{"name": "gradcam", "parameters": {"layer": "features"}, "as": "maps"}, "neflag"],
+    "model": {"reference": "package.module:model", "arguments": {"a": 1}, "weights_sha256": "0" * 64},
+    "target": [1, 2],
+}
+
+
+@_FUZZ
+@given(data=st.data(), value=st.sampled_from([*HOSTILE, float("nan"), float("inf")]))
+def test_mutated_descriptions(data: st.DataObject, value: object) -> None:
+    document: Any = JobSpec.from_dict(SPEC).to_dict()
+    for _ in range(data.draw(st.integers(1, 2))):
+        document = _replace(document, data.draw(st.sampled_from(list(_paths(document)))), value)
+    with suppress(InputError):
+        again = JobSpec.from_dict(document)
+        assert JobSpec.from_dict(json.loads(json.dumps(again.to_dict()))) == again
 
 
 def _paths(document: object, path: tuple = ()) -> Iterator[tuple]:
