@@ -49,10 +49,12 @@ class Cluster:
                 "RAY_USAGE_STATS_ENABLED": "0",
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-                # A node that is gone is missed after seconds instead of half a minute; one that is slow is not.
+                # A node that is gone refuses connections, and is missed after seconds instead of half a minute. One
+                # that does not answer is slow, or stopped while something else is measured: a raylet that is taken for
+                # dead ends, and when all have, drivers hear "Failed to connect to Ray cluster".
                 "RAY_health_check_initial_delay_ms": "500",
                 "RAY_health_check_period_ms": "500",
-                "RAY_health_check_timeout_ms": "15000",
+                "RAY_health_check_timeout_ms": "120000",
                 "RAY_health_check_failure_threshold": "5",
                 "RAY_memory_monitor_refresh_ms": "0",
                 "RAY_worker_niceness": "0",
