@@ -24,6 +24,27 @@ def test_the_report_has_versions_devices_and_every_kernel_on_every_backend() -> 
     assert not re.search(r"[ \t]$", report, re.MULTILINE)
 
 
+OPTIONAL = {
+    "safetensors": "no long jobs",
+    "PyYAML": "jobs are described in JSON only",
+    "ray": "no long jobs on Ray",
+    "pyarrow": "no Parquet, neither read nor exported",
+    "zarr": "no export to Zarr",
+    "h5py": "no export to HDF5",
+}
+
+
+@pytest.mark.parametrize("package", OPTIONAL)
+def test_packages_for_long_jobs_are_told_with_what_is_missing_without_them(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "_installed", lambda name: doctor._MISSING if name == package else "1.2")
+    lines = doctor.report().splitlines()
+    start = lines.index("Optional packages")
+    told = dict(line.split(None, 1) for line in lines[start + 1 : start + 1 + len(OPTIONAL)])
+    assert told == {name: f"not installed: {OPTIONAL[name]}" if name == package else "1.2" for name in OPTIONAL}
+
+
 def test_a_native_module_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "native_missing", lambda: "the native module is not there (why)")
     report = doctor.report()

@@ -16,6 +16,17 @@ from xai_fast.errors import InputError
 
 __all__ = ["report"]
 
+_MISSING = "not installed"
+_OPTIONAL = {
+    "safetensors": "no long jobs",
+    "PyYAML": "jobs are described in JSON only",
+    "ray": "no long jobs on Ray",
+    "pyarrow": "no Parquet, neither read nor exported",
+    "zarr": "no export to Zarr",
+    "h5py": "no export to HDF5",
+}
+"""What long jobs use, and what is missing without it."""
+
 
 def report() -> str:
     """Describe this installation.
@@ -24,7 +35,7 @@ def report() -> str:
         Plain text: versions, the CPU, CUDA devices, how the native module was built, and for each device each kernel
         with each backend, or the reason that it cannot run.
     """
-    lines = [*_versions(), *_cpu(), *_cuda(), *_native_module()]
+    lines = [*_versions(), *_optional_packages(), *_cpu(), *_cuda(), *_native_module()]
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         lines += _kernels(device)
     return "\n".join(lines)
@@ -34,7 +45,7 @@ def _installed(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return _MISSING
 
 
 def _versions() -> Iterator[str]:
@@ -44,6 +55,13 @@ def _versions() -> Iterator[str]:
     yield f"  torch     {torch.__version__}"
     yield f"  numpy     {_installed('numpy')}"
     yield f"  triton    {_installed('triton')}"
+
+
+def _optional_packages() -> Iterator[str]:
+    yield "Optional packages"
+    for package, needed_for in _OPTIONAL.items():
+        found = _installed(package)
+        yield f"  {package:12}{found}" + (f": {needed_for}" if found == _MISSING else "")
 
 
 def _cpu_name() -> str:
