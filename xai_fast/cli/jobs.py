@@ -96,7 +96,7 @@ def _retry(options: argparse.Namespace) -> bool:
     for call in named:
         say(f"the store has this called: {printable(call)}", error=True)
     check_trust(options.store, options.trust or (bool(named) and _agreed()))
-    return finish(batch.retry_failed(options.store, **runner_options(options)))
+    return finish(batch.retry_failed(options.store, trust=True, **runner_options(options)))
 
 
 def _agreed() -> bool:

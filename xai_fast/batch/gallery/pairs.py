@@ -77,7 +77,7 @@ def _drawn(boxes: list[_Box], size: tuple[int, int], color: str, strength: float
 
     layer = Image.new("RGBA", size)
     draw = ImageDraw.Draw(layer)
-    unit = _FINER * max(side / 128, 1.0)
+    unit = _unit(side)
     line, frame, edge = unit * (0.8 + 1.6 * strength), 1.4 * unit, 0.7 * unit
     lines = [(_to_edge(a, _middle(b)), _to_edge(b, _middle(a))) for a, b in itertools.combinations(boxes, 2)]
     for ends in lines:
@@ -94,10 +94,15 @@ def _drawn(boxes: list[_Box], size: tuple[int, int], color: str, strength: float
     return layer
 
 
+def _unit(side: int) -> float:
+    """Give the width of a thin line in pixels of the drawing; it grows with the picture, but not in proportion."""
+    return float(2 * _FINER * (side / 256) ** 0.6)
+
+
 def _inset(box: tuple[float, ...], scale: float, place: int, side: int) -> _Box:
     """Scale a box, and shrink it so that its edge stays in the picture and frames of one cell lie inside each other."""
     x0, y0, x1, y1 = (value * scale for value in box)
-    by = _FINER * max(side / 128, 1.0) * (1.0 + 2.8 * place)
+    by = _unit(side) * (1.0 + 2.8 * place)
     dx, dy = min(by, (x1 - x0) * 0.4), min(by, (y1 - y0) * 0.4)
     return x0 + dx, y0 + dy, x1 - dx, y1 - dy
 
