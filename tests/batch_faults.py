@@ -37,12 +37,12 @@ class Numbers:
         pause: seconds that reading one takes.
         unreadable: indices that raise, until there is a file "repaired" in the folder.
         nan: indices with NaN.
-        kills: indices that kill the process that reads them.
+        kills: indices that kill the process that reads them, until "repaired" too.
         folder: of markers.
         crash: what happens to a worker once: "between" kills it between data and receipt, "part" between data and
-            receipt of a part, "temporary" while it writes data, "rename" just before data get their name.
-            In workers only, and always: "refuse" raises when the source is opened, "start" kills. Several have commas
-            between them.
+            receipt of a part, "after" just after the receipt, "temporary" while it writes data, "rename" just before
+            data get their name. In workers only, and always: "refuse" raises when the source is opened, "start" kills.
+            Several have commas between them.
     """
 
     def __init__(
@@ -67,9 +67,10 @@ class Numbers:
     def __getitem__(self, index: int) -> Tensor:
         if self.pause:
             time.sleep(self.pause)
-        if index in self.kills:
+        repaired = self.folder is not None and (self.folder / "repaired").exists()
+        if index in self.kills and not repaired:
             die()
-        if index in self.unreadable and not (self.folder and (self.folder / "repaired").exists()):
+        if index in self.unreadable and not repaired:
             raise OSError(f"item {index} is scratched")
         item = torch.arange(SIDE * SIDE, dtype=torch.float32).reshape(SIDE, SIDE).sin() * (1 + index % 7)
         item[0, 0] = index
@@ -158,6 +159,8 @@ def _arm(crash: str, folder: Path) -> None:
         if place is not None and in_folder(dst_dir_fd, place) and once(folder, crash):
             die()
         link(source, target, dst_dir_fd=dst_dir_fd, **others)
+        if crash == "after" and in_folder(dst_dir_fd, "commits") and once(folder, crash):
+            die()
 
     def renamed(source: Any, target: Any, *, dst_dir_fd: int | None = None, **others: Any) -> None:
         if crash == "rename" and in_folder(dst_dir_fd, "data") and once(folder, crash):
@@ -246,6 +249,7 @@ FAULTS = (
         exact=False,
     ),
     Fault("crash_between_data_and_receipt", source={"crash": "between"}, deaths=1),
+    Fault("crash_after_the_receipt", source={"crash": "after"}, deaths=1),
     Fault("crash_before_data_have_a_name", source={"crash": "rename"}, deaths=1),
     Fault("crash_while_data_are_written", source={"crash": "temporary"}, deaths=1),
 )

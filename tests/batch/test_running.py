@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,9 @@ from batch_faults import check_clean, check_undisturbed, driver_of, make_spec, p
 from xai_fast import batch
 from xai_fast.batch import JobSpec, ModelRef, run, status
 from xai_fast.batch import open as open_store
+from xai_fast.batch.computation import Computation
 from xai_fast.batch.job import open_job, prepare_job
+from xai_fast.batch.journal import live_attempts
 from xai_fast.batch.runners import local
 from xai_fast.batch.sources import SourceChanged
 from xai_fast.batch.store import Layout, committed, drop_receipts
@@ -189,6 +192,45 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, expected: list[Any]) -> 
 def test_wrong_options_are_refused(tmp_path: Path, options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         run(make_spec(), tmp_path / "out", **options)
+
+
+def test_an_array_that_is_overwritten_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No shard has values of both, though the new file has the same shape."""
+    np.save(tmp_path / "values.npy", np.zeros((40, 4, 4), dtype=np.float32))
+    spec, chunks = array_spec(tmp_path / "values.npy"), itertools.count()
+    explain = Computation.explain
+
+    def overwritten(self: Computation, inputs: Any, indices: Any) -> Any:
+        if next(chunks) == 3:
+            np.save(tmp_path / "values.npy", np.ones((40, 4, 4), dtype=np.float32))
+        return explain(self, inputs, indices)
+
+    monkeypatch.setattr(Computation, "explain", overwritten)
+    for _ in range(2):
+        with pytest.raises(SourceChanged):
+            run(spec, tmp_path / "out", workers=0)
+    store = open_store(tmp_path / "out")
+    assert 0 < len(list(store)) < 40
+    assert all((result.fields["scores"] == 0).all() for _, result in store)
+    assert live_attempts(Layout(tmp_path / "out")) == []
+
+
+def test_a_picture_that_is_replaced_is_explained_by_a_retry(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(4):
+        image.new("RGB", (8, 8), (60 * i, 0, 0)).save(pictures / f"{i}.png")
+    good = (pictures / "2.png").read_bytes()
+    (pictures / "2.png").write_bytes(good[:40])
+    model = ModelRef("batch_models:tiny")
+    spec = JobSpec(source=str(pictures), model=model, explainer="batch_models:Sums", shard_size=2)
+    assert [one.index for one in run(spec, tmp_path / "out", workers=0).failures] == [2]
+    (pictures / "2.png").write_bytes(good + b"\n")
+    with pytest.raises(InputError, match="trust: the store says which functions to call"):
+        batch.retry_failed(tmp_path / "out", workers=0)
+    assert batch.retry_failed(tmp_path / "out", workers=0, trust=True).failed == 0
+    assert open_store(tmp_path / "out")[2].ok
 
 
 def test_no_store_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from xai_fast.batch.observe import JobProgress, JobStatus, Log, status
 from xai_fast.batch.retry import withdraw_failed
 from xai_fast.batch.spec import JobSpec
 from xai_fast.batch.store import Layout
-from xai_fast.batch.store.manifest import write_manifest
+from xai_fast.batch.store.manifest import manifest_is_current, write_manifest
+from xai_fast.batch.trust import check_trust
 from xai_fast.errors import JobError
 
 __all__ = ["RUNNERS", "prepare_job", "retry_failed", "run"]
@@ -68,6 +69,7 @@ def retry_failed(
     workers: int | None = None,
     device: str | None = None,
     progress: bool = True,
+    trust: bool = False,
     **options: Any,
 ) -> JobStatus:
     """Do the failed items of a job again, such as after an unreadable file was replaced; the good ones are kept.
@@ -78,6 +80,8 @@ def retry_failed(
         workers: processes.
         device: where the model runs.
         progress: show a bar.
+        trust: call the functions that the store names (data set, model, methods); it is refused where there are any,
+            with their names, unless the store is yours.
         options: of the runner.
 
     Returns:
@@ -92,6 +96,7 @@ def retry_failed(
     check_choice("runner", runner, RUNNERS)
     work = _runner(runner, workers, options)
     layout = Layout(out)
+    check_trust(out, trust)
     job = prepare_job(open_job(out).spec, out)
     layout.check_writable()
     shards = withdraw_failed(layout)
@@ -115,7 +120,7 @@ def _finish(
     left = job.pending()
     if left:
         raise JobError(f"{len(left)} shards are left, such as {left[0]}: something has taken back their receipts")
-    if not job.layout.manifest.exists() and not job.layout.read_only:
+    if not job.layout.read_only and not manifest_is_current(job.layout):
         write_manifest(job.layout)
     return status(job.layout.root)
 
