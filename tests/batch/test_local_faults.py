@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def test_faults(tmp_path: Path, expected: list[Any], fault: Fault) -> None:
 
 @pytest.mark.slow
 def test_twenty_workers_killed(tmp_path: Path, expected: list[Any]) -> None:
-    """Each soon after it has begun to work: at an instant within reading, explaining or writing."""
+    """Each soon after it has begun to work, while it reads or explains; some more at each step of writing."""
     out, chance, killed = tmp_path / "out", random.Random(0), set()
     layout = Layout(out)
 
@@ -79,20 +79,24 @@ def test_twenty_workers_killed(tmp_path: Path, expected: list[Any]) -> None:
                 except FileNotFoundError:
                     continue
                 if pid not in killed:
-                    time.sleep(chance.uniform(0, 0.3))
-                    os.kill(pid, signal.SIGKILL)
-                    killed.add(pid)
+                    time.sleep(chance.uniform(0, 0.6))
+                    with suppress(ProcessLookupError):  # it may have died of its writing meanwhile
+                        os.kill(pid, signal.SIGKILL)
+                        killed.add(pid)
             time.sleep(0.02)
 
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        # So slow that no worker is done before it is killed: 5 shards of 1 s, each of which gets 3 + 7 tries.
-        run(make_spec({"pause": 0.1}), out, workers=3)
+        # So slow that no worker is done before it is killed, as long as a shard is tried as a whole or by halves:
+        # 0.2 s for the first four items, then 0.3 s for every chunk.
+        source = {"pause": 0.05, "crash": "temporary,rename,between,part,after", "folder": str(tmp_path)}
+        run(make_spec(source, {"pause": 0.3}), out, workers=3)
     finally:
         killed.update(range(-20, 0))
         killer.join()
     assert len([pid for pid in killed if pid > 0]) >= 20
+    assert all((tmp_path / crash).exists() for crash in ("temporary", "rename", "between", "after"))
     found = {i: label for i, (_, label, _) in enumerate(results(out)) if label != "ok"}
     assert found == {}, "no item is given up for what was not its fault"
     check_undisturbed(out, expected, {}, exact=False)
@@ -145,6 +149,28 @@ def test_a_worker_that_is_told_to_end_is_replaced_and_its_attempt_does_not_count
         _, said = driver.communicate(timeout=60)
         assert driver.returncode == 0, said.decode()
     check_undisturbed(out, expected, {}, exact=True)  # whole shards: none of them was halved
+    check_clean(out)
+
+
+def test_a_worker_that_was_stopped_for_longer_than_its_lease(tmp_path: Path, expected: list[Any]) -> None:
+    """Its work is done by another run; then it goes on, loses, and takes what it wrote away."""
+    out, layout, spec = tmp_path / "out", Layout(tmp_path / "out"), make_spec({"pause": 0.05})
+    with driver_of(out, spec, workers=1, lease=1.0) as driver:
+        wait_for(lambda: out.exists() and len(live_attempts(layout)) == 1)
+        (worker,) = processes_of(driver.pid) - {driver.pid}
+        os.kill(worker, signal.SIGSTOP)
+        stopped = attempts(out, 5)
+        assert run(spec, out, workers=0, lease=1.0).complete
+        os.kill(worker, signal.SIGCONT)
+        _, said = driver.communicate(timeout=60)
+        assert driver.returncode == 0, said.decode()
+    assert len(stopped) == 1
+    assert len(list(layout.data.iterdir())) == 5
+    lost = [
+        line for log in (out / "logs").iterdir() for line in log.read_text().splitlines() if '"kept": false' in line
+    ]
+    assert len(lost) == 1
+    check_undisturbed(out, expected, {}, exact=True)
     check_clean(out)
 
 
@@ -208,7 +234,7 @@ def test_a_store_that_is_read_only(tmp_path: Path, expected: list[Any]) -> None:
         assert run(make_spec(), out).complete, "what is done can be asked for again"
         check_undisturbed(out, expected, {}, exact=True)
         with pytest.raises(StoreError, match="read-only"):
-            retry_failed(out, workers=0)
+            retry_failed(out, workers=0, trust=True)
         with pytest.raises(StoreError, match=r"Read-only file system|read-only"):
             run(make_spec(), disk / "new", workers=0)
         subprocess.run([*remount[:2], "remount,rw", str(disk)], check=True)
@@ -224,9 +250,9 @@ def test_failed_items_are_tried_again_and_the_others_kept(tmp_path: Path, expect
     source = {"unreadable": [3, 12, 15], "folder": str(tmp_path)}
     assert run(make_spec(source), out, workers=0).failed == 3
     before = {path.name: path.stat().st_ino for path in (out / "data").iterdir()}
-    assert retry_failed(out, workers=0).failed == 3
+    assert retry_failed(out, workers=0, trust=True).failed == 3
     (tmp_path / "repaired").touch()
-    assert retry_failed(out, workers=0).failed == 0
+    assert retry_failed(out, workers=0, trust=True).failed == 0
     after = {path.name: path.stat().st_ino for path in (out / "data").iterdir()}
     assert len(after) == 5
     assert sum(name in before for name in after) == 3, "shards without failures stay as they are"
@@ -234,6 +260,25 @@ def test_failed_items_are_tried_again_and_the_others_kept(tmp_path: Path, expect
     check_clean(out)
     store = open_store(out)
     assert store.receipt(0).evaluations == 1, "only what failed is computed"
+
+
+@pytest.mark.slow
+def test_a_shard_that_was_halved_is_tried_again_though_nobody_cleaned_up(tmp_path: Path) -> None:
+    """Whoever commits it dies just after the receipt: its pieces and attempts are still there."""
+    out, folder = tmp_path / "out", {"folder": str(tmp_path)}
+    options = {"shard_size": 2, "max_attempts": 1}
+    source = {"count": 2, "kills": [1], "crash": "after", **folder}
+    for _ in range(3):  # over both, over the one, and after the receipt
+        with driver_of(out, make_spec(source, **options), workers=0) as driver:
+            driver.communicate(timeout=60)
+            assert driver.returncode == -signal.SIGKILL
+    assert attempts(out, 1)
+    assert [index for index, *_ in open_store(out).failures()] == [1]
+    (tmp_path / "repaired").touch()
+    assert retry_failed(out, workers=0, trust=True).failed == 0
+    run(make_spec({"count": 2}, shard_size=2), tmp_path / "undisturbed", workers=0)
+    check_undisturbed(out, results(tmp_path / "undisturbed"), {}, exact=False)
+    check_clean(out)
 
 
 def test_workers_that_cannot_begin_end_the_run(tmp_path: Path) -> None:
