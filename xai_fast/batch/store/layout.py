@@ -206,11 +206,14 @@ def read_job(layout: Layout) -> dict[str, Any]:
     Raises:
         StoreError: there is none, it is of another version of the format, or not what it should be.
     """
+    if not os.path.lexists(layout.job):
+        there = "one without job.json" if layout.root.is_dir() else "no folder"
+        raise StoreError(f"{layout.root}: expected a folder that `xai-fast run` or batch.run made, got {there}")
     with layout.folder() as root:
         document = load_json(root.read(layout.job.name, _JOB_LIMIT), layout.job, lambda job: isinstance(job, dict))
     if document.get("format") != FORMAT:
         found = repr(document.get("format"))[:40]
-        raise StoreError(f"{layout.job}: expected format {FORMAT} of stores, got {found}; another xai_fast wrote it")
+        raise StoreError(f"{layout.job}: expected format {FORMAT} of stores, got {found}; a newer xai_fast reads it")
     if not _is_job(document):
         raise StoreError(f"{layout.job}: expected spec, fingerprint and items, got another document")
     return dict(document)
