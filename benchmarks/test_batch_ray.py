@@ -43,7 +43,7 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
         explainer = NeFLAG(network.model, **PARAMETERS, seed=0)
         for chunk in (files[first : first + CHUNK] for first in range(0, PICTURES, CHUNK)):
             images = torch.stack([network.transform(Image.open(file)) for file in chunk])
-            maps.append(explainer.attribute(images).attributions)
+            maps.append(explainer.attribute(images))
 
     def job(runner: str) -> None:
         spec = JobSpec(
