@@ -17,7 +17,7 @@ from xai_fast.arguments import check_choice, check_integer
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction.geometry import CellGeometry
 
-__all__ = ["BOXES", "Cell", "Interaction", "InteractionMap"]
+__all__ = ["BOXES", "Cell", "Interaction", "InteractionMap", "joined"]
 
 BOXES = ("cell", "field")
 """What a box shows: the cell (as large as the layer's stride), or its receptive field."""
@@ -267,3 +267,24 @@ class InteractionMap:
         from xai_fast.interaction.storage import load
 
         return load(Path(path))
+
+
+def joined(parts: Sequence[InteractionMap]) -> InteractionMap:
+    """Put maps of the same layer one after the other.
+
+    Args:
+        parts: one or more, explained alike.
+
+    Returns:
+        The map of all their items.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    return replace(
+        first,
+        saliency=torch.cat([p.saliency for p in parts]),
+        scores=torch.cat([p.scores for p in parts]),
+        targets=None if first.targets is None else torch.cat([p.targets for p in parts if p.targets is not None]),
+        sums=None if first.sums is None else torch.cat([p.sums for p in parts if p.sums is not None]),
+    )

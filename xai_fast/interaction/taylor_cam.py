@@ -27,7 +27,7 @@ from xai_fast.arguments import check_choice, check_integer
 from xai_fast.errors import InputError, ModelError, ZeroCurvatureError, bad_argument
 from xai_fast.forward import check_eval_mode, check_inputs, frozen_parameters
 from xai_fast.interaction.geometry import CellGeometry
-from xai_fast.interaction.interaction_map import InteractionMap
+from xai_fast.interaction.interaction_map import InteractionMap, joined
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.layers import Layer
 from xai_fast.targets import SCORES, Objective, Target
@@ -175,7 +175,7 @@ class TaylorCAM:
             classes = _target_rows(target, rows, batch)
             given = None if forward_pass is None else (forward_pass[0][rows], forward_pass[1][rows])
             parts.append(self._explain(arguments, classes, rows.stop - rows.start, geometry, given))
-        result = _joined(parts)
+        result = joined(parts)
         self._check_curvature(result)
         return result
 
@@ -386,21 +386,3 @@ def _saliency(sums: Tensor, symmetric: bool) -> Tensor:
         shape[axis], shape[axis + 1] = n, n
         mask &= (index[:, None] < index[None, :]).reshape(shape)
     return total * mask
-
-
-def _joined(parts: list[InteractionMap]) -> InteractionMap:
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    return InteractionMap(
-        saliency=torch.cat([p.saliency for p in parts]),
-        grid=first.grid,
-        scores=torch.cat([p.scores for p in parts]),
-        layer=first.layer,
-        scope=first.scope,
-        symmetric=first.symmetric,
-        targets=None if first.targets is None else torch.cat([p.targets for p in parts if p.targets is not None]),
-        sums=None if first.sums is None else torch.cat([p.sums for p in parts if p.sums is not None]),
-        remedy=first.remedy,
-        geometry=first.geometry,
-    )
