@@ -302,3 +302,17 @@ def processor_time(pid: int) -> float:
 
 def peak_memory(pid: int) -> int:
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_job_that_cannot_work_ends_at_once(tmp_path: Path, workers: int) -> None:
+    """A class that the model does not have: not a million failures, one by one, in hours."""
+    np.save(tmp_path / "x.npy", np.ones((200, 3), np.float32))
+    (tmp_path / "weights").write_text("1.0")
+    model = ModelRef("batch_models:linear", {"weights": str(tmp_path / "weights")})
+    spec = JobSpec(tmp_path / "x.npy", "neflag", {"points": 1}, model, target=99, shard_size=40)
+    with pytest.raises(JobError, match=r"first 40 items failed alike.*target: expected"):
+        run(spec, tmp_path / "out", workers=workers)
+    assert not committed(Layout(tmp_path / "out"))
+    few = JobSpec(tmp_path / "x.npy", "neflag", {"points": 1}, model, target=99, shard_size=20)
+    assert run(few, tmp_path / "few", workers=0).failed == 200

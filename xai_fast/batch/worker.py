@@ -25,13 +25,15 @@ from xai_fast.batch.job import Job, versions
 from xai_fast.batch.observe import Log
 from xai_fast.batch.store import Part, Receipt, Rows, Status, read_fields, read_parts, write_part, write_shard
 from xai_fast.batch.store.layout import shard_stem
-from xai_fast.errors import XaiFastError
+from xai_fast.errors import JobError, XaiFastError
 
 __all__ = ["DeviceLost", "Preempted", "ShardResult", "run_shard"]
 
 _PARTS = ("decode", "model", "kernels", "write")
 _DECODING_THREADS = 4
 _TRIES = 1000
+_HOPELESS = 32
+"""So many first items that fail alike are a sign that the job is described wrongly."""
 _TOO_LARGE = 3
 """Items of a range that may be too large for the memory, before that is taken for a fault of the whole job."""
 _proven: weakref.WeakSet[Computation] = weakref.WeakSet()
@@ -196,11 +198,23 @@ class _ShardRun:
             whole = (low, high) == (self.span.start, self.span.stop)
             write = write_shard if whole else write_part
             self.computation.check_source()
+            self._check_hope(rows)
             won = write(self.job.layout, *place, rows, self.job.spec.dtype, about, earlier=self._began_from)
             self._count(rows, low, high, started, won)
         if whole and won:
             self._forget()
         return whole and won
+
+    def _check_hope(self, rows: Rows) -> None:
+        """End the job where nothing has worked yet and many items fail alike: then it is not the items."""
+        if rows.count < _HOPELESS or self.withdrawn is not None or len(set(rows.reasons)) > 1:
+            return
+        if bool((rows.statuses != Status.FAILED).any()) or read_fields(self.job.layout) is not None:
+            return
+        raise JobError(
+            f"the first {rows.count:,} items failed alike, so the job as it is described cannot work: "
+            f"{rows.reasons[0]}. Nothing was stored; mend it and begin in another folder, or leave these items out of the source"
+        )
 
     @property
     def _began_from(self) -> str | None:
