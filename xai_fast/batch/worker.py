@@ -213,7 +213,7 @@ class _ShardRun:
             return
         raise JobError(
             f"the first {rows.count:,} items failed alike, so the job as it is described cannot work: "
-            f"{rows.reasons[0]}. Nothing was stored; mend it and begin in another folder, or leave these items out of the source"
+            f"{rows.reasons[0]}. Nothing was stored; mend it and begin in another folder, or leave these items out"
         )
 
     @property
