@@ -8,6 +8,7 @@ states.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -39,6 +40,8 @@ class State:
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[], tuple[str, dict[str, str]]] = lambda: (sys.executable, {})
     """Returns the Python to run and more environment, or raises `Impossible`."""
+    waits: bool = False
+    """Whether most of its time is spent on waiting for other processes, so that it can run beside the others."""
 
 
 def _run(command: list[str], **environment: str) -> None:
@@ -121,7 +124,7 @@ STATES = (
         ["tests", "-m", f"{OTHER_PROCESSES} and not browser and not slow"],
         prepare=_pure,
     ),
-    State("ray", "long jobs on a cluster of Ray", ["tests/batch", "-m", "ray"], prepare=_ray),
+    State("ray", "long jobs on a cluster of Ray", ["tests/batch", "-m", "ray"], prepare=_ray, waits=True),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
     State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
     State(
@@ -205,8 +208,14 @@ def main() -> int:
     # Two states at a time, each with half of the processors: most tests use one thread only.
     processors = os.cpu_count() or 1
     together = 2 if processors > 1 and len(chosen) > 1 else 1
-    with ThreadPoolExecutor(together) as pool:
-        done = list(pool.map(lambda state: run(state, processors // 2 if together == 2 else None), chosen))
+    lanes = threading.BoundedSemaphore(together)
+
+    def take_turns(state: State) -> tuple[dict[str, int], str]:
+        with contextlib.nullcontext() if state.waits and together > 1 else lanes:
+            return run(state, processors // 2 if together == 2 else None)
+
+    with ThreadPoolExecutor(len(chosen)) as pool:
+        done = list(pool.map(take_turns, chosen))
     results = [(state.name, *outcome) for state, outcome in zip(chosen, done, strict=True)]
     print("\n===== all states =====")
     for name, counts, remark in results:
