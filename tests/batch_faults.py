@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -309,6 +310,11 @@ def driver_of(out: Path, spec: JobSpec, **options: Any) -> Iterator[subprocess.P
             for pid in processes_of(process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+
+def our_threads() -> list[str]:
+    """Return the names of the threads of this process that long jobs have started; other tests may have theirs."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("xai_fast", "progress"))]
 
 
 def processes_of(group: int) -> set[int]:

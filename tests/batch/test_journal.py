@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from batch_faults import wait_for
+from batch_faults import our_threads, wait_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -144,7 +144,7 @@ def test_a_claim_is_alive_until_it_ends_and_ends_in_an_error_too(journal: Journa
     with pytest.raises(KeyboardInterrupt):
         work()
     assert journal.attempts() == []
-    assert not [thread for thread in threading.enumerate() if thread.name == "xai_fast heartbeat"]
+    assert not our_threads()
 
 
 def test_the_heart_beats(journal: Journal) -> None:

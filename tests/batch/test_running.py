@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from batch_faults import check_clean, check_undisturbed, driver_of, make_spec, processes_of, results, wait_for
+from batch_faults import (
+    check_clean,
+    check_undisturbed,
+    driver_of,
+    make_spec,
+    our_threads,
+    processes_of,
+    results,
+    wait_for,
+)
 
 from xai_fast import batch
 from xai_fast.batch import JobSpec, ModelRef, run, status
@@ -248,7 +256,7 @@ def test_what_fails_in_a_worker_is_raised_here_and_the_worker_ends(tmp_path: Pat
     with pytest.raises(JobError, match=r"a worker failed: ZeroDivisionError: not in a worker") as caught:
         run(spec, tmp_path / "out", workers=1)
     assert "batch_faults.py" in str(caught.value.__cause__)
-    assert threading.active_count() == 1
+    assert not our_threads()
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from batch_faults import COUNT, SHARD, check_clean, check_undisturbed, make_spec, results
+from batch_faults import COUNT, SHARD, check_clean, check_undisturbed, make_spec, our_threads, results
 from torch import Tensor
 
 from xai_fast.batch import journal, worker
@@ -192,7 +192,7 @@ def test_who_is_told_to_end_leaves_nothing(job: Job) -> None:
     with pytest.raises(Preempted):
         run_shard(job, job.compute_on("cpu"), 0, beat=beat)
     assert journal.Journal(job.layout, 0).attempts() == []
-    assert threading.active_count() == 1
+    assert not our_threads()
     assert committed(job.layout) == set()
 
 
@@ -298,11 +298,11 @@ def test_items_are_decoded_ahead_in_order_and_threads_end() -> None:
     assert [one.index for one in rest] == list(range(1, 100))
     assert [one.index for one in rest if one.value is None] == list(range(7, 100, 10))
     assert all(int(one.value) == one.index for one in rest if one.value is not None)
-    assert threading.active_count() == 1
+    assert not our_threads()
     stream = decoded_ahead(load, range(COUNT), threads=3, ahead=12)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
-    assert threading.active_count() == 1
+    assert not our_threads()
 
 
 def test_reading_overlaps_with_the_model(job: Job) -> None:
