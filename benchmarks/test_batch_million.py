@@ -20,10 +20,12 @@ START = 10.0
 LARGEST = 500 << 20
 
 DRIVER = """
-import json, resource, sys, threading, time
+import json, sys, threading, time
 from pathlib import Path
 begun = time.perf_counter()
+import torch
 from xai_fast.batch import JobSpec, run
+from xai_fast.batch.memory import peak_memory
 spec, out = json.loads(sys.argv[1])
 first = []
 
@@ -34,7 +36,7 @@ def look():
 
 threading.Thread(target=look, daemon=True).start()
 run(JobSpec.from_dict(spec), out, workers=2, progress=False)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+peak = peak_memory(torch.device("cpu"))  # not ru_maxrss, which begins with that of the process that started this one
 print(json.dumps({"first": first[0], "peak": peak, "all": time.perf_counter() - begun}))
 """
 

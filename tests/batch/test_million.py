@@ -19,10 +19,12 @@ START = 10.0
 """Seconds of the processor that the driver has until the first receipt; those of the clock are in the benchmarks."""
 
 DRIVER = """
-import json, resource, sys, threading, time
+import json, sys, threading, time
 from pathlib import Path
 begun = time.perf_counter()  # before torch is imported
+import torch
 from xai_fast.batch import JobSpec, run
+from xai_fast.batch.memory import peak_memory
 spec, out, options = json.loads(sys.argv[1])
 first = []
 
@@ -33,7 +35,7 @@ def look():
 
 threading.Thread(target=look, daemon=True).start()
 now = run(JobSpec.from_dict(spec), out, progress=False, **options)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+peak = peak_memory(torch.device("cpu"))  # not ru_maxrss, which begins with that of the process that started this one
 print(json.dumps({"processor": first[0], "first": first[1], "peak": peak, "done": now.done}))
 """
 
