@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,7 +242,8 @@ def test_a_run_that_was_killed_goes_on(place: Path) -> None:
     status = batch.status("out")
     assert 0 < status.done < 40
     again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert (again.returncode, again.stderr) == (0, "")
+    assert again.returncode == 0, again.stderr
+    assert re.match(r"\d+ of 40 items done; look from another shell with: xai-fast jobs status out\n", again.stderr)
     assert "40 of 40 items" in again.stdout
     assert sorted(result.id for _, result in batch.open("out")) == sorted(f"{i:02d}.png" for i in range(40))
     cli.main(["jobs", "clean", "out"])
