@@ -71,7 +71,7 @@ def write_part(
     Raises:
         StoreError: it cannot be written; nothing is left behind.
     """
-    describe_fields(rows.fields, dtype)
+    describe_fields(rows.fields, dtype)  # refuses now what the assembled shard could not be stored as
     stem = f"{shard_stem(shard)}.{start}-{stop}"
     fields = describe_fields(rows.fields, "float32")
     with layout.folder("parts", create=True) as parts:
