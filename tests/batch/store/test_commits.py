@@ -9,12 +9,13 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from batch_stores import ABOUT, Crashed, FragileOS, begin, commit, complete, failing, files, rows_of
+from batch_stores import ABOUT, Crashed, FragileOS, begin, commit, complete, failing, files, meet_at, race, rows_of
 
 from xai_fast.batch import store
 from xai_fast.batch.store import cleaning, folders, withdrawal
@@ -229,29 +230,13 @@ def _state(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def _race(root: str, barrier: multiprocessing.synchronize.Barrier, wins: multiprocessing.Queue, shards: int) -> None:
-    layout = store.Layout(root)
-    won = []
-    for shard in range(shards):
-        barrier.wait(60)
-        if commit(layout, shard):
-            won.append(shard)
-    wins.put(won)
-
-
 @pytest.mark.slow
 def test_three_processes_race_for_every_shard(tmp_path: Path) -> None:
     shards = 40
     layout = begin(tmp_path / "job", 4 * shards, 4)
-    context = multiprocessing.get_context("spawn")
-    barrier, wins = context.Barrier(3), context.Queue()
-    racers = [context.Process(target=_race, args=(str(layout.root), barrier, wins, shards)) for _ in range(3)]
-    for racer in racers:
-        racer.start()
-    won = [wins.get(timeout=120) for _ in racers]
-    for racer in racers:
-        racer.join(60)
-    assert [racer.exitcode for racer in racers] == [0, 0, 0]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(3, spawn, initializer=meet_at, initargs=(spawn.Barrier(3),)) as racers:
+        won = list(racers.map(race, [str(layout.root)] * 3, [shards] * 3))
     assert sorted(itertools.chain(*won)) == list(range(shards))  # each shard by exactly one of them
     assert store.verify(layout.root) == []
     # The losers removed their data, and nobody left anything else.
