@@ -11,9 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_fast.batch.computation import Computation
+from xai_fast.batch.computation import Computation, Outcome
+from xai_fast.batch.references import ModelRef
 from xai_fast.batch.sources import Source, open_source
 from xai_fast.batch.spec import JobSpec
+
+LAYER = {"layer": "features"}  # of the small model
 
 
 class Listed:
@@ -255,3 +258,21 @@ class Huge:
         if index == 1 or (index == 2 and self.reads[index] == 1):
             raise MemoryError("10 TB")
         return torch.full((6,), float(index))
+
+
+def pictures(tmp_path: Path, count: int = 6) -> Tensor:
+    """Save pictures (count, 3, 16, 16) as the array that `made` reads."""
+    x = np.random.default_rng(1).normal(size=(count, 3, 16, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    return torch.from_numpy(x)
+
+
+def made(tmp_path: Path, explainer: Any, model: str = "small_model", **fields: Any) -> Computation:
+    """Make the computation of a job over the array that a test saved."""
+    source = str(tmp_path / "x.npy")
+    return computation(JobSpec(source=source, explainer=explainer, model=ModelRef(f"batch_objects:{model}"), **fields))
+
+
+def explained(held: Computation) -> Outcome:
+    indices = range(len(held.items))
+    return held.explain([held.load(index) for index in indices], indices)
