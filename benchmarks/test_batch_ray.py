@@ -17,7 +17,7 @@ from xai_fast.batch import JobSpec, open, run
 from xai_fast.batch.store import Receipt
 from xai_fast.suites.generated_shapes import small_classifier, write_pictures
 
-PICTURES = 4000
+PICTURES = 12_000
 SHARD = 1000
 CHUNK = 32
 PARAMETERS = {"radius": 0.3, "points": 20}
@@ -26,10 +26,11 @@ CORES = len(os.sched_getaffinity(0))
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """At most 15 % over the loop from the first attempt to the last receipt, at 1,000 items a shard.
+    """At most 15 % over the loop at 1,000 items a shard, also with the start of the cluster and of its workers.
 
-    What comes before, the start of the cluster and of its workers, is some seconds however long the job is, and is
-    noted beside it. The loop may use all cores in each operation; the job has a worker a core.
+    The start is some 20 seconds however long the job is, so the job has to last more than a minute; the span from the
+    first attempt to the last receipt is noted beside it. The loop may use all cores in each operation; the job has a
+    worker a core.
     """
     from PIL import Image
 
@@ -74,7 +75,7 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
         "pictures": PICTURES,
         "processes": CORES,
     }
-    assert ratio(working, "ray", "loop") <= 1.15
+    assert ratio(seconds, "ray", "loop") <= 1.15
     assert ratio(working, "ray", "local") <= 1.15
 
 

@@ -121,7 +121,7 @@ class Source(abc.ABC):
         except OSError as error:
             raise SourceChanged(f"the source is not what it was when the job began: {error}") from error
         changed = [
-            f"{name}: was {identity.get(name)!r}, is {now.get(name)!r}"
+            f"{_LABELS.get(name, name)}: was {_shown(name, identity.get(name))}, is {_shown(name, now.get(name))}"
             for name in dict.fromkeys([*identity, *now])
             if identity.get(name) != now.get(name)
         ]
@@ -215,6 +215,15 @@ def no_such_path(expected: str, path: str) -> InputError:
         near = []
     hint = f" (did you mean {os.path.join(folder, near[0])!r}?)" if near else ""
     return bad_argument("source", expected + hint, repr(path))
+
+
+_LABELS = {"mtime_ns": "time of the last change"}
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "mtime_ns" and isinstance(value, int) and 0 <= value < 1 << 63:
+        return f"{np.datetime64(value, 'ns')} UTC"
+    return repr(value)
 
 
 def file_identity(path: str) -> dict[str, object]:
