@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from batch_objects import save_rows
 
 import xai_fast
 from xai_fast.attribution import NeFLAG
-from xai_fast.batch import JobSpec, ModelRef, run
+from xai_fast.batch import JobSpec, ModelRef, job, run
 from xai_fast.batch.explainers import neflag
 from xai_fast.batch.job import prepare_job
 from xai_fast.batch.store import read_job
@@ -45,6 +47,27 @@ def test_another_release_is_told_where_something_is_left(tmp_path: Path, monkeyp
     with pytest.warns(UserWarning, match=f"the job began with xai_fast {was}, now 99.0; what is left") as caught:
         assert run(spec, tmp_path / "begun", workers=0).complete
     assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("step", ["os.listdir", "open_source", "Items.freeze", "create_job"])
+def test_somebody_else_begins_and_ends_the_job_meanwhile(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "values.npy", np.ones((10, 4, 4), dtype=np.float32))
+    spec = array_spec(tmp_path / "values.npy")
+    out = tmp_path / "out"
+    out.mkdir()
+    real = operator.attrgetter(step)(job)
+
+    def overtaken(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        assert run(spec, out, workers=0).complete
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(f"xai_fast.batch.job.{step}", overtaken)
+    found = prepare_job(spec, out)
+    assert operator.attrgetter(step)(job) is real
+    assert found.pending() == []
 
 
 def test_other_defaults_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

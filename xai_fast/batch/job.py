@@ -8,7 +8,6 @@ import platform
 import time
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +110,7 @@ def prepare_job(spec: JobSpec, out: str | os.PathLike[str]) -> Job:
         raise bad_argument("spec", "a JobSpec", type(spec).__name__)
     layout = Layout(out)
     if not layout.exists:
-        _check_folder(layout.root)
+        _check_folder(layout)
         document = _create(layout, spec)
         if document is not None:
             return Job(layout, spec, Items.open(layout), document)
@@ -250,13 +249,14 @@ def _tell(lines: list[str]) -> None:
         warnings.warn(line, UserWarning, stacklevel=5)
 
 
-def _check_folder(root: Path) -> None:
+def _check_folder(layout: Layout) -> None:
     """Refuse a folder that holds something else: `clean` removes files, and nobody wants a store among others."""
+    root = layout.root
     if not root.exists():
         return
     if not root.is_dir():
         raise bad_argument("out", "a folder", f"the file {root}")
     ours = {"items", "journal", "parts", "data", "commits", "logs"}
     foreign = sorted(name for name in os.listdir(root) if name not in ours and not is_temporary(name))
-    if foreign:
+    if foreign and not layout.exists:  # somebody else may have begun the job since we looked
         raise bad_argument("out", "a new folder, or one with a job", f"{root}, which holds {foreign[0]!r}")
