@@ -42,7 +42,8 @@ class Numbers:
         folder: of markers.
         crash: what happens to a worker once: "between" kills it between data and receipt, "part" between data and
             receipt of a part, "after" just after the receipt, "temporary" while it writes data, "rename" just before
-            data get their name. In workers only, and always: "refuse" raises when the source is opened, "start" kills.
+            data get their name; "pause" stops it between data and receipt, until somebody lets it go on. In workers
+            only, and always: "refuse" raises when the source is opened, "start" kills.
             Several have commas between them.
     """
 
@@ -144,7 +145,7 @@ def once(folder: Path, name: str) -> bool:
 
 
 def _arm(crash: str, folder: Path) -> None:
-    """Make a worker die at a certain step of a commit, once in the life of the folder."""
+    """Make a worker die or stop at a certain step of a commit, once in the life of the folder."""
     link, rename, fsync = os.link, os.rename, os.fsync
     # Not by what is imported: the tests' own process may have imported anything.
     in_worker = any("xai_fast.batch.runners.local_worker import main" in word for word in sys.orig_argv)
@@ -160,6 +161,8 @@ def _arm(crash: str, folder: Path) -> None:
         place = {"between": "commits", "part": "parts"}.get(crash)
         if place is not None and in_folder(dst_dir_fd, place) and once(folder, crash):
             die()
+        if crash == "pause" and in_folder(dst_dir_fd, "commits") and once(folder, crash):
+            os.kill(os.getpid(), signal.SIGSTOP)
         link(source, target, dst_dir_fd=dst_dir_fd, **others)
         if crash == "after" and in_folder(dst_dir_fd, "commits") and once(folder, crash):
             die()
@@ -331,6 +334,11 @@ def processes_of(group: int) -> set[int]:
     return found
 
 
+def is_stopped(process: int) -> bool:
+    """Return whether a process waits to be continued."""
+    return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+
+
 def listening(processes: set[int]) -> list[str]:
     """Return the local addresses, as the system writes them, at which any of these processes waits for connections."""
     # A file that is closed meanwhile resolves to itself.
@@ -387,7 +395,7 @@ def check_clean(out: Path) -> None:
     assert not [path for folder in (layout.journal, layout.parts) for path in folder.iterdir()]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not condition():

@@ -21,6 +21,7 @@ from batch_faults import (
     check_clean,
     check_undisturbed,
     driver_of,
+    is_stopped,
     listening,
     make_spec,
     processes_of,
@@ -51,7 +52,7 @@ def attempts(out: Path, shards: int) -> list[Attempt]:
 
 @pytest.mark.parametrize(
     "fault",
-    [pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] * (fault.deaths > 2)) for fault in FAULTS],
+    [pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] * (fault.deaths > 0)) for fault in FAULTS],
 )
 def test_faults(tmp_path: Path, expected: list[Any], fault: Fault) -> None:
     out = tmp_path / "out"
@@ -78,7 +79,8 @@ def test_twenty_workers_killed(tmp_path: Path, expected: list[Any]) -> None:
                     pid = json.loads(path.read_bytes())["pid"]
                 except FileNotFoundError:
                     continue
-                if pid not in killed:
+                # No range that is down to a few items: their deaths would use up the attempts of one of them.
+                if pid not in killed and attempt.stop - attempt.start >= 5:
                     time.sleep(chance.uniform(0, 0.6))
                     with suppress(ProcessLookupError):  # it may have died of its writing meanwhile
                         os.kill(pid, signal.SIGKILL)
@@ -103,6 +105,7 @@ def test_twenty_workers_killed(tmp_path: Path, expected: list[Any]) -> None:
     check_clean(out)
 
 
+@pytest.mark.slow
 def test_the_driver_is_killed(tmp_path: Path, expected: list[Any]) -> None:
     out, layout = tmp_path / "out", Layout(tmp_path / "out")
     spec = make_spec({"pause": 0.05})
@@ -112,7 +115,7 @@ def test_the_driver_is_killed(tmp_path: Path, expected: list[Any]) -> None:
         assert listening(processes_of(driver.pid)) == []
         driver.kill()
         driver.wait()
-        wait_for(lambda: not processes_of(driver.pid), 10)
+        wait_for(lambda: not processes_of(driver.pid), 60)
     assert attempts(out, 5) == [], "what a driver's death interrupts is no failed attempt"
     assert not status(out).complete
     assert run(make_spec({"pause": 0.05}), out, workers=0).complete
@@ -120,6 +123,7 @@ def test_the_driver_is_killed(tmp_path: Path, expected: list[Any]) -> None:
     check_clean(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
 def test_a_run_is_told_to_end(tmp_path: Path, expected: list[Any], number: signal.Signals, code: int) -> None:
     out, layout = tmp_path / "out", Layout(tmp_path / "out")
@@ -138,6 +142,7 @@ def test_a_run_is_told_to_end(tmp_path: Path, expected: list[Any], number: signa
     check_clean(out)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_end_is_replaced_and_its_attempt_does_not_count(
     tmp_path: Path, expected: list[Any]
 ) -> None:
@@ -152,13 +157,15 @@ def test_a_worker_that_is_told_to_end_is_replaced_and_its_attempt_does_not_count
     check_clean(out)
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_stopped_for_longer_than_its_lease(tmp_path: Path, expected: list[Any]) -> None:
     """Its work is done by another run; then it goes on, loses, and takes what it wrote away."""
-    out, layout, spec = tmp_path / "out", Layout(tmp_path / "out"), make_spec({"pause": 0.05})
+    out, layout = tmp_path / "out", Layout(tmp_path / "out")
+    spec = make_spec({"crash": "pause", "folder": str(tmp_path)})
     with driver_of(out, spec, workers=1, lease=1.0) as driver:
-        wait_for(lambda: out.exists() and len(live_attempts(layout)) == 1)
+        wait_for(lambda: (tmp_path / "pause").exists())
         (worker,) = processes_of(driver.pid) - {driver.pid}
-        os.kill(worker, signal.SIGSTOP)
+        wait_for(lambda: is_stopped(worker))
         stopped = attempts(out, 5)
         assert run(spec, out, workers=0, lease=1.0).complete
         os.kill(worker, signal.SIGCONT)
@@ -202,6 +209,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_disk_is_full(tmp_path: Path, expected: list[Any], workers: int) -> None:
     disk = tmp_path / "disk"

@@ -1,6 +1,6 @@
-// First sweep: the normals z and norm(z)^2, which is the sum of the squared radii of Box-Muller. Second sweep:
-// x + radius / norm(z) * z. The first computes, the second waits for memory; so where there is enough to do, the second
-// sweep of a row is done in the middle of the first one of the next row.
+// First sweep: the random words, which are kept, and norm(z)^2 of their normals z, which is the sum of the squared radii
+// of Box-Muller and takes one logarithm for several. Second sweep: the normals from the words, and x + radius / norm(z) *
+// z, which waits for memory between. The limit is arithmetic: it takes longer than a copy of the same bytes.
 #include "kernels/sphere_points/sphere_points.h"
 
 #include <cmath>

@@ -191,6 +191,7 @@ def _sign(root: Path) -> None:
             receipt.write_text(json.dumps(document))
 
 
+@pytest.mark.slow
 @_FUZZ
 @given(data=st.data(), edits=st.lists(_EDIT, min_size=1, max_size=3), sign=st.booleans())
 def test_mutated_bytes(
