@@ -1,6 +1,6 @@
-// First sweep: the random words, which are kept, and norm(z)^2 of their normals z, which is the sum of the squared radii
-// of Box-Muller and takes one logarithm for several. Second sweep: the normals from the words, and x + radius / norm(z) *
-// z, which waits for memory between. The limit is arithmetic: it takes longer than a copy of the same bytes.
+// First sweep: the random words, which are kept, and norm(z)^2 of their normals z, which is the sum of the squared
+// radii of Box-Muller and takes one logarithm for several. Second sweep: the normals from the words, and x + radius /
+// norm(z) * z, which waits for memory between. The limit is arithmetic: it takes longer than a copy of the same bytes.
 #include "kernels/sphere_points/sphere_points.h"
 
 #include <cmath>
