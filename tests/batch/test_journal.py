@@ -244,9 +244,9 @@ def test_a_process_that_is_stopped_is_dead_after_its_lease_and_alive_when_it_goe
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: not journal.attempts()[0].alive, 20)
+        wait_for(lambda: not journal.attempts()[0].alive)
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: journal.attempts()[0].alive, 20)
+        wait_for(lambda: journal.attempts()[0].alive)
         process.communicate()
     assert journal.attempts() == []
 
@@ -264,7 +264,7 @@ def test_who_is_late_finds_the_folder_gone(journal: Journal, monkeypatch: pytest
     first, second = (claim for claim in claims if claim is not None)
     with first, second:
         first.abandon()
-        second._thread.join(10)
+        second._thread.join(60)
         assert not second._thread.is_alive(), "there is nothing left to keep alive"
 
 

@@ -133,7 +133,7 @@ def test_a_run_is_told_to_end(tmp_path: Path, expected: list[Any], number: signa
             os.killpg(driver.pid, number)  # as a terminal does: to all of them
         else:
             driver.send_signal(number)
-        _, said = driver.communicate(timeout=20)
+        _, said = driver.communicate(timeout=60)
         assert driver.returncode == code, said.decode()
         assert processes_of(driver.pid) == set()
     assert attempts(out, 5) == []

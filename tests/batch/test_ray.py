@@ -111,7 +111,7 @@ class Meddler(threading.Thread):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.join(30)
+        self.join(60)
 
 
 # All faults of single items in one run, as each start of workers costs seconds.

@@ -291,7 +291,7 @@ def test_a_million_items(tmp_path: Path) -> None:
     with driver_of(out, make_spec({"count": 10**6}, shard_size=1000, batch_size=500), workers=1) as driver:
         wait_for(lambda: out.exists() and len(committed(Layout(out))) >= 1, 60)
         # Time of processors, as the machine may be busy with other tests.
-        assert sum(processor_time(pid) for pid in processes_of(driver.pid)) < 10
+        assert sum(processor_time(pid) for pid in processes_of(driver.pid)) < 20
         at_first = peak_memory(driver.pid)
         wait_for(lambda: len(committed(Layout(out))) >= 20, 60)
         later = peak_memory(driver.pid)

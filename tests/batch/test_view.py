@@ -46,7 +46,7 @@ def view(tmp_path_factory: pytest.TempPathFactory) -> Iterator[View]:
 def ask(view: View, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
     """Send a request as it is; ``path`` is below the secret root, unless it begins with two slashes."""
     place = urlsplit(view.url)
-    connection = http.client.HTTPConnection(place.netloc, timeout=30)
+    connection = http.client.HTTPConnection(place.netloc, timeout=60)
     target = path[1:] if path.startswith("//") else place.path + path
     connection.putrequest(method, target, skip_host="Host" in headers)
     for name, value in headers.items():
@@ -278,10 +278,10 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
     serving = subprocess.Popen([*program, "jobs", "view", "job"], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     url = serving.stdout.readline().strip()
     place = urlsplit(url)
-    connection = http.client.HTTPConnection(place.netloc, timeout=30)
+    connection = http.client.HTTPConnection(place.netloc, timeout=60)
     connection.request("GET", place.path)
     assert connection.getresponse().status == 200
     connection.close()
     os.kill(serving.pid, signal.SIGINT)
-    assert serving.wait(30) == 0
+    assert serving.wait(60) == 0
     serving.stdout.close()

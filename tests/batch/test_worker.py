@@ -240,9 +240,9 @@ def test_three_writers_for_every_shard(job: Job, expected: list[Any], monkeypatc
     barrier = threading.Barrier(3)
 
     def write(write_shard: Any, *arguments: Any, **others: Any) -> bool:
-        barrier.wait(20)
+        barrier.wait(60)
         won: bool = write_shard(*arguments, **others)
-        barrier.wait(20)
+        barrier.wait(60)
         return won
 
     monkeypatch.setattr(journal, "plan_ranges", everything)
@@ -315,7 +315,7 @@ def test_reading_overlaps_with_the_model(job: Job) -> None:
             return super().load(index)
 
         def explain(self, inputs: Sequence[Tensor], indices: Sequence[int]) -> Outcome:
-            assert read[min(indices[-1] + 1, SHARD - 1)].wait(20)
+            assert read[min(indices[-1] + 1, SHARD - 1)].wait(60)
             return super().explain(inputs, indices)
 
     assert run_shard(job, Overlapped(job.spec, job.items), 0) == ShardResult(0, "committed", SHARD, 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import struct
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -137,11 +136,9 @@ def test_another_file_is_noticed(tmp_path: Path) -> None:
 def test_a_million_rows_cost_nothing_until_they_are_read(tmp_path: Path) -> None:
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (1_000_000, 8)).flush()
     tracemalloc.start()
-    started = time.perf_counter()
     source = open_source(tmp_path / "x.npy")
     assert source.ids() == range(1_000_000)
     source.identity()
-    assert time.perf_counter() - started < 2
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
     assert source.load(999_999).tolist() == [0.0] * 8

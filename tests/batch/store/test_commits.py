@@ -272,20 +272,20 @@ def test_a_commit_between_the_look_and_the_removal_of_a_cleaner(
     def late(self: folders.Folder, name: str, data: bytes) -> bool:
         if name.startswith("shard"):
             linking.set()
-            looked.wait(30)
+            looked.wait(60)
         return link(self, name, data)
 
     def slow(*arguments: Any) -> bool:
         named = look(*arguments)
         looked.set()
-        writer.join(30)
+        writer.join(60)
         return named
 
     monkeypatch.setattr(folders.Folder, "write_first", late)
     monkeypatch.setattr(cleaning, "_is_named", slow)
     writer = threading.Thread(target=lambda: won.append(commit(layout, 0)))
     writer.start()
-    assert linking.wait(30)
+    assert linking.wait(60)
     assert len(store.clean(layout.root, force=True)) == 1
     assert won == [True]
     assert store.committed(layout) == set()
