@@ -96,18 +96,6 @@ def test_a_parquet_file_gives_what_a_csv_file_gives(place: Path) -> None:
     np.testing.assert_allclose(tables[0].values, tables[1].values)
 
 
-def test_classes_are_explained(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    frame = a_frame()
-    frame["y"] = np.where(frame["a"] * frame["b"] > 0, "yes", "no")
-    frame.to_csv("table.csv", index=False)
-    assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 30, "--out", "out") == 0
-    content = summary(place / "out")
-    assert (content["task"], content["classes"]) == ("classification", ["no", "yes"])
-    assert content["strongest"][0]["features"] == ["a", "b"]
-    assert "accuracy on rows held back" in (place / "out" / "report.html").read_text(encoding="utf-8")
-    assert "right in" in capsys.readouterr().out
-
-
 def test_a_network_that_does_not_fit_is_flagged_and_exits_with_3(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

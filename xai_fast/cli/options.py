@@ -138,6 +138,8 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is computed").add_argument
     most = "the most columns that act together, 2 to 6 (default: 3)"
     add("--order", type=int, choices=range(2, 7), metavar="N", help=most)
+    of_class = "the class whose score is explained (default: at each row the predicted one; of two the second)"
+    add("--class", dest="of_class", metavar="CLASS", help=of_class)
     rows = "rows at which effects are measured: how many random ones, kmeans:N, paper, or names such as mean,min,mode"
     add("--representatives", default="200", metavar="ROWS", help=f"{rows} {_DEFAULT}")
     add("--effect", choices=EFFECTS, default="absolute", help=f"what is made of a derivative at a row {_DEFAULT}")

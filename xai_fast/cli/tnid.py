@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from xai_fast.cli.classifier import check_at_least, chosen_device
 from xai_fast.cli.files import shown
@@ -19,9 +20,11 @@ from xai_fast.cli.table_file import MISSING, EncodedTable, encode, read_table_fi
 from xai_fast.cli.tnid_outputs import Findings, write_outputs
 from xai_fast.errors import bad_argument
 from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
+from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
 from xai_fast.plot.ranking_report import Fit
+from xai_fast.targets import Target
 from xai_fast.terminal import say
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class TableSettings:
     ignore: Sequence[str] = ()
     missing: str = MISSING[0]
     order: int | None = None
+    of_class: str | None = None
     representatives: str = "200"
     effect: str = "absolute"
     aggregate: str = "median"
@@ -113,6 +117,7 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
         missing=settings.missing,
     )
     order = _order(settings, table)
+    target = _target(settings, table)
     representatives = _representatives(settings, table)
     _make_folder(out)
     for note in table.notes:
@@ -121,7 +126,7 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     fit = judge(fitted, table.labels)
     say(fit.verdict)
     trained = time.perf_counter() - started
-    ranking, flags = _detect(fitted, table, settings, order, representatives)
+    ranking, flags = _detect(fitted, table, settings, order, representatives, target)
     findings = Findings(
         name=name,
         about=about,
@@ -209,6 +214,29 @@ def _order(settings: TableSettings, table: EncodedTable) -> int:
     return settings.order
 
 
+def _target(settings: TableSettings, table: EncodedTable) -> Target:
+    """Find the class to explain, before minutes of training."""
+    if settings.of_class is None:
+        return None
+    classes = Goal.of(table.labels, settings.task).classes
+    if classes is None:
+        raise bad_argument("--class", "a target with classes", f"numbers in {settings.target!r}")
+    names = [str(one) for one in classes]
+    if settings.of_class not in names:
+        known = f"a class of {settings.target!r}: {', '.join(names[:20])}"
+        raise bad_argument("--class", known, repr(settings.of_class))
+    place = names.index(settings.of_class)
+    if len(names) > 2:
+        return place
+    return None if place == 1 else _other_class
+
+
+def _other_class(outputs: Any) -> Tensor:
+    """Give the logit of the first of two classes, where the network has that of the second (B, 1)."""
+    negative: Tensor = -outputs[:, 0]
+    return negative
+
+
 def _representatives(settings: TableSettings, table: EncodedTable) -> int | str | list[str]:
     """Read what the method would refuse, before minutes of training."""
     if settings.effect == "signed" and table.groups:
@@ -228,6 +256,7 @@ def _detect(
     settings: TableSettings,
     order: int,
     representatives: int | str | list[str],
+    target: Target,
 ) -> tuple[InteractionRanking, list[str]]:
     method = TNID(
         fitted.model,
@@ -240,5 +269,5 @@ def _detect(
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        ranking = method.detect(table.values, groups=table.groups, feature_names=table.columns)
+        ranking = method.detect(table.values, target, groups=table.groups, feature_names=table.columns)
     return ranking, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]

@@ -165,7 +165,8 @@ def _report(findings: Findings) -> RankingReport:
 
 def _reading(findings: Findings) -> str:
     settings = findings.settings
-    unit = "the target" if findings.fitted.classes is None else "the class's logit"
+    of_class = "the class" if settings.of_class is None else f"class {settings.of_class!r}"
+    unit = "the target" if findings.fitted.classes is None else f"the logit of {of_class}"
     return (
         f"An effect is the mixed derivative of the network along the features of a set, each in steps of one standard "
         f"deviation, in units of {unit}: its {_EFFECTS[settings.effect]}, the {settings.aggregate} over "
