@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import resource
 import time
 from collections.abc import Callable
 from statistics import median
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.jax_networks import jitted
 from benchmarks.measure import in_turn, ratio
 from xai_fast import TNID
+from xai_fast.batch.memory import peak_memory
 from xai_fast.taylor.sets import SetDerivatives
 
 WIDTHS = (140, 100, 60, 20, 1)
@@ -213,13 +213,13 @@ def _strongest_triples() -> dict[str, float]:
     TNID(_network(10), order=3).detect(_points(20, 10))  # the first call imports what torch loads when it is needed
     network = _network(1000)
     data = _points(200, 1000)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory(torch.device("cpu"))
     start = time.perf_counter()
     ranking = TNID(network, order=3, exhaustive_order=2, top_k=1000).detect(data)
     return {
         "seconds": time.perf_counter() - start,
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        "bytes_before": before * 1024,
+        "peak_bytes": peak_memory(torch.device("cpu")),
+        "bytes_before": before,
         "candidates": ranking.orders[3].candidates,
     }
 

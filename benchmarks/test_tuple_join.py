@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from xai_fast.batch.memory import peak_memory
 from xai_fast.kernels.tuple_join import BestTuples, extensions
 from xai_fast.kernels.tuple_join.cases import distinct_sets
 
@@ -26,7 +26,7 @@ def stream() -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     parents = distinct_sets(PARENTS, 2, FEATURES, generator)
     weights = torch.randn(FEATURES, generator=generator)
-    before = _peak()
+    before = peak_memory(torch.device("cpu"))
     start = time.perf_counter()
     best, candidates = BestTuples(BEST, 3), 0
     for rows in extensions(parents, FEATURES):
@@ -38,15 +38,11 @@ def stream() -> dict[str, float]:
         "positions": PARENTS * FEATURES,
         "candidates": candidates,
         "seconds": seconds,
-        "peak_bytes": _peak(),
+        "peak_bytes": peak_memory(torch.device("cpu")),
         "peak_bytes_before": before,
         "right": bool(torch.equal(values, weights[triples].sum(1)) and (values[:-1] >= values[1:]).all()),
         "threads": torch.get_num_threads(),
     }
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def test_a_hundred_million_candidates(benchmark: BenchmarkFixture) -> None:
