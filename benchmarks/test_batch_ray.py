@@ -17,7 +17,7 @@ from xai_fast.batch import JobSpec, open, run
 from xai_fast.batch.store import Receipt
 from xai_fast.suites.generated_shapes import small_classifier, write_pictures
 
-PICTURES = 12_000
+PICTURES = 20_000
 SHARD = 1000
 CHUNK = 32
 PARAMETERS = {"radius": 0.3, "points": 20}
