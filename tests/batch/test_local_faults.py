@@ -6,29 +6,16 @@ import json
 import os
 import random
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_faults import (
-    FAULTS,
-    Fault,
-    check_clean,
-    check_undisturbed,
-    driver_of,
-    is_stopped,
-    listening,
-    make_spec,
-    processes_of,
-    results,
-    spec_of,
-    wait_for,
-)
+from batch_faults import FAULTS, Fault, check_clean, check_undisturbed, driver_of, make_spec, results, spec_of, wait_for
+from live_processes import is_stopped, listening, processes_of
+from small_disk import remount, small_disk
 
 from xai_fast.batch import open as open_store
 from xai_fast.batch import retry_failed, run, status
@@ -194,26 +181,10 @@ def test_three_runs_at_once(tmp_path: Path, expected: list[Any]) -> None:
     assert len(workers) >= 2, "they share the work"
 
 
-@contextmanager
-def small_disk(folder: Path, kilobytes: int) -> Iterator[None]:
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)]
-    try:
-        if subprocess.run(command, check=False, capture_output=True).returncode:
-            pytest.skip("a file system can be mounted by root only")
-    except FileNotFoundError:
-        pytest.skip("there is no mount here")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_the_disk_is_full(tmp_path: Path, expected: list[Any], workers: int) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, 600):
+    with small_disk(tmp_path / "disk", 600) as disk:
         out = disk / "out"
         run(make_spec(), out, workers=0)
         for name in ("commits", "data"):
@@ -233,22 +204,20 @@ def test_the_disk_is_full(tmp_path: Path, expected: list[Any], workers: int) -> 
 
 
 def test_a_store_that_is_read_only(tmp_path: Path, expected: list[Any]) -> None:
-    disk = tmp_path / "disk"
-    with small_disk(disk, 4000):
+    with small_disk(tmp_path / "disk", 4000) as disk:
         out = disk / "out"
         run(make_spec(), out, workers=0)
-        remount = ["mount", "-o", "remount,ro", str(disk)]
-        subprocess.run(remount, check=True)
+        remount(disk, "ro")
         assert run(make_spec(), out).complete, "what is done can be asked for again"
         check_undisturbed(out, expected, {}, exact=True)
         with pytest.raises(StoreError, match="read-only"):
             retry_failed(out, workers=0, trust=True)
         with pytest.raises(StoreError, match=r"Read-only file system|read-only"):
             run(make_spec(), disk / "new", workers=0)
-        subprocess.run([*remount[:2], "remount,rw", str(disk)], check=True)
+        remount(disk, "rw")
         (out / "commits" / "shard-000001.json").unlink()
         (out / "manifest.json").unlink()
-        subprocess.run(remount, check=True)
+        remount(disk, "ro")
         with pytest.raises(StoreError, match=f"{out}: expected a folder that can be written to, got a read-only one"):
             run(make_spec(), out, workers=0)
 

@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 from batch_faults import Fault, check_clean, check_undisturbed, make_spec, results, spec_of, wait_for
 from ray_cluster import Cluster, processes, session_of, title, wait_for_end
+from small_disk import remount, small_disk
 
 from xai_fast import batch
 from xai_fast.batch import JobSpec, JobStatus
@@ -252,20 +252,6 @@ def test_three_runs_race_for_every_shard(tmp_path: Path, cluster: Cluster, expec
     check_clean(tmp_path / "job")
 
 
-@contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"needs a tmpfs: {mounted.stderr.decode()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
 def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(tmp_path: Path, cluster: Cluster, expected: list) -> None:
     with small_disk(tmp_path / "disk") as disk:
         out = disk / "job"
@@ -296,7 +282,7 @@ def test_a_store_that_is_read_only_is_refused_before_ray_starts(tmp_path: Path) 
     with small_disk(tmp_path / "disk") as disk:
         out = disk / "job"
         prepare_job(make_spec(), out)
-        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        remount(disk, "ro")
         with pytest.raises(StoreError, match=f"{out}: expected a folder that can be written to, got a read-only one"):
             run(make_spec(), out, None)
 

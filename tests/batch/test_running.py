@@ -12,16 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from batch_faults import (
-    check_clean,
-    check_undisturbed,
-    driver_of,
-    make_spec,
-    our_threads,
-    processes_of,
-    results,
-    wait_for,
-)
+from batch_faults import check_clean, check_undisturbed, driver_of, make_spec, our_threads, results, wait_for
+from live_processes import processes_of
 
 from xai_fast import batch
 from xai_fast.batch import JobSpec, ModelRef, run, status
