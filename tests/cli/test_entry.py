@@ -60,5 +60,7 @@ def test_as_a_program_standard_output_is_clean(place: Path) -> None:
         [*program, "neflag", "photos", "--out", "out", *QUICK], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
-    assert done.stderr == ""
+    # Without the compiled module each kernel says once what it runs on.
+    said = [line for line in done.stderr.splitlines() if "runs on the reference backend" not in line]
+    assert said == []
     assert len(done.stdout.splitlines()) == 2
