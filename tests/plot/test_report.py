@@ -152,6 +152,18 @@ def test_the_page_renders_without_requests_or_complaints(browser: Any, page: Pat
 
 
 @pytest.mark.browser
+def test_a_reader_who_is_there_before_the_first_picture_keeps_the_focus(browser: Any, page: Path) -> None:
+    at_once = "addEventListener('DOMContentLoaded', () => document.querySelector('#gallery button').focus())"
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=at_once)
+    browser.open(page)
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+    drawn = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))"
+    assert browser.evaluate(drawn)
+    assert browser.evaluate("document.activeElement === document.querySelector('#gallery button')")
+    assert browser.complaints() == []
+
+
+@pytest.mark.browser
 def test_the_page_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> None:
     browser.open(page)
     files = browser.evaluate(SHOWN)
@@ -183,6 +195,7 @@ def test_the_page_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> N
 
     browser.press("Enter")
     assert browser.evaluate(IN_VIEWER) == files[1]
+    assert browser.evaluate("document.activeElement.id") == "viewer-title"
     assert browser.evaluate("document.querySelector('#viewer .photo').src") == browser.evaluate(
         "document.querySelectorAll('.card .photo')[1].src"
     )

@@ -182,7 +182,10 @@
     goTo(position, false);
     const one = cards[current - page * PAGE];
     const here = current;
-    if (!viewer.open) viewer.showModal();
+    if (!viewer.open) {
+      viewer.showModal();
+      find("#viewer-title").focus(); // an `autofocus` of the closed dialog would be the page's own while it loads
+    }
     find("#place").textContent = `${(current + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`;
     // Not "disabled": a button that is disabled while it has the focus swallows the keys.
     find("#previous").setAttribute("aria-disabled", String(current === 0));

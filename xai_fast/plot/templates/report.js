@@ -90,7 +90,10 @@
     // Not "disabled": a button that is disabled while it has the focus swallows the keys.
     find("#previous").setAttribute("aria-disabled", String(current === 0));
     find("#next").setAttribute("aria-disabled", String(current === shown.length - 1));
-    if (!viewer.open) viewer.showModal();
+    if (!viewer.open) {
+      viewer.showModal();
+      find("#viewer-title").focus(); // an `autofocus` of the closed dialog would be the page's own while it loads
+    }
   }
 
   cards.forEach((card) => card.button.addEventListener("click", () => show(shown.indexOf(card))));
