@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -157,6 +158,7 @@ def run(state: State, threads: int | None) -> tuple[dict[str, int], str]:
     """
     try:
         with _preparing:
+            begun = time.monotonic()
             python, environment = state.prepare()
     except Impossible as reason:
         return {"passed": 0, "failed": 0, "skipped": 1}, f"skipped: {reason}"
@@ -167,6 +169,7 @@ def run(state: State, threads: int | None) -> tuple[dict[str, int], str]:
         # The script, not `python -m pytest`, which would put the source tree before the package that is installed.
         pytest = str(Path(python).with_name("pytest"))
         command = [pytest, "-q", f"--junitxml={report}", "-p", "no:cacheprovider", *state.arguments]
+        prepared = time.monotonic()
         environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | environment
         done = subprocess.run(
             command,
@@ -181,10 +184,11 @@ def run(state: State, threads: int | None) -> tuple[dict[str, int], str]:
         with _printing:
             print(f"\n===== {state.name}: {state.what} =====\n{done.stdout}", flush=True)
         counts = _counts(report)
+    seconds = f"{time.monotonic() - prepared:.0f} s, prepared in {prepared - begun:.0f} s"
     if done.returncode and not counts["failed"]:
         counts["failed"] = 1  # such as a crash, or no tests at all
-        return counts, f"pytest ended with code {done.returncode}"
-    return counts, ""
+        return counts, f"{seconds}; pytest ended with code {done.returncode}"
+    return counts, seconds
 
 
 def _counts(report: Path) -> dict[str, int]:
