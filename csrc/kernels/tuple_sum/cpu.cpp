@@ -1,9 +1,11 @@
 // A task is a stretch of tuples of one item. It goes through the units in blocks, so that the rows which its tuples
-// share stay in the cache; a tuple's sum over a block is taken in vectors, and added up over the blocks in double.
+// share stay in the cache; a tuple's sum over a block is taken in vectors, and added up over the blocks in double. What
+// is left behind the last whole vector is one more block: a copy that is filled up with zeros.
 #include "kernels/tuple_sum/tuple_sum.h"
 
 #include <algorithm>
 #include <memory>
+#include <vector>
 
 #include "by_item.h"
 #include "lanes.h"
@@ -47,6 +49,34 @@ Arrays<Scalar> arrays_of(const TupleSumArguments& arguments, int64_t item) {
           {static_cast<const Scalar*>(arguments.adjoints) + item * arguments.adjoint_count * units, units}};
 }
 
+// The last units of an item, fewer than a vector of them, as one vector. Zeros add nothing: every term of a sum has a
+// row.
+template <class Lane>
+class LastVector {
+  using Scalar = typename Lane::Scalar;
+
+ public:
+  LastVector(const TupleSumArguments& a, const Arrays<Scalar>& from, int64_t units)
+      : entries((a.derivative_count + a.row_count + a.adjoint_count) * Lane::count) {
+    Scalar* to = entries.data();
+    arrays.s = copy(from.s, a.derivative_count, units, to);
+    arrays.rows = copy(from.rows, a.row_count, units, to);
+    arrays.adjoints = copy(from.adjoints, a.adjoint_count, units, to);
+  }
+  LastVector(const LastVector&) = delete;
+
+  Arrays<Scalar> arrays;
+
+ private:
+  std::vector<Scalar> entries;
+
+  static Rows<Scalar> copy(Rows<Scalar> from, int64_t count, int64_t units, Scalar*& to) {
+    const Rows<Scalar> copied{to, Lane::count};
+    for (int64_t row = 0; row < count; ++row, to += Lane::count) std::copy_n(from[row], units, to);
+    return copied;
+  }
+};
+
 template <class Real>
 double lane_sum(Real value) {
   double lanes[lanes_64];
@@ -56,8 +86,6 @@ double lane_sum(Real value) {
   }
   return lanes[0];
 }
-inline double lane_sum(float value) { return value; }
-inline double lane_sum(double value) { return value; }
 
 // sums[t] += the sum over `units` units, whole vectors of them, for some triples (i, j, k) with the same j and k: what
 // they share is multiplied once. The order of the additions does not depend on how many triples there are.
@@ -74,7 +102,7 @@ void add_group(const Arrays<typename Lane::Scalar>& arrays, const int32_t* membe
   }
   const Scalar *z = arrays.rows.first, *none = arrays.adjoints.first, *mu = arrays.adjoints[1];
   const Scalar *s2 = arrays.s[2], *s3 = arrays.s[3];
-  for (int64_t unit = 0; unit < units; unit += sizeof(Real) / sizeof(Scalar)) {
+  for (int64_t unit = 0; unit < units; unit += Lane::count) {
     const Real zj = in_register(Lane::load(z + j + unit)), zk = in_register(Lane::load(z + k + unit));
     const Real second = in_register(Lane::load(s2 + unit)), of_i = second * zj * zk;
     const Real of_none = Lane::load(s3 + unit) * Lane::load(none + unit) * zj * zk;
@@ -90,14 +118,6 @@ void add_group(const Arrays<typename Lane::Scalar>& arrays, const int32_t* membe
   for (int t = 0; t < count; ++t) sums[t] += lane_sum(totals[t][0] + totals[t][1]);
 }
 
-template <class Lane, int count>
-void add_group_and_rest(const Arrays<typename Lane::Scalar>& arrays, const int32_t* members, int64_t units,
-                        double* sums) {
-  const int64_t whole = units / Lane::count * Lane::count;
-  add_group<Lane, count>(arrays, members, whole, sums);
-  if (whole < units) add_group<OneLane<typename Lane::Scalar>, count>(arrays.from(whole), members, units - whole, sums);
-}
-
 template <class Lane>
 void add_triples(const Arrays<typename Lane::Scalar>& arrays, const int32_t* members, int64_t tuples, int64_t units,
                  double* sums) {
@@ -110,43 +130,38 @@ void add_triples(const Arrays<typename Lane::Scalar>& arrays, const int32_t* mem
       ++end;
     switch (end - t) {
       case 1:
-        add_group_and_rest<Lane, 1>(arrays, first, units, sums + t);
+        add_group<Lane, 1>(arrays, first, units, sums + t);
         break;
       case 2:
-        add_group_and_rest<Lane, 2>(arrays, first, units, sums + t);
+        add_group<Lane, 2>(arrays, first, units, sums + t);
         break;
       case 3:
-        add_group_and_rest<Lane, 3>(arrays, first, units, sums + t);
+        add_group<Lane, 3>(arrays, first, units, sums + t);
         break;
       default:
-        add_group_and_rest<Lane, 4>(arrays, first, units, sums + t);
+        add_group<Lane, 4>(arrays, first, units, sums + t);
     }
   }
 }
 
-// sums[t] += the sum over `units` units, from those on that the arrays start with.
+// sums[t] += the sum over `units` units, whole vectors of them.
 template <class Lane, int order>
 void add_block(const Arrays<typename Lane::Scalar>& arrays, const int32_t* members, int64_t tuples, int64_t units,
                double* sums) {
-  using Scalar = typename Lane::Scalar;
-  using Real = typename Lane::Real;
-  constexpr int64_t width = sizeof(Real) / sizeof(Scalar);
-  constexpr int columns = TupleShape<order>::members;
-  const int64_t whole = units / width * width;
-  for (int64_t t = 0; t < tuples; ++t) {
-    int32_t of_tuple[columns];
-    std::copy_n(members + t * columns, columns, of_tuple);
-    Real total{};
-    for (int64_t unit = 0; unit < whole; unit += width) {
-      const Arrays<Scalar> here = arrays.from(unit);
-      total += TupleSum<Lane, order>().of(of_tuple, here.s, here.rows, here.adjoints);
+  if constexpr (order == 3) {
+    add_triples<Lane>(arrays, members, tuples, units, sums);
+  } else {
+    constexpr int columns = TupleShape<order>::members;
+    for (int64_t t = 0; t < tuples; ++t) {
+      int32_t of_tuple[columns];
+      std::copy_n(members + t * columns, columns, of_tuple);
+      typename Lane::Real total{};
+      for (int64_t unit = 0; unit < units; unit += Lane::count) {
+        const Arrays<typename Lane::Scalar> here = arrays.from(unit);
+        total += TupleSum<Lane, order>().of(of_tuple, here.s, here.rows, here.adjoints);
+      }
+      sums[t] += lane_sum(total);
     }
-    double sum = lane_sum(total);
-    for (int64_t unit = whole; unit < units; ++unit) {
-      const Arrays<Scalar> here = arrays.from(unit);
-      sum += TupleSum<OneLane<Scalar>, order>().of(of_tuple, here.s, here.rows, here.adjoints);
-    }
-    sums[t] += sum;
   }
 }
 
@@ -187,11 +202,11 @@ class Sums : public AllSums {
     std::fill_n(sums, tuples, 0.0);
     const int32_t* members = a.members + begin * TupleShape<order>::members;
     for (int64_t unit = 0; unit < a.units; unit += block) {
-      const int64_t units = std::min(block, a.units - unit);
-      if constexpr (order == 3) {
-        add_triples<Lane>(arrays.from(unit), members, tuples, units, sums);
-      } else {
-        add_block<Lane, order>(arrays.from(unit), members, tuples, units, sums);
+      const int64_t units = std::min(block, a.units - unit), whole = units / Lane::count * Lane::count;
+      if (whole > 0) add_block<Lane, order>(arrays.from(unit), members, tuples, whole, sums);
+      if (whole < units) {
+        const LastVector<Lane> last(a, arrays.from(unit + whole), units - whole);
+        add_block<Lane, order>(last.arrays, members, tuples, Lane::count, sums);
       }
     }
     Scalar* out = static_cast<Scalar*>(a.out) + item * a.tuples + begin;
