@@ -168,6 +168,7 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease(tmp_path: Path, exp
     check_clean(out)
 
 
+@pytest.mark.slow
 def test_three_runs_at_once(tmp_path: Path, expected: list[Any]) -> None:
     out = tmp_path / "out"
     spec = make_spec({"pause": 0.02}, shard_size=3)

@@ -62,6 +62,7 @@ def test_own_shards_first_then_those_that_others_would_take_last() -> None:
     assert order_of_shards([2, 3], 0, 1) == [2, 3]
 
 
+@pytest.mark.slow
 def test_ranks_share_the_work_and_leave_nothing_to_one_that_never_came(tmp_path: Path) -> None:
     spec = make_spec({"pause": 0.02}, shard_size=3)
     run(make_spec(shard_size=3), tmp_path / "undisturbed", workers=0)

@@ -41,7 +41,7 @@ def literal(rest: object, feature: Tensor, order: int, scope: str) -> Tensor:
     """S of one item with x at the first index, from the full derivative tensor: feature (n, d), rest to a scalar."""
 
     def derivative(function: object) -> object:
-        return lambda x: torch.autograd.functional.jacobian(function, x, create_graph=True)
+        return lambda x: torch.autograd.functional.jacobian(function, x, create_graph=True, vectorize=True)
 
     function = rest
     for _ in range(order):
@@ -115,7 +115,7 @@ def test_a_logit_of_a_bent_network_is_explained() -> None:
 
 
 @pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize("order", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("order", [2, 3])
 def test_objects_with_a_question_equal_the_formulas(order: int, scope: str) -> None:
     model = made(Objects)
     x, question = numbers(2, 4, 3), numbers(2, 3, seed=6)

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from nested_derivatives import nested_derivatives
 from taylor_networks import numbers
 from torch import Tensor, nn
 
 from xai_fast import backends, use_backend
 from xai_fast.errors import InputError
 from xai_fast.taylor.numbering import Numbering
-from xai_fast.taylor.oracle import mixed_derivative
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.sets_general import GeneralSets
 
@@ -75,10 +75,7 @@ def all_sets(directions: int, order: int) -> Tensor:
 
 
 def oracle(function: Callable[[Tensor], Tensor], x: Tensor, sets: Tensor) -> Tensor:
-    unit = eye(x.shape[1])
-    return torch.stack(
-        [mixed_derivative(function, x, [unit[i].expand_as(x) for i in chosen]) for chosen in sets.tolist()], 1
-    )
+    return nested_derivatives(function, x, eye(x.shape[1]), sets)
 
 
 def relative(got: Tensor, expected: Tensor) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 
 import pytest
 import torch
 from taylor_networks import network, numbers
+from torch import Tensor
 
 from xai_fast import taylor
 from xai_fast.taylor import lattice_of_tuples
@@ -23,17 +25,23 @@ CASES = [
 ]
 
 
+@cache
+def prepared(name: str) -> tuple[taylor.Function, Tensor]:
+    model, x, _ = network(name, batch=1)
+    return taylor.prepare(model, x), x
+
+
 @pytest.mark.parametrize("name", ["transformer", "residual"])
 @pytest.mark.parametrize(("size", "orders"), CASES)
 def test_derivatives_are_the_same(
     name: str, size: int, orders: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, x, _ = network(name, batch=1)
+    function, x = prepared(name)
     directions = numbers(DIRECTIONS, *x.shape[1:], seed=8)
     sets = list(itertools.combinations(range(DIRECTIONS), size))[:: 1 + size // 3][:7]
-    expected = taylor.cross_derivatives(model, x, directions, sets, orders=orders)
+    expected = taylor.cross_derivatives(function, x, directions, sets, orders=orders)
     monkeypatch.setattr(lattice_of_tuples, "_WORTH_SPREADING", 1)
-    got = taylor.cross_derivatives(model, x, directions, sets, orders=orders)
+    got = taylor.cross_derivatives(function, x, directions, sets, orders=orders)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-13)
 
 

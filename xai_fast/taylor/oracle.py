@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from typing_extensions import override
 
-__all__ = ["WrittenOut", "mixed_derivative"]
+__all__ = ["WrittenOut", "mixed_derivative", "mixed_derivatives"]
 
 
 def mixed_derivative(function: Callable[[Tensor], Tensor], x: Tensor, directions: Sequence[Tensor]) -> Tensor:
@@ -34,20 +34,39 @@ def mixed_derivative(function: Callable[[Tensor], Tensor], x: Tensor, directions
     Returns:
         The derivative, like the function's value.
     """
+    return mixed_derivatives(function, x, directions)[-1]
+
+
+def mixed_derivatives(
+    function: Callable[[Tensor], Tensor], x: Tensor, directions: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Differentiate a function along none of the directions, the first, the first two, and so on: `mixed_derivative`.
+
+    All come from the pass that the last one needs, which takes as long as a bit more than all others together.
+
+    Args:
+        function: any function of one tensor that `torch.func.jvp` can differentiate.
+        x: where.
+        directions: like ``x`` each.
+
+    Returns:
+        The value and as many derivatives as there are directions, like the value each.
+    """
     with sdpa_kernel(SDPBackend.MATH), WrittenOut():
         return _nested(function, x, tuple(directions))
 
 
-def _nested(function: Callable[[Tensor], Tensor], x: Tensor, directions: tuple[Tensor, ...]) -> Tensor:
+def _nested(function: Callable[[Tensor], Tensor], x: Tensor, directions: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if not directions:
-        return function(x)
+        return (function(x),)
     *others, last = directions
 
-    def derivative(point: Tensor) -> Tensor:
+    def derivatives(point: Tensor) -> tuple[Tensor, ...]:
         return _nested(function, point, tuple(others))
 
-    result: Tensor = torch.func.jvp(derivative, (x,), (last,))[1]
-    return result
+    both: tuple[tuple[Tensor, ...], ...] = torch.func.jvp(derivatives, (x,), (last,))
+    values, slopes = both
+    return (*values, slopes[-1])
 
 
 class WrittenOut(TorchFunctionMode):
