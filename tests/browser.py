@@ -110,8 +110,12 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.resize(width, height)
+        self._navigate("about:blank")  # what the page before had in flight is told now, not of this one
+        self._navigate(page if isinstance(page, str) else page.as_uri())
+
+    def _navigate(self, url: str) -> None:
         self.events.clear()
-        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
+        self.call("Page.navigate", url=url)
         end = time.monotonic() + SECONDS
         while not any(event["method"] == "Page.loadEventFired" for event in list(self.events)):
             assert time.monotonic() < end, "the page did not load"

@@ -112,6 +112,7 @@ def test_it_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> None:
     browser.wait_for(focus, "5/photo 47.png")
     browser.press("Enter")
     browser.wait_for(PLACE, "48 of 150")
+    browser.wait_for("document.activeElement.id", "viewer-title")
     browser.press("ArrowRight")
     browser.wait_for(PLACE, "49 of 150")
     browser.wait_for("document.querySelector('#viewer-title .file').textContent", "6/photo 48.png")

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from kernel_ways import WAYS, Way, on_every_way, run
+from kernel_ways import WAYS, Way, on_every_way, on_native, run
 from taylor_kernels import find_case
 
 from xai_fast.errors import InputError
@@ -70,6 +70,37 @@ def test_operations_are_fewer_than_the_terms_have_factors(order: int) -> None:
         for part in range(m + 1)
     )
     assert order <= operations_of(order) <= 2 * factors
+
+
+@on_native
+@pytest.mark.parametrize("units", [3, 20, 64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_sum_reads_its_own_rows_however_many_there_are(order: int, dtype: torch.dtype, units: int, way: Way) -> None:
+    """The last units are summed in another way where there are too many rows to copy."""
+    n, _ = orders_of(order)
+    sets = [chosen for size in range(1, n + 1) for chosen in itertools.combinations(range(7), size)]
+    tuples = list(itertools.combinations(range(7), order))
+    members = [[sets.index(tuple(t[i] for i in sorted(column))) for column in subsets_of(order)] for t in tuples]
+    generator = torch.Generator().manual_seed(order)
+
+    def numbers(rows: int) -> torch.Tensor:
+        return torch.randn(2, rows, units, dtype=dtype, generator=generator)
+
+    few = {
+        "out": torch.full((2, len(tuples)), torch.nan, dtype=dtype),
+        "derivatives": numbers(order + 1),
+        "rows": numbers(len(sets)),
+        "adjoints": numbers(len(sets) + 1),
+        "members": torch.tensor(members, dtype=torch.int32),
+        "order": order,
+    }
+    others = torch.full((2, 9000, units), torch.nan, dtype=dtype)
+    many = few | {name: torch.cat([few[name], others], 1) for name in ("rows", "adjoints")}
+    many["out"] = few["out"].clone()
+    expected = run("tuple_sum", few, way)["out"]
+    assert bool(expected.isfinite().all())
+    assert torch.equal(run("tuple_sum", many, way)["out"], expected)
 
 
 # Of the case "quadruples": 7 directions, 28 rows, 8 adjoints, 10 columns, those of pairs from 4 on.

@@ -1,10 +1,11 @@
 // A task is a stretch of tuples of one item. It goes through the units in blocks, so that the rows which its tuples
 // share stay in the cache; a tuple's sum over a block is taken in vectors, and added up over the blocks in double. What
-// is left behind the last whole vector is one more block: a copy that is filled up with zeros.
+// is left behind the last whole vector is one more block, in a copy that is filled up with zeros.
 #include "kernels/tuple_sum/tuple_sum.h"
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "by_item.h"
@@ -20,8 +21,9 @@ namespace XAI_FAST_ISA {
 namespace {
 
 constexpr int64_t tuples_in_task = 2048;
-constexpr int64_t rows_in_cache = 512 << 10;  // bytes of a block's rows, adjoints and derivatives
-constexpr int64_t fewest_units = 64;          // in a block: shorter ones spend their time on the sums of lanes
+constexpr int64_t rows_worth_copying = 4 * tuples_in_task;  // for a task; of more the tuples do not read most
+constexpr int64_t rows_in_cache = 512 << 10;                // bytes of a block's rows, adjoints and derivatives
+constexpr int64_t fewest_units = 64;  // in a block: shorter ones spend their time on the sums of lanes
 
 // How many units to work on at a time: depends on how many rows there are, never on the tuples or the items.
 template <class Scalar>
@@ -49,32 +51,34 @@ Arrays<Scalar> arrays_of(const TupleSumArguments& arguments, int64_t item) {
           {static_cast<const Scalar*>(arguments.adjoints) + item * arguments.adjoint_count * units, units}};
 }
 
-// The last units of an item, fewer than a vector of them, as one vector. Zeros add nothing: every term of a sum has a
-// row.
+// Rows of the last units of an item, fewer than a vector of them, filled up with zeros. Zeros add nothing: every term
+// of a sum has a row.
 template <class Lane>
 class LastVector {
   using Scalar = typename Lane::Scalar;
 
  public:
-  LastVector(const TupleSumArguments& a, const Arrays<Scalar>& from, int64_t units)
-      : entries((a.derivative_count + a.row_count + a.adjoint_count) * Lane::count) {
-    Scalar* to = entries.data();
-    arrays.s = copy(from.s, a.derivative_count, units, to);
-    arrays.rows = copy(from.rows, a.row_count, units, to);
-    arrays.adjoints = copy(from.adjoints, a.adjoint_count, units, to);
+  LastVector(int64_t units, int64_t derivatives, int64_t rows, int64_t adjoints)
+      : units(units), entries((derivatives + rows + adjoints) * Lane::count) {
+    arrays.s = {entries.data(), Lane::count};
+    arrays.rows = {arrays.s[derivatives], Lane::count};
+    arrays.adjoints = {arrays.rows[rows], Lane::count};
   }
   LastVector(const LastVector&) = delete;
+
+  // Of those of an array from its first on, `count`.
+  void copy(Rows<Scalar> from, int64_t count, Rows<Scalar> to) {
+    for (int64_t row = 0; row < count; ++row) copy_row(from[row], to[row]);
+  }
+  void copy_row(const Scalar* from, const Scalar* to) {
+    std::copy_n(from, units, entries.data() + (to - entries.data()));
+  }
 
   Arrays<Scalar> arrays;
 
  private:
+  const int64_t units;
   std::vector<Scalar> entries;
-
-  static Rows<Scalar> copy(Rows<Scalar> from, int64_t count, int64_t units, Scalar*& to) {
-    const Rows<Scalar> copied{to, Lane::count};
-    for (int64_t row = 0; row < count; ++row, to += Lane::count) std::copy_n(from[row], units, to);
-    return copied;
-  }
 };
 
 template <class Real>
@@ -165,6 +169,31 @@ void add_block(const Arrays<typename Lane::Scalar>& arrays, const int32_t* membe
   }
 }
 
+// sums[t] += the sum over the last `units` units, fewer than a vector, at which the arrays start. All rows are copied
+// for all tuples, or those of a tuple for each.
+template <class Lane, int order>
+void add_last(const TupleSumArguments& a, const Arrays<typename Lane::Scalar>& arrays, const int32_t* members,
+              int64_t tuples, int64_t units, double* sums) {
+  using Shape = TupleShape<order>;
+  constexpr int columns = Shape::members, with_adjoint = Shape::subsets(Shape::backward);
+  const bool all = a.row_count <= rows_worth_copying;
+  LastVector<Lane> last(units, order + 1, all ? a.row_count : columns, all ? a.adjoint_count : with_adjoint + 1);
+  last.copy(arrays.s, order + 1, last.arrays.s);
+  last.copy(arrays.rows, all ? a.row_count : 0, last.arrays.rows);
+  last.copy(arrays.adjoints, all ? a.adjoint_count : 1, last.arrays.adjoints);
+  int32_t own[columns];
+  std::iota(own, own + columns, 0);
+  const int64_t step = all ? tuples : 1;
+  for (int64_t t = 0; t < tuples; t += step) {
+    const int32_t* of_tuple = members + t * columns;
+    for (int c = 0; !all && c < columns; ++c) {
+      last.copy_row(arrays.rows[of_tuple[c]], last.arrays.rows[c]);
+      if (c < with_adjoint) last.copy_row(arrays.adjoints[of_tuple[c] + 1], last.arrays.adjoints[c + 1]);
+    }
+    add_block<Lane, order>(last.arrays, all ? of_tuple : own, step, Lane::count, sums + t);
+  }
+}
+
 class AllSums : public ByItem {
  public:
   virtual void run_all() const = 0;
@@ -204,10 +233,7 @@ class Sums : public AllSums {
     for (int64_t unit = 0; unit < a.units; unit += block) {
       const int64_t units = std::min(block, a.units - unit), whole = units / Lane::count * Lane::count;
       if (whole > 0) add_block<Lane, order>(arrays.from(unit), members, tuples, whole, sums);
-      if (whole < units) {
-        const LastVector<Lane> last(a, arrays.from(unit + whole), units - whole);
-        add_block<Lane, order>(last.arrays, members, tuples, Lane::count, sums);
-      }
+      if (whole < units) add_last<Lane, order>(a, arrays.from(unit + whole), members, tuples, units - whole, sums);
     }
     Scalar* out = static_cast<Scalar*>(a.out) + item * a.tuples + begin;
     for (int64_t t = 0; t < tuples; ++t) out[t] = static_cast<Scalar>(sums[t]);
