@@ -194,7 +194,7 @@ def show_interaction_network(
 def _draw_spread(ax: Any, effects: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
     below = np.minimum(spread, effects) if (effects >= 0).all() else spread
     look = {"fmt": "none", "ecolor": _INK, "elinewidth": 1.0, "capsize": 2.5, "zorder": 3}
-    ax.errorbar(effects, range(len(effects)), xerr=[below, spread], **look)
+    ax.errorbar(effects, range(len(effects)), xerr=np.stack([below, spread]), **look)
 
 
 def _draw_set(ax: Any, network: Network, one: FeatureInteraction, share: float) -> None:
