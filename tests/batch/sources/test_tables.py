@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-pandas = pytest.importorskip("pandas")
+from xai_fast.batch.sources import SourceChanged, open_source
+from xai_fast.errors import InputError
 
-from xai_fast.batch.sources import SourceChanged, open_source  # noqa: E402
-from xai_fast.errors import InputError  # noqa: E402
+pandas = pytest.importorskip("pandas")
 
 FRAME = pandas.DataFrame(
     {

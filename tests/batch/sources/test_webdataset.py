@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from batch_objects import Listed
+
+from xai_fast.batch.sources import open_source
+from xai_fast.batch.sources import webdataset as module
+from xai_fast.batch.sources.base import ItemError
+from xai_fast.batch.store.layout import Status
+from xai_fast.errors import InputError
 
 Image = pytest.importorskip("PIL.Image")
-
-from batch_objects import Listed  # noqa: E402
-
-from xai_fast.batch.sources import open_source  # noqa: E402
-from xai_fast.batch.sources import webdataset as module  # noqa: E402
-from xai_fast.batch.sources.base import ItemError  # noqa: E402
-from xai_fast.batch.store.layout import Status  # noqa: E402
-from xai_fast.errors import InputError  # noqa: E402
 
 
 def png(red: int) -> bytes:
