@@ -12,9 +12,9 @@ from statistics import fmean
 
 from benchmarks.quality_methods import Maps, maps, measure
 from benchmarks.quality_suites import Suite
+from xai_fast.engine.objective import SCORES
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.metrics import RANKINGS
-from xai_fast.targets import SCORES
 
 __all__ = ["SEARCHES", "Choice", "quick_search", "search"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import GradCAM
-from xai_fast.batch import JobSpec, open, run
+from xai_fast.jobs import JobSpec, open, run
 from xai_fast.suites.models import load
 from xai_fast.suites.photos import sample_photos
 

@@ -12,7 +12,7 @@ import numpy as np
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from xai_fast.batch import JobSpec, status
+from xai_fast.jobs import JobSpec, status
 
 COUNT = 1_000_000
 START = 10.0
@@ -24,8 +24,8 @@ import json, sys, threading, time
 from pathlib import Path
 begun = time.perf_counter()
 import torch
-from xai_fast.batch import JobSpec, run
-from xai_fast.batch.memory import peak_memory
+from xai_fast.jobs import JobSpec, run
+from xai_fast.jobs.memory import peak_memory
 spec, out = json.loads(sys.argv[1])
 first = []
 

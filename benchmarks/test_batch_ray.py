@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
-from xai_fast.batch import JobSpec, open, run
-from xai_fast.batch.store import Receipt
+from xai_fast.jobs import JobSpec, open, run
+from xai_fast.jobs.store import Receipt
 from xai_fast.suites.generated_shapes import small_classifier, write_pictures
 
 PICTURES = 20_000

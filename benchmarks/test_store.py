@@ -13,8 +13,8 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from xai_fast.batch import store
-from xai_fast.batch.store import CODECS
+from xai_fast.jobs import store
+from xai_fast.jobs.store import CODECS
 from xai_fast.suites.models import load
 from xai_fast.suites.photos import sample_photos
 

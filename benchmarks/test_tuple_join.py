@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from xai_fast.batch.memory import peak_memory
+from xai_fast.jobs.memory import peak_memory
 from xai_fast.kernels.tuple_join import BestTuples, extensions
 from xai_fast.kernels.tuple_join.cases import distinct_sets
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
 # What a shell runs in the background ignores SIGINT, and processes inherit that: those that tests interrupt, too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -125,7 +125,7 @@ STATES = (
         ["tests", "-m", f"{OTHER_PROCESSES} and not browser and not slow"],
         prepare=_pure,
     ),
-    State("ray", "long jobs on a cluster of Ray", ["tests/batch", "-m", "ray"], prepare=_ray, waits=True),
+    State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
     State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
     State(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from xai_fast.engine.layers import capture_output, find_layer
 from xai_fast.errors import InputError
-from xai_fast.layers import capture_output, find_layer
 from xai_fast.suites.resnet import resnet18_random
 
 Pair = namedtuple("Pair", "values rest")

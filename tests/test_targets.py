@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from xai_fast import InputError
-from xai_fast.targets import Objective
+from xai_fast.engine.objective import Objective
 
 LOGITS = torch.tensor([[1.0, 3.0, -2.0], [0.0, 0.5, 4.0]], dtype=torch.float64)
 

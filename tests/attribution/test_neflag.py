@@ -16,8 +16,8 @@ from torch._inductor.compile_fx import compile_fx
 
 from xai_fast import InputError, NeFLAG
 from xai_fast.attribution.neflag_reference import neflag_reference
+from xai_fast.engine.objective import SCORES
 from xai_fast.kernels.sphere_step import RULES
-from xai_fast.targets import SCORES
 
 SMOOTH = {"radius": 0.3, "points": 6, "max_steps": 5}
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_fast import NeFLAG
-from xai_fast.attribution.point_queue import HostReads
+from xai_fast.engine.points import HostReads
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "item", "unique", "_unique2"}
 """Operators whose result the host has to wait for."""

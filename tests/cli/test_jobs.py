@@ -19,10 +19,10 @@ import pytest
 from command_line import draw
 from receipts_by_hand import write_job, write_receipt
 
-from xai_fast import batch, cli
-from xai_fast.batch.spec import JobSpec
-from xai_fast.batch.store import Layout
+from xai_fast import cli, jobs
 from xai_fast.cli import job_options, run_job
+from xai_fast.jobs.spec import JobSpec
+from xai_fast.jobs.store import Layout
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -111,7 +111,7 @@ def test_items_that_failed_are_tried_again(place: Path) -> None:
     (place / "cli_models.py").write_text(module.replace("> 0.9", "> 0.99"))
     sys.modules.pop("cli_models")
     assert cli.main(["jobs", "retry", "out", "--trust", *QUICK]) == 0
-    assert [result.ok for _, result in batch.open("out")] == [True] * 3
+    assert [result.ok for _, result in jobs.open("out")] == [True] * 3
 
 
 @pytest.mark.parametrize(("terminal", "answer"), [(False, "y"), (True, ""), (True, "n"), (True, "y")])
@@ -131,7 +131,7 @@ def test_functions_that_only_the_store_names_are_told_before_they_are_called(
     monkeypatch.setattr(sys, "stdin", Input(f"{answer}\n"))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     agreed = terminal and answer == "y"
-    monkeypatch.setattr(batch, "retry_failed", lambda *a, **k: batch.status("job") if agreed else pytest.fail("called"))
+    monkeypatch.setattr(jobs, "retry_failed", lambda *a, **k: jobs.status("job") if agreed else pytest.fail("called"))
     assert cli.main(["jobs", "retry", "job"]) == (0 if agreed else 2)
     said = capsys.readouterr().err
     assert 'source: os:mkdir(path="called")' in said
@@ -239,12 +239,12 @@ def test_a_run_that_was_killed_goes_on(place: Path) -> None:
         time.sleep(0.02)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    status = batch.status("out")
+    status = jobs.status("out")
     assert 0 < status.done < 40
     again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert again.returncode == 0, again.stderr
     assert re.match(r"\d+ of 40 items done; look from another shell with: xai-fast jobs status out\n", again.stderr)
     assert "40 of 40 items" in again.stdout
-    assert sorted(result.id for _, result in batch.open("out")) == sorted(f"{i:02d}.png" for i in range(40))
+    assert sorted(result.id for _, result in jobs.open("out")) == sorted(f"{i:02d}.png" for i in range(40))
     cli.main(["jobs", "clean", "out"])
     assert list(Layout("out").parts.iterdir()) == []

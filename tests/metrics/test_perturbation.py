@@ -11,9 +11,9 @@ from networks import images, smooth_cnn
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from xai_fast.engine.masked import baseline_inputs, replaced_fractions, replaced_pixels
 from xai_fast.errors import InputError
 from xai_fast.metrics import gaussian_blur, insertion_deletion, pixel_flipping
-from xai_fast.metrics.perturbation import baseline_inputs, replaced_fractions, replaced_pixels
 
 BLURS = [
     # shape, sigma

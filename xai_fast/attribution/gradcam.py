@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer, name_items
-from xai_fast.errors import ModelError, bad_argument
-from xai_fast.forward import (
+from xai_fast.engine.call import (
     ExtraArguments,
     check_device,
     check_eval_mode,
@@ -24,8 +23,9 @@ from xai_fast.forward import (
     frozen_parameters,
     preferred_memory_format,
 )
-from xai_fast.layers import Layer, capture_output, find_layer
-from xai_fast.targets import SCORES, Objective, Target
+from xai_fast.engine.layers import Layer, capture_output, find_layer
+from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.errors import ModelError, bad_argument
 
 __all__ = ["GradCAM", "GradCAMPlusPlus"]
 
@@ -94,7 +94,7 @@ class GradCAM:
         Args:
             inputs: (B, ...) in the model's input units, or a tuple of them; integers (token numbers) are fine.
             target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
-                model's output to scores (R,); see `xai_fast.targets.Objective`.
+                model's output to scores (R,); see `xai_fast.engine.objective.Objective`.
             additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
                 dimension is B go along with their items.
             internal_batch_size: rows that go through the model at once; bounds the memory. By default 8 on a CPU, 64

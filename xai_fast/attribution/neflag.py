@@ -14,15 +14,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer, check_positive, item_id_tensor, name_items
-from xai_fast.attribution.gradient import (
-    PRECISIONS,
-    FlatInputs,
-    ScoreGradient,
-    compiled,
-)
-from xai_fast.attribution.point_queue import HostReads, PointQueue, Statistics, Walk
-from xai_fast.errors import ModelError, bad_argument
-from xai_fast.forward import (
+from xai_fast.engine.call import (
     ExtraArguments,
     check_device,
     check_eval_mode,
@@ -31,9 +23,17 @@ from xai_fast.forward import (
     frozen_parameters,
     preferred_memory_format,
 )
+from xai_fast.engine.gradients import (
+    PRECISIONS,
+    FlatInputs,
+    ScoreGradient,
+    compiled,
+)
+from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.engine.points import HostReads, PointQueue, Statistics, Walk
+from xai_fast.errors import ModelError, bad_argument
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.results import NeFLAGResult
-from xai_fast.targets import SCORES, Objective, Target
 
 __all__ = ["AGGREGATES", "NeFLAG"]
 
@@ -145,7 +145,7 @@ class NeFLAG:
             inputs: (B, ...) float32 or float64 in the model's input units, or a tuple of them: then each has its own
                 attribution, and the sphere is in their joint space.
             target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
-                model's output to scores (R,); see `xai_fast.targets.Objective`.
+                model's output to scores (R,); see `xai_fast.engine.objective.Objective`.
             additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
                 dimension is B go along with their items.
             item_ids: (B,) integers, not negative: the identity of each item for the random points, such as its position

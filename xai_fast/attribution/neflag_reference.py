@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from xai_fast.engine.objective import Objective, Target
 from xai_fast.kernels.sphere_points.reference import normals
-from xai_fast.targets import Objective, Target
 
 __all__ = ["neflag_reference"]
 
@@ -35,7 +35,7 @@ def neflag_reference(
     Args:
         model: in evaluation mode.
         inputs: (B, ...).
-        target: as in `xai_fast.targets.Objective`.
+        target: as in `xai_fast.engine.objective.Objective`.
         radius: of the sphere, in the model's input units.
         points: flux points an item (n in the paper).
         max_steps: steps a point at most (m in the paper).

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast import __version__
+from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.forward import default_rows
 from xai_fast.suites import ImageModel, load
 
 __all__ = ["Classifier", "check_at_least", "chosen_device", "model_hash"]

@@ -28,7 +28,7 @@ def add_job_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
         "run",
         help="explain a data set as a long job that survives crashes",
         description="Explain all items of a data set into a folder. The same command goes on after whatever ended it: "
-        "a crash, a kill, Ctrl-C. JOB.yaml (or .json) holds the fields of xai_fast.batch.JobSpec; options go first.",
+        "a crash, a kill, Ctrl-C. JOB.yaml (or .json) holds the fields of xai_fast.jobs.JobSpec; options go first.",
         epilog=_RUN_EXIT_CODES,
     )
     run.add_argument("job", nargs="?", metavar="JOB.yaml", help="may be left out where --source says what is explained")

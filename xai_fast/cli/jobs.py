@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from xai_fast import batch
-from xai_fast.batch.trust import called_functions, check_trust
+from xai_fast import jobs
 from xai_fast.cli.files import shown
 from xai_fast.cli.run_job import finish, runner_options
 from xai_fast.errors import InputError
+from xai_fast.jobs.trust import called_functions, check_trust
 from xai_fast.progress import Progress
 from xai_fast.terminal import printable, say
 
@@ -49,13 +49,13 @@ def run(options: argparse.Namespace) -> bool:
 
 
 def _status(options: argparse.Namespace) -> bool:
-    found = batch.status(options.store)
+    found = jobs.status(options.store)
     say(found.to_json() if options.json else str(found))
     return not found.failed
 
 
 def _view(options: argparse.Namespace) -> bool:
-    with batch.View(options.store, port=options.port, **_gallery(options)) as view:
+    with jobs.View(options.store, port=options.port, **_gallery(options)) as view:
         say(f"{view.url}\n(Ctrl-C ends it)")
         if options.open:
             webbrowser.open(view.url)
@@ -67,15 +67,15 @@ def _view(options: argparse.Namespace) -> bool:
 
 
 def _report(options: argparse.Namespace) -> bool:
-    page = batch.report(options.store, folder=options.to, **_gallery(options))
+    page = jobs.report(options.store, folder=options.to, **_gallery(options))
     say(f"report: {shown(str(page))}")
     return True
 
 
 def _verify(options: argparse.Namespace) -> bool:
-    status = batch.status(options.store)
+    status = jobs.status(options.store)
     with Progress(status.shards_done, "verifying") as progress:
-        damages = batch.verify(options.store, deep=not options.quick, seen=lambda shard: progress.advance(1))
+        damages = jobs.verify(options.store, deep=not options.quick, seen=lambda shard: progress.advance(1))
     _list(damages)
     if damages:
         say(f"xai-fast jobs repair {shown(options.store)} makes the next run do it again, and only that")
@@ -85,7 +85,7 @@ def _verify(options: argparse.Namespace) -> bool:
 
 
 def _repair(options: argparse.Namespace) -> bool:
-    damages = batch.repair(options.store)
+    damages = jobs.repair(options.store)
     _list(damages)
     say(f"{len(damages):,} to do again: run the job again" if damages else "nothing is damaged")
     return True
@@ -96,7 +96,7 @@ def _retry(options: argparse.Namespace) -> bool:
     for call in named:
         say(f"the store has this called: {printable(call)}", error=True)
     check_trust(options.store, options.trust or (bool(named) and _agreed()))
-    return finish(batch.retry_failed(options.store, trust=True, **runner_options(options)))
+    return finish(jobs.retry_failed(options.store, trust=True, **runner_options(options)))
 
 
 def _agreed() -> bool:
@@ -108,7 +108,7 @@ def _agreed() -> bool:
 
 
 def _clean(options: argparse.Namespace) -> bool:
-    removed = batch.clean(options.store, force=options.force)
+    removed = jobs.clean(options.store, force=options.force)
     for name in removed[:_SHOWN]:
         say(f"  {printable(name)}")
     if len(removed) > _SHOWN:
@@ -118,8 +118,8 @@ def _clean(options: argparse.Namespace) -> bool:
 
 
 def _export(options: argparse.Namespace) -> bool:
-    path = batch.export(options.store, options.format, options.to)
-    found = batch.status(options.store)
+    path = jobs.export(options.store, options.format, options.to)
+    found = jobs.status(options.store)
     left = "" if found.complete else f" (incomplete: {found.done} of {found.items} items are finished)"
     say(f"export: {shown(str(path))}{left}")
     return True

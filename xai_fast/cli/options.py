@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from xai_fast.attribution.gradient import PRECISIONS
 from xai_fast.attribution.neflag import AGGREGATES
+from xai_fast.engine.gradients import PRECISIONS
+from xai_fast.engine.objective import SCORES
 from xai_fast.interaction.effects import AGGREGATES as TABLE_AGGREGATES
 from xai_fast.interaction.effects import EFFECTS
 from xai_fast.interaction.fit_mlp import TASKS
 from xai_fast.interaction.taylor_cam import SCOPES
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.metrics import RANKINGS
-from xai_fast.targets import SCORES
 from xai_fast.taylor import METHODS
 from xai_fast.taylor.smooth import SMOOTH
 

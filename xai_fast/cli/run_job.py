@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xai_fast.batch.observe import JobStatus
-from xai_fast.batch.running import run as run_spec
-from xai_fast.batch.spec import JobSpec
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.jobs.observe import JobStatus
+from xai_fast.jobs.running import run as run_spec
+from xai_fast.jobs.spec import JobSpec
 from xai_fast.terminal import say
 
 __all__ = ["finish", "read_spec", "run", "runner_options"]
@@ -68,7 +68,7 @@ def read_spec(options: argparse.Namespace) -> JobSpec:
 
 
 def runner_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Give what is said about how a job is run, as `xai_fast.batch.run` takes it.
+    """Give what is said about how a job is run, as `xai_fast.jobs.run` takes it.
 
     Args:
         options: of the command line.

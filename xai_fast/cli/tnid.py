@@ -18,13 +18,13 @@ from xai_fast.cli.classifier import check_at_least, chosen_device
 from xai_fast.cli.files import shown
 from xai_fast.cli.table_file import MISSING, EncodedTable, encode, read_table_file
 from xai_fast.cli.tnid_outputs import Findings, write_outputs
+from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
 from xai_fast.plot.ranking_report import Fit
-from xai_fast.targets import Target
 from xai_fast.terminal import say
 
 if TYPE_CHECKING:

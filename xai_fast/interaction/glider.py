@@ -11,10 +11,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.forward import check_eval_mode, frozen_parameters
+from xai_fast.engine.call import check_eval_mode, frozen_parameters
+from xai_fast.engine.objective import SCORES, Target
 from xai_fast.interaction.strengths import Strengths, all_pairs, ranked
 from xai_fast.interaction.table import like_model, read_table
-from xai_fast.targets import SCORES, Target
 from xai_fast.taylor import hessian
 
 __all__ = ["GLIDER"]
@@ -48,7 +48,7 @@ class GLIDER:
 
         Args:
             rows: (rows, features); they are brought to the model's dtype and device.
-            target: see `xai_fast.targets.Objective`.
+            target: see `xai_fast.engine.objective.Objective`.
 
         Returns:
             All pairs, the strongest first.

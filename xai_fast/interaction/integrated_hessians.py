@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.call import check_eval_mode, frozen_parameters
+from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import bad_argument
-from xai_fast.forward import check_eval_mode, frozen_parameters
 from xai_fast.interaction.strengths import Strengths, pair_strengths
 from xai_fast.interaction.table import like_model, read_table
-from xai_fast.targets import SCORES, Objective, Target
 from xai_fast.taylor import hessian
 
 __all__ = ["IntegratedHessians"]
@@ -55,7 +55,7 @@ class IntegratedHessians:
         Args:
             rows: (rows, features); they are brought to the model's dtype and device.
             baseline: (features,) or (rows, features); None for zeros.
-            target: see `xai_fast.targets.Objective`; the class that the model predicts is that at the row, all along.
+            target: see `xai_fast.engine.objective.Objective`; the predicted class is that at the row, all along.
 
         Returns:
             (rows, features, features) in the dtype of the model, symmetric.

@@ -15,12 +15,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from xai_fast.engine.call import ExtraArguments, check_device, check_eval_mode, check_inputs
+from xai_fast.engine.layers import Layer, capture_output, find_layer
 from xai_fast.errors import ModelError, bad_argument
-from xai_fast.forward import ExtraArguments, check_device, check_eval_mode, check_inputs
 from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootprint, image_footprint
 from xai_fast.interaction.footprint_rules import follow
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
-from xai_fast.layers import Layer, capture_output, find_layer
 
 __all__ = ["cell_geometry"]
 

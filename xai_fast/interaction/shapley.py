@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.call import check_eval_mode
+from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import bad_argument
-from xai_fast.forward import check_eval_mode
 from xai_fast.interaction.strengths import Strengths, needs, ranked
 from xai_fast.interaction.table import read_table
-from xai_fast.targets import SCORES, Objective, Target
 
 __all__ = ["INDICES", "MAX_FEATURES", "shapley_interactions"]
 
@@ -46,7 +46,7 @@ def shapley_interactions(
         order: features a set, at most.
         index: one of `INDICES`.
         score: F: "logit", "probability" or "log_probability" of the target.
-        target: see `xai_fast.targets.Objective`; not None where there are several classes and rows differ in theirs.
+        target: see `xai_fast.engine.objective.Objective`; needed where there are several classes and rows differ.
 
     Returns:
         All sets of two features or more up to the order, the strongest first.

@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.call import check_eval_mode, check_inputs, frozen_parameters
+from xai_fast.engine.layers import Layer
+from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import InputError, ModelError, ZeroCurvatureError, bad_argument
-from xai_fast.forward import check_eval_mode, check_inputs, frozen_parameters
 from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap, joined
 from xai_fast.interaction.receptive_field import cell_geometry
-from xai_fast.layers import Layer
-from xai_fast.targets import SCORES, Objective, Target
 from xai_fast.taylor import METHODS, Function, bilinear_form, cross_derivatives
 from xai_fast.taylor.cut import Downstream, check_cut
 from xai_fast.taylor.smooth import SMOOTH, remedy

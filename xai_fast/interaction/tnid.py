@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
+from xai_fast.engine.call import check_eval_mode
+from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
-from xai_fast.forward import check_eval_mode
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
 from xai_fast.interaction.groups import SCALES, Features, make_features
 from xai_fast.interaction.interaction_ranking import InteractionRanking
@@ -27,7 +28,6 @@ from xai_fast.interaction.kinks import kinks
 from xai_fast.interaction.representatives import PAPER, Representatives, RepresentativesLike, choose_representatives
 from xai_fast.interaction.search import BUDGET, KEPT, Search
 from xai_fast.interaction.table import Table, like_model, read_table
-from xai_fast.targets import SCORES, Target
 from xai_fast.taylor import Function, prepare
 from xai_fast.taylor.planner import is_out_of_memory
 from xai_fast.taylor.sets import SetDerivatives

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
+from xai_fast.engine.masked import Baseline, Perturbation, baseline_inputs, replaced_fractions
+from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.metrics.checks import check_not_nan
-from xai_fast.metrics.perturbation import Baseline, Perturbation, baseline_inputs, replaced_fractions
 from xai_fast.metrics.ranking import pixel_positions, rank_pixels
-from xai_fast.targets import Objective, Target
 
 __all__ = ["InsertionDeletion", "insertion_deletion"]
 

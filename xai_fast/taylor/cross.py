@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.kernels.partition_sum import MAX_ORDER
-from xai_fast.targets import Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.function import Function, check_batch, prepare
 from xai_fast.taylor.lattice import Lattice, Set

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
+from xai_fast.engine.layers import Layer, find_layer, first_tensor, replace_first_tensor
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.layers import Layer, find_layer, first_tensor, replace_first_tensor
 from xai_fast.taylor.smooth import smoothed
 
 __all__ = ["Downstream"]

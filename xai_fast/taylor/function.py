@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from xai_fast.engine.call import ExtraArguments, check_eval_mode, frozen_parameters
+from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import ModelError, bad_argument
-from xai_fast.forward import ExtraArguments, check_eval_mode, frozen_parameters
-from xai_fast.targets import Objective, Target
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.dominators import Bottleneck, bottleneck
 from xai_fast.taylor.feedforward import Chain, chain_of

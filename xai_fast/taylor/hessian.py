@@ -17,8 +17,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
-from xai_fast.targets import Target
 from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
 from xai_fast.taylor.feedforward import Chain
 from xai_fast.taylor.function import Function, check_batch, prepare

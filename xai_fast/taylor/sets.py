@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.kernels import combinations
 from xai_fast.kernels.partition_sum import MAX_ORDER
-from xai_fast.targets import Target
 from xai_fast.taylor.cross import checked_directions
 from xai_fast.taylor.feedforward import chain_of
 from xai_fast.taylor.function import Function, check_batch, prepare

@@ -43,7 +43,7 @@
     find("#fault").textContent = `The file shards/${error.message}.js beside this page cannot be loaded.`;
   };
 
-  let index; // see xai_fast/batch/gallery/page.py
+  let index; // see xai_fast/jobs/gallery/page.py
   let shown = new Uint32Array(0);
   let names = null; // of all items in lower case, once somebody searches
   let page = 0;

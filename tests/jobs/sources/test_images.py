@@ -1,0 +1,259 @@
+"""Picture files: which are found, what they are called, and how each is watched."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import threading
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from batch_objects import Listed
+
+from xai_fast.errors import InputError
+from xai_fast.jobs.sources import open_source
+from xai_fast.jobs.sources.base import ItemError
+from xai_fast.jobs.sources.names import PackedNames
+from xai_fast.jobs.store.layout import Status
+
+Image = pytest.importorskip("PIL.Image")
+
+
+def picture(path: Path, color: int = 9) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 4), (color, 0, 0)).save(path)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b/2.png", "b/10.PNG", "a.png", "b.jpg", "c/d/e.webp", ".hidden/x.png", ".x.png", "b/text.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(("txt", "hidden")):
+            (tmp_path / name).write_text("text")
+        else:
+            picture(tmp_path / name)
+    return tmp_path
+
+
+def test_folders_are_searched_in_order(folder: Path) -> None:
+    source = open_source(folder)
+    assert list(source.ids()) == ["a.png", "b/10.PNG", "b/2.png", "b.jpg", "c/d/e.webp"]
+    assert len(source) == 5
+    stamps = source.stamps()
+    assert stamps is not None
+    for name, (size, changed) in zip(source.ids(), stamps, strict=True):
+        status = (folder / name).stat()
+        assert (size, changed) == (status.st_size, status.st_mtime_ns)
+    assert source.load(1).size == (6, 4)
+
+
+def test_the_order_is_that_of_the_command_line(folder: Path) -> None:
+    from xai_fast.cli.files import find_pictures
+
+    (folder / "b-1").mkdir()
+    picture(folder / "b-1" / "x.png")
+    expected = [found.name for found in find_pictures([folder], leave_out=folder / "out")]
+    assert list(open_source(folder).ids()) == expected
+
+
+def test_lists_keep_their_order(folder: Path) -> None:
+    source = open_source([folder / "b" / "2.png", folder / "a.png", folder / "c"])
+    assert list(source.ids()) == ["b/2.png", "a.png", "c/d/e.webp"]
+    assert list(open_source(folder / "b" / "2.png").ids()) == ["2.png"]
+    with pytest.raises(InputError, match="folders and pictures that exist"):
+        open_source([folder / "a.png", folder / "z.png"])
+
+
+def test_nothing_found_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"at least one picture \(\.png"):
+        open_source(tmp_path)
+    with pytest.raises(InputError, match="folders and pictures that exist"):
+        open_source(tmp_path / "photo")
+    with pytest.raises(InputError, match=r'source.labels: expected "folders"'):
+        open_source({"kind": "images", "path": tmp_path, "labels": "folder"})
+
+
+def test_frozen_items_do_not_shift(folder: Path) -> None:
+    items = Listed(open_source(folder))
+    picture(folder / "0.png")
+    source = open_source(folder, items=items)
+    assert len(source) == 5
+    assert list(source.ids()) == list(items._ids)
+    assert np.array_equal(source.stamps(), items._stamps)
+    assert source._path(0) == str(folder / "a.png")
+    with pytest.raises(InputError, match="a folder that exists"):
+        open_source(folder / "z", items=items)
+
+
+class Hostile:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __len__(self) -> int:
+        return 1
+
+    def id(self, index: int) -> str:
+        return self.name
+
+    def stamp(self, index: int) -> None:
+        return None
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "a/../../x.png", "", "a//b.png", "./a.png", "a\0b"])
+def test_names_that_lead_out_of_the_folder_are_refused(name: str, folder: Path) -> None:
+    picture(folder.parent / "secret.png")
+    source = open_source(folder / "b", items=Hostile(name))  # type: ignore[arg-type]
+    with pytest.raises(ItemError, match="expected the name of a file below the folder"):
+        source.read(0)
+
+
+def test_a_change_of_a_file_is_noticed(folder: Path) -> None:
+    source = open_source(folder)
+    stamp = Listed(source).stamp(0)
+    source.read(0, stamp)
+    picture(folder / "a.png", 200)
+    os.utime(folder / "a.png", ns=(5, 5))
+    with pytest.raises(ItemError, match="the file is not what it was") as caught:
+        source.read(0, stamp)
+    assert caught.value.status is Status.CHANGED
+    assert source.read(0).value.getpixel((0, 0)) == (200, 0, 0)
+
+
+def broken(kind: str, path: Path) -> str:
+    good = path.read_bytes()
+    path.unlink()
+    if kind == "gone":
+        return "No such file"
+    if kind == "text":
+        path.write_text("no picture")
+        return "not a picture"
+    if kind == "half":
+        path.write_bytes(good[: len(good) // 2])
+        return "truncated|damaged|broken|not a picture"
+    if kind == "pipe":
+        os.mkfifo(path)
+        return "not a file"
+    if kind == "link to nowhere":
+        path.symlink_to("nowhere.png")
+        return "No such file"
+    path.mkdir()
+    return "directory|not a file"
+
+
+@pytest.mark.parametrize("kind", ["gone", "text", "half", "pipe", "link to nowhere", "folder"])
+def test_what_cannot_be_read_is_told_with_the_item(kind: str, folder: Path) -> None:
+    source = open_source(folder)
+    message = broken(kind, folder / "a.png")
+    with pytest.raises(ItemError, match=message) as caught:
+        source.read(0)
+    assert caught.value.status is Status.UNREADABLE
+    assert source.picture(0, 10) is None
+    assert source.load(1).size == (6, 4)
+
+
+def test_a_link_to_nowhere_is_an_item(folder: Path) -> None:
+    (folder / "z.png").symlink_to("nowhere.png")
+    (folder / "y").symlink_to(folder)
+    source = open_source(folder)
+    assert list(source.ids())[-1] == "z.png"
+    assert source.stamps()[-1].tolist() == [-1, -1]  # type: ignore[index]
+
+
+def test_labels_are_the_places_of_folders(tmp_path: Path) -> None:
+    for name in ("cats/1.png", "birds/1.png", "cats/x/2.png", "top.png"):
+        picture(tmp_path / name)
+    source = open_source({"kind": "images", "path": tmp_path, "labels": "folders"})
+    assert {name: source.label(i) for i, name in enumerate(source.ids())} == {
+        "birds/1.png": 0,
+        "cats/1.png": 1,
+        "cats/x/2.png": 1,
+        "top.png": None,
+    }
+    again = open_source({"kind": "images", "path": tmp_path, "labels": "folders"}, items=Listed(source))
+    assert [again.label(i) for i in range(4)] == [source.label(i) for i in range(4)]
+    with pytest.raises(InputError, match="target: expected a source with labels"):
+        open_source(tmp_path).check_column("label")
+
+
+def test_a_decoder_of_the_user_gets_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(bytes(range(10)))
+    source = open_source(tmp_path, decoder="batch_objects:read_header")
+    assert torch.equal(source.load(0), torch.arange(6.0))
+    with pytest.raises(InputError, match="did you mean 'read_header'"):
+        open_source(tmp_path, decoder="batch_objects:read_heder")
+
+
+def test_many_threads_read_at_once(tmp_path: Path) -> None:
+    for number in range(20):
+        picture(tmp_path / f"{number // 5}" / f"{number:02}.png", number)
+    source = open_source({"kind": "images", "path": tmp_path, "labels": "folders"})
+    found: list[tuple[int, int, int | None]] = []
+
+    def read(start: int) -> None:
+        for index in range(start, 20, 4):
+            item = source.read(index)
+            found.append((index, item.value.getpixel((0, 0))[0], item.label))
+
+    threads = [threading.Thread(target=read, args=(start,)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [(i, i, i // 5) for i in range(20)]
+
+
+def test_pictures_for_people_show_what_the_model_sees(tmp_path: Path) -> None:
+    from xai_fast.suites.models import ImageModel
+
+    wide = Image.new("RGB", (40, 20))
+    wide.paste((255, 255, 255), (10, 0, 30, 20))
+    wide.save(tmp_path / "wide.png")
+    source = open_source(tmp_path)
+    whole = source.picture(0, 20)
+    assert whole is not None
+    assert whole.size == (20, 10)
+    assert whole.getpixel((1, 5)) == (0, 0, 0)
+    seen = source.picture(0, 20, ImageModel(torch.nn.Identity(), "square", (16, 16), margin=0))
+    assert seen is not None
+    assert seen.size == (20, 20)
+    assert min(seen.getpixel((3, 10))) > 200
+
+
+def test_what_a_decoder_chokes_on_is_no_picture(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a PNG whose text unpacks to more than Pillow takes, for which it raises ValueError."""
+    data = (folder / "a.png").read_bytes()
+    text = b"zTXt" + b"k\0\0" + zlib.compress(b"a" * (4 << 20))
+    bomb = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    (folder / "a.png").write_bytes(data[:33] + bomb + data[33:])
+    with pytest.raises(ValueError, match="too large"):
+        open_source(folder).read(0)
+    assert open_source(folder).picture(0, 20) is None
+    source = open_source(folder, decoder="batch_objects:read_header")
+    monkeypatch.setattr(source, "_decode", lambda data: bytearray(1 << 62))
+    assert source.picture(1, 20) is None
+
+
+def test_names_are_packed() -> None:
+    names = ["a", "", "ü/ß.png", os.fsdecode(b"odd-\xff.png"), "a"]
+    packed = PackedNames(names)
+    assert list(packed) == names
+    assert packed[-1] == "a"
+    assert packed[1:3] == names[1:3]
+    assert names[3] in packed
+    with pytest.raises(IndexError):
+        packed[5]
+
+
+def test_file_names_need_not_be_text(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(data, "PNG")
+    path = os.path.join(os.fsencode(tmp_path), b"odd-\xff.png")
+    with open(path, "wb") as file:
+        file.write(data.getvalue())
+    source = open_source(tmp_path)
+    assert source.load(0).size == (2, 2)

@@ -1,0 +1,133 @@
+"""Exports hold what the store holds."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from batch_stores import begin, commit, complete
+
+from xai_fast.errors import InputError, StoreError
+from xai_fast.jobs import store
+
+TOLD = {"fingerprint": "0123", "complete": True, "items": 10, "finished": 10}
+
+
+def _told(path: Path, format: str) -> dict[str, Any]:
+    if format == "zarr":
+        return dict(pytest.importorskip("zarr").open_group(str(path), mode="r").attrs)
+    if format == "hdf5":
+        with pytest.importorskip("h5py").File(path) as file:
+            return {name: getattr(value, "tolist", lambda value=value: value)() for name, value in file.attrs.items()}
+    metadata = pytest.importorskip("pyarrow.parquet").read_schema(path).metadata
+    values = {name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}
+    return {name: value if name == "fingerprint" else json.loads(value) for name, value in values.items()}
+
+
+def _parquet(path: Path) -> dict[str, Any]:
+    table = pytest.importorskip("pyarrow.parquet").read_table(path)
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        field = table.schema.field(name)
+        column = table.column(name)
+        shape = (field.metadata or {}).get(b"shape")
+        if shape:
+            rows = np.array([np.array(one) for one in column.to_pylist()])
+            columns[name] = rows.reshape(len(rows), *map(int, shape.decode().split(",")))
+        else:
+            columns[name] = np.array(column.to_pylist())
+    assert table.schema.metadata[b"fingerprint"] == b"0123"
+    return columns
+
+
+def _zarr(path: Path) -> Mapping[str, Any]:
+    group = pytest.importorskip("zarr").open_group(str(path), mode="r")
+    assert group.attrs["fingerprint"] == "0123"
+    return {name: group[name][:] for name in (*COLUMNS,)}
+
+
+def _hdf5(path: Path) -> Mapping[str, Any]:
+    with pytest.importorskip("h5py").File(path) as file:
+        assert file.attrs["fingerprint"] == "0123"
+        return {name: file[name].asstr()[:] if file[name].dtype.kind == "O" else file[name][:] for name in file}
+
+
+COLUMNS = ("index", "id", "status", "error", "attributions", "kept", "scores", "targets")
+READERS: dict[str, tuple[str, str, Callable]] = {
+    "parquet": ("pyarrow", "export.parquet", _parquet),
+    "zarr": ("zarr", "export.zarr", _zarr),
+    "hdf5": ("h5py", "export.h5", _hdf5),
+}
+
+
+@pytest.mark.parametrize("format", READERS)
+@pytest.mark.parametrize("finished", [True, False])
+def test_export(tmp_path: Path, caplog: pytest.LogCaptureFixture, format: str, finished: bool) -> None:
+    package, name, read = READERS[format]
+    pytest.importorskip(package)
+    layout = complete(tmp_path / "job") if finished else begin(tmp_path / "job")
+    if not finished:
+        commit(layout, 1)
+    path = store.export(layout.root, format)
+    assert path == layout.root / name
+    assert _told(path, format) == (TOLD if finished else {**TOLD, "complete": False, "finished": 4})
+    assert ("not complete: 4 of 10 items" in caplog.text) is not finished
+    columns = read(path)
+    assert set(columns) == set(COLUMNS)
+    wanted = store.open(layout.root)[:] if finished else store.open(layout.root)[4:8]
+    assert columns["index"].tolist() == wanted.indices.tolist()
+    assert columns["id"].tolist() == wanted.ids
+    assert columns["status"].tolist() == [store.Status(code).label for code in wanted.status.tolist()]
+    assert columns["error"].tolist() == [error or "" for error in wanted.errors]
+    for field, values in wanted.fields.items():
+        assert columns[field].shape == values.shape
+        np.testing.assert_array_equal(columns[field], values.numpy())
+    assert not [path for path in layout.root.iterdir() if path.name.startswith(".tmp")]
+    with pytest.raises(InputError, match="path: expected a name that is not taken"):
+        store.export(layout.root, format)
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_odd_names_and_shapes(tmp_path: Path, format: str) -> None:
+    package, _, read = READERS[format]
+    pytest.importorskip(package)
+    layout = store.Layout(tmp_path / "job")
+    items = store.Items.freeze(layout, ["a\0b", "odd\udcff", "é" * 50])
+    document = {"spec": {"shard_size": 9, "dtype": "float32"}, "fingerprint": "0123"}
+    store.create_job(layout, {**document, "items": {"count": 3, "sha256": items.sha256}})
+    rows = store.Rows(3)
+    rows.put(0, {"kept": torch.zeros(2, 3, 0), "index0": torch.zeros(2, dtype=torch.int8)}, [0, 0], [None, None])
+    rows.fail(2, store.Status.FAILED, "zero \0 in it")
+    store.write_shard(layout, 0, 0, 3, rows, "float32", {})
+    path = store.export(layout.root, format, tmp_path / "elsewhere")
+    assert path == tmp_path / "elsewhere"
+    if format != "zarr":
+        columns = read(path)
+        assert columns["id"].tolist() == ["a\\x00b", "odd\\xff", "é" * 50]
+        assert columns["error"].tolist() == ["", "", "zero \\x00 in it"]
+        assert columns["kept"].shape == (3, 3, 0)
+
+
+def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = complete(tmp_path / "job")
+    with pytest.raises(InputError, match="format: expected one of parquet, zarr, hdf5"):
+        store.export(layout.root, "csv")
+    pytest.importorskip("h5py")
+    with pytest.raises(StoreError, match="cannot write"):
+        store.export(layout.root, "hdf5", tmp_path / "no" / "folder.h5")
+    real = importlib.import_module
+
+    def missing(name: str, package: str | None = None) -> object:
+        if name == "h5py":
+            raise ImportError("No module named 'h5py'")
+        return real(name, package)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(InputError, match=r"expected h5py to be installed \(pip install 'xai-fast\[export\]'\)"):
+        store.export(layout.root, "hdf5")

@@ -1,0 +1,384 @@
+"""Stores that somebody made to do harm: only StoreError comes out, nothing outside is opened, little is allocated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from batch_stores import ABOUT, begin, commit, complete, copy, rows_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from xai_fast.errors import InputError, StoreError
+from xai_fast.jobs import JobSpec, status, store
+from xai_fast.jobs.gallery.catalog import Catalog
+from xai_fast.jobs.store.items import Items
+
+_opened: list[str] | None = None
+
+
+def _watch(event: str, arguments: tuple) -> None:
+    if event == "open" and _opened is not None and isinstance(arguments[0], str | bytes | os.PathLike):
+        _opened.append(os.fsdecode(arguments[0]))
+
+
+sys.addaudithook(_watch)  # it cannot be removed again, so it is there once and mostly asleep
+
+
+@contextmanager
+def _guarded(root: Path) -> Iterator[None]:
+    """Half a gigabyte at most, and no file but those of the store."""
+    global _opened
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20), limits[1]))
+    _opened = []
+    try:
+        yield
+    finally:
+        opened, _opened = _opened, None
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+    # Beside the root itself, all that is opened are names within a folder that was opened before.
+    strange = [name for name in opened if name != str(root) and ("/" in name or name in ("", ".", ".."))]
+    assert not strange
+
+
+def _use(root: Path) -> int:
+    """Read everything in every way; returns how many things were refused."""
+    refused = 0
+
+    def attempt(action: Callable[[], Any]) -> Any:
+        nonlocal refused
+        try:
+            return action()
+        except StoreError as error:
+            assert str(error)  # noqa: PT017 - it says what is wrong
+            refused += 1
+            return None
+
+    layout = store.Layout(root)
+    with _guarded(root):
+        read = attempt(lambda: store.open(root))
+        if read is not None:
+            attempt(lambda: [result for _, result in read])
+            for i in range(min(len(read), 12)):
+                attempt(lambda i=i: read[i])  # type: ignore[misc]
+            attempt(lambda: read[:3])
+            attempt(lambda: read[[len(read) - 1, 0]] if len(read) else None)
+            attempt(lambda: list(read.failures()))
+            attempt(read.counts)
+            attempt(lambda: [list(read.raw(name)) for name in read.field_names])
+            data = attempt(lambda: read.to_torch(ok_only=True))
+            attempt(lambda: [data[k] for k in range(len(data or ()))])
+            repr(read)
+        for deep in (False, True):
+            refused += len(attempt(lambda deep=deep: store.verify(root, deep)) or ())  # type: ignore[misc]
+        attempt(lambda: list(store.receipts(layout)))
+        for shard in range(3):
+            attempt(lambda shard=shard: store.read_parts(layout, shard))  # type: ignore[misc]
+            attempt(lambda shard=shard: store.read_earlier(layout, shard))  # type: ignore[misc]
+        items = attempt(lambda: Items.open(layout))
+        attempt(lambda: items and len(items) and items.index(items.id(len(items) - 1)))
+        attempt(lambda: items and len(items) and items.item_id(0))
+        attempt(lambda: store.manifest_is_current(layout))
+        attempt(lambda: status(root))
+        attempt(lambda: _look(root))
+    return refused + _change(root, attempt)
+
+
+def _look(root: Path) -> None:
+    """What the gallery shows first, and what a description of a job is."""
+    with suppress(InputError):  # it has nothing of a store to be wrong
+        JobSpec.from_dict(store.read_job(store.Layout(root))["spec"])
+    catalog = Catalog(store.Layout(root))
+    first = range(min(len(catalog.items), 12))
+    catalog.columns(first)
+    for i in first:
+        catalog.row(i)
+
+
+def _change(root: Path, attempt: Callable[[Callable[[], Any]], Any]) -> int:
+    """What writes to a store, on a copy where it can be copied: a pipe or a file of a terabyte cannot."""
+    found = [path for path in root.rglob("*") if path.is_symlink() or not (path.is_file() or path.is_dir())]
+    if found or any(path.stat().st_size > 1 << 30 for path in root.rglob("*")):
+        return 0
+    copied = copy(root, root.parent / f"changed-{len(list(root.parent.iterdir()))}")
+    with _guarded(copied):
+        before = len(attempt(lambda: store.repair(copied)) or ())
+        attempt(lambda: store.clean(copied, force=True))
+    shutil.rmtree(copied)
+    return before
+
+
+@pytest.fixture(scope="module")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A job that is done, and one in the middle of it."""
+    folder = tmp_path_factory.mktemp("stores")
+    done = complete(folder / "done")
+    layout = begin(folder / "running", dtype="int8_scaled")
+    commit(layout, 0)
+    commit(layout, 2)
+    store.withdraw(layout, 2)
+    store.write_part(layout, 1, 4, 6, rows_of(4, 6), "int8_scaled", ABOUT)
+    return [done.root, layout.root]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "job"
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*") if path.is_file())
+
+
+def _fresh(template: Path, place: Path) -> Path:
+    shutil.rmtree(place, ignore_errors=True)
+    return copy(template, place)
+
+
+def test_the_stores_are_sound(templates: list[Path], place: Path) -> None:
+    assert _use(_fresh(templates[0], place)) == 0
+    assert _use(_fresh(templates[1], place)) == 7  # items of the shards that are not done
+
+
+_FUZZ = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+_EDIT = st.tuples(
+    st.sampled_from(["flip", "overwrite", "cut", "insert", "delete"]),
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from(
+        [b"\0" * 8, b"\xff" * 8, b"\xff" * 7 + b"\x7f", b'"' * 4, b"[" * 5000, b"9" * 30, b"../../x", b"\n"]
+    ),
+)
+
+
+def _mutate(data: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
+    for kind, where, content in edits:
+        at = int(where * len(data))
+        if kind == "flip" and data:
+            data = data[:at] + bytes([data[at] ^ (1 << len(content) % 8)]) + data[at + 1 :]
+        elif kind == "overwrite":
+            data = data[:at] + content + data[at + len(content) :]
+        elif kind == "cut":
+            data = data[:at]
+        elif kind == "insert":
+            data = data[:at] + content + data[at:]
+        elif kind == "delete":
+            data = data[:at] + data[at + len(content) :]
+    return data
+
+
+def _sign(root: Path) -> None:
+    """Make the receipts agree with their data in size and digest, as somebody who means it would."""
+    for receipt in root.rglob("shard-*.json"):
+        with suppress(ValueError, KeyError, TypeError, OSError, RecursionError):
+            document = json.loads(receipt.read_bytes())
+            folder = root / ("parts" if receipt.parent.name == "parts" else "data")
+            data = (folder / document["file"]).read_bytes()
+            document |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            receipt.write_text(json.dumps(document))
+
+
+@pytest.mark.slow
+@_FUZZ
+@given(data=st.data(), edits=st.lists(_EDIT, min_size=1, max_size=3), sign=st.booleans())
+def test_mutated_bytes(
+    templates: list[Path], place: Path, data: st.DataObject, edits: list[tuple[str, float, bytes]], sign: bool
+) -> None:
+    root = _fresh(data.draw(st.sampled_from(templates)), place)
+    path = data.draw(st.sampled_from(_files(root)))
+    path.write_bytes(_mutate(path.read_bytes(), edits))
+    if sign:
+        _sign(root)
+    _use(root)
+
+
+HOSTILE = [
+    -1, 0, 1, 2**31, 2**48, 2**63, 2**64 - 1, 10**40, 1.5, -0.0, 1e308, True, False, None, "", "0", "..", "/etc/passwd",
+    "../../etc/passwd", "shard-000001.0123456789abcdef.safetensors", "a" * 5000, "\ud800", "\0", "float64",
+    "int8_scaled", [], [0], [2**62, 0], [2**40], [1] * 40, [[[]]], {}, {"a": 1},
+    {"dtype": "float32", "shape": [2**40], "codec": "float32"},
+]  # fmt: skip
+
+
+SPEC = {
+    "source": {"kind": "images", "path": "/photos", "labels": "folders"},
+    "explainer": [{"name": "gradcam", "parameters": {"layer": "features"}, "as": "maps"}, "neflag"],
+    "model": {"reference": "package.module:model", "arguments": {"a": 1}, "weights_sha256": "0" * 64},
+    "target": [1, 2],
+}
+
+
+@_FUZZ
+@given(data=st.data(), value=st.sampled_from([*HOSTILE, float("nan"), float("inf")]))
+def test_mutated_descriptions(data: st.DataObject, value: object) -> None:
+    document: Any = JobSpec.from_dict(SPEC).to_dict()
+    for _ in range(data.draw(st.integers(1, 2))):
+        document = _replace(document, data.draw(st.sampled_from(list(_paths(document)))), value)
+    with suppress(InputError):
+        again = JobSpec.from_dict(document)
+        assert JobSpec.from_dict(json.loads(json.dumps(again.to_dict()))) == again
+
+
+def _paths(document: object, path: tuple = ()) -> Iterator[tuple]:
+    yield path
+    inner = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
+    for key, value in inner:
+        yield from _paths(value, (*path, key))
+
+
+def _replace(document: Any, path: tuple, value: object) -> Any:
+    if not path:
+        return value
+    changed = dict(document) if isinstance(document, dict) else list(document)
+    changed[path[0]] = _replace(document[path[0]], path[1:], value)
+    return changed
+
+
+@_FUZZ
+@given(data=st.data(), value=st.sampled_from(HOSTILE), sign=st.booleans())
+def test_mutated_json(templates: list[Path], place: Path, data: st.DataObject, value: object, sign: bool) -> None:
+    root = _fresh(data.draw(st.sampled_from(templates)), place)
+    path = data.draw(st.sampled_from([path for path in _files(root) if path.suffix == ".json"]))
+    document = json.loads(path.read_text())
+    for _ in range(data.draw(st.integers(1, 2))):
+        document = _replace(document, data.draw(st.sampled_from(list(_paths(document)))), value)
+    path.write_text(json.dumps(document))
+    if sign:
+        _sign(root)
+    _use(root)
+
+
+@_FUZZ
+@given(data=st.data(), value=st.sampled_from(HOSTILE))
+def test_mutated_headers(templates: list[Path], place: Path, data: st.DataObject, value: object) -> None:
+    root = _fresh(templates[0], place)
+    path = next((root / "data").glob("shard-000001*"))
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    changed = _replace(header, data.draw(st.sampled_from([one for one in _paths(header) if one])), value)
+    text = json.dumps(changed, separators=(",", ":")).encode().ljust(end - 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
+    _sign(root)
+    assert changed == header or _use(root)
+
+
+def _link(target: str) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        if path.is_dir():
+            shutil.move(path, path.parent.parent / "elsewhere")
+        else:
+            path.unlink()
+        path.symlink_to(target.format(elsewhere=path.parent.parent / "elsewhere"))
+
+    return replace
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _sparse(path: Path) -> None:
+    os.truncate(path, 1 << 40)
+
+
+REPLACEMENTS = [
+    *[(folder, _link("{elsewhere}")) for folder in ("data", "commits", "items")],
+    *[
+        (file, change)
+        for file in ("job.json", "fields.json", "manifest.json", "items/ids.bin", "commits/shard-000000.json", "data/*")
+        for change in (_link("/etc/passwd"), _link("/dev/zero"), _link("nowhere"), _pipe, _folder, _sparse)
+    ],
+]
+
+
+@pytest.mark.parametrize(("name", "change"), REPLACEMENTS)
+def test_links_pipes_folders_and_huge_files(
+    templates: list[Path], place: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    root = _fresh(templates[0], place)
+    change(sorted(root.glob(name))[0])
+    assert _use(root)
+
+
+@pytest.mark.parametrize("folder", ["data", "commits", "parts", "journal", "logs"])
+def test_cleaning_and_writing_do_not_leave_the_store(templates: list[Path], place: Path, folder: str) -> None:
+    """Folders that are links to elsewhere: nothing there is removed, and nothing is written there."""
+    root = _fresh(templates[0], place)
+    elsewhere = place.parent / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ".tmp-0123456789abcdef").write_text("precious")
+    (elsewhere / "shard-000000.0123456789abcdef.safetensors").write_text("precious")
+    (elsewhere / "shard-000000.0-2.json").write_text("precious")
+    shutil.rmtree(root / folder)
+    (root / folder).symlink_to(elsewhere)
+    layout = store.Layout(root)
+    actions: list[Callable[[], object]] = [
+        layout.create,
+        lambda: store.clean(root, force=True),
+        lambda: store.repair(root),
+        lambda: commit(layout, 0),
+        lambda: store.write_part(layout, 0, 0, 2, rows_of(0, 2), "float32", ABOUT),
+        lambda: store.withdraw(layout, 0),
+    ]
+    for act in actions:
+        with suppress(StoreError):
+            act()
+    assert len(list(elsewhere.iterdir())) == 3
+    assert {path.read_text() for path in elsewhere.iterdir()} == {"precious"}
+
+
+def test_claims_of_size_allocate_nothing(templates: list[Path], place: Path) -> None:
+    """A shape that only a small file claims: neither one item nor opening the store allocates it."""
+    root = _fresh(templates[0], place)
+    for shard in range(3):
+        stop = min(4 * shard + 4, 10)
+        rows = store.Rows(stop - 4 * shard)
+        for row in range(len(rows)):
+            rows.fail(row, store.Status.FAILED, "no")
+        layout = store.Layout(root)
+        store.drop_receipts(layout, [shard])
+        store.write_shard(layout, shard, 4 * shard, stop, rows, "float32", {})
+    fields = {"attributions": {"dtype": "float32", "shape": [2**39], "codec": "float32"}}
+    (root / "fields.json").write_text(json.dumps({"format": 1, "fields": fields}))
+    for receipt in (root / "commits").iterdir():
+        receipt.write_text(json.dumps(json.loads(receipt.read_text()) | {"fields": {}}))
+    data = sorted((root / "data").iterdir())
+    assert data
+    read = store.open(root)
+    with _guarded(root):
+        assert read[0].fields["attributions"].shape == (2**39,)
+        assert read[:2].fields["attributions"].shape == (2, 2**39)
+        assert len(list(read)) == 10
+
+
+def test_nothing_is_unpickled(templates: list[Path], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = _fresh(templates[0], place)
+    for name in ("items/offsets.npy", "data/*"):
+        path = sorted(root.glob(name))[0]
+        np.save(path.with_suffix(".npy"), np.array([{"a": 1}], dtype=object), allow_pickle=True)
+        path.with_suffix(".npy").replace(path)
+    monkeypatch.setattr("pickle.loads", lambda *arguments: pytest.fail("unpickled"))
+    monkeypatch.setattr("pickle.load", lambda *arguments: pytest.fail("unpickled"))
+    assert _use(root)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from xai_fast.jobs import JobSpec, open, status
+
+COUNT = 1_000_000
+WIDTH = 2
+LARGEST = 500 << 20
+START = 10.0
+"""Seconds of the processor that the driver has until the first receipt; those of the clock are in the benchmarks."""
+
+DRIVER = """
+import json, sys, threading, time
+from pathlib import Path
+begun = time.perf_counter()  # before torch is imported
+import torch
+from xai_fast.jobs import JobSpec, run
+from xai_fast.jobs.memory import peak_memory
+spec, out, options = json.loads(sys.argv[1])
+first = []
+
+def look():
+    while not any(Path(out, "commits").glob("shard-*.json")):
+        time.sleep(0.02)
+    first.extend([time.process_time(), time.perf_counter() - begun])
+
+threading.Thread(target=look, daemon=True).start()
+now = run(JobSpec.from_dict(spec), out, progress=False, **options)
+peak = peak_memory(torch.device("cpu"))  # not ru_maxrss, which begins with that of the process that started this one
+print(json.dumps({"processor": first[0], "first": first[1], "peak": peak, "done": now.done}))
+"""
+
+
+@pytest.mark.slow
+def test_a_million_items_keep_the_driver_small_and_begin_at_once(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((COUNT, WIDTH), dtype=np.float32)
+    np.save(tmp_path / "items.npy", values)
+    spec = JobSpec(
+        source=str(tmp_path / "items.npy"),
+        explainer="tiny_items:Sums",
+        shard_size=8192,
+        batch_size=2048,
+    )
+    arguments = json.dumps([spec.to_dict(), str(tmp_path / "job"), {"workers": 2}])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, arguments], env=environment, text=True, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    driver = json.loads(done.stdout)
+    assert driver["done"] == COUNT
+    assert driver["peak"] < LARGEST
+    assert driver["processor"] < START
+    store = open(tmp_path / "job")
+    assert len(store) == COUNT
+    picked = np.random.default_rng(1).integers(0, COUNT, 100)
+    found = torch.stack([store[int(i)].fields["sums"] for i in picked])
+    torch.testing.assert_close(found, torch.from_numpy(values[picked].sum(1)))
+    assert status(tmp_path / "job").failed == 0

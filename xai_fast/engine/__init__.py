@@ -1,0 +1,1 @@
+"""The engine knows the model; methods do not touch it otherwise."""

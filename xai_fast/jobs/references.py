@@ -1,0 +1,313 @@
+"""Things given by name, so that they can be stored, compared and made again in another process."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
+
+if TYPE_CHECKING:
+    from xai_fast.suites.models import ImageModel
+
+__all__ = ["LoadedModel", "ModelRef", "call_reference", "check_reference", "import_reference", "weights_sha256"]
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BYTES_AT_ONCE = 1 << 24
+_PREPARATION = ("size", "mean", "std", "margin")
+
+
+def check_reference(name: str, reference: object) -> str:
+    """Check that a reference is well formed, without importing anything.
+
+    Args:
+        name: the argument.
+        reference: what came.
+
+    Returns:
+        The reference.
+
+    Raises:
+        InputError: it is not ``package.module:name``, or is in ``__main__``, which other processes do not have.
+    """
+    if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
+        raise bad_argument(name, '"package.module:name"', repr(reference))
+    if reference.startswith("__main__:"):
+        raise bad_argument(
+            name, "a module that other processes can import; move it from the script to a file", repr(reference)
+        )
+    return reference
+
+
+def import_reference(name: str, reference: str) -> Any:
+    """Import what a reference names.
+
+    Args:
+        name: the argument, for the message.
+        reference: ``package.module:name``; the name may be dotted.
+
+    Returns:
+        The object.
+
+    Raises:
+        InputError: there is no such module, or nothing of that name in it.
+    """
+    module_name, _, attributes = check_reference(name, reference).partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        # An import that fails inside the user's module is theirs to see in full.
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise
+        raise InputError(f"{name}: there is no module {error.name!r} to import {reference!r} from") from error
+    for attribute in attributes.split("."):
+        if not hasattr(found, attribute):
+            public = [known for known in dir(found) if not known.startswith("_")]
+            raise bad_argument(name, f"a name in {module_name}, {nearest(attribute, public)}", repr(reference))
+        found = getattr(found, attribute)
+    return found
+
+
+def call_reference(name: str, reference: str, arguments: Mapping[str, object]) -> Any:
+    """Import a function or class, and call it.
+
+    Args:
+        name: the argument, for the message.
+        reference: ``package.module:name``.
+        arguments: keyword arguments.
+
+    Returns:
+        What it returned.
+
+    Raises:
+        InputError: it cannot be imported or called, or does not take these arguments.
+    """
+    function = import_reference(name, reference)
+    if not callable(function):
+        raise bad_argument(name, f"{reference} to be a function or class", type(function).__name__)
+    check_arguments(f"arguments of {reference}", function, arguments)
+    return function(**arguments)
+
+
+def check_arguments(
+    where: str, function: Callable[..., object], arguments: Mapping[str, object], given: int = 0
+) -> None:
+    """Check keyword arguments against a signature.
+
+    Args:
+        where: what the arguments are, for the message.
+        function: that will be called.
+        arguments: keyword arguments.
+        given: how many positional arguments come before them.
+
+    Raises:
+        InputError: one is unknown, or one is missing.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # some functions of C have no signature
+        return
+    parameters = parameters[given:]
+    named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        check_keys(where, arguments, named)
+    for parameter in named.values():
+        if parameter.default is parameter.empty and parameter.name not in arguments:
+            raise bad_argument(where, f"a value for {parameter.name!r}", "none")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model, with the preparation of pictures where it has one.
+
+    Attributes:
+        module: in evaluation mode.
+        image_model: what the factory returned, if that was an `ImageModel`.
+        name: for people.
+    """
+
+    module: nn.Module
+    image_model: ImageModel | None
+    name: str
+
+    @property
+    def preparation(self) -> dict[str, object] | None:
+        """How the model's own preparation treats pictures, as JSON holds it; None where it has none."""
+        if self.image_model is None:
+            return None
+        values: dict[str, Any] = {name: getattr(self.image_model, name, None) for name in _PREPARATION}
+        listed = {name: value.tolist() if isinstance(value, Tensor) else value for name, value in values.items()}
+        return {name: plain(f"model.{name}", value) for name, value in listed.items()}
+
+    def for_pictures(self) -> ImageModel:
+        """Give the preparation of pictures: the model's own, or 224 x 224 pixels normalised as usual for ImageNet.
+
+        Returns:
+            The preparation.
+
+        Raises:
+            InputError: Pillow is not installed.
+        """
+        if self.image_model is not None:
+            return self.image_model
+        prepared: ImageModel = suites_models().ImageModel(self.module, self.name)
+        return prepared
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model by the function that makes it.
+
+    Args:
+        reference: ``package.module:factory``, which returns an ``nn.Module`` or a `xai_fast.suites.ImageModel`, or one
+            of `xai_fast.suites.MODEL_NAMES`.
+        arguments: keyword arguments of the factory, which JSON can hold.
+        weights_sha256: what `weights_sha256` gives for the model that is meant; another one is refused. None for
+            whatever the factory returns; a job still remembers what that was, and is not resumed with others.
+
+    Raises:
+        InputError: a field is malformed. Nothing is imported before the model is loaded.
+    """
+
+    reference: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    weights_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reference, str) or not self.reference:
+            raise bad_argument("model", '"package.module:factory" or the name of a model', repr(self.reference))
+        if ":" in self.reference:
+            check_reference("model", self.reference)
+        if not isinstance(self.arguments, Mapping):
+            raise bad_argument("model.arguments", "a mapping", type(self.arguments).__name__)
+        object.__setattr__(self, "arguments", plain("model.arguments", self.arguments))
+        if self.arguments and ":" not in self.reference:
+            raise bad_argument("model.arguments", f"none for the model {self.reference!r}", repr(dict(self.arguments)))
+        sha256 = self.weights_sha256
+        if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+            raise bad_argument("model.weights_sha256", "64 hexadecimal digits, or None", repr(sha256))
+
+    @classmethod
+    def read(cls, value: object) -> ModelRef:
+        """Read a reference as users write it: itself, the text of the reference, or a mapping of its fields.
+
+        Args:
+            value: what came.
+
+        Returns:
+            The reference.
+
+        Raises:
+            InputError: it is something else.
+        """
+        if isinstance(value, ModelRef):
+            return value
+        if isinstance(value, str):
+            return cls(value)
+        if isinstance(value, Mapping):
+            check_keys("model", value, ("reference", "arguments", "weights_sha256"))
+            if "reference" not in value:
+                raise bad_argument("model", "a value for 'reference'", "none")
+            return cls(**value)
+        if isinstance(value, nn.Module) or callable(value):
+            raise bad_argument(
+                "model",
+                'ModelRef("package.module:factory"), a function that makes the model, since other processes make it '
+                "again and a callable cannot be compared with the one of an earlier run",
+                f"a {type(value).__name__}",
+            )
+        raise bad_argument("model", "a ModelRef, its text, or a mapping of its fields", type(value).__name__)
+
+    def to_dict(self) -> dict[str, object]:
+        """Give the reference as JSON holds it."""
+        return {
+            "reference": self.reference,
+            "arguments": dict(self.arguments),
+            "weights_sha256": self.weights_sha256,
+        }
+
+    def load(self) -> LoadedModel:
+        """Make the model.
+
+        Returns:
+            The model in evaluation mode, where the factory put it.
+
+        Raises:
+            InputError: there is no such factory, it does not take the arguments, or returns something else.
+        """
+        if ":" not in self.reference:
+            models = suites_models()
+            if self.reference not in models.MODEL_NAMES:
+                expected = f"package.module:factory, or {nearest(self.reference, models.MODEL_NAMES)}"
+                raise bad_argument("model", expected, repr(self.reference))
+            result = models.load(self.reference)
+        else:
+            result = call_reference("model", self.reference, self.arguments)
+        if isinstance(result, nn.Module):
+            return LoadedModel(result.eval(), None, self.reference)
+        if hasattr(result, "transform") and isinstance(getattr(result, "model", None), nn.Module):
+            result.model.eval()
+            return LoadedModel(result.model, result, self.reference)
+        raise bad_argument("model", f"{self.reference} to return an nn.Module or an ImageModel", type(result).__name__)
+
+
+def suites_models() -> Any:
+    """Import `xai_fast.suites.models`, which needs Pillow.
+
+    Returns:
+        The module.
+
+    Raises:
+        InputError: Pillow is not installed.
+    """
+    try:
+        return importlib.import_module("xai_fast.suites.models")
+    except ModuleNotFoundError as error:
+        if error.name != "PIL":
+            raise
+        raise InputError("pictures need Pillow, which is not installed; pip install 'xai-fast[batch]'") from error
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Give a hash of a model's parameters and buffers: their names, dtypes, shapes and bytes, sorted by name.
+
+    Args:
+        model: any module.
+
+    Returns:
+        64 hexadecimal digits, the same on any device.
+    """
+    state = hashlib.sha256()
+    for name, value in sorted(_state(model).items()):
+        if isinstance(value, Tensor):
+            state.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+            for part in _bytes(value):
+                state.update(part)
+        else:
+            state.update(f"{name}\0{value!r}\0".encode())
+    return state.hexdigest()
+
+
+def _state(model: nn.Module) -> dict[str, object]:
+    """Give what the model computes with, also buffers that are not stored with it."""
+    values: dict[str, object] = dict(model.named_buffers())
+    values.update(model.state_dict())
+    return values
+
+
+def _bytes(value: Tensor) -> Iterator[memoryview]:
+    """Give the bytes of a tensor, a part at a time, so that a model on a GPU is not copied as a whole."""
+    dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
+    flat = dense.contiguous().reshape(-1)
+    step = max(1, _BYTES_AT_ONCE // max(1, flat.element_size()))
+    for start in range(0, flat.numel(), step):
+        yield flat[start : start + step].cpu().view(torch.uint8).numpy().data

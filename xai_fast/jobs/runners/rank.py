@@ -1,0 +1,125 @@
+"""Many machines without an engine: each process knows its number and how many there are, and takes its share.
+
+There is no communication but through the store. A process that is done with its own shards takes those of others that
+nobody is at, so a machine that is slow, late or gone costs time only.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import torch
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import bad_argument
+from xai_fast.jobs import journal
+from xai_fast.jobs.job import Job
+from xai_fast.jobs.runners.here import run_here
+from xai_fast.jobs.runners.signals import ends_on_sigterm
+
+__all__ = ["find_rank", "order_of_shards", "run_rank"]
+
+
+def run_rank(
+    job: Job,
+    *,
+    device: str | None = None,
+    rank: int | None = None,
+    world_size: int | None = None,
+    lease: float = journal.LEASE,
+) -> None:
+    """Work on a job as one of many processes, until all of it is done.
+
+    Args:
+        job: the job.
+        device: where the model runs; None for the GPU of this process (``LOCAL_RANK``) if there is one, else the CPU.
+        rank: number of this process; None to take it from the environment, see `find_rank`.
+        world_size: number of processes; likewise.
+        lease: seconds after which a process that is not heard from is taken for dead.
+
+    Raises:
+        InputError: the environment does not say which process this is.
+    """
+    rank, world_size = find_rank(os.environ, rank, world_size)
+    with ends_on_sigterm():
+        order = order_of_shards(job.pending(), rank, world_size)
+        run_here(job, order, device=device or _own_device(os.environ), lease=lease)
+
+
+def find_rank(
+    environment: Mapping[str, str], rank: int | None = None, world_size: int | None = None
+) -> tuple[int, int]:
+    """Find out which process this is.
+
+    Looked at in this order: ``RANK`` and ``WORLD_SIZE`` (torchrun), ``SLURM_ARRAY_TASK_ID`` with
+    ``SLURM_ARRAY_TASK_COUNT`` and ``SLURM_ARRAY_TASK_MIN`` (an array of jobs), ``SLURM_PROCID`` and ``SLURM_NTASKS``
+    (srun), ``JOB_COMPLETION_INDEX`` (an indexed job of Kubernetes, which does not tell the number of its pods:
+    ``world_size`` or the variable ``WORLD_SIZE`` has to).
+
+    Args:
+        environment: variables.
+        rank: what the user says instead.
+        world_size: what the user says instead.
+
+    Returns:
+        (number of this process, number of processes).
+
+    Raises:
+        InputError: that cannot be found out, or does not fit together.
+    """
+    found = _from_environment(environment)
+    rank = found[0] if rank is None else rank
+    world_size = found[1] if world_size is None else world_size
+    for name, value in (("rank", rank), ("world_size", world_size)):
+        if value is None:
+            variables = "RANK and WORLD_SIZE, SLURM_ARRAY_TASK_ID and _COUNT, or JOB_COMPLETION_INDEX"
+            raise bad_argument(name, f"a number, or the variables {variables}", "neither")
+    checked = check_integer("world_size", world_size, 1)
+    return check_integer("rank", rank, 0, checked - 1), checked
+
+
+def order_of_shards(pending: list[int], rank: int, world_size: int) -> list[int]:
+    """Put shards into the order in which a process takes them.
+
+    Args:
+        pending: numbers of the shards without a receipt.
+        rank: number of the process.
+        world_size: number of processes.
+
+    Returns:
+        Its own shards first; then those of the others, beginning with the next one's, from behind, where that process
+        gets last.
+    """
+    own = [shard for shard in pending if shard % world_size == rank]
+    others = [
+        shard
+        for step in range(1, world_size)
+        for shard in reversed([one for one in pending if one % world_size == (rank + step) % world_size])
+    ]
+    return own + others
+
+
+def _from_environment(environment: Mapping[str, str]) -> tuple[int | None, int | None]:
+    def number(name: str) -> int | None:
+        text = environment.get(name)
+        if text is None:
+            return None
+        if not text.strip().isdigit():
+            raise bad_argument(name, "a number in the environment", repr(text))
+        return int(text)
+
+    if (rank := number("RANK")) is not None:
+        return rank, number("WORLD_SIZE")
+    if (rank := number("SLURM_ARRAY_TASK_ID")) is not None:
+        return rank - (number("SLURM_ARRAY_TASK_MIN") or 0), number("SLURM_ARRAY_TASK_COUNT")
+    if (rank := number("SLURM_PROCID")) is not None:
+        return rank, number("SLURM_NTASKS")
+    return number("JOB_COMPLETION_INDEX"), number("WORLD_SIZE")
+
+
+def _own_device(environment: Mapping[str, str]) -> str:
+    if not torch.cuda.is_available():
+        return "cpu"
+    local = environment.get("LOCAL_RANK") or environment.get("SLURM_LOCALID") or "0"
+    return f"cuda:{int(local) % torch.cuda.device_count()}"

@@ -1,0 +1,249 @@
+"""Runner ``ray``: the shards of a job on a cluster of Ray, by an actor pool of Ray Data.
+
+Ray hands shards out, restarts workers and knows nodes and GPUs; that no item is lost or done twice is the store's work,
+as in all runners. The driver is a process of its own, see `xai_fast.jobs.runners.ray_driver`; this module starts it,
+waits, and sees to it that nothing of it stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xai_fast.arguments import check_integer
+from xai_fast.errors import InputError, JobError, bad_argument
+from xai_fast.jobs.job import Job
+from xai_fast.jobs.journal import LEASE
+from xai_fast.jobs.runners.local import raised
+from xai_fast.jobs.runners.signals import ends_on_sigterm
+
+__all__ = ["run_ray"]
+
+_PREFIX = "xai-fast-ray-"
+_SECONDS_TO_END = 20.0
+_LINES = 20
+_LONGEST_PATH = 30
+"""Of the folder for temporary ones; the names of sockets in it may have 107 bytes in all."""
+
+
+def run_ray(
+    job: Job,
+    *,
+    workers: int | None = None,
+    device: str | torch.device | None = None,
+    address: str | None = None,
+    num_cpus: float = 1.0,
+    num_gpus: float | None = None,
+    lease: float = LEASE,
+    patience: float = 60.0,
+) -> None:
+    """Do what is left of a job on a cluster of Ray.
+
+    With an address, the cluster has to see the store under the same path (a shared file system) and to have xai_fast
+    and what the job refers to installed; its token, if it asks for one, is taken as Ray does (``RAY_AUTH_MODE``,
+    ``RAY_AUTH_TOKEN`` or ``RAY_AUTH_TOKEN_PATH``). Without one, a cluster is started on this machine: it listens on
+    the loopback interface only, asks for a token of its own, sends no usage statistics, and ends with the run.
+
+    Args:
+        job: from `xai_fast.jobs.job.prepare_job`.
+        workers: how many at most; by default as many as the cluster has room for.
+        device: where the models run, "cpu" or "cuda": Ray says which GPU. By default "cuda" where this machine has GPUs
+            or ``num_gpus`` says so.
+        address: of the cluster, such as "10.0.0.1:6379", or "auto"; by default one is started.
+        num_cpus: processors of a worker.
+        num_gpus: GPUs of a worker, also a fraction; by default 1 on "cuda" and 0 on "cpu".
+        lease: seconds after which a worker that is not heard of is taken for dead.
+        patience: seconds to wait for a node that has room for a worker.
+
+    Raises:
+        InputError: an argument is wrong, or Ray is not installed.
+        JobError: the cluster cannot be reached, has no room for a worker, or its driver was killed.
+        XaiFastError: what a worker says of the whole job, such as a store that is full.
+    """
+    _check_installed()
+    if workers is not None:
+        check_integer("workers", workers, 1)
+    if not num_cpus > 0:
+        raise bad_argument("num_cpus", "a positive number", repr(num_cpus))
+    if num_gpus is not None and not num_gpus >= 0:
+        raise bad_argument("num_gpus", "a number of GPUs", repr(num_gpus))
+    if not lease > 0:
+        raise bad_argument("lease", "a positive number of seconds", repr(lease))
+    kind = _device(device, num_gpus)
+    num_gpus = (1.0 if kind != "cpu" else 0.0) if num_gpus is None else float(num_gpus)
+    with _temporary_folder() as folder:
+        cores = workers * num_cpus if workers else max(len(os.sched_getaffinity(0)), num_cpus)
+        setup = {
+            "out": str(job.layout.root.absolute()),
+            "batch_size": job.spec.batch_size,
+            "max_attempts": job.spec.max_attempts,
+            "workers": workers,
+            "device": kind,
+            "address": address,
+            "num_cpus": float(num_cpus),
+            "num_gpus": num_gpus,
+            "threads": max(1, int(num_cpus)),
+            "own_cpus": math.ceil(cores),
+            "own_gpus": torch.cuda.device_count() if num_gpus else 0,
+            "lease": float(lease),
+            "patience": float(patience) if address is not None else 0.0,
+            "folder": str(folder),
+            "answer": str(folder / "answer.json"),
+        }
+        _drive(setup, folder)
+
+
+def _check_installed() -> None:
+    try:
+        found = importlib.util.find_spec("ray")
+    except ValueError:  # something pretends that it is there
+        found = None
+    if found is None:
+        raise InputError("runner: 'ray' needs the package ray; install it with pip install 'xai-fast[ray]'")
+
+
+def _device(device: str | torch.device | None, num_gpus: float | None) -> str:
+    if device is None:
+        return "cuda" if num_gpus or (num_gpus is None and torch.cuda.is_available()) else "cpu"
+    found = torch.device(device)
+    if str(found) != found.type:
+        raise bad_argument(
+            "device", f"{found.type!r} without a number, since Ray gives each worker its own", str(device)
+        )
+    return found.type
+
+
+def _drive(setup: dict[str, Any], folder: Path) -> None:
+    """Run the driver to its end, and raise what it answers."""
+    with open(folder / "driver.log", "wb") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; from xai_fast.jobs.runners.ray_driver import main; sys.exit(main())"],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(setup),
+            start_new_session=True,  # Ctrl-C is for us; the driver is told by closing the pipe
+        )
+        try:
+            assert child.stdin is not None  # a pipe was asked for
+            child.stdin.write(json.dumps(setup).encode() + b"\n")
+            child.stdin.flush()
+            with ends_on_sigterm():
+                child.wait()
+        except BrokenPipeError:
+            child.wait()  # it ended at once; the reason is in its output
+        finally:
+            _end(child, setup)
+    answer = Path(setup["answer"])
+    if not answer.exists():
+        tail = "".join(
+            f"\n  {line}" for line in (folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:]
+        )
+        raise JobError(f"ray: the driver ended with code {child.returncode} and without an answer{tail}")
+    text = answer.read_text(encoding="utf-8")
+    if text:
+        raise raised(json.loads(text))
+
+
+def _end(child: subprocess.Popen[bytes], setup: dict[str, Any]) -> None:
+    """End the driver, and what it might leave behind."""
+    if child.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):  # it ended before it was told to
+            child.stdin.close()
+    try:
+        child.wait(_SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    # Of a cluster that was there before, nothing is in the session of the driver but the driver.
+    ends = time.monotonic() + _SECONDS_TO_END / 2
+    while found := _processes(child.pid):
+        if time.monotonic() > ends:
+            for pid in found:
+                _kill(pid)
+        time.sleep(0.05)
+
+
+def _processes(session: int) -> list[int]:
+    """List the processes of a session, in which all processes of a cluster are; none where there is no /proc."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            fields = entry.read_bytes().rpartition(b")")[2].split()
+            if int(fields[3]) == session and fields[0] != b"Z":
+                found.append(int(entry.parent.name))
+    return found
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it was quicker
+
+
+def _environment(setup: dict[str, Any]) -> dict[str, str]:
+    """Make the environment of the driver, which its cluster takes over; Ray reads most of this when it is imported."""
+    found = dict(os.environ)
+    found["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    found["RAY_USAGE_STATS_ENABLED"] = "0"
+    found["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
+    host = "127.0.0.1" if setup["address"] is None else str(setup["address"]).rpartition(":")[0].strip("[]")
+    if host in ("127.0.0.1", "localhost", "::1"):
+        # Else Ray puts the machine's public address in the place of a loopback address, on Linux too.
+        found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if setup["address"] is None:
+        found["RAY_TMPDIR"] = setup["folder"]
+        found["RAY_AUTH_MODE"] = "token"
+        found["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        # The system ends what fills the memory, and the journal counts that; Ray would begin it again for ever.
+        found["RAY_memory_monitor_refresh_ms"] = "0"
+        # Ray's workers stand back behind all other processes by default, so that the raylet answers; with a core or
+        # two, whatever else runs on the machine would bring the job to a halt.
+        found["RAY_worker_niceness"] = "0"
+        found.pop("RAY_ADDRESS", None)
+        found.pop("RAY_AUTH_TOKEN_PATH", None)
+    return found
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """Make a folder for sockets and logs, whose path is short as sockets need it; remove those of killed runs."""
+    above = Path(tempfile.gettempdir())
+    if len(str(above)) > _LONGEST_PATH and os.access("/tmp", os.W_OK):
+        above = Path("/tmp")
+    for old in above.glob(f"{_PREFIX}*"):
+        pid = old.name[len(_PREFIX) :].partition("-")[0]
+        if pid.isdigit() and not _exists(int(pid)) and old.lstat().st_uid == os.getuid():
+            shutil.rmtree(old, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=above))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True

@@ -1,0 +1,134 @@
+"""From what users write for a source to one form that can be stored: kind, path and options. Nothing is opened."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.jobs.references import check_reference
+from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
+
+__all__ = ["OPTIONS", "PICTURE_SUFFIXES", "describe"]
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+"""Picture files in folders are known by these, in any case."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "images": ("labels",),
+    "array": ("key", "labels"),
+    "table": ("columns", "ignore", "label", "id"),
+    "indexable": ("arguments",),
+    "webdataset": ("field",),
+}
+"""Options of each kind of source, beside "kind" and "path"."""
+
+_KIND_OF_SUFFIX = {
+    ".npy": "array",
+    ".safetensors": "array",
+    ".csv": "table",
+    ".tsv": "table",
+    ".parquet": "table",
+    ".pq": "table",
+    ".tar": "webdataset",
+}
+
+
+def describe(source: object, base: Path | None = None) -> dict[str, object]:
+    """Bring the description of a source to its stored form.
+
+    Args:
+        source: text, a path, a list of files, or a mapping with "kind", "path" and options.
+        base: where relative paths start; None for the current folder.
+
+    Returns:
+        A mapping with "kind", an absolute "path" (or a list of them, or a reference) and the options that were given.
+
+    Raises:
+        InputError: it is something else, or has an unknown key.
+    """
+    if isinstance(source, Mapping):
+        return _from_mapping(source, base or Path.cwd())
+    if isinstance(source, str | os.PathLike) or (isinstance(source, Sequence) and not isinstance(source, bytes)):
+        if not isinstance(source, str | os.PathLike) and not all(isinstance(p, str | os.PathLike) for p in source):
+            raise _in_memory(source)
+        return _from_mapping({"kind": _kind(source), "path": source}, base or Path.cwd())
+    raise _in_memory(source)
+
+
+def _kind(path: object) -> str:
+    """Tell the kind from the name alone; the files may be elsewhere when a store is looked at."""
+    if isinstance(path, str) and REFERENCE.fullmatch(path):
+        return "indexable"
+    names = [os.fspath(path)] if isinstance(path, str | os.PathLike) else [os.fspath(p) for p in _listed(path)]
+    kinds = {_KIND_OF_SUFFIX.get(Path(name).suffix.lower(), "images") for name in names}
+    if len(kinds) > 1:
+        raise bad_argument("source", "files of one kind", " and ".join(sorted(kinds)))
+    kind = kinds.pop() if kinds else "images"
+    if kind in ("array", "table") and not isinstance(path, str | os.PathLike):
+        raise bad_argument("source", f"one file for {'an' if kind == 'array' else 'a'} {kind}", f"{len(names)} files")
+    return kind
+
+
+def _listed(path: object) -> Sequence[str]:
+    return path if isinstance(path, list | tuple) else []
+
+
+def _from_mapping(source: Mapping[str, object], base: Path) -> dict[str, object]:
+    kind = source.get("kind")
+    if kind is None and "path" in source:
+        kind = _kind(source["path"])
+    if not isinstance(kind, str) or kind not in OPTIONS:
+        raise bad_argument("source.kind", nearest(kind, OPTIONS), repr(kind))
+    check_keys("source", source, ("kind", "path", *OPTIONS[kind]))
+    if "path" not in source:
+        raise bad_argument("source", "a value for 'path'", "none")
+    result: dict[str, object] = {"kind": kind, "path": _path(kind, source["path"], base)}
+    for name in OPTIONS[kind]:
+        if source.get(name) is not None:
+            result[name] = plain(f"source.{name}", source[name])
+    labels = result.get("labels")
+    if kind == "array" and isinstance(labels, str) and labels.endswith(".npy"):
+        result["labels"] = _absolute(labels, base)
+    return result
+
+
+def _path(kind: str, path: object, base: Path) -> object:
+    if kind == "indexable":
+        return check_reference("source.path", path)
+    if isinstance(path, str | os.PathLike):
+        return _absolute(path, base)
+    if isinstance(path, list | tuple) and kind in ("images", "webdataset"):
+        if not path:
+            raise bad_argument("source", "at least one file", "an empty list")
+        return [_absolute(entry, base) for entry in path]
+    raise bad_argument("source.path", "a path", f"a {type(path).__name__}")
+
+
+def _absolute(path: object, base: Path) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise bad_argument("source.path", "text", f"a {type(path).__name__}")
+    text = os.fspath(path)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise bad_argument("source.path", "a path", repr(text))
+    return os.path.normpath(base / Path(text).expanduser())
+
+
+def _in_memory(source: object) -> InputError:
+    if isinstance(source, Tensor | np.ndarray):
+        return InputError(
+            f"source: expected a file, since other processes read it too, got {type(source).__name__} in memory; "
+            'numpy.save("x.npy", array) and pass source="x.npy"'
+        )
+    if hasattr(source, "__getitem__"):
+        return InputError(
+            f"source: expected a reference, since other processes make it again, got a {type(source).__name__} in "
+            'memory; pass source="package.module:factory", a function or class that returns the data set'
+        )
+    return bad_argument(
+        "source", "a folder, files, package.module:factory, or a mapping with kind and path", type(source).__name__
+    )

@@ -1,0 +1,103 @@
+"""Any indexable Python data set, an object with ``__len__`` and ``__getitem__``, by the function that makes it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
+from xai_fast.jobs.references import call_reference
+from xai_fast.jobs.sources.base import FrozenItems, ItemError, Read, Source, Stamp
+from xai_fast.jobs.store.layout import Status
+
+__all__ = ["IndexableSource"]
+
+
+class IndexableSource(Source):
+    """Items of a data set: a tensor, an array or a PIL image, alone or in a tuple (item, label).
+
+    Args:
+        described: "path", the reference of a function or class that returns the data set; "arguments" of it.
+        decoder: not used.
+        items: not used; items are numbered.
+
+    Raises:
+        InputError: there is no such function, or it returns something else.
+    """
+
+    kind = "indexable"
+    regular = False
+
+    def __init__(
+        self, described: Mapping[str, object], *, decoder: str = "pillow", items: FrozenItems | None = None
+    ) -> None:
+        del decoder, items
+        self._reference = str(described["path"])
+        arguments = described.get("arguments") or {}
+        if not isinstance(arguments, Mapping):
+            raise bad_argument("source.arguments", "a mapping", type(arguments).__name__)
+        self._arguments = dict(arguments)
+        self._data = call_reference("source", self._reference, self._arguments)
+        if not hasattr(self._data, "__len__") or not hasattr(self._data, "__getitem__"):
+            raise bad_argument(
+                "source",
+                f"{self._reference} to return an object with __len__ and __getitem__",
+                type(self._data).__name__,
+            )
+        self._length = len(self._data)
+        if self._length < 1:
+            raise bad_argument("source", "at least one item", f"none in what {self._reference} returned")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def identity(self) -> dict[str, object]:
+        """Return the reference, its arguments and the length; what is in the items only the data set knows."""
+        return {
+            "kind": self.kind,
+            "reference": self._reference,
+            "arguments": self._arguments,
+            "length": self._length,
+        }
+
+    def read(self, index: int, stamp: Stamp | None = None) -> Read:
+        """Read an item; whatever the data set raises is told as the reason."""
+        del stamp
+        try:
+            item = self._data[index]
+            label = None
+            if isinstance(item, tuple | list) and len(item) == 2:
+                item, label = item[0], _integer(item[1])
+            elif isinstance(item, tuple | list):
+                raise TypeError(f"expected an item or (item, label), got {len(item)} values")
+            return Read(_value(item), label)
+        except MemoryError:
+            raise
+        except Exception as error:  # the user's code may raise anything; it concerns this item only
+            raise ItemError(Status.UNREADABLE, f"{type(error).__name__}: {error}") from error
+
+
+def _integer(label: Any) -> int | None:
+    if isinstance(label, Tensor | np.ndarray):
+        label = label.item() if label.size == 1 or (isinstance(label, Tensor) and label.numel() == 1) else None
+    if isinstance(label, bool) or label is None:
+        return None if label is None else int(label)
+    return int(label) if isinstance(label, int | np.integer) else None
+
+
+def _value(item: Any) -> Any:
+    if isinstance(item, Tensor):
+        return item.detach().cpu().clone()
+    if isinstance(item, np.ndarray | list | float | int):
+        return torch.from_numpy(np.array(item))
+    if importlib.util.find_spec("PIL") is not None:
+        from PIL import Image
+
+        if isinstance(item, Image.Image):
+            return item
+    raise TypeError(f"expected a tensor, an array or a PIL image, got {type(item).__name__}")

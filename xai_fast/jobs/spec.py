@@ -1,0 +1,240 @@
+"""What a job computes: one description that can be stored, compared and made again in another process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xai_fast.arguments import check_choice, check_integer
+from xai_fast.errors import bad_argument
+from xai_fast.jobs.explainers.named import ExplainerSpec, read_explainers
+from xai_fast.jobs.references import ModelRef, check_reference
+from xai_fast.jobs.sources.describe import describe
+from xai_fast.jobs.values import REFERENCE, check_keys, digest, plain
+
+__all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
+
+DTYPES = ("float16_scaled", "float32", "bfloat16", "int8_scaled")
+"""How maps are stored."""
+
+DECODERS = ("pillow",)
+"""What reads pictures; any other is given as ``package.module:function``, from bytes to a PIL image."""
+
+_MAX_SEED = 2**32 - 1
+_DEFAULTS_OF_SPEED = {"batch_size": None, "max_attempts": 3}
+"""What no result depends on, so that a job may be resumed with another value."""
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """What is computed, on what, and how it is stored.
+
+    Args:
+        source: what is explained, see `xai_fast.jobs.sources`: a folder or a list of picture files; "x.npy" or
+            "x.safetensors" for the rows of an array; ".csv" or ".parquet" for the rows of a table; ".tar" files or a
+            glob of them for webdataset; "package.module:factory" for an indexable data set; or a mapping with "kind",
+            "path" and options. Relative paths are made absolute.
+        explainer: a registered name ("neflag", "gradcam", "gradcam++", "taylor_cam", "tnid"), a class
+            "package.module:Class" that has ``explain``, or a list of these and of mappings {"name": ...,
+            "parameters": {...}, "as": ...} to compute several in one pass; ``as`` is what its fields are called
+            after, by default the name.
+        parameters: options of a single explainer.
+        model: a `ModelRef`, or its text; may be None for a class that needs no model.
+        target: None for the predicted class, an int, a list with a class for each item, "label" for the item's label,
+            the name of a column of a table, or "package.module:function" from the model's output (R, C) to scores (R,).
+        shard_size: items that are stored in one file, at least 1.
+        dtype: of maps in the store, one of `DTYPES`.
+        seed: of what is random, 0 to 2**32 - 1.
+        decoder: of pictures, see `DECODERS`.
+        max_attempts: how often an item may kill the process that works on it.
+        batch_size: items that are explained at once; None to find out.
+
+    Nothing is imported or opened here, so that reading the description of a foreign store runs no code.
+
+    Raises:
+        InputError: a field is out of range; the message names it, what was expected and the known name nearest to it.
+    """
+
+    source: Any
+    explainer: Any = "neflag"
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    model: ModelRef | None = None
+    target: int | list[int] | str | None = None
+    shard_size: int = 1024
+    dtype: str = "float16_scaled"
+    seed: int = 0
+    decoder: str = "pillow"
+    max_attempts: int = 3
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        source = describe(self.source)
+        explainers = read_explainers(self.explainer, self.parameters)
+        several = isinstance(self.explainer, list | tuple)
+        checked = {
+            "source": source,
+            "explainer": [entry.to_dict() for entry in explainers] if several else explainers[0].name,
+            "parameters": {} if several else dict(explainers[0].parameters),
+            "model": None if self.model is None else ModelRef.read(self.model),
+            "target": _checked_target(self.target),
+            "shard_size": check_integer("shard_size", self.shard_size, 1, 2**31 - 1),
+            "seed": check_integer("seed", self.seed, 0, _MAX_SEED),
+            "max_attempts": check_integer("max_attempts", self.max_attempts, 1),
+            "batch_size": None if self.batch_size is None else check_integer("batch_size", self.batch_size, 1),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        check_choice("dtype", self.dtype, DTYPES)
+        if self.decoder not in DECODERS:
+            if not isinstance(self.decoder, str) or ":" not in self.decoder:
+                expected = f"one of {', '.join(DECODERS)}, or package.module:function"
+                raise bad_argument("decoder", expected, repr(self.decoder))
+            check_reference("decoder", self.decoder)
+        if self.model is None:
+            needy = [entry.name for entry in explainers if ":" not in entry.reference]
+            if needy:
+                raise bad_argument("model", f'ModelRef("package.module:factory") for {needy[0]}', "None")
+
+    @property
+    def explainers(self) -> tuple[ExplainerSpec, ...]:
+        """The explainers one by one, with their parameters."""
+        return read_explainers(self.explainer, self.parameters)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the description as JSON holds it."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        values["model"] = None if self.model is None else self.model.to_dict()
+        result: Any = plain("spec", values)
+        return dict(result)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> JobSpec:
+        """Read what `to_dict` gave, or what a user wrote.
+
+        Args:
+            values: field to value; those that are missing have their defaults.
+
+        Returns:
+            The description.
+
+        Raises:
+            InputError: a key is unknown, the source is missing, or a value is out of range.
+        """
+        if not isinstance(values, Mapping):
+            raise bad_argument("spec", "a mapping", type(values).__name__)
+        check_keys("spec", values, [entry.name for entry in dataclasses.fields(cls)])
+        if "source" not in values:
+            raise bad_argument("spec", "a value for 'source'", "none")
+        return cls(**values)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> JobSpec:
+        """Read a description from a YAML or JSON file. Relative paths in it start at the file's folder.
+
+        Args:
+            path: a file that ends in .yaml, .yml or .json.
+
+        Returns:
+            The description.
+
+        Raises:
+            InputError: the file cannot be read, or says something else.
+        """
+        from xai_fast.jobs.spec_file import read_spec_file
+
+        values = read_spec_file(Path(path))
+        if "source" in values:
+            values["source"] = describe(values["source"], base=Path(path).absolute().parent)
+        return cls.from_dict(values)
+
+    def fingerprint(self, extra: Mapping[str, object] | None = None) -> str:
+        """Give a hash of all that the store's content depends on.
+
+        Args:
+            extra: what else it depends on, such as the hash of the model's weights.
+
+        Returns:
+            64 hexadecimal digits.
+        """
+        return digest({"spec": self._of_results(), "extra": plain("extra", dict(extra or {}))})
+
+    def differences(self, other: JobSpec) -> list[str]:
+        """Compare the description in a store with one that is asked for.
+
+        Args:
+            other: the one that is asked for.
+
+        Returns:
+            One line for each field that results depend on and that differs, such as
+            ``shard_size: 1024 in the store, 7 asked for``.
+        """
+        mine, theirs = flat(self._of_results()), flat(other._of_results())
+        lines = [
+            f"{name}: {_shown(mine, name)} in the store, {_shown(theirs, name)} asked for"
+            for name in [*mine, *(name for name in theirs if name not in mine)]
+            if mine.get(name, _ABSENT) != theirs.get(name, _ABSENT)
+        ]
+        pins = [None if spec.model is None else spec.model.weights_sha256 for spec in (self, other)]
+        if None not in pins and pins[0] != pins[1]:
+            lines.append(f"model.weights_sha256: {pins[0]} in the store, {pins[1]} asked for")
+        return lines
+
+    def _of_results(self) -> dict[str, Any]:
+        values = {name: value for name, value in self.to_dict().items() if name not in _DEFAULTS_OF_SPEED}
+        if values["model"] is not None:
+            # The weights that were found are compared themselves, whether or not the user had named them.
+            del values["model"]["weights_sha256"]
+        return values
+
+
+_ABSENT = object()
+
+
+def _checked_target(target: object) -> int | list[int] | str | None:
+    if target is None:
+        return None
+    if isinstance(target, str):
+        if ":" in target and not REFERENCE.fullmatch(target):
+            check_reference("target", target)
+        if not target:
+            raise bad_argument("target", "the name of a column, or package.module:function", "an empty text")
+        return target
+    if callable(target):
+        raise bad_argument(
+            "target", '"package.module:function", which other processes can import', f"a {type(target).__name__}"
+        )
+    values = target.tolist() if hasattr(target, "tolist") else target
+    if isinstance(values, list | tuple):
+        return [check_integer("target", value, 0) for value in values]
+    return check_integer("target", values, 0)
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write nested mappings as one.
+
+    Args:
+        values: name to value or mapping.
+        prefix: of the names.
+
+    Returns:
+        Dotted name to value.
+    """
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{name}.")
+        else:
+            result[prefix + name] = value
+    return result
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    if name not in values:
+        return "nothing"
+    text = json.dumps(values[name], ensure_ascii=False)
+    return text if len(text) <= 200 else text[:197] + "..."

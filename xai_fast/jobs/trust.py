@@ -1,0 +1,70 @@
+"""What a job calls by name, and whether somebody who only looked at the store may make that happen.
+
+Who runs a job says himself what it calls. Who retries one takes that from the store; a store that came from somewhere
+else could name any function of any module. Whose the files are says nothing: what is unpacked from an archive belongs
+to whoever unpacked it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+
+from xai_fast.errors import InputError
+from xai_fast.jobs.spec import JobSpec
+from xai_fast.jobs.store.layout import Layout, read_job
+
+__all__ = ["called_functions", "check_trust"]
+
+_LONGEST = 120
+
+
+def called_functions(out: str | os.PathLike[str]) -> list[str]:
+    """List what a job imports and calls by the names that its store holds; nothing is imported here.
+
+    Args:
+        out: folder of the store.
+
+    Returns:
+        Texts such as ``source: os:system(command="...")``; models and methods that come along are none.
+
+    Raises:
+        StoreError: there is no store, or it cannot be read.
+    """
+    spec = JobSpec.from_dict(read_job(Layout(out))["spec"])
+    calls: list[tuple[str, str, Mapping[str, object]]] = []
+    if spec.source["kind"] == "indexable":
+        calls.append(("source", spec.source["path"], spec.source.get("arguments", {})))
+    if ":" in spec.decoder:
+        calls.append(("decoder", spec.decoder, {}))
+    if spec.model is not None and ":" in spec.model.reference:
+        calls.append(("model", spec.model.reference, spec.model.arguments))
+    calls += [("explainer", one.reference, one.parameters) for one in spec.explainers if ":" in one.reference]
+    if isinstance(spec.target, str) and ":" in spec.target:
+        calls.append(("target", spec.target, {}))
+    return [f"{role}: {reference}({_arguments(arguments)})" for role, reference, arguments in calls]
+
+
+def check_trust(out: str | os.PathLike[str], trust: bool) -> None:
+    """Refuse to go on with a job that calls functions which only its store names.
+
+    Args:
+        out: folder of the store.
+        trust: the user says that the store is one of his own, or known to be harmless.
+
+    Raises:
+        InputError: the job names functions, and the store is not trusted; the message lists them.
+        StoreError: there is no store, or it cannot be read.
+    """
+    named = called_functions(out)
+    if named and not trust:
+        raise InputError(
+            "trust: the store says which functions to call; look at them, and pass trust=True (--trust) if the store "
+            f"is yours: {'; '.join(named)}"
+        )
+
+
+def _arguments(arguments: Mapping[str, object]) -> str:
+    text = ", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
