@@ -235,6 +235,14 @@ def default_rows(entries: int, device: torch.device) -> int:
     return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
 
 
+def _memory_format(model: Callable[..., object], values: tuple[Tensor, ...], precision: str) -> torch.memory_format:
+    """Keep the format of inputs that are channels-last already."""
+    pictures = [value for value in values if value.ndim == 4]
+    if any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in pictures):
+        return torch.channels_last
+    return preferred_memory_format(model, values[0].device, precision)
+
+
 class HostReads:
     """All that the host reads from the device during a run, in one place, so that it can be counted and injected."""
 
@@ -326,7 +334,7 @@ class Call:
             item_id_tensor(item_ids, batch, device),
             internal_batch_size or default_rows(entries, device),
             isinstance(inputs, tuple),
-            preferred_memory_format(model, device, precision),
+            _memory_format(model, values, precision),
             host or HostReads(),
         )
 
