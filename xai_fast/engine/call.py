@@ -94,7 +94,7 @@ def check_inputs(inputs: Tensor | tuple[Tensor, ...], *, integers: bool = False)
             )
             raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
         if value.ndim < 2 or 0 in value.shape[1:]:
-            raise bad_argument(name, "shape (B, ...) with at least one entry an item", str(tuple(value.shape)))
+            raise bad_argument(name, "shape (B, ...) with at least one entry per item", str(tuple(value.shape)))
         for what, first, this in (
             ("dtype", values[0].dtype, value.dtype),
             ("device", values[0].device, value.device),
