@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
 from xai_fast.attribution.neflag_reference import neflag_reference
-from xai_fast.engine.call import Call, frozen_parameters, preferred_memory_format
+from xai_fast.engine.call import Call
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
+from xai_fast.engine.layout import preferred_memory_format
 from xai_fast.engine.objective import Objective
 from xai_fast.metrics import insertion_deletion
 from xai_fast.suites.models import ImageModel, load

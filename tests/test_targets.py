@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import Tensor
 
 from xai_fast import InputError
 from xai_fast.engine.objective import Objective
@@ -14,7 +18,10 @@ LOGITS = torch.tensor([[1.0, 3.0, -2.0], [0.0, 0.5, 4.0]], dtype=torch.float64)
 @pytest.mark.parametrize(
     ("score", "expected"),
     [
+        ("output", lambda z: z),
         ("logit", lambda z: z),
+        ("auto", lambda z: z.exp() / z.exp().sum(1, keepdim=True)),
+        ("log_odds", lambda z: (z.softmax(1) / (1 - z.softmax(1))).log()),
         ("probability", lambda z: z.exp() / z.exp().sum(1, keepdim=True)),
         ("log_probability", lambda z: z - z.exp().sum(1, keepdim=True).log()),
     ],
@@ -36,10 +43,43 @@ def test_half_precision_outputs_are_scored_in_float32() -> None:
     assert torch.allclose(scores.double(), LOGITS.softmax(1)[:, 0], atol=1e-2)
 
 
-def test_one_output_has_one_class() -> None:
-    assert Objective().targets(LOGITS[:, 0], start=0, batch=2).tolist() == [0, 0]
-    with pytest.raises(InputError, match="target: expected classes from 0 to 0, got 1"):
-        Objective(1).targets(LOGITS[:, :1], start=0, batch=2)
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        ("auto", lambda z: z),
+        ("output", lambda z: z),
+        ("probability", lambda z: 1 / (1 + (-z).exp())),
+        ("log_probability", lambda z: -(1 + (-z).exp()).log()),
+        ("log_odds", lambda z: z),
+    ],
+)
+def test_one_output_is_explained_as_it_is_or_as_the_logit_of_class_1(
+    score: str, expected: Callable[[Tensor], Tensor], shape: tuple[int, ...]
+) -> None:
+    z = LOGITS.flatten()
+    outputs = z.reshape(shape)
+    objective = Objective(None, score)
+    assert objective.targets(outputs, start=0, batch=6) is None
+    torch.testing.assert_close(objective(outputs, None), expected(z))
+    for target, signed in ((1, z), (0, -z), ([0, 1, 1, 0, 1, 0], z * torch.tensor([-1, 1, 1, -1, 1, -1]))):
+        objective = Objective(target, score)
+        got = objective(outputs, objective.targets(outputs, start=0, batch=6))
+        torch.testing.assert_close(got, expected(signed))
+    with pytest.raises(InputError, match="target: expected classes from 0 to 1, got 2"):
+        Objective(2).targets(outputs, start=0, batch=6)
+
+
+def test_log_odds_do_not_saturate() -> None:
+    far = torch.tensor([[200.0, -100.0, 0.0]], requires_grad=True)
+    odds = Objective(0, "log_odds")(far, torch.tensor([0]))
+    assert float(odds.detach()) == pytest.approx(200.0)
+    assert float(torch.autograd.grad(odds, far)[0][0, 0]) == 1.0
+
+
+def test_an_object_with_logits_is_understood() -> None:
+    outputs = SimpleNamespace(logits=LOGITS, hidden_states=None)
+    assert torch.equal(Objective(2)(outputs, torch.tensor([2, 2])), LOGITS.softmax(1)[:, 2])
 
 
 @pytest.mark.parametrize("target", ["cat", 1.0, True, [[0, 1]], torch.zeros(2), {"a": 1}])

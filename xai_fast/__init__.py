@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
 from xai_fast.backends import use_backend
+from xai_fast.engine.extra import shared
 from xai_fast.errors import (
     BackendUnavailable,
     InputError,
@@ -57,5 +58,6 @@ __all__ = [
     "__version__",
     "fit_mlp",
     "methods",
+    "shared",
     "use_backend",
 ]

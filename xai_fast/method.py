@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import ClassVar, Generic, TypeVar
 
+import torch
 from torch import Tensor
 
 from xai_fast.arguments import name_items
@@ -37,13 +38,12 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         InputError: the model cannot be called.
     """
 
-    score: str = "probability"
+    score: str = "auto"
     """What is explained, where a method does not have it as an option: see `xai_fast.engine.objective.SCORES`."""
     integers: ClassVar[bool] = False
     """Whether inputs may be integers, such as token numbers: not where gradients reach the inputs."""
     rows: ClassVar[int | None] = None
     """Rows that go through the model at once unless the user says; None for `xai_fast.engine.call.default_rows`."""
-    precision: str = "fp32"
 
     def __init__(self, model: Callable[..., object]) -> None:
         if not callable(model):
@@ -87,14 +87,14 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             item_ids=item_ids,
             internal_batch_size=self.rows if internal_batch_size is None else internal_batch_size,
             integers=self.integers,
-            precision=self.precision,
             host=self._host,
         )
         with call.context():
             explanation = self._explain(call)
             _check_finite(explanation, call.host)
-        saturated = call.objective.saturated(explanation.scores)
-        facts = explanation.facts if saturated is None else {"saturated": saturated, **explanation.facts}
+        facts = dict(explanation.facts)
+        if call.noted.get("probability"):
+            facts = {"saturated": _saturated(explanation.scores), **facts}
         return dataclasses.replace(explanation, facts=facts, method=self.name, settings=self.settings)
 
     def attribute(
@@ -129,6 +129,12 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         Returns:
             The explanation; `explain` adds the settings, and the fact "saturated".
         """
+
+
+def _saturated(scores: Tensor) -> Tensor:
+    """Tell which probabilities are 1 or 0 within rounding."""
+    limits = torch.finfo(scores.dtype)
+    return (scores >= 1 - 4 * limits.eps) | (scores <= limits.tiny)
 
 
 def _check_finite(explanation: Explanation, host: HostReads) -> None:

@@ -81,7 +81,7 @@ def test_the_host_reads_at_most_once_a_turn(static: bool) -> None:
         method.attribute(x, target=None, item_ids=targets.tolist(), internal_batch_size=4)
     turns = counter.operators["sphere_step"]
     assert turns > 40
-    outside_the_loop = 4  # base scores, item ids, and the two checks of the outcome
+    outside_the_loop = 5  # base scores, whether they are probabilities, item ids, and the two checks of the outcome
     waiting = (6 * 16 - 4) // 4  # turns that cannot empty the queue, whatever happens
     assert counter.reads <= turns - waiting + outside_the_loop
     assert counter.reads > 3
@@ -180,7 +180,7 @@ def test_a_walk_of_one_step_is_the_mean_over_its_points(rows: int) -> None:
     model, x, points = bumpy_mlp(), vectors(5), 6
     call = Call.of(model, x, Objective(None, "probability"), item_ids=[3, 1, 4, 1, 5], internal_batch_size=rows)
     with call.context():
-        items, found = walk_items(ScoreGradient(call), MeanGradient(), points=points)
+        _, items, found = walk_items(ScoreGradient(call), MeanGradient(), points=points)
     for i, identity in enumerate([3, 1, 4, 1, 5]):
         at = (x[i] + 0.1 * torch.arange(points).double()[:, None] + 0.01 * identity).requires_grad_()
         (gradient,) = torch.autograd.grad(model(at).softmax(1)[:, items.targets[i]].sum(), at)
@@ -194,5 +194,5 @@ def test_a_tolerance_ends_a_walk_after_rounds_of_doubled_points() -> None:
     call = Call.of(bumpy_mlp(), vectors(4), Objective(None, "probability"), internal_batch_size=8)
     with call.context():
         for tolerance, expected in ((1e9, {4}), (1e-9, {30})):
-            found = walk_items(ScoreGradient(call), MeanGradient(), points=30, tolerance=tolerance)[1]
+            found = walk_items(ScoreGradient(call), MeanGradient(), points=30, tolerance=tolerance)[2]
             assert set(found.evaluations.tolist()) == expected

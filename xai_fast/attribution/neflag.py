@@ -99,7 +99,8 @@ class NeFLAG(Method[FluxExplanation]):
         points: flux points per item (n in the paper), at least 1.
         max_steps: steps per point at most (m in the paper), at least 1.
         step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8); see `xai_fast.kernels.sphere_step`.
-        score: f: "probability", "logit" or "log_probability" of the target.
+        score: f, see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
+            itself.
         seed: of the random points, 0 to 2**32 - 1.
         precision: "fp32" computes in the dtype of the inputs, "bf16" runs the model under bfloat16 autocast.
         aggregate: "signed" averages the flux (the paper), "magnitude" its absolute value.
@@ -122,7 +123,7 @@ class NeFLAG(Method[FluxExplanation]):
         points: int = 10,
         max_steps: int = 20,
         step: str = "sign",
-        score: str = "probability",
+        score: str = "auto",
         seed: int = 0,
         precision: str = "fp32",
         aggregate: str = "signed",
@@ -146,7 +147,7 @@ class NeFLAG(Method[FluxExplanation]):
         walk = _FluxWalk(self.radius, self.max_steps, self.step, self.seed, self.aggregate == "magnitude")
         forward = self._forward(call.device) if self.compile else None
         gradient = ScoreGradient(call, precision=self.precision, forward=forward, static=self.compile)
-        items, found = walk_items(gradient, walk, points=self.points, tolerance=self.tolerance)
+        scores, items, found = walk_items(gradient, walk, points=self.points, tolerance=self.tolerance)
         error = found.standard_error()
 
         def like_inputs(rows: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -159,7 +160,7 @@ class NeFLAG(Method[FluxExplanation]):
             relative_standard_error=error.norm(dim=1) / found.mean.norm(dim=1),
             negative_points=found.count,
             evaluations=found.evaluations,
-            scores=items.scores,
+            scores=scores,
             targets=items.targets,
             facts={"no_negative_flux": found.count == 0},
         )

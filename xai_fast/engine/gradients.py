@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xai_fast.engine.call import Call, no_gradient_path
+from xai_fast.engine.call import Call
+from xai_fast.engine.checks import no_gradient_path
 from xai_fast.errors import InputError
 
 __all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled"]
@@ -74,35 +75,57 @@ class ScoreGradient:
         self.call = call
         self.layout = FlatInputs(call.values)
         self.static = static
-        self._forward = forward or call.model
+        self.memory_format = call.fast_format(precision)
+        self._forward = forward
         self._precision = precision
+        self._copies = False
+        self._whole_backward = False
 
     def _inputs(self, rows: Tensor) -> list[Tensor]:
-        return [self.call.formatted(value.detach()) for value in self.layout.split(rows)]
+        return [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
 
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         bf16 = self._precision == "bf16"
         with torch.autocast(item.device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
-            return self._forward(*inputs, *self.call.extra.rows(item))
+            return self.call.run(inputs, item, self._forward)
 
     def items(self) -> tuple[Tensor, Tensor | None]:
-        """Score the items themselves, without a gradient, and resolve their targets.
+        """Score the items themselves, as the model's owner runs it, and resolve their targets.
 
         Returns:
-            Scores (B,), and targets (B,) int64, or None for a callable target.
+            Scores (B,), and targets (B,) int64, or None where there are none.
         """
         scores, targets = [], []
         for chunk in self.call.chunks():
-            inputs, item = self.call.take(chunk), self.call.positions(chunk)
-            if self.static and len(chunk) < self.call.rows:  # a static shape is padded with the last item
-                item = torch.arange(chunk.start, chunk.start + self.call.rows, device=item.device)
-                item = item.clamp_(max=self.call.batch - 1)
-                inputs = [self.call.formatted(value.index_select(0, item)) for value in self.call.values]
-            outputs = self._outputs(inputs, item)
+            item = self.call.positions(chunk)
+            outputs = self.call.run(self.call.take(chunk), item)
             classes = self.call.targets(outputs, chunk)
-            scores.append(self._checked(self.call.objective(outputs, classes), item)[: len(chunk)].clone())
-            targets += [] if classes is None else [classes[: len(chunk)].clone()]
+            scores.append(self._checked(self.call.objective(outputs, classes), item))
+            targets += [] if classes is None else [classes]
         return torch.cat(scores), torch.cat(targets) if targets else None
+
+    def base(self, scores: Tensor, targets: Tensor | None) -> Tensor:
+        """Score the items as points are scored, for comparisons that rounding must not decide.
+
+        Args:
+            scores: (B,) as `items` gave them; used where points are scored in the same way.
+            targets: (B,) as `items` gave them.
+
+        Returns:
+            (B,) scores.
+        """
+        plain = self._forward is None and self._precision == "fp32"
+        if plain and self.memory_format == self.call.memory_format:
+            return scores
+        parts = []
+        for chunk in self.call.chunks():
+            stop = chunk.start + self.call.rows if self.static else chunk.stop
+            # A static shape is padded with the last item.
+            item = self.call.positions(range(chunk.start, stop)).clamp_(max=self.call.batch - 1)
+            inputs = [self.call.formatted(v.index_select(0, item), self.memory_format) for v in self.call.values]
+            found = self.call.objective(self._outputs(inputs, item), None if targets is None else targets[item])
+            parts.append(self._checked(found, item)[: len(chunk)].clone())
+        return torch.cat(parts)
 
     def __call__(self, rows: Tensor, item: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute scores and gradients.
@@ -110,7 +133,7 @@ class ScoreGradient:
         Args:
             rows: (R, N).
             item: (R,) int64, the item of each row.
-            targets: (R,) the class of each row, or None for a callable target.
+            targets: (R,) the class of each row, or None.
 
         Returns:
             f (R,), and F = grad f (R, N) in the dtype of ``rows``, contiguous.
@@ -121,14 +144,38 @@ class ScoreGradient:
         """
         inputs = [value.requires_grad_() for value in self._inputs(rows)]
         with torch.enable_grad():
-            scores = self._checked(self.call.objective(self._outputs(inputs, item), targets), item)
+            scores = self._checked(self._scores(inputs, item, targets), item)
         if not scores.requires_grad:
             raise no_gradient_path()
-        gradients = torch.autograd.grad(scores, inputs, torch.ones_like(scores), allow_unused=True)
+        gradients = self._backward(scores, inputs)
         if all(gradient is None for gradient in gradients):
             raise no_gradient_path()
         used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
         return scores.detach(), self.layout.join(used)
+
+    def _scores(self, inputs: Sequence[Tensor], item: Tensor, targets: Tensor | None) -> Tensor:
+        """Score rows; a model that works in place on its inputs gets copies, from the first time that it says so."""
+        if not self._copies:
+            try:
+                return self.call.objective(self._outputs(inputs, item), targets)
+            except RuntimeError as error:
+                if "in-place operation" not in str(error):
+                    raise
+                self._copies = True
+        return self.call.objective(self._outputs([value.clone() for value in inputs], item), targets)
+
+    def _backward(self, scores: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """Go back to the inputs; through reentrant checkpoints only ``backward`` can."""
+        ones = torch.ones_like(scores)
+        if not self._whole_backward:
+            try:
+                return torch.autograd.grad(scores, inputs, ones, allow_unused=True)
+            except RuntimeError as error:
+                if "heckpoint" not in str(error):
+                    raise
+                self._whole_backward = True
+        scores.backward(ones)  # type: ignore[no-untyped-call]  # torch; parameters are frozen, so only inputs have one
+        return [value.grad for value in inputs]
 
     def _checked(self, scores: Tensor, item: Tensor) -> Tensor:
         if scores.shape[0] != item.shape[0]:

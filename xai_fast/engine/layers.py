@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
@@ -17,6 +18,7 @@ __all__ = ["CapturedOutput", "Layer", "capture_output", "find_layer", "first_ten
 Layer: TypeAlias = "str | nn.Module"
 
 _NAMES_SHOWN = 5
+_NO_BACKWARD = -1
 
 
 def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Module]:
@@ -173,7 +175,9 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
                 raise bad_argument("layer", "a layer with a floating-point output", f"{name}: {tensor.dtype}")
             tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
             tensor.requires_grad_()
-        captured.keep(tensor)
+        # On the way back, a checkpoint runs its part of the model again: the same operations, but no run of its own.
+        if torch._C._current_graph_task_id() == _NO_BACKWARD:
+            captured.keep(tensor)
         return replace_first_tensor(output, tensor.clone())
 
     handle = module.register_forward_hook(hook)

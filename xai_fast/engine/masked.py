@@ -138,6 +138,7 @@ class MaskedScores:
         if call.several:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
         self.call = call
+        self._format = call.fast_format()
 
     @property
     def inputs(self) -> Tensor:
@@ -208,7 +209,7 @@ class MaskedScores:
         for start in range(0, len(item), self.call.rows):
             row = torch.arange(start, min(start + self.call.rows, len(item)), device=item.device)
             of = item[row]
-            outputs = self.call.run([self.call.formatted(make(row))], of)
+            outputs = self.call.run([self.call.formatted(make(row), self._format)], of)
             scores.append(self._one_per_row(outputs, None if targets is None else targets[of], of))
         return torch.cat(scores) if scores else self.inputs.new_zeros(0)
 

@@ -1,6 +1,6 @@
 """What is explained: from a model's output to one score per item.
 
-``score`` of the paper is the softmax probability of a class; the logit and the log-probability are the other two.
+The score f of the papers is the softmax probability of a class, or the output itself, such as a logit.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
 
 __all__ = ["SCORES", "Objective", "Target"]
 
-SCORES = ("probability", "logit", "log_probability")
+SCORES = ("auto", "output", "probability", "log_probability", "log_odds", "logit")
+"""What a score is of the target's output z and its probability p, the softmax or, of a single output, the sigmoid.
+
+"output" is z ("logit" is another name of it), and "log_odds" is log p / (1 - p), which does not saturate. "auto" is p of
+several classes, and z of a single output.
+"""
 
 Target: TypeAlias = "int | Tensor | Sequence[int] | Callable[[object], Tensor] | None"
 
@@ -25,9 +30,10 @@ Target: TypeAlias = "int | Tensor | Sequence[int] | Callable[[object], Tensor] |
 class Objective:
     """The score of an item, a function of the model's output.
 
-    The output is a tensor (R, C) of logits, or (R,) or (R, 1) for a model with one output, which is read as the logit
-    of a binary classifier (so a regression is explained with ``score="logit"``, the output itself). Any other output,
-    such as a tuple, a dict or a map of logits, needs a callable target.
+    The output is a tensor (R, C), or (R,) or (R, 1) for a model with one output, or an object with ``logits``. A single
+    output is explained as it is, such as a regression, unless a probability is asked for; then it is the logit of class
+    1, and the classes 0 and 1 may be named, whose outputs are -z and z. Any other output, such as a dict or a map of
+    logits, needs a callable target.
 
     Args:
         target: None for the class that the model predicts, one class for all items, a class per item (a list or an
@@ -40,7 +46,7 @@ class Objective:
     """
 
     target: Target = None
-    score: str = "probability"
+    score: str = "auto"
 
     def __post_init__(self) -> None:
         if self.score not in SCORES:
@@ -66,7 +72,7 @@ class Objective:
             batch: B, the size of the whole batch.
 
         Returns:
-            (R,) int64 on the device of the outputs, or None for a callable target.
+            (R,) int64 on the device of the outputs; None for a callable target, and for a single output without one.
 
         Raises:
             InputError: the outputs need a callable, or a target is out of range or of another length than the batch.
@@ -74,9 +80,9 @@ class Objective:
         if callable(self.target):
             return None
         logits = self._logits(outputs)
-        rows, classes = logits.shape
+        rows, classes = logits.shape[0], max(logits.shape[1], 2)
         if self.target is None:
-            return logits.argmax(1)
+            return logits.argmax(1) if logits.shape[1] > 1 else None
         wanted = torch.as_tensor(self.target, dtype=torch.int64)
         if wanted.ndim == 1:
             if wanted.shape[0] != batch:
@@ -93,7 +99,7 @@ class Objective:
 
         Args:
             outputs: the model's output for R rows.
-            targets: (R,) as `targets` gave them, or None for a callable target.
+            targets: (R,) as `targets` gave them.
 
         Returns:
             (R,) scores, float32 or wider, differentiable.
@@ -109,32 +115,51 @@ class Objective:
             return _at_least_float32(scores)
         logits = _at_least_float32(self._logits(outputs))
         if logits.shape[1] == 1:
-            logits = logits[:, 0]
-            binary = {"probability": torch.sigmoid, "log_probability": torch.nn.functional.logsigmoid}
-            return binary[self.score](logits) if self.score in binary else logits
-        if self.score == "probability":
-            logits = logits.softmax(1)
-        elif self.score == "log_probability":
-            logits = logits.log_softmax(1)
+            return self._of_one(logits[:, 0], targets)
         if targets is None:
             raise InputError("targets: expected the classes of the rows, got None")
-        return logits.gather(1, targets[:, None])[:, 0]
+        score = "probability" if self.score == "auto" else self.score
+        if score == "probability":
+            logits = logits.softmax(1)
+        elif score == "log_probability":
+            logits = logits.log_softmax(1)
+        chosen = logits.gather(1, targets[:, None])[:, 0]
+        if score == "log_odds":
+            return chosen - logits.scatter(1, targets[:, None], -torch.inf).logsumexp(1)
+        return chosen
 
-    def saturated(self, scores: Tensor) -> Tensor | None:
-        """Tell which scores are at their limit within rounding, so that their gradients are rounding too.
+    def _of_one(self, logits: Tensor, targets: Tensor | None) -> Tensor:
+        """Score a single output, as the logit of class 1 where classes are named."""
+        signed = logits if targets is None else torch.where(targets == 1, logits, -logits)
+        if self.score == "probability":
+            return signed.sigmoid()
+        return nn.functional.logsigmoid(signed) if self.score == "log_probability" else signed
+
+    def is_probability(self, outputs: object) -> bool:
+        """Tell whether the scores of such outputs are probabilities."""
+        if callable(self.target) or self.score not in ("auto", "probability"):
+            return False
+        return self.score == "probability" or self._logits(outputs).shape[1] > 1
+
+    def looks_like_probabilities(self, outputs: object) -> Tensor | None:
+        """Tell whether outputs that a softmax would be applied to are probabilities already.
 
         Args:
-            scores: (R,) as they came from here.
+            outputs: the model's, for R rows.
 
         Returns:
-            (R,) bool: probabilities of 1 or 0 within rounding; None where the score is no probability.
+            A bool on their device: rows sum to 1, nothing is negative; None where no softmax is applied.
         """
-        if self.score != "probability" or callable(self.target):
+        if self.score in ("output", "logit") or callable(self.target):
             return None
-        limits = torch.finfo(scores.dtype)
-        return (scores >= 1 - 4 * limits.eps) | (scores <= limits.tiny)
+        outputs = self._logits(outputs).detach()
+        if outputs.shape[1] == 1:
+            return None
+        eps = 16 * outputs.shape[1] * torch.finfo(outputs.dtype).eps
+        return ((outputs.sum(1) - 1).abs() <= eps).all() & (outputs >= 0).all()
 
     def _logits(self, outputs: object) -> Tensor:
+        outputs = getattr(outputs, "logits", outputs)
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
             raise InputError(

@@ -34,7 +34,7 @@ class Items:
     Attributes:
         centers: (B, N) the items.
         ids: (B,) int64, identities for random numbers.
-        scores: (B,) the items' own scores f(x).
+        scores: (B,) the items' own scores f(x), computed as those of points.
         targets: (B,) int64 classes, or None for a callable target.
     """
 
@@ -170,7 +170,7 @@ def walk_items(
     points: int,
     tolerance: float | None = None,
     with_error: bool = True,
-) -> tuple[Items, Statistics]:
+) -> tuple[Tensor, Items, Statistics]:
     """Run a walk from each of ``points`` starts of each item to its end.
 
     With a tolerance, rounds of 4, 8, 16, ... points per item until the standard error of an item's mean, relative to
@@ -185,7 +185,7 @@ def walk_items(
         with_error: keep the squared deviations.
 
     Returns:
-        The items with their scores and targets, and the statistics.
+        The items' scores (B,) as the model's owner gets them, the items with their targets, and the statistics.
 
     Raises:
         ModelError: a score is not finite; the items are named.
@@ -196,7 +196,7 @@ def walk_items(
     bad = call.host.items(~scores.isfinite())
     if bad:
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
-    items = Items(centers, call.item_ids, scores, targets)
+    items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
     statistics = Statistics.zeros(centers, with_error or tolerance is not None)
     queue = _Queue(gradient, items, walk, statistics)
     wanted = torch.arange(call.batch, device=call.device)
@@ -216,7 +216,7 @@ def walk_items(
         raise ModelError(
             f"model: expected finite scores and gradients near the items, got NaN or infinity around {name_items(bad)}"
         )
-    return items, statistics
+    return scores, items, statistics
 
 
 class _Queue:

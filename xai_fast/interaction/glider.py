@@ -11,7 +11,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import check_eval_mode, frozen_parameters
+from xai_fast.engine.checks import check_eval_mode
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import SCORES, Target
 from xai_fast.interaction.strengths import Strengths, all_pairs, ranked
 from xai_fast.interaction.table import like_model, read_table

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import check_eval_mode, frozen_parameters
+from xai_fast.engine.checks import check_eval_mode
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.strengths import Strengths, pair_strengths

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
-from xai_fast.engine.call import check_eval_mode
+from xai_fast.engine.checks import check_eval_mode
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.interaction.mlp_training import Standardize
 from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, without_redundant_subsets

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from xai_fast.engine.call import ExtraArguments, check_device, check_eval_mode, check_inputs
+from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs
+from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.layers import Layer, capture_output, find_layer
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootprint, image_footprint

@@ -160,7 +160,7 @@ class TaylorCAM(Method[InteractionMap]):
         if bad:
             wrong = name_items([chunk.start + i for i in bad])
             raise ModelError(f"model: expected finite scores, got NaN or infinity for {wrong}")
-        per_item = [True] * len(call.values) + [call.extra.is_per_item(value) for value in call.extra.as_tuple()]
+        per_item = [True] * len(call.values) + list(call.extra.per_item)
         extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
         fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
         function = Function(self._downstream, objective, extras, fixed, classes)
@@ -231,7 +231,7 @@ class TaylorCAM(Method[InteractionMap]):
         if shape not in self._geometry:
             self._geometry[shape] = None
             try:
-                self._geometry[shape] = cell_geometry(self.model, self.layer, call.values, call.extra.as_tuple())
+                self._geometry[shape] = cell_geometry(self.model, self.layer, call.values, call.extra.values)
             except (ModelError, InputError) as error:
                 _log.warning("no boxes in the image for %s: %s", self.layer, error)
         return self._geometry[shape]

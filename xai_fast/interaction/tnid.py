@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.engine.call import check_eval_mode
+from xai_fast.engine.checks import check_eval_mode
 from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS

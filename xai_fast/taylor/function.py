@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from xai_fast.engine.call import ExtraArguments, check_eval_mode, frozen_parameters
+from xai_fast.engine.checks import check_eval_mode
+from xai_fast.engine.context import frozen_parameters
+from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.taylor.cost import cost_of

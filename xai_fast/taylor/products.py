@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from xai_fast.engine.call import frozen_parameters
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.taylor.function import Function
 from xai_fast.taylor.planner import is_out_of_memory
 

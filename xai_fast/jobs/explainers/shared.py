@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from xai_fast.engine.call import check_eval_mode, frozen_parameters, preferred_memory_format
+from xai_fast.engine.checks import check_eval_mode
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.layers import capture_output
+from xai_fast.engine.layout import preferred_memory_format
 from xai_fast.engine.objective import Objective
 from xai_fast.errors import ModelError
 from xai_fast.jobs.explainers.base import Chunk

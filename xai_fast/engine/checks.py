@@ -1,0 +1,118 @@
+"""What a model and its inputs must be before they are explained, each with a message that names the argument."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from xai_fast.errors import ModelError, bad_argument
+
+__all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path"]
+
+_INTEGERS = (torch.int32, torch.int64, torch.bool)
+
+
+def check_device(model: Callable[..., object], device: torch.device) -> None:
+    """Check that the inputs are where the model is.
+
+    Args:
+        model: a module, or any other callable, which is taken as it is.
+        device: of the inputs.
+
+    Raises:
+        InputError: the model's first parameter is on another device.
+    """
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    if parameter is not None and parameter.device != device:
+        raise bad_argument("inputs", f"tensors on the model's device, {parameter.device}", f"tensors on {device}")
+
+
+_BY_MODE = (nn.modules.batchnorm._NormBase, nn.RReLU)
+"""Modules of torch whose function depends on the mode, beside dropout."""
+
+
+def check_eval_mode(model: Callable[..., object]) -> None:
+    """Check that no module of the model does something else in training mode than in evaluation mode.
+
+    Args:
+        model: a module, or any other callable, which is taken as it is.
+
+    Raises:
+        ModelError: a module is in training mode whose function depends on it, or may: dropout, batch statistics, or a
+            class that is not torch's own.
+    """
+    if not isinstance(model, nn.Module):
+        return
+    training = [
+        name or type(model).__name__
+        for name, module in model.named_modules()
+        if module.training and _depends_on_mode(module)
+    ]
+    if training:
+        names = ", ".join(training[:3]) + (f" and {len(training) - 3} more" if len(training) > 3 else "")
+        raise ModelError(
+            f"model: expected evaluation mode, got training mode in {names}; call model.eval() first "
+            "(dropout and batch statistics would make the scores depend on chance and on the batch)"
+        )
+
+
+def _depends_on_mode(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    if isinstance(module, _BY_MODE):
+        return True
+    rate = getattr(module, "dropout", 0.0)  # of recurrent and attention layers; elsewhere a module of its own
+    return (isinstance(rate, float | int) and rate > 0) or not type(module).__module__.startswith("torch.nn.")
+
+
+def check_inputs(
+    inputs: Tensor | tuple[Tensor, ...], *, integers: bool = False, narrow: torch.dtype | None = None
+) -> tuple[Tensor, ...]:
+    """Check the inputs, and give them as a tuple.
+
+    Args:
+        inputs: a tensor (B, ...) or a tuple of them, float32 or float64, one dtype and device.
+        narrow: float16 or bfloat16 where the model is in it: such inputs are fine too, and become float32.
+        integers: int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the
+            inputs is needed; then each input may have a dtype of its own.
+
+    Returns:
+        The tuple.
+
+    Raises:
+        InputError: they are something else.
+    """
+    values = inputs if isinstance(inputs, tuple) else (inputs,)
+    if not values:
+        raise bad_argument("inputs", "a tensor or a tuple of tensors", "an empty tuple")
+    if narrow is not None:
+        values = tuple(v.float() if isinstance(v, Tensor) and v.dtype == narrow else v for v in values)
+    for i, value in enumerate(values):
+        name = "inputs" if len(values) == 1 else f"inputs[{i}]"
+        if not isinstance(value, Tensor):
+            raise bad_argument(name, "a tensor", type(value).__name__)
+        if value.dtype not in (torch.float32, torch.float64) and not (integers and value.dtype in _INTEGERS):
+            hint = (
+                ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            )
+            raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
+        if value.ndim < 2 or 0 in value.shape[1:]:
+            raise bad_argument(name, "shape (B, ...) with at least one entry per item", str(tuple(value.shape)))
+        for what, first, this in (
+            ("dtype", values[0].dtype, value.dtype),
+            ("device", values[0].device, value.device),
+            ("batch size", values[0].shape[0], value.shape[0]),
+        ):
+            if first != this and not (integers and what == "dtype"):
+                raise bad_argument(name, f"the {what} of inputs[0], {first}", str(this))
+    return values
+
+
+def no_gradient_path() -> ModelError:
+    """Build the error for a model through which no gradient reaches the input."""
+    return ModelError(
+        "model: expected a score that depends differentiably on the inputs, got one without a gradient path "
+        "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?)"
+    )

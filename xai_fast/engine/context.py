@@ -1,0 +1,97 @@
+"""The state in which a model runs: as its owner runs it, and without a trace afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from xai_fast.errors import ModelError
+
+__all__ = ["frozen_parameters"]
+
+_lock = threading.Lock()
+_frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
+_fastpath: list[bool] = []
+"""What torch's fast path of attention was set to, once for each context that is open."""
+
+
+@contextlib.contextmanager
+def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
+    """Run a model in a defined state, in which it computes the same function with and without gradients.
+
+    - Its parameters are out of the graph, so that nothing is kept or computed for their gradients. Only the
+      ``requires_grad`` flags change.
+    - Inference mode is left: no graph could be built in it.
+    - The inference path of torch's attention layers is off. Without gradients it would take over, and give other
+      numbers where items have padding.
+
+    All is put back at the end, also after an exception. Nested and concurrent use is counted: the last to leave
+    restores what the first one found.
+
+    Args:
+        model: a module, or any other callable, whose parameters are left alone.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ModelError: the model was made in inference mode, so that no gradient can pass through it.
+    """
+    with torch.inference_mode(False), _without_fastpath(), _frozen_flags(model):
+        yield
+
+
+@contextlib.contextmanager
+def _without_fastpath() -> Iterator[None]:
+    with _lock:
+        _fastpath.append(torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        with _lock:
+            # The first entry is what was found; the others saw it off.
+            found = _fastpath[0]
+            _fastpath.pop()
+            if not _fastpath:
+                torch.backends.mha.set_fastpath_enabled(found)
+
+
+@contextlib.contextmanager
+def _frozen_flags(model: Callable[..., object]) -> Iterator[None]:
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    with _lock:
+        users, parameters = _frozen.get(model, (0, []))
+        if users == 0:
+            _check_usable(model)
+            parameters = [p for p in model.parameters() if p.requires_grad]
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+        _frozen[model] = (users + 1, parameters)
+    try:
+        yield
+    finally:
+        with _lock:
+            users, parameters = _frozen[model]
+            if users > 1:
+                _frozen[model] = (users - 1, parameters)
+            else:
+                del _frozen[model]
+                for parameter in parameters:
+                    parameter.requires_grad_(True)
+
+
+def _check_usable(model: nn.Module) -> None:
+    name = next((name for name, value in model.named_parameters() if value.is_inference()), None)
+    if name is not None:
+        raise ModelError(
+            f"model: expected parameters that gradients can pass through, got {name} made under torch.inference_mode; "
+            "make the model outside of it, or explain copy.deepcopy(model)"
+        )
