@@ -22,6 +22,7 @@ from xai_fast.interaction import (
     InteractionMap,
     InteractionRanking,
     TaylorCAM,
+    detectors,
     fit_mlp,
 )
 from xai_fast.results import NeFLAGResult
@@ -52,6 +53,7 @@ __all__ = [
     "XaiFastError",
     "ZeroCurvatureError",
     "__version__",
+    "detectors",
     "fit_mlp",
     "use_backend",
 ]

@@ -68,6 +68,11 @@ class Features:
         """Whether a feature has more than one direction."""
         return any(len(a) > 1 for a in self.axes)
 
+    def grouped_columns(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Name the columns of the features that have several."""
+        of_each = zip(self.names, self.columns, strict=True)
+        return {name: [names[c] for c in columns] for name, columns in of_each if len(columns) > 1}
+
     def directions(self, width: int, like: Tensor) -> Tensor:
         """Write out the directions, feature after feature.
 

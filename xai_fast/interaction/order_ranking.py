@@ -26,7 +26,7 @@ class FeatureInteraction:
         features: their names.
         indices: their places among the features.
         effect: as the ranking's ``effect`` and ``aggregate`` say.
-        spread: standard deviation of the effect over the representatives.
+        spread: standard deviation of the effect over the representatives or rows; 0 where the method measures once.
         rank: place among the sets of the same order, from 1.
     """
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +25,7 @@ _KIND = "xai_fast.InteractionRanking"
 
 
 def save(ranking: InteractionRanking, path: Path) -> None:
-    """Write a ranking; see `InteractionRanking.save`.
-
-    Args:
-        ranking: what to write.
-        path: where to.
-    """
+    """Write a ranking; see `InteractionRanking.save`."""
     about = {
         "kind": _KIND,
         "version": VERSION,
@@ -41,6 +35,7 @@ def save(ranking: InteractionRanking, path: Path) -> None:
         "scores": list(ranking.scores),
         "settings": dict(ranking.settings),
         "remedy": ranking.remedy,
+        "facts": dict(ranking.facts),
         "orders": [
             {
                 "order": order,
@@ -58,17 +53,7 @@ def save(ranking: InteractionRanking, path: Path) -> None:
 
 
 def load(path: Path) -> InteractionRanking:
-    """Read a ranking; see `InteractionRanking.load`.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The ranking.
-
-    Raises:
-        InputError: the file does not fit.
-    """
+    """Read a ranking; see `InteractionRanking.load`."""
     content = path.read_bytes()
     try:
         about = json.loads(content.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)
@@ -89,73 +74,44 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _assembled(about: Mapping[str, Any]) -> InteractionRanking:
-    names = tuple(_text(name) for name in _list(about["feature_names"]))
-    orders = {}
-    for part in _list(about["orders"]):
-        order = _integer(part["order"])
+    names = tuple(_instance(name, str) for name in _instance(about["feature_names"], list))
+    orders: dict[int, OrderRanking] = {}
+    for part in _instance(about["orders"], list):
+        order = _instance(part["order"], int)
         if order in orders or not 1 <= order <= len(names):
             raise ValueError(f"order {order}")
         orders[order] = OrderRanking(
-            sets=_sets(part["sets"], order),
-            effects=_numbers(part["effects"]),
-            spread=_numbers(part["spread"]),
+            sets=_array(part["sets"], "i", np.int64).reshape(len(part["sets"]), order),
+            effects=_array(part["effects"], "if", np.float64),
+            spread=_array(part["spread"], "if", np.float64),
             names=names,
-            candidates=_integer(part["candidates"]),
-            exhaustive=_truth(part["exhaustive"]),
+            candidates=_instance(part["candidates"], int),
+            exhaustive=_instance(part["exhaustive"], bool),
         )
     indices, remedy = about["representative_indices"], about["remedy"]
-    settings = about["settings"]
-    if not isinstance(settings, dict):
-        raise TypeError("settings")
     return InteractionRanking(
         feature_names=names,
         orders=orders,
-        representatives=tuple(_text(name) for name in _list(about["representatives"])),
-        representative_indices=None if indices is None else tuple(_integer(i) for i in _list(indices)),
-        scores=tuple(_numbers(about["scores"]).tolist()),
-        settings=settings,
-        remedy=None if remedy is None else _text(remedy),
+        representatives=tuple(_instance(name, str) for name in _instance(about["representatives"], list)),
+        representative_indices=None if indices is None else tuple(_array(indices, "i", np.int64).tolist()),
+        scores=tuple(_array(about["scores"], "if", np.float64).tolist()),
+        settings=_instance(about["settings"], dict),
+        remedy=None if remedy is None else _instance(remedy, str),
+        facts=_instance(about.get("facts", {}), dict),
     )
 
 
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"a list is a {type(value).__name__}")
+def _instance(value: Any, kind: type) -> Any:
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        raise TypeError(f"expected {kind.__name__}, got {value!r:.40}")
     return value
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"a name is a {type(value).__name__}")
-    return value
-
-
-def _truth(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(f"true or false is a {type(value).__name__}")
-    return value
-
-
-def _integer(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**62:
-        raise TypeError(f"a count is {value!r:.40}")
-    return value
-
-
-def _numbers(values: object) -> NDArray[np.float64]:
-    for value in _list(values):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise TypeError(f"a number is {value!r:.40}")
-    return np.asarray(values, np.float64).reshape(-1)
-
-
-def _sets(values: object, order: int) -> NDArray[np.int64]:
-    for members in _list(values):
-        if len(_list(members)) != order:
-            raise ValueError(f"a set of {len(members)} at order {order}")
-        for member in members:
-            _integer(member)
-    return np.asarray(values, np.int64).reshape(-1, order)
+def _array(values: object, kinds: str, dtype: type) -> NDArray[Any]:
+    array = np.asarray(_instance(values, list))
+    if array.size and (array.dtype.kind not in kinds or not np.isfinite(array).all()):
+        raise TypeError(f"expected numbers, got {values!r:.40}")
+    return array.astype(dtype)
 
 
 def _does_not_fit(path: Path, got: str) -> InputError:
@@ -163,24 +119,16 @@ def _does_not_fit(path: Path, got: str) -> InputError:
 
 
 def shapiq_values(ranking: InteractionRanking, shapiq: Any) -> Any:
-    """Make shapiq's record; see `InteractionRanking.to_shapiq`.
-
-    Args:
-        ranking: what to convert.
-        shapiq: the package.
-
-    Returns:
-        The InteractionValues.
-    """
+    """Make shapiq's record; see `InteractionRanking.to_shapiq`."""
     values: dict[tuple[int, ...], float] = {(): 0.0}
     for of_order in ranking.orders.values():
         values |= {tuple(s): e for s, e in zip(of_order.sets.tolist(), of_order.effects.tolist(), strict=True)}
     with warnings.catch_warnings():
         # The index is a free text, of which shapiq says that it knows no such game-theoretic index.
-        warnings.filterwarnings("ignore", message="Index `T-NID` is not a valid", category=UserWarning)
+        warnings.filterwarnings("ignore", message="Index `.*` is not a valid", category=UserWarning)
         return shapiq.InteractionValues(
             values=np.array(list(values.values())),
-            index="T-NID",
+            index=str(ranking.settings.get("method", "effects")),
             max_order=ranking.max_order,
             n_players=len(ranking.feature_names),
             min_order=0,
