@@ -14,6 +14,7 @@ from xai_fast.errors import (
     XaiFastError,
     ZeroCurvatureError,
 )
+from xai_fast.explanation import Explanation
 from xai_fast.interaction import (
     GLIDER,
     NID,
@@ -25,7 +26,8 @@ from xai_fast.interaction import (
     detectors,
     fit_mlp,
 )
-from xai_fast.results import NeFLAGResult
+from xai_fast.method import Method
+from xai_fast.registry import methods
 
 try:
     __version__ = version("xai-fast")
@@ -37,6 +39,7 @@ __all__ = [
     "NID",
     "TNID",
     "BackendUnavailable",
+    "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
     "InputError",
@@ -44,9 +47,9 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "JobError",
+    "Method",
     "ModelError",
     "NeFLAG",
-    "NeFLAGResult",
     "StoreError",
     "TaylorCAM",
     "UnsupportedOperation",
@@ -55,5 +58,6 @@ __all__ = [
     "__version__",
     "detectors",
     "fit_mlp",
+    "methods",
     "use_backend",
 ]
