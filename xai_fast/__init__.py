@@ -23,11 +23,10 @@ from xai_fast.interaction import (
     InteractionMap,
     InteractionRanking,
     TaylorCAM,
-    detectors,
     fit_mlp,
 )
 from xai_fast.method import Method
-from xai_fast.registry import methods
+from xai_fast.registry import detectors, methods
 
 try:
     __version__ = version("xai-fast")

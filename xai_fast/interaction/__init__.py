@@ -13,7 +13,6 @@ from xai_fast.interaction.hierarchical_lasso import HierarchicalLasso
 from xai_fast.interaction.integrated_hessians import IntegratedHessians
 from xai_fast.interaction.interaction_map import Interaction, InteractionMap
 from xai_fast.interaction.interaction_ranking import InteractionRanking
-from xai_fast.interaction.known_detectors import detectors
 from xai_fast.interaction.nid import NID
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.receptive_field import cell_geometry
@@ -21,6 +20,7 @@ from xai_fast.interaction.rulefit import RuleFit
 from xai_fast.interaction.shapley import ShapleyInteractions
 from xai_fast.interaction.taylor_cam import TaylorCAM
 from xai_fast.interaction.tnid import TNID
+from xai_fast.interaction.tnid_rows import TNIDRows
 
 __all__ = [
     "ANOVA",
@@ -42,8 +42,8 @@ __all__ = [
     "OrderRanking",
     "RuleFit",
     "ShapleyInteractions",
+    "TNIDRows",
     "TaylorCAM",
     "cell_geometry",
-    "detectors",
     "fit_mlp",
 ]

@@ -32,8 +32,7 @@ class ANOVA(Detector):
     def __init__(self) -> None:
         super().__init__()
 
-    def rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
-        """Fit the linear model, and rank its products by F."""
+    def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
         api = needs("statsmodels.api", "statsmodels", "the analysis of variance")
         x, y = read_regression(table, target, varying=True)
         count, features = x.shape

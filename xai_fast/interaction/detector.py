@@ -35,8 +35,8 @@ class Detector(HasOptions, abc.ABC):
     """A method that ranks sets of columns of a table by how they act together.
 
     A subclass takes the model, where it explains one, and its options; it checks them, keeps each as an attribute of
-    the same name, and implements `rank`. `detect` does what is common: it reads the rows, checks that the model is in
-    evaluation mode, and leaves it as it was found.
+    the same name, and implements ``_rank``. `detect` does what is common: it reads the rows, checks that the model is
+    in evaluation mode, and leaves it as it was found.
 
     Args:
         model: a module in evaluation mode, or a function, from rows to outputs; None for a method that fits a model of
@@ -90,15 +90,15 @@ class Detector(HasOptions, abc.ABC):
             raise bad_argument("groups", f"None, since {self.name} takes no groups of columns", repr(groups)[:100])
         check_eval_mode(self.model)
         with frozen_parameters(self.model):
-            ranking = self.rank(table, target, groups or {})
-        settings = {**self.settings, "target": _described(target), **ranking.settings}
+            ranking = self._rank(table, target, groups or {})
+        settings = {"method": self.name, **self.settings, "target": _described(target), **ranking.settings}
         ranking = replace(ranking, settings=settings)
         for note in ranking.notes:
             warnings.warn(note, UserWarning, stacklevel=2)
         return ranking
 
     @abc.abstractmethod
-    def rank(self, table: Table, target: Any, groups: Groups) -> InteractionRanking:
+    def _rank(self, table: Table, target: Any, groups: Groups) -> InteractionRanking:
         """Rank the interactions.
 
         Args:

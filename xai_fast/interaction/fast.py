@@ -34,8 +34,7 @@ class FAST(Detector):
         self.rounds = check_integer("rounds", rounds, 1)
         self.seed = check_integer("seed", seed, 0)
 
-    def rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
-        """Fit the additive model, and measure every pair on its residuals."""
+    def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
         glass = needs("interpret.glassbox", "interpret-core", "FAST")
         utils = needs("interpret.utils", "interpret-core", "FAST")
         x, y = read_regression(table, target)

@@ -40,14 +40,11 @@ class GLIDER(Detector):
         self, model: Callable[..., Any], *, top_k: int = 10, aggregate: str = "count", score: str = "logit"
     ) -> None:
         super().__init__(model)
-        check_choice("aggregate", aggregate, ("count", "mean"))
-        check_choice("score", score, SCORES)
         self.top_k = check_integer("top_k", top_k, 1)
-        self.aggregate = aggregate
-        self.score = score
+        self.aggregate = check_choice("aggregate", aggregate, ("count", "mean"))
+        self.score = check_choice("score", score, SCORES)
 
-    def rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
-        """Rank all pairs."""
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
         x = like_model(self.model, table.values)
         second = hessian(self.model, x, target=target, score=self.score)
         pairs = all_pairs(x.shape[1])

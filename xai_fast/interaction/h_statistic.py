@@ -61,14 +61,12 @@ class HStatistic(Detector):
         seed: int = 0,
     ) -> None:
         super().__init__(model)
-        check_choice("score", score, SCORES)
         self.sample = check_integer("sample", sample, 2)
         self.normalized = normalized
-        self.score = score
+        self.score = check_choice("score", score, SCORES)
         self.seed = check_integer("seed", seed, 0)
 
-    def rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
-        """Rank all pairs by H."""
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
         if target is not None and not callable(target) and np.ndim(target):
             raise bad_argument("target", "one class for all rows, or a callable", "a class for each row")
         objective = Objective(target, self.score)

@@ -55,8 +55,7 @@ class HierarchicalLasso(Detector):
             raise bad_argument("validation", "a share between 0 and 1", repr(validation))
         self.validation = validation
 
-    def rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
-        """Fit the model at each penalty, and rank the factors of the best."""
+    def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
         x, y = (torch.from_numpy(np.array(values)) for values in read_regression(table, target, varying=True))
         fitted = len(x) - max(1, round(self.validation * len(x)))
         if fitted < 2:

@@ -35,7 +35,7 @@ _FINE = 200
 
 
 class IntegratedHessians(Detector):
-    """Interactions of features along the way from a baseline: the mean of |G_ij| over the rows.
+    """Interactions of features along the way from a baseline: the mean of |G_ij| over the rows, with their spread.
 
     With ``target=None`` the class that is explained is the one that is predicted at the row, all along the path.
 
@@ -53,10 +53,9 @@ class IntegratedHessians(Detector):
         self, model: Callable[..., Any], *, steps: int = 20, baseline: object = None, score: str = "logit"
     ) -> None:
         super().__init__(model)
-        check_choice("score", score, SCORES)
         self.steps = check_integer("steps", steps, 1, 100)
         self.baseline = baseline
-        self.score = score
+        self.score = check_choice("score", score, SCORES)
 
     def matrix(self, rows: Tensor, target: Target = None) -> Tensor:
         """Compute G of each row.
@@ -85,8 +84,7 @@ class IntegratedHessians(Detector):
         joint = torch.einsum("s,srij->rij", weight * place, second) * change[:, :, None] * change[:, None, :]
         return joint + torch.diag_embed(torch.einsum("s,sri->ri", weight, first) * change)
 
-    def rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
-        """Rank all pairs; the spread is over the rows."""
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
         sizes = self.matrix(like_model(self.model, table.values), target).double().abs()
         spread = pair_effects(sizes.std(0, correction=0))
         return InteractionRanking.from_effects(table.names, pair_effects(sizes.mean(0)), spread)

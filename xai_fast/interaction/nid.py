@@ -58,8 +58,7 @@ class NID(Detector):
         super().__init__(model)
         self.order = None if order is None else check_integer("order", order, 2)
 
-    def rank(self, table: Table, target: int | None, groups: Groups) -> InteractionRanking:
-        """Rank all pairs, or the sets that the greedy algorithm finds."""
+    def _rank(self, table: Table, target: int | None, groups: Groups) -> InteractionRanking:
         first, *hidden, last = (weight.detach().double().cpu().abs() for weight in _weights(self.model))
         if first.shape[1] != len(table.names):
             raise bad_argument("rows", f"{first.shape[1]} columns, as the model has", len(table.names))

@@ -53,8 +53,7 @@ class RuleFit(Detector):
         self.normalized = normalized
         self.seed = check_integer("seed", seed, 0)
 
-    def rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
-        """Fit the model, and rank all pairs by H."""
+    def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
         x, y = read_regression(table, target, varying=True)
         predict = self._fitted(x, y)
         effects = h_statistics(predict, some_rows(x, self.sample, self.seed), self.normalized)

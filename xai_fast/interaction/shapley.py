@@ -33,8 +33,8 @@ _ROWS_AT_ONCE = 1 << 16
 class ShapleyInteractions(Detector):
     """The mean absolute Shapley interaction over the rows, of all sets of two features or more up to an order.
 
-    The cost is rows x background rows x 2^features evaluations of the model. With ``target=None`` the class that is
-    explained is the one that is predicted at the row, whichever features are absent.
+    The spread is over the rows. The cost is rows x background rows x 2^features evaluations of the model. With
+    ``target=None`` the class that is explained is the one that is predicted at the row, whichever features are absent.
 
     Args:
         model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,); at most 16 features.
@@ -58,15 +58,12 @@ class ShapleyInteractions(Detector):
         score: str = "logit",
     ) -> None:
         super().__init__(model)
-        check_choice("index", index, INDICES)
-        check_choice("score", score, SCORES)
         self.background = background
         self.order = check_integer("order", order, 2, MAX_FEATURES)
-        self.index = index
-        self.score = score
+        self.index = check_choice("index", index, INDICES)
+        self.score = check_choice("score", score, SCORES)
 
-    def rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
-        """Rank the sets; the spread is over the rows."""
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
         shapiq = needs("shapiq", "shapiq", "the Shapley interactions")
         features = len(table.names)
         if features > MAX_FEATURES:

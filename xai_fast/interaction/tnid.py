@@ -33,9 +33,15 @@ from xai_fast.taylor.planner import is_out_of_memory
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.smooth import SMOOTH, remedy, smoothed
 
-__all__ = ["TNID"]
+__all__ = ["MAX_ORDER", "NO_CURVATURE", "TNID", "smooth_model"]
 
 MAX_ORDER = 6
+
+NO_CURVATURE = (
+    "model: expected a score with curvature, got one that is piecewise linear in the features, so that every mixed "
+    'derivative is zero; pass smooth="gelu" or "softplus", explain score="probability" or "log_probability", or train '
+    "a smooth network (xai_fast.fit_mlp)"
+)
 
 
 class TNID(Detector):
@@ -115,31 +121,24 @@ class TNID(Detector):
             check_choice("exhaustive_order", exhaustive_order, ("auto",))
         else:
             exhaustive_order = check_integer("exhaustive_order", exhaustive_order, 1, MAX_ORDER)
-        check_choice("effect", effect, EFFECTS)
-        check_choice("aggregate", aggregate, tuple(AGGREGATES))
-        check_choice("score", score, SCORES)
-        check_choice("scale", scale, SCALES)
-        if smooth is not None:
-            check_choice("smooth", smooth, tuple(SMOOTH))
         self.order = check_integer("order", order, 2, MAX_ORDER)
         self.exhaustive_order = exhaustive_order
         self.top_k = _at_least_one("top_k", top_k)
         self.representatives = (
             int(representatives) if isinstance(representatives, numbers.Integral) else representatives
         )
-        self.effect = effect
-        self.aggregate = aggregate
+        self.effect = check_choice("effect", effect, EFFECTS)
+        self.aggregate = check_choice("aggregate", aggregate, tuple(AGGREGATES))
         self.seed = check_integer("seed", seed, 0, 2**63 - 1)
-        self.smooth = smooth
-        self.score = score
-        self.scale = scale
+        self.smooth = None if smooth is None else check_choice("smooth", smooth, tuple(SMOOTH))
+        self.score = check_choice("score", score, SCORES)
+        self.scale = check_choice("scale", scale, SCALES)
         self.group_directions = _at_least_one("group_directions", group_directions)
         self.budget = check_positive("budget", budget)
         self.keep = check_integer("keep", keep, 1)
         self.memory_limit = memory_limit
 
-    def rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
-        """Rank the sets of each order by their effects at the representatives."""
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
         features = make_features(table, groups, self.scale, self.group_directions)
         if self.order > len(features):
             raise bad_argument("order", f"at most {len(features)}, the number of features", self.order)
@@ -169,7 +168,7 @@ class TNID(Detector):
     def _prepared(self, points: Tensor, target: Target) -> tuple[Function, Tensor]:
         """Trace the score, and evaluate it at the representatives."""
         try:
-            function = prepare(_smooth_copy(self.model, self.smooth), points, target=target, score=self.score)
+            function = prepare(smooth_model(self.model, self.smooth), points, target=target, score=self.score)
             return function, self._checked(function, points)
         except RuntimeError as error:
             if isinstance(error, XaiFastError) or is_out_of_memory(error):
@@ -185,11 +184,7 @@ class TNID(Detector):
         if not torch.isfinite(scores).all():
             raise ModelError(f"model: expected finite scores at the representatives, got {scores.tolist()}")
         if not function.program(points).curved:
-            raise ZeroCurvatureError(
-                "model: expected a score with curvature, got one that is piecewise linear in the features, so that "
-                'every mixed derivative is zero; pass smooth="gelu" or "softplus", explain score="probability" or '
-                '"log_probability", or train a smooth network (xai_fast.fit_mlp)'
-            )
+            raise ZeroCurvatureError(NO_CURVATURE)
         return scores
 
     def _search(self, features: Features, derivatives: SetDerivatives) -> Search:
@@ -219,7 +214,8 @@ class _Smoothed(nn.Module):
             return self.model(x)
 
 
-def _smooth_copy(model: Callable[..., object], smooth: str | None) -> Callable[..., object]:
+def smooth_model(model: Callable[..., Any], smooth: str | None) -> Callable[..., Any]:
+    """Give the model with smooth activations in the place of piecewise linear ones; itself for None."""
     if smooth is None:
         return model
     if isinstance(model, nn.Module):
