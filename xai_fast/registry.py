@@ -140,4 +140,4 @@ def _referenced(reference: str) -> type[Method]:
 def _checked(found: object, reference: str, kind: type[Any]) -> Any:
     if isinstance(found, type) and issubclass(found, kind):
         return found
-    raise bad_argument("method", f"{reference} to be a subclass of {kind.__name__}", type(found).__name__)
+    raise bad_argument("method", f"{reference} to be a subclass of xai_fast.{kind.__name__}", type(found).__name__)

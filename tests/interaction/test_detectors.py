@@ -155,7 +155,7 @@ def test_an_entry_point_that_is_no_detector_is_left_out_and_logged(
 ) -> None:
     install(tmp_path, "InteractionRanking", monkeypatch)
     assert "toy" not in detectors()
-    assert "toy_package:InteractionRanking to be a subclass of Detector" in caplog.text
+    assert "toy_package:InteractionRanking to be a subclass of xai_fast.Detector" in caplog.text
 
 
 def test_effects_are_finite_and_libraries_named() -> None:

