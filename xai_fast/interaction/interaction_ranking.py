@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations as subsets_of
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, ModelError, bad_argument
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
+from xai_fast.interaction.ranking_exchange import does_not_fit, read_fields, shapiq_values, write_fields
 
 if TYPE_CHECKING:
     import pandas
@@ -331,9 +332,8 @@ class InteractionRanking:
             import shapiq
         except ImportError as error:
             raise InputError("to_shapiq: expected shapiq, which is not installed; pip install shapiq") from error
-        from xai_fast.interaction.ranking_exchange import shapiq_values
-
-        values: shapiq.InteractionValues = shapiq_values(self, shapiq)
+        index = str(self.settings.get("method", "effects"))
+        values: shapiq.InteractionValues = shapiq_values(self.orders, len(self.feature_names), index, shapiq)
         return values
 
     def save(self, path: str | Path) -> None:
@@ -342,9 +342,7 @@ class InteractionRanking:
         Args:
             path: where to; the name is used as it is, and a file that is there is replaced.
         """
-        from xai_fast.interaction.ranking_exchange import save  # it knows this class
-
-        save(self, Path(path))
+        write_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> InteractionRanking:
@@ -359,9 +357,11 @@ class InteractionRanking:
         Raises:
             InputError: the file holds something else, is damaged, or is of a version that is not known here.
         """
-        from xai_fast.interaction.ranking_exchange import load
-
-        return load(Path(path))
+        found = read_fields(Path(path))
+        try:
+            return cls(**found)
+        except InputError as error:
+            raise does_not_fit(Path(path), f"one whose parts do not fit ({error})") from error
 
 
 def _rows(ranking: OrderRanking, kept: NDArray[np.bool_]) -> OrderRanking:

@@ -22,7 +22,7 @@ from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
 from xai_fast.interaction.detector import Detector, Groups
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
-from xai_fast.interaction.groups import SCALES, Features, make_features
+from xai_fast.interaction.groups import SCALES, make_features
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.kinks import kinks
 from xai_fast.interaction.representatives import PAPER, Representatives, RepresentativesLike, choose_representatives
@@ -149,7 +149,8 @@ class TNID(Detector):
         function, scores = self._prepared(points, _targets(target, table, chosen))
         directions = features.directions(table.values.shape[1], points).reshape(-1, *table.shape)
         derivatives = SetDerivatives(function, points, directions, memory_limit=self.memory_limit)
-        orders = self._search(features, derivatives).orders(self.order)
+        options = (self.effect, self.aggregate, self.exhaustive_order, self.top_k, self.budget, self.keep)
+        orders = Search(features, derivatives, *options).orders(self.order)
         found = kinks(function.program(points)) if self.smooth is None else ()
         return InteractionRanking(
             feature_names=features.names,
@@ -186,18 +187,6 @@ class TNID(Detector):
         if not function.program(points).curved:
             raise ZeroCurvatureError(NO_CURVATURE)
         return scores
-
-    def _search(self, features: Features, derivatives: SetDerivatives) -> Search:
-        return Search(
-            features,
-            derivatives,
-            effect=self.effect,
-            aggregate=self.aggregate,
-            exhaustive_order=self.exhaustive_order,
-            top_k=self.top_k,
-            budget=self.budget,
-            keep=self.keep,
-        )
 
 
 class _Smoothed(nn.Module):
