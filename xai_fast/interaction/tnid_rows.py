@@ -87,35 +87,25 @@ class TNIDRows(Method):
         if call.extra.values is not None:
             raise bad_argument("additional_forward_args", f"None, since {self.name} takes rows only", "others")
         sets, lengths = self._sets_of(call.values[0]), self._lengths(call.values[0])
-        derivatives: SetDerivatives | None = None
-        parts = []
-        for chunk in call.chunks():
-            (x,) = call.take(chunk)
-            outputs = self._explained(x.clone())
-            targets = call.targets(outputs, chunk)
-            target = call.objective.target if targets is None else targets
-            if derivatives is None:
-                self._check_curvature(x[:1], target[:1] if isinstance(target, Tensor) else target)
-                derivatives = SetDerivatives(
-                    self._explained, x, lengths, target=target, score=self.score, memory_limit=self.memory_limit
-                )
-            else:
-                derivatives = derivatives.at(x, target=target)
-            effects = effect_of(derivatives.of(sets), self.effect).to(x.dtype)
-            parts.append(
-                Explanation(
-                    attributions=effects,
-                    scores=call.objective(outputs, targets),
-                    targets=targets,
-                    evaluations=torch.ones(len(x), dtype=torch.int64, device=x.device),
-                    facts={} if self.order == 1 else {"zero_curvature": (effects == 0).all(1)},
-                )
-            )
-        return Explanation.cat(parts)
+        return Explanation.cat([self._effects(call, chunk, sets, lengths) for chunk in call.chunks()])
 
-    def _check_curvature(self, x: Tensor, target: Any) -> None:
-        if self.order > 1 and not prepare(self._explained, x, target=target, score=self.score).program(x).curved:
+    def _effects(self, call: Call, chunk: range, sets: Tensor, lengths: Tensor) -> Explanation:
+        (x,) = call.take(chunk)
+        outputs = self._explained(x.clone())
+        targets = call.targets(outputs, chunk)
+        target = call.objective.target if targets is None else targets
+        function = prepare(self._explained, x, target=target, score=self.score)
+        if self.order > 1 and not function.program(x).curved:
             raise ZeroCurvatureError(NO_CURVATURE)
+        derivatives = SetDerivatives(function, x, lengths, memory_limit=self.memory_limit)
+        effects = effect_of(derivatives.of(sets), self.effect).to(x.dtype)
+        return Explanation(
+            attributions=effects,
+            scores=call.objective(outputs, targets),
+            targets=targets,
+            evaluations=torch.ones(len(x), dtype=torch.int64, device=x.device),
+            facts={} if self.order == 1 else {"zero_curvature": (effects == 0).all(1)},
+        )
 
     def _sets_of(self, x: Tensor) -> Tensor:
         features = x.shape[1]
