@@ -1,4 +1,4 @@
-"""The network of `xai_fast.fit_mlp`, what it is to give, and the loop that trains it."""
+"""The network of `xai_fast.fit_mlp`, its goal, and the loop that trains it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Standardize(nn.Module):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch of a training came to.
+    """The losses of one epoch.
 
     Attributes:
         training_loss: mean over its steps, the penalty not included.
@@ -71,7 +71,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Goal:
-    """What the network is to give.
+    """What the network learns: numbers or classes.
 
     Attributes:
         classes: of a classification; None for a regression.

@@ -1,8 +1,8 @@
 """Which rows of the data stand for all of them: where interactions are measured.
 
 The paper measures at four rows: those nearest to the mean, the minimum and the mode of all rows, and a random one. A
-mixed derivative at four points says little about a function that bends differently elsewhere, and more points cost
-next to nothing here: 200 random rows are recommended, which rank pairs better than any choice of four.
+mixed derivative at four points says little about a function whose curvature varies, and more points cost next to
+nothing here: 200 random rows are recommended, which rank pairs better than any choice of four.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Table:
     """Rows of finite numbers.
 
     Attributes:
-        values: (N, D) float32 or float64, an item's numbers side by side.
+        values: (N, D) float32 or float64, the numbers of an item side by side.
         names: of the D columns, all different.
         shape: of an item as the model takes it; its product is D.
     """

@@ -63,20 +63,20 @@ class TNID(Detector):
         model: a module in evaluation mode from rows (B, ...) like the data to outputs (B, C), (B, 1) or (B,), or any
             function from rows to scores (B,).
         order: the highest order, 2 to 6.
-        exhaustive_order: all sets are looked at up to this order; "auto" for as far as ``budget`` goes.
-        top_k: from then on the extensions of so many of the strongest sets are looked at; None for 1,000, or fewer, to
-            10, where these alone would exceed ``budget``. An exhaustive order is kept whole whatever this is.
+        exhaustive_order: evaluate all sets up to this order; "auto" for as far as ``budget`` goes.
+        top_k: at higher orders, evaluate the extensions of this many of the strongest sets; None for 1,000, or fewer
+            (at least 10) where these alone would exceed ``budget``. An exhaustive order is kept whole whatever this is.
         representatives: rows at which to measure, see `choose_representatives`: names of statistics, by default the
             paper's four; "paper" for these; an integer for so many random rows; "kmeans:n"; or rows. A few hundred rows
-            say more about a function that bends differently here and there, and cost in proportion; 200 are
-            recommended where an order is not the work of minutes.
+            say more about a function whose curvature varies, and cost in proportion; 200 are recommended unless an
+            order takes minutes.
         effect: what is made of F_T at a row: "square", "absolute" or "signed". Sets are ranked by the magnitude of
             their aggregated effect, also where it has a sign.
         aggregate: over the rows: "mean", "median", "min", "max" or "mode". The paper's choice is the mean, of squares,
             and for two classes of signed derivatives, whose sign says which class the features favour together
             (``target=lambda outputs: -outputs[:, 0]`` turns it to the other class). With many rows the median of
             "absolute" ranks the pairs of the paper's functions best (`benchmarks/tnid.py`): a mean of squares is swayed
-            by the few rows where the function bends most.
+            by the few rows of largest curvature.
         seed: of what is random in the choice of rows.
         smooth: "gelu" or "softplus" to explain the network with these in the place of its ReLUs, which have no
             curvature; the model itself is not changed. The result says what was done. None to explain it as it is.
