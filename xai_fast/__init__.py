@@ -20,6 +20,7 @@ from xai_fast.interaction import (
     GLIDER,
     NID,
     TNID,
+    Detector,
     IntegratedHessians,
     InteractionMap,
     InteractionRanking,
@@ -27,7 +28,7 @@ from xai_fast.interaction import (
     fit_mlp,
 )
 from xai_fast.method import Method
-from xai_fast.registry import methods
+from xai_fast.registry import detectors, methods
 
 try:
     __version__ = version("xai-fast")
@@ -39,6 +40,7 @@ __all__ = [
     "NID",
     "TNID",
     "BackendUnavailable",
+    "Detector",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
@@ -56,6 +58,7 @@ __all__ = [
     "XaiFastError",
     "ZeroCurvatureError",
     "__version__",
+    "detectors",
     "fit_mlp",
     "methods",
     "shared",

@@ -7,6 +7,7 @@ Gradient-based Visual Explanations for Deep Convolutional Networks", WACV 2018.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -14,8 +15,8 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.call import Call
-from xai_fast.engine.layers import Layer, capture_output, find_layer
-from xai_fast.engine.objective import SCORES
+from xai_fast.engine.layers import Layer, capture_gradient, capture_output, find_layer
+from xai_fast.engine.objective import SCORES, at_least_float32
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
@@ -66,22 +67,40 @@ class GradCAM(Method[Explanation]):
         return Explanation.cat([self._maps(call, chunk) for chunk in call.chunks()])
 
     def _maps(self, call: Call, chunk: range) -> Explanation:
-        inputs = call.take(chunk)
-        with torch.enable_grad(), capture_output(self.model, self._module, cut=True) as captured:
-            outputs = call.run(inputs, call.positions(chunk))
+        inputs, item = call.take(chunk), call.positions(chunk)
+        with (
+            torch.enable_grad(),
+            warnings.catch_warnings(),
+            capture_output(self.model, self._module, cut=True) as captured,
+        ):
+            # A checkpoint says that its inputs need no gradient: the cut comes behind them.
+            warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
+            outputs = call.run(inputs, item)
             targets = call.targets(outputs, chunk)
             scores = call.objective(outputs, targets)
             activation, gradient = captured.tensor, None
             if scores.requires_grad:
                 gradient = torch.autograd.grad(scores.sum(), activation, allow_unused=True)[0]
         if gradient is None:
+            activation, gradient = self._in_checkpoint(call, chunk, targets)
+        self._check_map(activation, len(chunk))
+        activation, gradient = at_least_float32(activation.detach()), at_least_float32(gradient)
+        maps = self._resized(self._combined(activation, gradient), inputs[0])
+        ones = torch.ones(len(chunk), dtype=torch.int64, device=call.device)
+        return Explanation(attributions=maps, scores=scores.detach(), targets=targets, evaluations=ones)
+
+    def _in_checkpoint(self, call: Call, chunk: range, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Give A and dy/dA of a layer inside a reentrant checkpoint, by a pass back to the inputs."""
+        inputs = [v.requires_grad_() if v.is_floating_point() else v for v in call.take(chunk)]
+        with torch.enable_grad(), capture_gradient(self.model, self._module) as seen:
+            scores = call.objective(call.run(inputs, call.positions(chunk)), targets)
+            if scores.requires_grad:
+                scores.sum().backward()  # type: ignore[no-untyped-call]  # torch
+        if len(seen) != 2:
             raise ModelError(
                 f"model: expected a score that depends differentiably on {self.layer}, got one that does not"
             )
-        self._check_map(activation, len(chunk))
-        maps = self._resized(self._combined(activation.detach(), gradient), inputs[0])
-        ones = torch.ones(len(chunk), dtype=torch.int64, device=call.device)
-        return Explanation(attributions=maps, scores=scores.detach(), targets=targets, evaluations=ones)
+        return seen[0], seen[1]
 
     def _check_map(self, activation: Tensor, rows: int) -> None:
         if activation.ndim not in (3, 4) or activation.shape[0] != rows:

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["CapturedOutput", "Layer", "capture_output", "find_layer", "first_tensor", "replace_first_tensor"]
+__all__ = [
+    "CapturedOutput",
+    "Layer",
+    "capture_gradient",
+    "capture_output",
+    "find_layer",
+    "first_tensor",
+    "replace_first_tensor",
+]
 
 Layer: TypeAlias = "str | nn.Module"
 
@@ -141,6 +149,33 @@ class CapturedOutput:
         if self.runs == 0:
             got = f"{self.name}, which did not run (is it used, and is the model itself not compiled or scripted?)"
         return bad_argument("layer", "a layer that runs once in a pass through the model", got)
+
+
+@contextlib.contextmanager
+def capture_gradient(model: Callable[..., object], layer: Layer) -> Iterator[list[Tensor]]:
+    """See a layer inside a reentrant checkpoint, which has a graph only while it is run again on the way back.
+
+    Args:
+        model: a module.
+        layer: a submodule of it, or its dotted name.
+
+    Yields:
+        A list that holds, after ``backward``, the layer's output and the gradient with respect to it.
+    """
+    name, module = find_layer(model, layer)
+    seen: list[Tensor] = []
+
+    def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        if torch._C._current_graph_task_id() != _NO_BACKWARD:
+            tensor = first_tensor(output, name)
+            seen.append(tensor.detach().clone())
+            tensor.register_hook(seen.append)  # type: ignore[no-untyped-call]  # torch
+
+    handle = module.register_forward_hook(hook)
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 @contextlib.contextmanager

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["SCORES", "Objective", "Target"]
+__all__ = ["SCORES", "Objective", "Target", "at_least_float32"]
 
 SCORES = ("auto", "output", "probability", "log_probability", "log_odds", "logit")
 """What a score is of the target's output z and its probability p, the softmax or, of a single output, the sigmoid.
 
-"output" is z ("logit" is another name of it), and "log_odds" is log p / (1 - p), which does not saturate. "auto" is p of
-several classes, and z of a single output.
+"output" is z ("logit" is another name of it), and "log_odds" is log p / (1 - p), which does not saturate. "auto" is p
+of several classes, and z of a single output.
 """
 
 Target: TypeAlias = "int | Tensor | Sequence[int] | Callable[[object], Tensor] | None"
@@ -112,8 +112,8 @@ class Objective:
             if not isinstance(scores, Tensor) or scores.ndim != 1 or not scores.is_floating_point():
                 got = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
                 raise bad_argument("target", "a callable that returns floating-point scores (R,)", got)
-            return _at_least_float32(scores)
-        logits = _at_least_float32(self._logits(outputs))
+            return at_least_float32(scores)
+        logits = at_least_float32(self._logits(outputs))
         if logits.shape[1] == 1:
             return self._of_one(logits[:, 0], targets)
         if targets is None:
@@ -175,5 +175,6 @@ class Objective:
         return outputs
 
 
-def _at_least_float32(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
+    """Widen half precision to float32, and leave the rest."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

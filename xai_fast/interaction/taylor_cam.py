@@ -120,8 +120,9 @@ class TaylorCAM(Method[InteractionMap]):
         self._geometry: dict[tuple[int, ...], CellGeometry | None] = {}
 
     def _explain(self, call: Call) -> InteractionMap:
-        geometry = self._geometry_of(call)
-        return Explanation.cat([self._interactions(call, chunk, geometry) for chunk in call.chunks()])
+        with torch.autocast(call.device.type, enabled=False):  # derivatives are exact
+            geometry = self._geometry_of(call)
+            return Explanation.cat([self._interactions(call, chunk, geometry) for chunk in call.chunks()])
 
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
