@@ -7,7 +7,6 @@ Gradient-based Visual Explanations for Deep Convolutional Networks", WACV 2018.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
@@ -68,13 +67,7 @@ class GradCAM(Method[Explanation]):
 
     def _maps(self, call: Call, chunk: range) -> Explanation:
         inputs, item = call.take(chunk), call.positions(chunk)
-        with (
-            torch.enable_grad(),
-            warnings.catch_warnings(),
-            capture_output(self.model, self._module, cut=True) as captured,
-        ):
-            # A checkpoint says that its inputs need no gradient: the cut comes behind them.
-            warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
+        with torch.enable_grad(), capture_output(self.model, self._module, cut=True) as captured:
             outputs = call.run(inputs, item)
             targets = call.targets(outputs, chunk)
             scores = call.objective(outputs, targets)
@@ -85,7 +78,8 @@ class GradCAM(Method[Explanation]):
             activation, gradient = self._in_checkpoint(call, chunk, targets)
         self._check_map(activation, len(chunk))
         activation, gradient = at_least_float32(activation.detach()), at_least_float32(gradient)
-        maps = self._resized(self._combined(activation, gradient), inputs[0])
+        with torch.autocast(call.device.type, enabled=False):
+            maps = self._resized(self._combined(activation, gradient), inputs[0])
         ones = torch.ones(len(chunk), dtype=torch.int64, device=call.device)
         return Explanation(attributions=maps, scores=scores.detach(), targets=targets, evaluations=ones)
 

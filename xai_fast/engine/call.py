@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -170,7 +171,9 @@ class Call:
         Yields:
             Nothing; what the caller and the model were set to is restored at the end, also after an exception.
         """
-        with frozen_parameters(self.model), torch.no_grad():
+        with frozen_parameters(self.model), torch.no_grad(), warnings.catch_warnings():
+            # Checkpoints say that there is nothing to go back to, where that is as it should be.
+            warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
             yield
 
     def chunks(self) -> Iterator[range]:

@@ -84,7 +84,7 @@ class TNIDRows(Method):
     def _explain(self, call: Call) -> Explanation:
         if len(call.values) > 1 or call.values[0].ndim != 2:
             raise bad_argument("inputs", "rows of numbers (B, D)", [tuple(value.shape) for value in call.values])
-        if call.extra.values is not None:
+        if call.extra.values:
             raise bad_argument("additional_forward_args", f"None, since {self.name} takes rows only", "others")
         sets, lengths = self._sets_of(call.values[0]), self._lengths(call.values[0])
         return Explanation.cat([self._effects(call, chunk, sets, lengths) for chunk in call.chunks()])
