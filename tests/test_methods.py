@@ -36,7 +36,7 @@ def test_every_method_is_in_the_table_of_this_test() -> None:
 
 def model_for(name: str, dtype: torch.dtype) -> nn.Module:
     if name in TABLES:
-        layers: list[nn.Module] = [nn.Linear(5, 8), nn.GELU(), nn.Linear(8, 4)]
+        layers: list[nn.Module] = [nn.Linear(5, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 4)]
     else:
         layers = [nn.Conv2d(3, 4, 3, 2), nn.GELU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 16, 4)]
     return nn.Sequential(*layers).to(dtype).eval()

@@ -147,7 +147,13 @@ class ScoreGradient:
             scores = self._checked(self._scores(inputs, item, targets), item)
         if not scores.requires_grad:
             raise no_gradient_path()
-        gradients = self._backward(scores, inputs)
+        try:
+            gradients = self._backward(scores, inputs)
+        except RuntimeError as error:
+            if self._whole_backward or "heckpoint" not in str(error):
+                raise
+            self._whole_backward = True
+            return self(rows, item, targets)
         if all(gradient is None for gradient in gradients):
             raise no_gradient_path()
         used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
@@ -168,12 +174,7 @@ class ScoreGradient:
         """Go back to the inputs; through reentrant checkpoints only ``backward`` can."""
         ones = torch.ones_like(scores)
         if not self._whole_backward:
-            try:
-                return torch.autograd.grad(scores, inputs, ones, allow_unused=True)
-            except RuntimeError as error:
-                if "heckpoint" not in str(error):
-                    raise
-                self._whole_backward = True
+            return torch.autograd.grad(scores, inputs, ones, allow_unused=True)
         scores.backward(ones)  # type: ignore[no-untyped-call]  # torch; parameters are frozen, so only inputs have one
         return [value.grad for value in inputs]
 
