@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.call import Call
+from xai_fast.engine.gradients import gradient_through_checkpoints
 from xai_fast.engine.layers import Layer, capture_gradient, capture_output, find_layer
 from xai_fast.engine.objective import SCORES, at_least_float32
 from xai_fast.errors import ModelError, bad_argument
@@ -73,7 +74,7 @@ class GradCAM(Method[Explanation]):
             scores = call.objective(outputs, targets)
             activation, gradient = captured.tensor, None
             if scores.requires_grad:
-                gradient = torch.autograd.grad(scores.sum(), activation, allow_unused=True)[0]
+                gradient = gradient_through_checkpoints(scores, activation)
         if gradient is None:
             activation, gradient = self._in_checkpoint(call, chunk, targets)
         self._check_map(activation, len(chunk))

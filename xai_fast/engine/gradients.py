@@ -13,7 +13,7 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
 from xai_fast.errors import InputError
 
-__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled"]
+__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "gradient_through_checkpoints"]
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -52,6 +52,17 @@ def compiled(model: Callable[..., object], device: torch.device) -> Callable[...
         The compiled callable; the model itself is not changed.
     """
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
+
+
+def gradient_through_checkpoints(scores: Tensor, leaf: Tensor) -> Tensor | None:
+    """Compute the gradient of the sum of scores (R,) with respect to one leaf; None where they do not depend on it."""
+    try:
+        return torch.autograd.grad(scores.sum(), leaf, allow_unused=True, retain_graph=True)[0]
+    except RuntimeError as error:
+        if "heckpoint" not in str(error):
+            raise
+    scores.sum().backward()  # type: ignore[no-untyped-call]  # torch; through reentrant checkpoints only this goes
+    return leaf.grad
 
 
 class ScoreGradient:
