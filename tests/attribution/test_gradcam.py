@@ -177,9 +177,9 @@ WRONG = {
     "layer: expected a layer near": lambda: GradCAM(relu_cnn(), "44"),
     "layer: expected a layer whose output is a map": lambda: GradCAM(relu_cnn(), "6").attribute(X),
     "score: expected one of": lambda: GradCAM(relu_cnn(), "4", score="loss"),
-    r"upsample: expected True, False, or a size \(H, W\), got 7": lambda: GradCAM(relu_cnn(), "4", upsample=7),
+    r"upsample: expected True, False, or a size such as \(H, W\), got 7": lambda: GradCAM(relu_cnn(), "4", upsample=7),
     "upsample: expected an integer, at least 1": lambda: GradCAM(relu_cnn(), "4", upsample=(0, 3)),
-    "upsample: expected False for the tokens of recurrent": lambda: GradCAM(
+    "upsample: expected False, or as many sizes as the map .* of recurrent": lambda: GradCAM(
         Tokens().eval(), "recurrent", upsample=True
     ).attribute(torch.zeros(2, 3, dtype=torch.int64)),
     "model: expected evaluation mode": lambda: GradCAM(relu_cnn().train(), "4").attribute(X),

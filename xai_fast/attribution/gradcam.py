@@ -7,12 +7,13 @@ Gradient-based Visual Explanations for Deep Convolutional Networks", WACV 2018.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.axes import LAYOUTS, MapAxes, find_axes
 from xai_fast.engine.call import Call
 from xai_fast.engine.gradients import gradient_through_checkpoints
 from xai_fast.engine.layers import Layer, capture_gradient, capture_output, find_layer
@@ -34,12 +35,16 @@ class GradCAM(Method[Explanation]):
 
     Args:
         model: a module in evaluation mode.
-        layer: a submodule of it or its dotted name; its output A is a map (B, C, h, w), tokens (B, n, d), where d
-            counts as channels, or a tuple that starts with one of these.
+        layer: a submodule of it or its dotted name; its output A is a map (B, C, ...) or (B, ..., C) of one to three
+            dimensions, tokens (B, n, d) or (n, B, d), where d counts as channels, or a tuple that starts with one.
         score: y: "logit" (the papers), "probability" or "log_probability" of the target.
         relu: keep only what speaks for the target (the papers); without, what speaks against it is negative.
-        upsample: True for maps as large as the (first) input, a size (H, W), or False for the size of the layer's map.
-            Bilinear, with the corners of the pictures in the same place.
+        upsample: True for maps as large as the (first) input, a size such as (H, W), or False for the size of the
+            layer's map. Linear, with the corners of the pictures in the same place.
+        layout: "channels_first" (B, C, ...), "channels_last" (B, ..., C) or "sequence_first" (n, B, C) where A has
+            another layout than the modules that made it tell; None to find out.
+        grid: (h, w) of tokens that stand for the cells of a picture; None to find out from its patches.
+        skip_tokens: tokens at the beginning that stand for no cell, such as a class token; None to find out.
 
     Raises:
         InputError: an option is out of range, or there is no such layer.
@@ -55,18 +60,26 @@ class GradCAM(Method[Explanation]):
         *,
         score: str = "logit",
         relu: bool = True,
-        upsample: bool | tuple[int, int] = False,
+        upsample: bool | tuple[int, ...] = False,
+        layout: str | None = None,
+        grid: Sequence[int] | None = None,
+        skip_tokens: int | None = None,
     ) -> None:
         super().__init__(model)
         self.layer, self._module = find_layer(model, layer)
         self.score = check_choice("score", score, SCORES)
         self.relu = bool(relu)
         self.upsample = _checked_size(upsample)
+        self.layout = None if layout is None else check_choice("layout", layout, LAYOUTS)
+        self.grid = None if grid is None else tuple(check_integer("grid", side, 1) for side in grid)
+        self.skip_tokens = None if skip_tokens is None else check_integer("skip_tokens", skip_tokens, 0)
+        self._axes: dict[tuple[tuple[int, ...], ...], MapAxes] = {}
 
     def _explain(self, call: Call) -> Explanation:
-        return Explanation.cat([self._maps(call, chunk) for chunk in call.chunks()])
+        axes = self._axes_of(call)
+        return Explanation.cat([self._maps(call, chunk, axes) for chunk in call.chunks()])
 
-    def _maps(self, call: Call, chunk: range) -> Explanation:
+    def _maps(self, call: Call, chunk: range, axes: MapAxes) -> Explanation:
         inputs, item = call.take(chunk), call.positions(chunk)
         with torch.enable_grad(), capture_output(self.model, self._module, cut=True) as captured:
             outputs = call.run(inputs, item)
@@ -77,10 +90,9 @@ class GradCAM(Method[Explanation]):
                 gradient = gradient_through_checkpoints(scores, activation)
         if gradient is None:
             activation, gradient = self._in_checkpoint(call, chunk, targets)
-        self._check_map(activation, len(chunk))
         activation, gradient = at_least_float32(activation.detach()), at_least_float32(gradient)
         with torch.autocast(call.device.type, enabled=False):
-            maps = self._resized(self._combined(activation, gradient), inputs[0])
+            maps = self._resized(self._combined(activation, gradient, axes), inputs[0])
         ones = torch.ones(len(chunk), dtype=torch.int64, device=call.device)
         return Explanation(attributions=maps, scores=scores.detach(), targets=targets, evaluations=ones)
 
@@ -97,20 +109,28 @@ class GradCAM(Method[Explanation]):
             )
         return seen[0], seen[1]
 
-    def _check_map(self, activation: Tensor, rows: int) -> None:
-        if activation.ndim not in (3, 4) or activation.shape[0] != rows:
-            raise bad_argument(
-                "layer",
-                "a layer whose output is a map (B, C, h, w) or tokens (B, n, d)",
-                f"{self.layer}: {tuple(activation.shape)} for {rows} items",
+    def _axes_of(self, call: Call) -> MapAxes:
+        """Find the axes of the layer's output, once for inputs of a shape."""
+        shapes = tuple(tuple(value.shape[1:]) for value in call.values)
+        if shapes not in self._axes:
+            chunk = next(call.chunks())
+            self._axes[shapes] = find_axes(
+                self._module,
+                lambda: call.run(call.take(chunk), call.positions(chunk)),
+                len(chunk),
+                model=self.model,
+                layout=self.layout,
+                grid=self.grid,
+                skip_tokens=self.skip_tokens,
+                picture=shapes[0][1:] if len(shapes[0]) == 3 else None,
             )
+        return self._axes[shapes]
 
-    def _combined(self, activation: Tensor, gradient: Tensor) -> Tensor:
-        tokens = activation.ndim == 3
-        a, g = (value.transpose(1, 2) if tokens else value.flatten(2) for value in (activation, gradient))
+    def _combined(self, activation: Tensor, gradient: Tensor, axes: MapAxes) -> Tensor:
+        a, g = (axes.tokens(value).transpose(1, 2) for value in (activation, gradient))
         maps = torch.einsum("bk,bkn->bn", self._weights(a, g), a)
         maps = maps.relu() if self.relu else maps
-        return maps if tokens else maps.reshape(-1, *activation.shape[2:])
+        return maps.reshape(-1, *axes.grid)
 
     def _weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """Give alpha_k (Eq. 1): (B, C) from A and dy/dA, both (B, C, n)."""
@@ -119,21 +139,22 @@ class GradCAM(Method[Explanation]):
     def _resized(self, maps: Tensor, inputs: Tensor) -> Tensor:
         if self.upsample is False:
             return maps
-        if maps.ndim != 3:
-            raise bad_argument("upsample", f"False for the tokens of {self.layer}", repr(self.upsample))
-        if self.upsample is True and inputs.ndim != 4:
-            raise bad_argument("upsample", "a size (H, W) where the input is no picture (B, C, H, W)", "True")
-        size = inputs.shape[-2:] if self.upsample is True else self.upsample
-        return torch.nn.functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        sides = maps.ndim - 1
+        size = tuple(inputs.shape[2:]) if self.upsample is True else self.upsample
+        if len(size) != sides:
+            raise bad_argument(
+                "upsample", f"False, or {sides} sizes for the map {tuple(maps.shape[1:])} of {self.layer}", str(size)
+            )
+        mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[sides]
+        return torch.nn.functional.interpolate(maps[:, None], size, mode=mode, align_corners=False)[:, 0]
 
 
-def _checked_size(upsample: object) -> bool | tuple[int, int]:
+def _checked_size(upsample: object) -> bool | tuple[int, ...]:
     if isinstance(upsample, bool):
         return upsample
-    if not isinstance(upsample, list | tuple) or len(upsample) != 2:
-        raise bad_argument("upsample", "True, False, or a size (H, W)", repr(upsample))
-    height, width = (check_integer("upsample", side, 1) for side in upsample)
-    return height, width
+    if not isinstance(upsample, list | tuple) or not 1 <= len(upsample) <= 3:
+        raise bad_argument("upsample", "True, False, or a size such as (H, W)", repr(upsample))
+    return tuple(check_integer("upsample", side, 1) for side in upsample)
 
 
 class GradCAMPlusPlus(GradCAM):
