@@ -52,7 +52,9 @@ Case = tuple[Callable[[], nn.Module], tuple[int, ...], str, str, tuple[int, ...]
 CASES: dict[str, Case] = {
     # model, shape of the inputs, layer, axes of its output as batch, channels and positions, shape of the map
     "NHWC behind LayerNorm, C a side": (
-        lambda: sequence(nn.Conv2d(3, 6, 2, 2), Swap(1, -1), nn.LayerNorm(6), nn.GELU(), nn.Flatten(), nn.Linear(216, 3)),
+        lambda: sequence(
+            nn.Conv2d(3, 6, 2, 2), Swap(1, -1), nn.LayerNorm(6), nn.GELU(), nn.Flatten(), nn.Linear(216, 3)
+        ),
         (2, 3, 12, 12), "3", "bxyc", (6, 6),
     ),
     "NCHW, C a side": (

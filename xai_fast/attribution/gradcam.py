@@ -142,9 +142,8 @@ class GradCAM(Method[Explanation]):
         sides = maps.ndim - 1
         size = tuple(inputs.shape[2:]) if self.upsample is True else self.upsample
         if len(size) != sides:
-            raise bad_argument(
-                "upsample", f"False, or {sides} sizes for the map {tuple(maps.shape[1:])} of {self.layer}", str(size)
-            )
+            expected = f"False, or as many sizes as the map {tuple(maps.shape[1:])} of {self.layer} has"
+            raise bad_argument("upsample", expected, f"{self.upsample!r} for inputs {tuple(inputs.shape)}")
         mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[sides]
         return torch.nn.functional.interpolate(maps[:, None], size, mode=mode, align_corners=False)[:, 0]
 
