@@ -5,9 +5,10 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_fast.arguments import name_items
@@ -53,7 +54,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
 
     def explain(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
         target: Target = None,
         additional_forward_args: object = None,
         item_ids: Sequence[int] | Tensor | None = None,
@@ -62,7 +63,8 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         """Explain a batch.
 
         Args:
-            inputs: (B, ...) in the model's input units, B >= 1, float32 or float64, or a tuple of them.
+            inputs: (B, ...) in the model's input units, B >= 1, float32 or float64, or a tuple of them. Arrays of numpy
+                are fine.
             target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
                 model's output to scores (R,); see `xai_fast.engine.objective.Objective`.
             additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
@@ -99,7 +101,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
 
     def attribute(
         self,
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
         target: Target = None,
         additional_forward_args: object = None,
         item_ids: Sequence[int] | Tensor | None = None,

@@ -273,3 +273,20 @@ def test_training_mode_is_refused_only_where_it_matters() -> None:
     for part in (nn.Dropout(0.1), nn.BatchNorm2d(3), nn.RReLU(), recurrent, _Shift()):
         with pytest.raises(ModelError, match="training mode in 1"):
             NeFLAG(nn.Sequential(nn.Identity(), part).train(), **RADIUS).explain(x)
+
+
+def test_arrays_maps_without_channels_and_tables() -> None:
+    model, x = small(), torch.rand(2, 3, 12, 12)
+    found = NeFLAG(model, **RADIUS).attribute(x)
+    assert torch.equal(NeFLAG(model, **RADIUS).attribute(x.numpy()), found)
+    score = insertion_deletion(model, x, found, steps=3)
+    arrays = insertion_deletion(model, x.numpy(), found.abs().sum(1).numpy(), steps=3)
+    assert torch.equal(arrays.difference, score.difference)
+    maps = GradCAM(model, "1", upsample=True).attribute(x)
+    torch.testing.assert_close(
+        insertion_deletion(model, x, maps, steps=3).difference,
+        insertion_deletion(model, x, maps[:, None], steps=3).difference,
+    )
+    table, weights = torch.rand(4, 5), torch.rand(5, 3)
+    lines = insertion_deletion(lambda v: v @ weights, table, table, steps=5, baselines=(table.mean(0),))
+    assert lines.difference.shape == (4,)

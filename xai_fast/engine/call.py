@@ -9,8 +9,10 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer, item_id_tensor
@@ -101,7 +103,7 @@ class Call:
     def of(
         cls,
         model: Callable[..., object],
-        inputs: Tensor | tuple[Tensor, ...],
+        inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
         objective: Objective,
         *,
         additional_forward_args: object = None,

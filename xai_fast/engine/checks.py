@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xai_fast.errors import ModelError, bad_argument
@@ -68,12 +71,15 @@ def _depends_on_mode(module: nn.Module) -> bool:
 
 
 def check_inputs(
-    inputs: Tensor | tuple[Tensor, ...], *, integers: bool = False, narrow: torch.dtype | None = None
+    inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
+    *,
+    integers: bool = False,
+    narrow: torch.dtype | None = None,
 ) -> tuple[Tensor, ...]:
     """Check the inputs, and give them as a tuple.
 
     Args:
-        inputs: a tensor (B, ...) or a tuple of them, float32 or float64, one dtype and device.
+        inputs: a tensor or an array (B, ...) or a tuple of them, float32 or float64, one dtype and device.
         narrow: float16 or bfloat16 where the model is in it: such inputs are fine too, and become float32.
         integers: int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the
             inputs is needed; then each input may have a dtype of its own.
@@ -85,6 +91,7 @@ def check_inputs(
         InputError: they are something else.
     """
     values = inputs if isinstance(inputs, tuple) else (inputs,)
+    values = tuple(torch.tensor(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in values)
     if not values:
         raise bad_argument("inputs", "a tensor or a tuple of tensors", "an empty tuple")
     if narrow is not None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_fast.arguments import check_positive
@@ -145,15 +147,25 @@ class MaskedScores:
         """(B, C, ...) or (B, N), the items."""
         return self.call.values[0]
 
-    def check_fit(self, attributions: Tensor) -> None:
-        """Check that attributions, as they passed `check_attributions`, belong to the inputs.
+    def fitted(self, attributions: Tensor | NDArray[Any]) -> Tensor:
+        """Bring attributions to the form of the inputs.
 
         Args:
-            attributions: (B, C', ...) with the spatial shape of the inputs and any number of channels, or (B, N).
+            attributions: (B, C', ...) with the spatial shape of the inputs and any number of channels, or none (B, ...);
+                or (B, N). A tensor or an array.
+
+        Returns:
+            (B, C', ...) or (B, N).
 
         Raises:
             InputError: batch, spatial shape or device differ.
         """
+        if isinstance(attributions, np.ndarray):
+            attributions = torch.tensor(attributions, device=self.inputs.device)
+        if not isinstance(attributions, Tensor):
+            raise bad_argument("attributions", "a tensor", type(attributions).__name__)
+        if attributions.ndim == self.inputs.ndim - 1 >= 2 and attributions.shape[1:] == self.inputs.shape[2:]:
+            attributions = attributions.unsqueeze(1)
         wanted, got = self.inputs.shape, attributions.shape
         same = wanted == got if len(wanted) == 2 else wanted[0] == got[0] and wanted[2:] == got[2:]
         if not same or len(wanted) != len(got):
@@ -161,6 +173,7 @@ class MaskedScores:
             raise bad_argument("attributions", expected, str(tuple(got)))
         if attributions.device != self.inputs.device:
             raise bad_argument("attributions", f"a tensor on {self.inputs.device}", f"one on {attributions.device}")
+        return attributions
 
     @torch.no_grad()
     def clean(self) -> tuple[Tensor, Tensor | None]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
@@ -57,8 +59,8 @@ class InsertionDeletion:
 
 def insertion_deletion(
     model: Callable[..., object],
-    inputs: Tensor,
-    attributions: Tensor,
+    inputs: Tensor | NDArray[Any],
+    attributions: Tensor | NDArray[Any],
     *,
     target: Target = None,
     score: str = "probability",
@@ -79,7 +81,7 @@ def insertion_deletion(
     Args:
         model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
         inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
-        attributions: like ``inputs``, though the number of channels may differ.
+        attributions: like ``inputs``, though the number of channels may differ, or be left out.
         target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
             the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
@@ -102,7 +104,6 @@ def insertion_deletion(
     """
     steps = check_integer("steps", steps, 1)
     objective = Objective(target, score)
-    importance = rank_pixels(attributions, ranking=ranking)
     call = Call.of(
         model,
         inputs,
@@ -111,7 +112,7 @@ def insertion_deletion(
         internal_batch_size=internal_batch_size,
     )
     masked = MaskedScores(call)
-    masked.check_fit(attributions)
+    importance = rank_pixels(masked.fitted(attributions), ranking=ranking)
     if isinstance(baselines, (str, Tensor)) or not len(baselines):
         got = "none" if not isinstance(baselines, (str, Tensor)) else f"one {type(baselines).__name__}"
         raise bad_argument("baselines", 'a tuple of "black", "blur" or tensors', got)

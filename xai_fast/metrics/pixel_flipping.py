@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -45,8 +46,8 @@ class PixelFlipping:
 
 def pixel_flipping(
     model: Callable[..., object],
-    inputs: Tensor,
-    attributions: Tensor,
+    inputs: Tensor | NDArray[Any],
+    attributions: Tensor | NDArray[Any],
     *,
     target: Target = None,
     score: str = "probability",
@@ -64,7 +65,7 @@ def pixel_flipping(
     Args:
         model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
         inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
-        attributions: like ``inputs``, though the number of channels may differ.
+        attributions: like ``inputs``, though the number of channels may differ, or be left out.
         target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
             the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
@@ -90,7 +91,6 @@ def pixel_flipping(
     steps = check_integer("steps", steps, 1)
     check_choice("order", order, _ORDERS)
     objective = Objective(target, score)
-    importance = rank_pixels(attributions, ranking=ranking)
     call = Call.of(
         model,
         inputs,
@@ -99,7 +99,7 @@ def pixel_flipping(
         internal_batch_size=internal_batch_size,
     )
     masked = MaskedScores(call)
-    masked.check_fit(attributions)
+    importance = rank_pixels(masked.fitted(attributions), ranking=ranking)
     flipped = baseline_inputs("baseline", baseline, masked.inputs, black=black, blur_sigma=blur_sigma)
     clean, targets = masked.clean()
     place = pixel_positions(importance, descending=order == "descending")

@@ -59,6 +59,8 @@ def pointing_game(
         InputError: an argument does not fit, an item has no box, or attributions are not finite; items are named.
     """
     _check_tolerance(tolerance)
+    if isinstance(attributions, Tensor) and attributions.ndim == 3:
+        attributions = attributions.unsqueeze(1)
     importance = rank_pixels(attributions, ranking=ranking)
     if attributions.ndim != 4:
         raise bad_argument("attributions", "shape (B, C, H, W)", str(tuple(attributions.shape)))
