@@ -90,8 +90,8 @@ def check_inputs(
     Raises:
         InputError: they are something else.
     """
-    values = inputs if isinstance(inputs, tuple) else (inputs,)
-    values = tuple(torch.tensor(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in values)
+    given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
+    values = tuple(torch.tensor(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in given)
     if not values:
         raise bad_argument("inputs", "a tensor or a tuple of tensors", "an empty tuple")
     if narrow is not None:

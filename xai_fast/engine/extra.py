@@ -65,7 +65,7 @@ class ExtraArguments:
         for i, (value, per_item) in enumerate(zip(self.values, self.per_item, strict=True)):
             if per_item and _may_be_shared(value):
                 name = f"additional_forward_args[{self.keywords[i] if self.keywords else i!r}]"
-                _warn_once(name, tuple(value.shape))  # type: ignore[attr-defined]  # a tensor
+                _warn_once(name, tuple(value.shape))
 
     def rows(self, item: Tensor) -> tuple[object, ...]:
         """Give the values for the items at these positions (R,)."""

@@ -151,8 +151,8 @@ class MaskedScores:
         """Bring attributions to the form of the inputs.
 
         Args:
-            attributions: (B, C', ...) with the spatial shape of the inputs and any number of channels, or none (B, ...);
-                or (B, N). A tensor or an array.
+            attributions: (B, C', ...) with the spatial shape of the inputs and any number of channels, or (B, ...)
+                without; or (B, N). A tensor or an array.
 
         Returns:
             (B, C', ...) or (B, N).
