@@ -24,7 +24,7 @@ from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
-from xai_fast.plot.ranking_report import Fit
+from xai_fast.plot import Fit
 from xai_fast.terminal import say
 
 if TYPE_CHECKING:
