@@ -28,7 +28,9 @@ def axis(cells: int, margin: float = 0.0) -> AxisGeometry:
     return AxisGeometry(SIDE, margin + stride / 2, stride, (0,) * cells, (SIDE,) * cells)
 
 
-def interaction_map(attributions: torch.Tensor, grid: tuple[int, int], margin: float = 0.0, **more: Any) -> InteractionMap:
+def interaction_map(
+    attributions: torch.Tensor, grid: tuple[int, int], margin: float = 0.0, **more: Any
+) -> InteractionMap:
     return InteractionMap(
         attributions=attributions,
         grid=grid,
@@ -83,7 +85,9 @@ def test_the_numbers_of_the_page_are_those_of_the_maps(page: Path) -> None:
             np.testing.assert_allclose(sums, found.sums[0].numpy(), rtol=0, atol=layer["scale"] / 60000)
         else:
             strengths = (values / 65535 * layer["scale"]) ** 2
-            partners = [found.partners(found.cell(i)).flatten() for i in range(4)] if found.order > 1 else [found.marginal()]
+            partners = (
+                [found.partners(found.cell(i)).flatten() for i in range(4)] if found.order > 1 else [found.marginal()]
+            )
             np.testing.assert_allclose(strengths, torch.cat(partners).flatten().numpy(), rtol=1e-3, atol=1e-6)
     # Cells 5 pixels from the edges of 40: the margin belongs to no cell.
     assert layers[2]["rows"][0] == [0.125, 0.3125]
@@ -138,7 +142,10 @@ def test_the_viewer_fits_the_screen(browser: Any, page: Path, width: int) -> Non
     assert browser.evaluate("document.querySelector('#viewer').scrollWidth") <= width
     assert browser.evaluate("document.querySelectorAll('.card .over.drawing').length") == 5
     assert browser.evaluate("document.querySelector('#question').textContent") == QUESTION
-    assert browser.evaluate("document.querySelector('#question').getBoundingClientRect().bottom") <= browser.evaluate(AREA)["top"]
+    assert (
+        browser.evaluate("document.querySelector('#question').getBoundingClientRect().bottom")
+        <= browser.evaluate(AREA)["top"]
+    )
     beside = "document.querySelector('.panel').getBoundingClientRect().left > 300"
     assert browser.evaluate(beside) == (width == 1280)
     # On a narrow screen the partners come before the list of the strongest, next to the picture.

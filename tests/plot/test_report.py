@@ -106,7 +106,8 @@ def drawn(folder: Path, shape: tuple[int, ...], **options: Any) -> dict[str, Any
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((3, 96, 128), (128, 96)), ((96, 128), (128, 96)), ((7, 7), (7, 7)), ((1, 600, 300), (224, 448))]
+    ("shape", "size"),
+    [((3, 96, 128), (128, 96)), ((96, 128), (128, 96)), ((7, 7), (7, 7)), ((1, 600, 300), (224, 448))],
 )
 def test_maps_lie_over_the_picture(shape: tuple[int, ...], size: tuple[int, int], tmp_path: Path) -> None:
     entry = drawn(tmp_path, shape, pictures=[photo(i, 600, 500) for i in range(2)])
@@ -300,7 +301,9 @@ def test_it_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> None:
     browser.press("p")
     browser.wait_for(LOADED, "0")
     browser.evaluate("document.querySelector('#gallery button').focus()")
-    columns = browser.evaluate("getComputedStyle(document.querySelector('.gallery')).gridTemplateColumns.split(' ').length")
+    columns = browser.evaluate(
+        "getComputedStyle(document.querySelector('.gallery')).gridTemplateColumns.split(' ').length"
+    )
     moves = [("ArrowRight", 1), ("ArrowLeft", 0), ("ArrowLeft", 0), ("ArrowDown", columns), ("ArrowUp", 0), ("End", 47)]
     for key, position in moves:
         browser.press(key)
@@ -321,7 +324,9 @@ def test_it_is_used_with_the_keyboard_alone(browser: Any, page: Path) -> None:
     assert browser.evaluate(OPACITY) == "1"
     browser.press("o")
     assert browser.evaluate(OPACITY) == "0"
-    browser.evaluate("const r = document.querySelector('#viewer .strength-range'); r.value = 40; r.dispatchEvent(new Event('input'))")
+    browser.evaluate(
+        "const r = document.querySelector('#viewer .strength-range'); r.value = 40; r.dispatchEvent(new Event('input'))"
+    )
     assert browser.evaluate(OPACITY) == "0.4"
     browser.press("o", "o")
     assert browser.evaluate(OPACITY) == "0.4"

@@ -112,9 +112,7 @@ def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[Item]:
                 picture,
                 sort_of_clevr.ANSWERS[answer],
                 question=question.text,
-                classes=[
-                    (sort_of_clevr.ANSWERS[c], p) for c, p in zip(classes, values, strict=True)
-                ],
+                classes=[(sort_of_clevr.ANSWERS[c], p) for c, p in zip(classes, values, strict=True)],
                 facts={"wrong answer": answer != question.answer},
                 notes={"right answer": question.answer_text},
             )

@@ -89,7 +89,8 @@ def read_stored(map_file: Path, pairs_file: Path) -> StoredInteractions | None:
             return None
         record = values["record"]
         record["classes"] = tuple((int(c), str(name), float(p)) for c, name, p in record["classes"])
-        return StoredInteractions(InteractionMap.load(map_file), Record(**record))
+        found = InteractionMap.load(map_file)
+        return StoredInteractions(found, Record(**record)) if isinstance(found, InteractionMap) else None
     except (OSError, ValueError, KeyError, TypeError):  # InputError is a ValueError
         return None
 

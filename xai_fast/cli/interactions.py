@@ -135,7 +135,7 @@ class _InteractionJob(job.Job[StoredInteractions]):
             warnings.filterwarnings("ignore", message="all interactions of the items")
             warnings.filterwarnings("error", message="no boxes in the image")
             try:
-                result = self.method.attribute(
+                result = self.method.explain(
                     inputs, target=self.classifier.target, internal_batch_size=self.settings.batch_size
                 ).to("cpu")
             except UserWarning as warning:
