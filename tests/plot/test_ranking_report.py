@@ -138,8 +138,8 @@ VISIBLE = "[...document.querySelectorAll('.panel:not([hidden])')].map((e) => e.i
 SETS = "[...document.querySelectorAll('.panel:not([hidden]) .set:not([hidden])')]"
 ROWS = f"{SETS}.map((e) => [...e.querySelectorAll('.names bdi')].map((b) => data.names.indexOf(b.textContent)))"
 DIMMED = (
-    "lines.filter((l) => !l.element.closest('[hidden]') && l.element.matches('.dimmed')).map((l) => l.members.join(' '))"
-    ".sort()"
+    "lines.filter((l) => !l.element.closest('[hidden]') && l.element.matches('.dimmed'))"
+    ".map((l) => l.members.join(' ')).sort()"
 )
 EXPANDED = "[...document.querySelectorAll('.panel:not([hidden]) [aria-expanded=true]')].length"
 DETAIL = "[...document.querySelectorAll('.panel:not([hidden]) .detail:not([hidden])')].length"

@@ -143,7 +143,7 @@ def test_a_method_that_nobody_has_heard_of_gets_a_page(tmp_path: Path) -> None:
     assert labels == ["toy: score", "toy: evaluations", "other: score", "other: evaluations"]
     assert [layer["kind"] for layer in entries(page)[0]["layers"]] == ["bars", "heat"]
     text = page.read_text(encoding="utf-8")
-    assert "3 items explained" in text
+    assert "<h1>3 items</h1>" in text
     assert "toy, other" in text
 
 
@@ -272,7 +272,7 @@ def test_items_are_found_filtered_and_sorted(browser: Any, page: Path) -> None:
     browser.wait_for("document.querySelector('#reason').textContent", f"not a picture\n{AS_SHOWN}")
     browser.press("Escape")
     choose(browser, "#show", "")
-    for words, count in {"PHOTO 14": 1, "3/photo 3": 9, "alert(1) .exe": 15, "zu\u0308rich": 15, "hen": 15}.items():
+    for words, count in {"PHOTO 14": 1, "3/photo 3": 9, "alert(1) .exe": 16, "zu\u0308rich": 15, "hen": 15}.items():
         choose(browser, "#search", words, "input")
         browser.wait_for(NUMBER, f"{count} of 61 shown")
     choose(browser, "#search", "nothing like it", "input")

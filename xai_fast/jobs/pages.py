@@ -10,6 +10,7 @@ from typing import Any
 from xai_fast import plot
 from xai_fast.errors import XaiFastError
 from xai_fast.jobs.observe import status
+from xai_fast.jobs.observe.summary import items_text
 from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.reader import Store, open_store
@@ -61,6 +62,7 @@ def _items(out: str | os.PathLike[str], class_names: Sequence[str], trust: bool)
     summary = {"items": f"{found.items:,}", "done": f"{found.done:,}", "failed": f"{found.failed:,}"}
     model = [] if spec.model is None else [spec.model.reference]
     front = plot.Front(
+        title=f"{items_text(found.done - found.failed)} explained",
         kicker=" \u00b7 ".join([", ".join(store.methods), *model]),
         summary=summary,
         settings=store.job["spec"],

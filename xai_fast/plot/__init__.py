@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xai_fast.plot.colormap import colormap
 from xai_fast.plot.drawing import Look
-from xai_fast.plot.heatmap import heat, heat_layer, overlay, show_attribution
+from xai_fast.plot.heatmap import heat, heat_layer, overlay
 from xai_fast.plot.interactions import PAIR_COLORS, show_interactions, show_marginal
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
 from xai_fast.plot.ranking_page import Fit
@@ -28,7 +28,6 @@ __all__ = [
     "items_of",
     "overlay",
     "report",
-    "show_attribution",
     "show_interaction_network",
     "show_interactions",
     "show_marginal",

@@ -14,7 +14,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.metrics import gaussian_blur, rank_pixels
 from xai_fast.plot.colormap import COLORS, colormap
 
-__all__ = ["CLIP", "checked_picture", "heat", "heat_layer", "overlay", "show_attribution"]
+__all__ = ["CLIP", "checked_picture", "heat", "heat_layer", "overlay"]
 
 CLIP = (80.0, 99.0)
 """Percentiles of the importance: pixels below the first are transparent, those above the second saturated
@@ -134,29 +134,6 @@ def checked_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
     return picture
-
-
-def show_attribution(
-    ax: Any, image: NDArray[np.uint8], attribution: Tensor | NDArray[np.floating[Any]], **options: Any
-) -> Any:
-    """Draw `overlay` on a matplotlib axis, without ticks.
-
-    Args:
-        ax: a ``matplotlib.axes.Axes``.
-        image: (H, W, 3) uint8 RGB.
-        attribution: (C, H, W), in any units.
-        **options: as for `overlay`.
-
-    Returns:
-        The ``matplotlib.image.AxesImage``.
-
-    Raises:
-        InputError: as for `overlay`.
-    """
-    drawn = ax.imshow(overlay(image, attribution, **options))
-    ax.set_xticks([])
-    ax.set_yticks([])
-    return drawn
 
 
 def _color_index(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -124,8 +124,7 @@ class ItemList:
     def columns(self, span: range) -> Columns:
         """Read the values of consecutive items."""
         chosen = [self.items[i] for i in span]
-        numbers: dict[str, NDArray[np.float32]] = {}
-        facts: dict[str, NDArray[np.bool_]] = {}
+        fields: dict[str, NDArray[np.float64]] = {}
         for row, item in enumerate(chosen):
             found: dict[str, Any] = {f"facts.{name}": value for name, value in item.facts.items()}
             for method, explanation in item.explanations.items():
@@ -134,14 +133,10 @@ class ItemList:
                     prefix + name: values[0] for name, values in explanation.tensors().items() if values.ndim == 1
                 }
             for name, value in found.items():
-                if fact := _fact(name):
-                    facts.setdefault(fact, np.zeros(len(chosen), bool))[row] |= bool(value)
-                elif not name.endswith("targets"):
-                    column = numbers.setdefault(label(name), np.full(len(chosen), np.nan, np.float32))
-                    column[row] = value
+                fields.setdefault(name, np.full(len(chosen), np.nan))[row] = value
         statuses, labels = _numbered([item.status for item in chosen])
         classes, headings = _numbered([item.heading for item in chosen])
-        return Columns(statuses.astype(np.uint8), labels, classes, headings, numbers, facts)
+        return Columns(statuses.astype(np.uint8), labels, classes, headings, *_numbers_and_facts(fields))
 
     def refresh(self) -> None:
         """Do nothing: items in memory do not change."""
@@ -203,18 +198,16 @@ class StoreItems:
         codes, fields = self.store.columns(span.start, span.stop)
         known = codes == 0
         present, statuses = np.unique(codes, return_inverse=True)
-        classes, numbers, facts = np.full(len(codes), -1, np.int32), {}, {}
-        headings: list[str] = []
-        for name, values in fields.items():
-            if fact := _fact(name):
-                facts[fact] = np.nan_to_num(values).astype(bool) & known
-            elif not name.endswith("targets"):
-                numbers[label(name)] = np.where(known, values, np.nan).astype(np.float32)
-            elif not headings:
-                targets, classes[known] = np.unique(values[known], return_inverse=True)
-                headings = [_class_name(int(number), self._class_names) for number in targets]
         labels = [self._status(code) for code in present.tolist()]
-        return Columns(statuses.astype(np.uint8), labels, classes, headings, numbers, facts)
+        targets = next((values[known] for name, values in fields.items() if name.endswith("targets")), codes[:0])
+        numbers, positions = np.unique(targets, return_inverse=True)
+        classes, headings = (
+            np.full(len(codes), -1, np.int32),
+            [_class_name(int(number), self._class_names) for number in numbers],
+        )
+        classes[known] = positions if len(targets) else -1
+        fields = {name: np.where(known, values, np.nan) for name, values in fields.items()}
+        return Columns(statuses.astype(np.uint8), labels, classes, headings, *_numbers_and_facts(fields))
 
     def refresh(self) -> None:
         """Look which items are done by now."""
@@ -264,10 +257,18 @@ def label(name: str) -> str:
     return re.sub(r"\bscores$", "score", name.replace("_", " ").replace(".", ": "))
 
 
-def _fact(name: str) -> str:
-    """Give the label of a field that is a fact, or ""."""
-    before, is_fact, fact = name.rpartition("facts.")
-    return label(before + fact) if is_fact else ""
+def _numbers_and_facts(
+    fields: Mapping[str, NDArray[np.float64]],
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.bool_]]]:
+    """Sort fields with one number per item, NaN where unknown, into numbers and facts, by label."""
+    numbers, facts = {}, {}
+    for name, values in fields.items():
+        before, is_fact, fact = name.rpartition("facts.")
+        if is_fact:
+            facts[label(before + fact)] = np.nan_to_num(values).astype(bool)
+        elif not name.endswith("targets"):
+            numbers[label(name)] = values.astype(np.float32)
+    return numbers, facts
 
 
 def _heading(found: Mapping[str, Explanation], class_names: Sequence[str]) -> str:

@@ -92,7 +92,7 @@ class ItemPages:
         rest = _rest(self._span, len(self._source))
         return dataclasses.replace(
             given,
-            title=given.title or f"{len(self._span):,} item{'' if len(self._span) == 1 else 's'} explained",
+            title=given.title or f"{len(self._span):,} item{'' if len(self._span) == 1 else 's'}",
             kicker=given.kicker or ", ".join(self._source.methods),
             reading=given.reading or " ".join(dict.fromkeys(_READINGS[kind_of(one)] for one in found)),
             settings=given.settings or (found[0].settings if found else {}),

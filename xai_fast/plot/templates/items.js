@@ -184,6 +184,7 @@ function detail(item, entry) {
   paint(stage, entry);
   showPairs(layer?.kind === "pairs" ? layer : null);
   stage.hidden = !entry.photo && !layer;
+  find(".panel .strength").hidden = !["heat", "pairs"].includes(layer?.kind);
   viewer.classList.toggle("without", !explained(item));
   const heading = headingOf(item) || (explained(item) ? entry.name : index.statuses[index.status[item]]);
   find("#viewer-title").replaceChildren(bdi(heading), make("span", { class: "file" }, bdi(heading === entry.name ? "" : entry.name)));
