@@ -201,11 +201,10 @@ class StoreItems:
         labels = [self._status(code) for code in present.tolist()]
         targets = next((values[known] for name, values in fields.items() if name.endswith("targets")), codes[:0])
         numbers, positions = np.unique(targets, return_inverse=True)
-        classes, headings = (
-            np.full(len(codes), -1, np.int32),
-            [_class_name(int(number), self._class_names) for number in numbers],
-        )
-        classes[known] = positions if len(targets) else -1
+        headings = [_class_name(int(number), self._class_names) for number in numbers]
+        classes = np.full(len(codes), -1, np.int32)
+        if len(targets):
+            classes[known] = positions
         fields = {name: np.where(known, values, np.nan) for name, values in fields.items()}
         return Columns(statuses.astype(np.uint8), labels, classes, headings, *_numbers_and_facts(fields))
 
