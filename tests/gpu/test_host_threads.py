@@ -50,7 +50,8 @@ def _watched(cases: Sequence[tuple[Path, str, str]], sanitizers: str) -> tuple[s
         for name in LIBRARIES[sanitizers]
     ]
     here = Path(__file__).parent
-    paths = (str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")]))
+    here = Path(__file__).parent
+    paths = (str(here), str(here.parent / "helpers"), *filter(None, [os.environ.get("PYTHONPATH")]))
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "LD_PRELOAD": " ".join(preload),
