@@ -57,7 +57,8 @@ def test_a_folder_becomes_maps_overlays_a_report_and_a_summary(place: Path, caps
         assert item["negative_points"] == int(result.negative_points[0])
         assert item["evaluations"] == int(result.evaluations[0])
         ratio = result.standard_error.norm() / result.attributions.norm()
-        assert item["relative_standard_error"] == pytest.approx(float(ratio), rel=1e-3)
+        # To the rounding of a map in float32: where all points end in the same corner, rounding is all there is.
+        assert item["relative_standard_error"] == pytest.approx(float(ratio), rel=1e-3, abs=1e-6)
 
     content = summary(place / "out")
     assert (content["explained"], content["failed"], content["failures"]) == (4, 0, [])
