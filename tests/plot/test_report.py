@@ -49,7 +49,7 @@ def names(count: int = COUNT) -> list[str]:
 
 
 def items() -> list[Item]:
-    found = items_of(explanation(), [photo(i) for i in range(COUNT)], names(), CLASSES)
+    found = items_of(explanation(), pictures=[photo(i) for i in range(COUNT)], names=names(), class_names=CLASSES)
     return [*found, Item("broken.png", status="unreadable", error=f"not a picture\n{HOSTILE}")]
 
 
@@ -374,7 +374,7 @@ def test_a_piece_that_is_missing_is_told(browser: Any, page: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_it_stays_quick_at_a_hundred_thousand_items(browser: Any, tmp_path: Path) -> None:
     # The values of all, and the entries of the first of them; bounds that also hold on a busy machine.
-    many = items_of(explanation((2,), 100_000))
+    many = explanation((2,), 100_000)
     page = report(many, tmp_path, limit=200)
     (tmp_path / "report-data" / "index.js").write_bytes(pages_of(many).script("index"))
     opened(browser, page)
