@@ -18,7 +18,8 @@ import pytest
 
 from xai_fast import InteractionRanking, cli
 from xai_fast.cli import demo, tnid, tnid_outputs
-from xai_fast.cli.table_file import encode, read_table_file
+from xai_fast.cli.table_columns import encode
+from xai_fast.table_file import read_table_file
 from xai_fast.errors import InputError
 from xai_fast.interaction import FittedMLP
 from xai_fast.interaction.mlp_training import Epoch

@@ -1,0 +1,185 @@
+"""Options of methods on the command line, read from their signatures."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import re
+import types
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from xai_fast.options import HasOptions
+
+__all__ = ["add_options", "described_options", "given_options"]
+
+_WORDS = {"none": None, "true": True, "false": False}
+_PREFIX = "option_"
+
+
+def add_options(
+    parser: argparse.ArgumentParser,
+    kind: type[HasOptions],
+    *,
+    leave_out: Collection[str] = (),
+    defaults: Mapping[str, object] = {},
+) -> None:
+    """Add the options of a method to a command.
+
+    Each option of the constructor becomes ``--its-name``, with the type of its annotation and the text of the docstring.
+    An option whose name the command has itself becomes ``--METHOD-its-name``, such as ``--taylor-cam-method``.
+
+    Args:
+        parser: of the command, which has its own options already.
+        kind: the class of the method.
+        leave_out: options that are not offered.
+        defaults: what the command uses where the user gives nothing, by option.
+    """
+    group = parser.add_argument_group(f"options of {kind.name}")
+    texts = described_options(kind)
+    taken = set(parser._option_string_actions)  # argparse does not tell in another way
+    for name, parameter in kind.options().items():
+        if name in leave_out or not _readable(parameter.annotation):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if flag in taken:
+            flag = f"--{kind.name.replace('_', '-')}-{name.replace('_', '-')}"
+        default = defaults.get(name, parameter.default)
+        needed = default is parameter.empty
+        text = f"{texts.get(name, '')} ({'required' if needed else f'default: {_shown(default)}'})".strip()
+        described: dict[str, Any] = {
+            "dest": _PREFIX + name,
+            "default": argparse.SUPPRESS,
+            "help": text.replace("%", "%%"),
+        }
+        if parameter.annotation is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, **described)
+        else:
+            metavar = _metavar(parameter.annotation)
+            group.add_argument(flag, type=_reader(parameter.annotation), metavar=metavar, **described)
+
+
+def given_options(options: argparse.Namespace) -> dict[str, object]:
+    """Collect the options of the method that the user gave.
+
+    Args:
+        options: what was parsed.
+
+    Returns:
+        Option to value.
+    """
+    given = vars(options).items()
+    return {name.removeprefix(_PREFIX): value for name, value in given if name.startswith(_PREFIX)}
+
+
+def described_options(kind: type) -> dict[str, str]:
+    """Read the descriptions of arguments in the docstring of a class, and of those it derives from.
+
+    Args:
+        kind: a class with a docstring in the style of Google.
+
+    Returns:
+        Argument to text, on one line, without marks.
+    """
+    found: dict[str, str] = {}
+    for parent in reversed(kind.__mro__):
+        section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", inspect.cleandoc(parent.__doc__ or ""), re.MULTILINE)
+        for entry in re.split(r"^    (?=\w)", section[1], flags=re.MULTILINE) if section else ():
+            name, colon, text = entry.partition(":")
+            if colon:
+                found[name.split(" ")[0]] = " ".join(text.replace("``", "").replace("`", "").split())
+    return found
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    if isinstance(annotation, str):  # an alias that is written as text
+        return (str,)
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if union else (annotation,)
+
+
+def _is_sequence(kind: Any) -> bool:
+    origin = typing.get_origin(kind) or kind
+    return isinstance(origin, type) and origin is not str and issubclass(origin, Sequence)
+
+
+def _readable(annotation: Any) -> bool:
+    """Say whether text can be read as a value of this kind: a module, a tensor or a function cannot."""
+    plain = (inspect.Parameter.empty, Any, str, int, float, bool)
+    return any(m in plain or typing.get_origin(m) is typing.Literal or _is_sequence(m) for m in _members(annotation))
+
+
+def _reader(annotation: Any) -> Any:
+    def read(text: str) -> object:
+        for member in sorted(_members(annotation), key=_rank):
+            try:
+                return _read(text, member)
+            except ValueError:
+                continue
+        raise argparse.ArgumentTypeError(f"expected {_metavar(annotation)}, got {text!r}")
+
+    return read
+
+
+def _rank(kind: Any) -> int:
+    """Order kinds by how little text they take, so that "7" is a number where numbers and words are possible."""
+    order = (types.NoneType, bool, int, float)
+    return order.index(kind) if kind in order else 6 if kind is str else 5
+
+
+def _read(text: str, kind: Any) -> object:
+    """Read text as a value of a kind that is no union; ValueError where it is none."""
+    if kind in (int, float):
+        return kind(text)
+    if kind in (bool, types.NoneType):
+        value = _WORDS.get(text.lower(), text)
+        if isinstance(value, kind):
+            return value
+        raise ValueError(text)
+    if typing.get_origin(kind) is typing.Literal:
+        choices = {str(choice): choice for choice in typing.get_args(kind)}
+        if text in choices:
+            return choices[text]
+        raise ValueError(text)
+    if kind is str:
+        return text
+    if _is_sequence(kind):
+        return _read_sequence(text, kind)
+    if kind in (inspect.Parameter.empty, Any):
+        try:
+            return _WORDS[text.lower()] if text.lower() in _WORDS else json.loads(text)
+        except ValueError:
+            return text
+    raise ValueError(text)
+
+
+def _read_sequence(text: str, kind: Any) -> list[object]:
+    """Read values between commas."""
+    members = typing.get_args(kind)
+    if "," not in text and str in members:  # a word is a word where words are possible
+        raise ValueError(text)
+    parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
+    fixed = typing.get_origin(kind) is tuple and Ellipsis not in members
+    if fixed and len(parts) != len(members):
+        raise ValueError(text)
+    kinds = members if fixed else (members[:1] or (inspect.Parameter.empty,)) * len(parts)
+    return [_reader(one)(part) for part, one in zip(parts, kinds, strict=True)]
+
+
+def _metavar(annotation: Any) -> str:
+    words = {int: "N", float: "X", str: "TEXT", bool: "true|false", types.NoneType: "none"}
+    shown = []
+    for member in _members(annotation):
+        if typing.get_origin(member) is typing.Literal:
+            shown.append("|".join(map(str, typing.get_args(member))))
+        elif _is_sequence(member):
+            shown.append("A,B,...")
+        elif member in words:
+            shown.append(words[member])
+    return "|".join(dict.fromkeys(shown)) or "VALUE"
+
+
+def _shown(value: object) -> str:
+    return str(value).lower() if value is None or isinstance(value, bool) else f"{value}"
