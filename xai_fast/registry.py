@@ -81,7 +81,7 @@ def _referenced(reference: str) -> type[Method]:
     module, _, attribute = reference.partition(":")
     module = "captum.attr" if module == "captum" else module
     try:
-        found = importlib.import_module(module)
+        found: object = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:

@@ -27,7 +27,7 @@ from xai_fast.arguments import check_choice, check_integer, name_items
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
-from xai_fast.errors import InputError, ModelError, ZeroCurvatureError, bad_argument
+from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
@@ -57,7 +57,7 @@ class _Cut:
         return math.prod(self.grid)
 
 
-class TaylorCAM(Method):
+class TaylorCAM(Method[InteractionMap]):
     """Interactions between the positions of a feature map, from exact derivatives of what comes after it.
 
     `explain` gives an `InteractionMap`. The result for an item depends on the item and the model, never on the batch
@@ -125,7 +125,7 @@ class TaylorCAM(Method):
 
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
-        if self.order > 1 and self.method != "hvp" and not cut.function.program(cut.output).curved:
+        if self.order > 1 and not _has_curvature(cut):
             raise ZeroCurvatureError(
                 f"model: expected curvature behind {self.layer}, got a score that is piecewise linear in it, so all "
                 'interactions are zero; explain score="probability" or "log_probability" instead of a logit, or pass '
@@ -169,7 +169,10 @@ class TaylorCAM(Method):
             tuple((tuple(e.shape[1:]), e.dtype) for e in extras),
             tuple((i, id(a)) for i, a in fixed.items()),
             id(objective.target) if callable(objective.target) else None,
-            tuple((id(p), p._version) for p in itertools.chain(self.model.parameters(), self.model.buffers())),
+            tuple(
+                (id(p), p._version)
+                for p in itertools.chain(self._downstream.model.parameters(), self._downstream.model.buffers())
+            ),
         )
         if self._traced is not None and self._traced_for == key:
             function.adopt(self._traced)
@@ -232,6 +235,13 @@ class TaylorCAM(Method):
             except (ModelError, InputError) as error:
                 _log.warning("no boxes in the image for %s: %s", self.layer, error)
         return self._geometry[shape]
+
+
+def _has_curvature(cut: _Cut) -> bool:
+    try:
+        return bool(cut.function.program(cut.output).curved)
+    except UnsupportedOperation:  # `method="hvp"` needs no rules
+        return True
 
 
 def _directions(output: Tensor, scope: str) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,7 @@ def interaction_auc_on_union(
     Args:
         found: of each method, the strengths of the sets that it found; a set that it did not find has strength 0.
         truth: the largest true interactions, by position.
-        order: features a set; other sets are left out.
+        order: features per set; other sets are left out.
 
     Returns:
         One AUC a method, or None where all sets of the union are positives, or none is, so that there is nothing to
