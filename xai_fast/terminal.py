@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TextIO
 
-__all__ = ["flush", "printable", "say"]
+__all__ = ["flush", "printable", "say", "shown"]
 
 
 def say(text: str, *, error: bool = False) -> None:
@@ -49,3 +49,8 @@ def printable(text: str) -> str:
         One line.
     """
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def shown(text: str) -> str:
+    """Give text that any terminal and file can take: bytes of a file name that are not UTF-8 become U+FFFD."""
+    return os.fsencode(text).decode("utf-8", "replace")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import json
 import re
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from xai_fast.errors import InputError, bad_argument
 from xai_fast.options import HasOptions
+from xai_fast.registry import find_method
 
-__all__ = ["add_options", "described_options", "given_options"]
+__all__ = ["add_options", "described_options", "given_options", "read_option"]
 
 _WORDS = {"none": None, "true": True, "false": False}
 _PREFIX = "option_"
@@ -74,6 +77,31 @@ def given_options(options: argparse.Namespace) -> dict[str, object]:
     return {name.removeprefix(_PREFIX): value for name, value in given if name.startswith(_PREFIX)}
 
 
+def read_option(method: str, text: str) -> tuple[str, object]:
+    """Read an option as NAME=VALUE.
+
+    Args:
+        method: the name of the method.
+        text: what came.
+
+    Returns:
+        The option and its value, by the type in the signature of the method.
+
+    Raises:
+        InputError: it is something else, or the method has no such option.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise bad_argument("--option", "NAME=VALUE", repr(text))
+    known = find_method(method).options()
+    if name not in known:
+        raise bad_argument("--option", f"an option of {method}: {', '.join(known) or 'it has none'}", repr(name))
+    try:
+        return name, _reader(known[name].annotation)(value)
+    except argparse.ArgumentTypeError as error:
+        raise InputError(f"--option {name}: {error}") from error
+
+
 def described_options(kind: type) -> dict[str, str]:
     """Read the descriptions of arguments in the docstring of a class, and of those it derives from.
 
@@ -111,16 +139,22 @@ def _readable(annotation: Any) -> bool:
     return any(m in plain or typing.get_origin(m) is typing.Literal or _is_sequence(m) for m in _members(annotation))
 
 
-def _reader(annotation: Any) -> Any:
+def _reader(annotation: Any) -> Callable[[str], object]:
     def read(text: str) -> object:
-        for member in sorted(_members(annotation), key=_rank):
-            try:
-                return _read(text, member)
-            except ValueError:
-                continue
-        raise argparse.ArgumentTypeError(f"expected {_metavar(annotation)}, got {text!r}")
+        try:
+            return _value(text, annotation)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected {_metavar(annotation)}, got {text!r}") from None
 
     return read
+
+
+def _value(text: str, annotation: Any) -> object:
+    """Read text as the first kind of a union that takes it; ValueError where none does."""
+    for member in sorted(_members(annotation), key=_rank):
+        with contextlib.suppress(ValueError):
+            return _read(text, member)
+    raise ValueError(text)
 
 
 def _rank(kind: Any) -> int:
@@ -165,7 +199,7 @@ def _read_sequence(text: str, kind: Any) -> list[object]:
     if fixed and len(parts) != len(members):
         raise ValueError(text)
     kinds = members if fixed else (members[:1] or (inspect.Parameter.empty,)) * len(parts)
-    return [_reader(one)(part) for part, one in zip(parts, kinds, strict=True)]
+    return [_value(part, one) for part, one in zip(parts, kinds, strict=True)]
 
 
 def _metavar(annotation: Any) -> str:

@@ -46,10 +46,10 @@ shares of the classes (McFadden's pseudo R^2, of which he calls 0.2 to 0.4 an ex
 METHOD: dict[str, object] = {"representatives": 200, "effect": "absolute", "aggregate": "median"}
 """Options of T-NID where the user says nothing: what ranks the published test functions best, see docs/results.md."""
 
-_TRAINING = {"epochs": int, "patience": int, "batch": int, "learning_rate": float}
+_TRAINING = {"epochs": "--epochs", "patience": "--patience", "batch": "--batch-size", "learning_rate": "--learning-rate"}
 _NOT_OFFERED = ("top_k", "smooth", "score")
 _EXIT_CODES = """exit codes: 0 done; 3 finished, but the network does not fit the table well enough for its interactions
-to say much about the table (R^2 below 0.5, or less than 20 %% of the classes' cross-entropy taken away, on rows held
+to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cross-entropy taken away, on rows held
 back); 2 the arguments are wrong, or values are missing; 1 failed; 130 interrupted."""
 
 
@@ -111,9 +111,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     of_class = "the class whose score is explained (default: the predicted one at each row; of two the second)"
     add("--class", dest="of_class", metavar="CLASS", help=of_class)
     add = parser.add_argument_group("how the network is trained").add_argument
-    for name, kind in _TRAINING.items():
+    for name, flag in _TRAINING.items():
         default = inspect.signature(fit_mlp).parameters[name].default
-        add(f"--{name.replace('_', '-')}", type=kind, default=default, help=f"of fit_mlp (default: {default})")
+        text = f"see xai_fast.fit_mlp (default: {default})"
+        add(flag, dest=name, type=type(default), default=default, metavar="N", help=text)
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: auto)")
     add = parser.add_argument_group("how it is shown").add_argument
     add("--top-k", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
@@ -156,7 +157,9 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     """
     started = time.perf_counter()
     device = _device(settings.device)
-    check_integer("--top-k", settings.top_k, 1)
+    for flag, number in {"--top-k": settings.top_k, **{_TRAINING[n]: v for n, v in settings.training.items()}}.items():
+        if isinstance(number, int):
+            check_integer(flag, number, 1)
     table = encode(
         frame, settings.target, categorical=settings.categorical, ignore=settings.ignore, missing=settings.missing
     )

@@ -18,6 +18,7 @@ from xai_fast.files import write_whole
 from xai_fast.interaction import FittedMLP, InteractionRanking
 from xai_fast.options import plain
 from xai_fast.plot import Fit, Front, report
+from xai_fast.plot.ranking_layout import JOINED
 from xai_fast.progress import duration
 from xai_fast.terminal import printable, say, shown
 
@@ -28,7 +29,6 @@ __all__ = ["Findings", "check_folder", "ranking_table", "write_outputs"]
 
 _PRINTED = 10
 _DPI = 120
-_JOINED = " \u00d7 "
 _TITLES = {1: "main effects", 2: "pairs", 3: "triples", 4: "quadruples", 5: "quintuples", 6: "sextuples"}
 _EFFECTS = {"absolute": "magnitude", "square": "square", "signed": "value"}
 _SUMMARY = "summary.json"
@@ -148,7 +148,7 @@ def ranking_table(ranking: InteractionRanking, k: int) -> str:
         lines += ["", f"{_TITLES[order]}: {found.candidates:,} looked at, {how}"]
         lines += ["rank      effect      spread  features"]
         lines += [
-            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(_JOINED.join(one.features))}"
+            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(JOINED.join(one.features))}"
             for one in found[:k]
         ]
     return "\n".join([*lines, ""])

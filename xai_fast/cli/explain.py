@@ -1,0 +1,175 @@
+"""``xai-fast explain``: a job that runs in this process, and its report."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xai_fast import jobs
+from xai_fast.cli.layers import chosen_layer
+from xai_fast.cli.looks import add_look, look_of
+from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.errors import bad_argument
+from xai_fast.jobs.references import LoadedModel, ModelRef
+from xai_fast.registry import find_method, methods
+from xai_fast.terminal import say, shown
+
+if TYPE_CHECKING:
+    from xai_fast.plot import Look
+
+__all__ = ["add_command", "add_model", "explain", "named_class"]
+
+_METHOD = "neflag"
+_WITHOUT_PICTURES = ("array", "table")
+_EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained; 2 the
+arguments are wrong, or the folder holds the results of another run; 1 failed; 130 interrupted (what is finished is
+kept: the same command goes on from there)."""
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str] | None
+) -> None:
+    """Add the command ``explain``.
+
+    Args:
+        commands: of the program.
+        arguments: of this command, to find the method whose options it has; None if it is another command's turn.
+    """
+    parser = commands.add_parser(
+        "explain",
+        help="explain what a model makes of pictures or other items, with any method",
+        description="Explain the items of a source with a method: a job that runs in this process, and a report. The "
+        "folder holds the results as xai-fast jobs and xai_fast.jobs.open read them, and report.html. A run that was "
+        "interrupted goes on with the same command; the results of another run are never replaced.",
+        epilog=_EXIT_CODES,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=_run)
+    source = "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, package.module:data_set"
+    parser.add_argument("source", nargs="+", metavar="PHOTOS", help=source)
+    known = f"{', '.join(methods())}; captum:NAME; or package.module:Class" if arguments is not None else ""
+    add = parser.add_argument_group("what is computed").add_argument
+    add("--method", default=_METHOD, metavar="NAME", help=f"{known} (default: {_METHOD}); --help shows its options")
+    add_model(add)
+    add("--dtype", default="float32", metavar="NAME", help="how maps are stored, see xai_fast.jobs (default: float32)")
+    add("--shard-size", type=int, default=32, metavar="N", help="items per file (default: 32)")
+    add = parser.add_argument_group("how it is run").add_argument
+    add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
+    add("--batch-size", type=int, metavar="N", help="items at once (default: as many as fit)")
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    add_look(parser, limit=1000)
+    if arguments is not None:
+        add_options(parser, find_method(_chosen(arguments)))
+
+
+def add_model(add: Any) -> None:
+    """Add the options that choose model and class.
+
+    Args:
+        add: the function that adds an option.
+    """
+    # Not read from xai_fast.suites, which needs Pillow: the help does not.
+    names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
+    add("--model", default="efficientnet-lite0", metavar="NAME", help=f"{names}, or module:function (default: the first)")
+    add("--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one")
+
+
+def _chosen(arguments: Sequence[str]) -> str:
+    finder = argparse.ArgumentParser(prog="xai-fast explain", add_help=False, allow_abbrev=False)
+    finder.add_argument("--method", default=_METHOD)
+    return str(finder.parse_known_args(arguments)[0].method)
+
+
+def _run(options: argparse.Namespace) -> bool:
+    model = ModelRef(options.model).load()
+    given = given_options(options)
+    layer = find_method(options.method).options().get("layer")
+    if layer is not None and layer.default is layer.empty:
+        given["layer"] = chosen_layer(given.get("layer"), options.model, model.for_pictures())
+    spec = jobs.JobSpec(
+        source=options.source[0] if len(options.source) == 1 else list(options.source),
+        method=options.method,
+        options=given,
+        model=options.model,
+        target=named_class(options.target, model),
+        dtype=options.dtype,
+        shard_size=options.shard_size,
+        batch_size=options.batch_size,
+    )
+    return explain(spec, model, Path(options.out), options.device, look_of(options), options.limit)
+
+
+def explain(
+    spec: jobs.JobSpec, model: LoadedModel, out: Path, device: str | None, look: Look, limit: int | None
+) -> bool:
+    """Run a job in this process, and write its report.
+
+    Args:
+        spec: the job.
+        model: of the job.
+        out: the folder of the results.
+        device: where to compute; None for a GPU where there is one.
+        look: how explanations are drawn.
+        limit: items in the report, at most.
+
+    Returns:
+        Whether all items were explained.
+
+    Raises:
+        InputError: an option is wrong, or the folder holds another run's results.
+        StoreError: the folder cannot be written.
+    """
+    if spec.source["kind"] not in _WITHOUT_PICTURES:
+        say(prepared(model))
+    status = jobs.run(spec, out, runner="local", workers=0, device=device)
+    say(str(status))
+    # The functions that the store names are those that the user named.
+    page = jobs.report(out, trust=True, look=look, limit=limit)
+    say(f"report: {shown(str(page))}")
+    return not status.failed
+
+
+def prepared(model: LoadedModel) -> str:
+    """Say how pictures become inputs of a model, and whether that is assumed.
+
+    Args:
+        model: loaded.
+
+    Returns:
+        A line.
+    """
+    how = model.for_pictures().preparation
+    if model.image_model is not None:
+        return f"pictures are {how}"
+    return (
+        f"note: {model.name} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are {how}"
+        "; return an xai_fast.suites.ImageModel for another one"
+    )
+
+
+def named_class(wanted: str | None, model: LoadedModel) -> int | str | None:
+    """Read the option --target.
+
+    Args:
+        wanted: the number or name of a class, "label", or ``package.module:function``; None for the predicted class.
+        model: loaded, which may know the names of its classes.
+
+    Returns:
+        The target as `xai_fast.jobs.JobSpec` takes it.
+
+    Raises:
+        InputError: there is no class of this name.
+    """
+    if wanted is None or wanted.strip().isdecimal():
+        return None if wanted is None else int(wanted)
+    names = [name.casefold() for name in getattr(model.image_model, "class_names", None) or ()]
+    if wanted.casefold() in names:
+        return names.index(wanted.casefold())
+    if not names or ":" in wanted or wanted == "label":
+        return wanted
+    near = difflib.get_close_matches(wanted.casefold(), names, n=3)
+    hint = f" such as {', '.join(map(repr, near))}" if near else ""
+    raise bad_argument("--target", f"a class number, or the name of a class of {model.name}{hint}", repr(wanted))
