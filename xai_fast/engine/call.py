@@ -230,7 +230,7 @@ def default_rows(entries: int, device: torch.device) -> int:
         device: where the model runs.
 
     Returns:
-        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers a batch.
+        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers per batch.
     """
     return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
 
