@@ -29,9 +29,7 @@ arguments are wrong, or the folder holds the results of another run; 1 failed; 1
 kept: the same command goes on from there)."""
 
 
-def add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str] | None
-) -> None:
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str] | None) -> None:
     """Add the command ``explain``.
 
     Args:
@@ -48,7 +46,9 @@ def add_command(
         allow_abbrev=False,
     )
     parser.set_defaults(run=_run)
-    source = "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, package.module:data_set"
+    source = (
+        "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, package.module:data_set"
+    )
     parser.add_argument("source", nargs="+", metavar="PHOTOS", help=source)
     known = f"{', '.join(methods())}; captum:NAME; or package.module:Class" if arguments is not None else ""
     add = parser.add_argument_group("what is computed").add_argument
@@ -73,7 +73,12 @@ def add_model(add: Any) -> None:
     """
     # Not read from xai_fast.suites, which needs Pillow: the help does not.
     names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
-    add("--model", default="efficientnet-lite0", metavar="NAME", help=f"{names}, or module:function (default: the first)")
+    add(
+        "--model",
+        default="efficientnet-lite0",
+        metavar="NAME",
+        help=f"{names}, or module:function (default: the first)",
+    )
     add("--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one")
 
 
@@ -145,8 +150,8 @@ def prepared(model: LoadedModel) -> str:
     if model.image_model is not None:
         return f"pictures are {how}"
     return (
-        f"note: {model.name} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are {how}"
-        "; return an xai_fast.suites.ImageModel for another one"
+        f"note: {model.name} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are "
+        f"{how}; return an xai_fast.suites.ImageModel for another one"
     )
 
 

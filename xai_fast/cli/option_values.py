@@ -31,8 +31,8 @@ def add_options(
 ) -> None:
     """Add the options of a method to a command.
 
-    Each option of the constructor becomes ``--its-name``, with the type of its annotation and the text of the docstring.
-    An option whose name the command has itself becomes ``--METHOD-its-name``, such as ``--taylor-cam-method``.
+    Each option of the constructor becomes ``--its-name``, with the type of its annotation and the text of the
+    docstring. An option whose name the command has itself becomes ``--METHOD-its-name``: ``--taylor-cam-method``.
 
     Args:
         parser: of the command, which has its own options already.

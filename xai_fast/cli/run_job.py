@@ -30,7 +30,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "run",
         help="explain a data set as a long job that survives crashes",
         description="Explain all items of a data set into a folder. The same command goes on after whatever ended it: "
-        "a crash, a kill, Ctrl-C. JOB.yaml (or .json) holds the fields of xai_fast.jobs.JobSpec; options take precedence.",
+        "a crash, a kill, Ctrl-C. JOB.yaml (or .json) holds the fields of xai_fast.jobs.JobSpec; options replace them.",
         epilog=_EXIT_CODES,
     )
     parser.set_defaults(run=_run)

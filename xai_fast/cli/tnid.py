@@ -27,12 +27,13 @@ from xai_fast.interaction.fit_mlp import TASKS
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
-from xai_fast.plot import Fit
 from xai_fast.table_file import read_table_file
 from xai_fast.terminal import say, shown
 
 if TYPE_CHECKING:
     import pandas
+
+    from xai_fast.plot import Fit
 
 __all__ = ["LEAST_R2", "LEAST_SHARE", "TableSettings", "add_command", "explain_frame", "judge"]
 
@@ -46,7 +47,12 @@ shares of the classes (McFadden's pseudo R^2, of which he calls 0.2 to 0.4 an ex
 METHOD: dict[str, object] = {"representatives": 200, "effect": "absolute", "aggregate": "median"}
 """Options of T-NID where the user says nothing: what ranks the published test functions best, see docs/results.md."""
 
-_TRAINING = {"epochs": "--epochs", "patience": "--patience", "batch": "--batch-size", "learning_rate": "--learning-rate"}
+_TRAINING = {
+    "epochs": "--epochs",
+    "patience": "--patience",
+    "batch": "--batch-size",
+    "learning_rate": "--learning-rate",
+}
 _NOT_OFFERED = ("top_k", "smooth", "score")
 _EXIT_CODES = """exit codes: 0 done; 3 finished, but the network does not fit the table well enough for its interactions
 to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cross-entropy taken away, on rows held
@@ -199,6 +205,8 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
     Returns:
         The numbers and the verdict.
     """
+    from xai_fast.plot import Fit
+
     held = "on rows held back, which also decide when the training ends"
     if fitted.classes is None:
         score, least = fitted.validation_score, LEAST_R2

@@ -17,17 +17,17 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import write_whole
 from xai_fast.interaction import FittedMLP, InteractionRanking
 from xai_fast.options import plain
-from xai_fast.plot import Fit, Front, report
-from xai_fast.plot.ranking_layout import JOINED
 from xai_fast.progress import duration
 from xai_fast.terminal import printable, say, shown
 
 if TYPE_CHECKING:
     from xai_fast.cli.tnid import TableSettings
+    from xai_fast.plot import Fit, Front
 
 __all__ = ["Findings", "check_folder", "ranking_table", "write_outputs"]
 
 _PRINTED = 10
+_JOINED = " \u00d7 "
 _DPI = 120
 _TITLES = {1: "main effects", 2: "pairs", 3: "triples", 4: "quadruples", 5: "quintuples", 6: "sextuples"}
 _EFFECTS = {"absolute": "magnitude", "square": "square", "signed": "value"}
@@ -115,6 +115,8 @@ def write_outputs(findings: Findings, out: Path) -> Path:
     Returns:
         The path of the report.
     """
+    from xai_fast.plot import report
+
     ranking = findings.ranking
     write_whole(out / _SUMMARY, _summary(findings))  # first: it says whose the folder is
     ranking.save(out / "ranking.json")
@@ -148,7 +150,7 @@ def ranking_table(ranking: InteractionRanking, k: int) -> str:
         lines += ["", f"{_TITLES[order]}: {found.candidates:,} looked at, {how}"]
         lines += ["rank      effect      spread  features"]
         lines += [
-            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(JOINED.join(one.features))}"
+            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(_JOINED.join(one.features))}"
             for one in found[:k]
         ]
     return "\n".join([*lines, ""])
@@ -185,6 +187,8 @@ def _png(figure: Any) -> bytes:
 
 
 def _front(findings: Findings) -> Front:
+    from xai_fast.plot import Front
+
     settings, ranking, table = findings.settings, findings.ranking, findings.table
     of_class = "the class" if settings.of_class is None else f"class {settings.of_class!r}"
     unit = "the target" if findings.fitted.classes is None else f"the logit of {of_class}"
@@ -195,7 +199,9 @@ def _front(findings: Findings) -> Front:
         f"{len(ranking.representatives)} rows. The thin line on a bar is the standard deviation over them."
     )
     flags = [f"{note[:1].upper()}{note[1:]}." for note in ranking.notes]
-    shown_settings = {n: ", ".join(v) or "none" if isinstance(v, list | tuple) else v for n, v in vars(settings).items()}
+    shown_settings = {
+        n: ", ".join(v) or "none" if isinstance(v, list | tuple) else v for n, v in vars(settings).items()
+    }
     del shown_settings["method"], shown_settings["training"]
     left_out = ("groups", "target", "keep")
     return Front(
