@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib.util
 import io
 import json
@@ -52,6 +53,11 @@ def run(*arguments: object) -> int:
 
 def summary(out: Path) -> dict[str, Any]:
     return json.loads((out / "summary.json").read_text(encoding="utf-8"))
+
+
+@functools.wraps(tnid.fit_mlp)
+def no_training(*arguments: object, **options: object) -> None:
+    pytest.fail("trained")
 
 
 def test_from_a_csv_file_to_a_report(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +145,12 @@ def test_rows_held_back_with_one_target_are_told_instead_of_failing(
 ) -> None:
     a_frame(60).to_csv("table.csv", index=False)
     train = tnid.fit_mlp
-    monkeypatch.setattr(tnid, "fit_mlp", lambda *a, **k: replace(train(*a, **k), validation_score=-math.inf))
+
+    @functools.wraps(train)
+    def unknown(*arguments: Any, **options: Any) -> FittedMLP:
+        return replace(train(*arguments, **options), validation_score=-math.inf)
+
+    monkeypatch.setattr(tnid, "fit_mlp", unknown)
     assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") == 3
     verdict = "The rows held back all have the same target, and cannot show how well the network fits."
     assert verdict in capsys.readouterr().out
@@ -155,7 +166,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_training(
 ) -> None:
     a_frame(30).to_csv("table.csv", index=False)
     (place / "taken").write_text("a file")
-    monkeypatch.setattr(tnid, "fit_mlp", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(tnid, "fit_mlp", no_training)
     assert run("table.csv", "--target", "y", "--out", out) == 2
     assert f"--out: expected a folder, or a path where one can be made, got {out}" in capsys.readouterr().err
     assert (place / "taken").read_text() == "a file"
@@ -173,7 +184,7 @@ def test_the_results_of_another_run_are_refused_and_those_of_the_same_renewed(
     before = {file: file.read_bytes() for file in (place / "out").iterdir() if file.is_file()}
     assert run(*arguments) in (0, 3)
     assert (place / "out" / "ranking.json").read_bytes() == before[place / "out" / "ranking.json"]
-    monkeypatch.setattr(tnid, "fit_mlp", lambda *a, **k: pytest.fail("trained"))
+    monkeypatch.setattr(tnid, "fit_mlp", no_training)
     before = {file: file.read_bytes() for file in (place / "out").iterdir() if file.is_file()}
     a_frame(60, seed=1).to_csv("other.csv", index=False)
     for other in ([*arguments, "--seed", 1], ["other.csv", *arguments[1:]]):
@@ -285,12 +296,12 @@ USAGE = {
     "low order": (["table.csv", "--order", "1"], "order: expected an integer, from 2 to 6, got 1"),
     "high order": (["table.csv", "--order", "7"], "order: expected an integer, from 2 to 6, got 7"),
     "budget": (["table.csv", "--budget", "much"], "argument --budget: expected X, got 'much'"),
-    "epochs": (["table.csv", "--epochs", "0"], "--epochs: expected an integer, at least 1, got 0"),
+    "epochs": (["table.csv", "--epochs", "0"], "epochs: expected an integer, at least 1, got 0"),
     "rows at which": (["table.csv", "--representatives", "mode,modest"], "representatives: expected"),
     "no rows": (["table.csv", "--representatives", "0"], "representatives: expected"),
     "signed": (["table.csv", "--effect", "signed"], "--effect: expected absolute or square where columns have"),
     "device": (["table.csv", "--device", "toaster"], "--device: expected auto, cpu, cuda"),
-    "task": (["table.csv", "--task", "clustering"], "invalid choice: 'clustering'"),
+    "task": (["table.csv", "--task", "clustering"], "task: expected one of auto"),
     "gaps": (["gaps.csv"], "TABLE: values are missing in a (1 of 30)"),
 }
 
@@ -386,7 +397,7 @@ def test_working_day_and_hour_come_first_in_bikeshare(seed: int, place: Path) ->
     if importlib.util.find_spec("ISLP") is None:
         pytest.skip("needs the package ISLP")
     table = bikeshare()
-    chosen = settings_of(table, method={"order": 2, "seed": seed}, training={"epochs": 30})
+    chosen = settings_of(table, options={"order": 2, "seed": seed, "epochs": 30})
     assert tnid.explain_frame(table.frame, table.name, chosen, place / "out")
     pairs = InteractionRanking.load(place / "out" / "ranking.json").order(2)
     assert pairs[0].features == ("hr", "workingday")
@@ -400,6 +411,6 @@ def test_diabetes_is_explained_and_flagged(place: Path) -> None:
     table = diabetes()
     out = place / "out"
     # Nothing explains much more than half of it: the flag is what is expected of a table like this.
-    assert not tnid.explain_frame(table.frame, table.name, settings_of(table, training={"epochs": 60}), out)
+    assert not tnid.explain_frame(table.frame, table.name, settings_of(table, options={"epochs": 60}), out)
     assert 0.2 < summary(out)["validation_score"] < 0.5
     assert InteractionRanking.load(out / "ranking.json").feature_names[1] == "sex"

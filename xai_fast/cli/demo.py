@@ -139,7 +139,7 @@ def explain_bikeshare(device: str, out: Path) -> None:
         target=table.target,
         categorical=table.categorical,
         ignore=table.ignore,
-        training={"epochs": _TABLE_EPOCHS},
         device=device,
+        options={"epochs": _TABLE_EPOCHS},
     )
     tnid.explain_frame(table.frame, table.name, settings, out, table.about)

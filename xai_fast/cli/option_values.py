@@ -16,7 +16,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.options import HasOptions
 from xai_fast.registry import find_method
 
-__all__ = ["add_options", "described_options", "given_options", "read_option"]
+__all__ = ["add_options", "described_options", "given_options", "option_parameters", "read_option"]
 
 _WORDS = {"none": None, "true": True, "false": False}
 _PREFIX = "option_"
@@ -24,44 +24,52 @@ _PREFIX = "option_"
 
 def add_options(
     parser: argparse.ArgumentParser,
-    kind: type[HasOptions],
+    source: type[HasOptions] | Callable[..., Any],
     *,
     leave_out: Collection[str] = (),
     defaults: Mapping[str, object] = {},
 ) -> None:
-    """Add the options of a method to a command.
+    """Add the options of a method, or the keyword-only arguments of a function, to a command.
 
-    Each option of the constructor becomes ``--its-name``, with the type of its annotation and the text of the
-    docstring. An option whose name the command has itself becomes ``--METHOD-its-name``: ``--taylor-cam-method``.
+    Each becomes ``--its-name``, with the type of its annotation and the text of the docstring. One whose name the
+    command has itself becomes ``--METHOD-its-name``, such as ``--taylor-cam-method``; one that text cannot say, such as
+    a module, is not offered.
 
     Args:
         parser: of the command, which has its own options already.
-        kind: the class of the method.
+        source: the class of the method, or the function.
         leave_out: options that are not offered.
         defaults: what the command uses where the user gives nothing, by option.
     """
-    group = parser.add_argument_group(f"options of {kind.name}")
-    texts = described_options(kind)
-    taken = set(parser._option_string_actions)  # argparse does not tell in another way
-    for name, parameter in kind.options().items():
+    title = str(getattr(source, "name", source.__name__))
+    group = parser.add_argument_group(f"options of {title}")
+    texts = described_options(source)
+    for name, parameter in option_parameters(source).items():
         if name in leave_out or not _readable(parameter.annotation):
             continue
         flag = f"--{name.replace('_', '-')}"
-        if flag in taken:
-            flag = f"--{kind.name.replace('_', '-')}-{name.replace('_', '-')}"
+        if flag in parser._option_string_actions:  # argparse does not tell in another way
+            flag = f"--{title.replace('_', '-')}{flag[1:]}"
         default = defaults.get(name, parameter.default)
-        needed = default is parameter.empty
-        text = f"{texts.get(name, '')} ({'required' if needed else f'default: {_shown(default)}'})".strip()
+        about = "required" if default is parameter.empty else f"default: {_shown(default)}"
         described: dict[str, Any] = {
             "dest": _PREFIX + name,
             "default": argparse.SUPPRESS,
-            "help": text.replace("%", "%%"),
+            "help": f"{texts.get(name, '')} ({about})".strip().replace("%", "%%"),
         }
         if parameter.annotation is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **described)
         else:
             metavar = _metavar(parameter.annotation)
             group.add_argument(flag, type=_reader(parameter.annotation), metavar=metavar, **described)
+
+
+def option_parameters(source: type[HasOptions] | Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Give the options of a method, or the keyword-only arguments of a function, annotations evaluated."""
+    if isinstance(source, type) and issubclass(source, HasOptions):
+        return source.options()
+    parameters = inspect.signature(source, eval_str=True).parameters
+    return {name: one for name, one in parameters.items() if one.kind is one.KEYWORD_ONLY}
 
 
 def given_options(options: argparse.Namespace) -> dict[str, object]:
@@ -102,22 +110,23 @@ def read_option(method: str, text: str) -> tuple[str, object]:
         raise InputError(f"--option {name}: {error}") from error
 
 
-def described_options(kind: type) -> dict[str, str]:
-    """Read the descriptions of arguments in the docstring of a class, and of those it derives from.
+def described_options(source: type | Callable[..., Any]) -> dict[str, str]:
+    """Read the descriptions of arguments in the docstring of a function, or of a class and those it derives from.
 
     Args:
-        kind: a class with a docstring in the style of Google.
+        source: documented in the style of Google.
 
     Returns:
         Argument to text, on one line, without marks.
     """
     found: dict[str, str] = {}
-    for parent in reversed(kind.__mro__):
-        section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", inspect.cleandoc(parent.__doc__ or ""), re.MULTILINE)
+    for documented in reversed(source.__mro__) if isinstance(source, type) else (source,):
+        text = inspect.cleandoc(documented.__doc__ or "")
+        section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", text, re.MULTILINE)
         for entry in re.split(r"^    (?=\w)", section[1], flags=re.MULTILINE) if section else ():
-            name, colon, text = entry.partition(":")
+            name, colon, about = entry.partition(":")
             if colon:
-                found[name.split(" ")[0]] = " ".join(text.replace("``", "").replace("`", "").split())
+                found[name.split(" ")[0]] = " ".join(about.replace("`", "").split())
     return found
 
 

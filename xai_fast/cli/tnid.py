@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import math
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,7 @@ from xai_fast.cli.table_columns import MISSING, EncodedTable, encode
 from xai_fast.cli.tnid_outputs import Findings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
-from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
-from xai_fast.interaction.fit_mlp import TASKS
+from xai_fast.interaction import TNID, FittedMLP, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
@@ -47,13 +45,8 @@ shares of the classes (McFadden's pseudo R^2, of which he calls 0.2 to 0.4 an ex
 METHOD: dict[str, object] = {"representatives": 200, "effect": "absolute", "aggregate": "median"}
 """Options of T-NID where the user says nothing: what ranks the published test functions best, see docs/results.md."""
 
-_TRAINING = {
-    "epochs": "--epochs",
-    "patience": "--patience",
-    "batch": "--batch-size",
-    "learning_rate": "--learning-rate",
-}
-_NOT_OFFERED = ("top_k", "smooth", "score")
+_NOT_OFFERED = ("smooth", "score")
+_NOT_OFFERED_TRAINING = ("feature_names", "seed", "device", "progress", "validation")
 _EXIT_CODES = """exit codes: 0 done; 3 finished, but the network does not fit the table well enough for its interactions
 to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cross-entropy taken away, on rows held
 back); 2 the arguments are wrong, or values are missing; 1 failed; 130 interrupted."""
@@ -65,27 +58,23 @@ class TableSettings:
 
     Attributes:
         target: the column that is predicted.
-        task: see `xai_fast.fit_mlp`.
         categorical: columns of categories, whatever their type.
         ignore: columns to leave out.
         missing: what is done with missing values, one of `MISSING`.
         of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
-        top_k: sets of each order in the report.
+        listed: sets of each order in the report.
         device: "auto", or a name that torch knows.
-        training: options of `xai_fast.fit_mlp`.
-        method: options of `xai_fast.TNID` that differ from `METHOD`.
+        options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
     """
 
     target: str
-    task: str = "auto"
     categorical: Sequence[str] = ()
     ignore: Sequence[str] = ()
     missing: str = MISSING[0]
     of_class: str | None = None
-    top_k: int = 20
+    listed: int = 20
     device: str = "auto"
-    training: Mapping[str, object] = field(default_factory=dict)
-    method: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -104,11 +93,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog=_EXIT_CODES,
     )
     parser.set_defaults(run=_run)
-    parser.add_argument("table", metavar="TABLE", help="a CSV file, or a Parquet file (.parquet)")
-    add = parser.add_argument_group("how the table is read").add_argument
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="a CSV file, or a Parquet file (.parquet)")
     add("--target", required=True, metavar="COLUMN", help="the column that the others are to predict")
-    add("--task", choices=TASKS, default="auto", help="auto decides by the values of the target (default: auto)")
-    several = {"nargs": "+", "default": (), "metavar": "COLUMN"}
+    several: dict[str, Any] = {"nargs": "+", "default": (), "metavar": "COLUMN"}
     add("--categorical", help="columns of numbers that are categories; text and truth values always are", **several)
     add("--ignore", help="columns to leave out, such as those made of the target", **several)
     missing = "refuse missing values; drop rows that have one; or impute the median of a column of numbers, and a "
@@ -116,30 +104,16 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add("--missing", choices=MISSING, default=MISSING[0], help=missing)
     of_class = "the class whose score is explained (default: the predicted one at each row; of two the second)"
     add("--class", dest="of_class", metavar="CLASS", help=of_class)
-    add = parser.add_argument_group("how the network is trained").add_argument
-    for name, flag in _TRAINING.items():
-        default = inspect.signature(fit_mlp).parameters[name].default
-        text = f"see xai_fast.fit_mlp (default: {default})"
-        add(flag, dest=name, type=type(default), default=default, metavar="N", help=text)
-    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: auto)")
-    add = parser.add_argument_group("how it is shown").add_argument
-    add("--top-k", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
+    add("--listed", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
+    add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: auto)")
     add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
-    extend = "where not all sets can be looked at: how many of the strongest are extended (default: what is affordable)"
-    add("--extend", type=int, metavar="K", help=extend)
     add_options(parser, TNID, leave_out=_NOT_OFFERED, defaults=METHOD)
+    add_options(parser, fit_mlp, leave_out=_NOT_OFFERED_TRAINING)
 
 
 def _run(options: argparse.Namespace) -> bool:
-    method = given_options(options)
-    if options.extend is not None:
-        method["top_k"] = options.extend
-    plain = ("target", "task", "categorical", "ignore", "missing", "of_class", "top_k", "device")
-    settings = TableSettings(
-        **{name: getattr(options, name) for name in plain},
-        training={name: getattr(options, name) for name in _TRAINING},
-        method=method,
-    )
+    own = [entry.name for entry in fields(TableSettings) if entry.name != "options"]
+    settings = TableSettings(**{name: getattr(options, name) for name in own}, options=given_options(options))
     path = Path(options.table)
     return explain_frame(read_table_file(path), shown(path.name), settings, Path(options.out))
 
@@ -162,36 +136,27 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
         ModelError: the training diverged.
     """
     started = time.perf_counter()
-    device = _device(settings.device)
-    for flag, number in {"--top-k": settings.top_k, **{_TRAINING[n]: v for n, v in settings.training.items()}}.items():
-        if isinstance(number, int):
-            check_integer(flag, number, 1)
     table = encode(
         frame, settings.target, categorical=settings.categorical, ignore=settings.ignore, missing=settings.missing
     )
-    # What the method would refuse is refused before minutes of training.
-    options = _method_options(settings, table)
-    target = _target(settings, table)
+    check_integer("--listed", settings.listed, 1)
+    # What would be refused after minutes of training is refused before.
+    method, target = _method_options(settings, table), _target(settings, table)
+    training = {n: v for n, v in settings.options.items() if n not in TNID.options()}
+    training |= {"device": _device(settings.device), "seed": check_integer("seed", method.get("seed", 0), 0)}
     check_folder(out, name, table, settings)
     for note in table.notes:
         say(note)
-    seed = check_integer("seed", options.get("seed", 0), 0)
-    training = {**settings.training, "task": settings.task, "seed": seed, "device": device}
-    fitted = fit_mlp(torch.from_numpy(table.values), table.labels, feature_names=table.columns, **training)  # type: ignore[arg-type]
+    fitted = fit_mlp(torch.from_numpy(table.values), table.labels, feature_names=table.columns, **training)
     fit = judge(fitted, table.labels)
     say(fit.verdict)
-    trained = time.perf_counter() - started
-    findings = Findings(
-        name=name,
-        about=about,
-        table=table,
-        settings=settings,
-        fitted=fitted,
-        fit=fit,
-        ranking=_detect(fitted, table, options, target),
-        seconds={"training": trained, "all": time.perf_counter() - started},
-    )
-    write_outputs(findings, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the notes of the ranking say the same
+        ranking = TNID(fitted.model, **method).detect(
+            table.values, target, groups=table.groups, feature_names=table.columns
+        )
+    seconds = time.perf_counter() - started
+    write_outputs(Findings(name, about, table, settings, fitted, fit, ranking, seconds), out)
     return fit.good
 
 
@@ -252,7 +217,8 @@ def _device(name: str) -> torch.device:
 
 def _method_options(settings: TableSettings, table: EncodedTable) -> dict[str, Any]:
     """Give the options of T-NID, checked against the table."""
-    options: dict[str, Any] = {"order": min(3, table.features), **METHOD, **settings.method}
+    given = {name: value for name, value in settings.options.items() if name in TNID.options()}
+    options: dict[str, Any] = {"order": min(3, table.features), **METHOD, **given}
     method = TNID(torch.nn.Identity(), **options)
     if method.order > table.features:
         raise bad_argument("--order", f"at most {table.features}, the number of features", method.order)
@@ -268,7 +234,7 @@ def _target(settings: TableSettings, table: EncodedTable) -> Target:
     """Find the class to explain."""
     if settings.of_class is None:
         return None
-    classes = Goal.of(table.labels, settings.task).classes
+    classes = Goal.of(table.labels, settings.options.get("task", "auto")).classes
     if classes is None:
         raise bad_argument("--class", "a target with classes", f"numbers in {settings.target!r}")
     names = [str(one) for one in classes]
@@ -285,11 +251,3 @@ def _other_class(outputs: Any) -> Tensor:
     """Give the logit of the first of two classes, where the network has that of the second (B, 1)."""
     negative: Tensor = -outputs[:, 0]
     return negative
-
-
-def _detect(fitted: FittedMLP, table: EncodedTable, options: dict[str, Any], target: Target) -> InteractionRanking:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the notes of the ranking say the same
-        return TNID(fitted.model, **options).detect(
-            table.values, target, groups=table.groups, feature_names=table.columns
-        )

@@ -46,7 +46,7 @@ class Findings:
         fitted: the network.
         fit: how well it fits.
         ranking: what was found.
-        seconds: that parts of the run took.
+        seconds: that the run took.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Findings:
     fitted: FittedMLP
     fit: Fit
     ranking: InteractionRanking
-    seconds: dict[str, float]
+    seconds: float
 
     @property
     def run(self) -> str:
@@ -65,7 +65,7 @@ class Findings:
 
 
 def check_folder(out: Path, name: str, table: EncodedTable, settings: TableSettings) -> None:
-    """Make the folder of the results, before minutes of training.
+    """Look at the folder of the results, before minutes of training.
 
     Args:
         out: the folder.
@@ -76,12 +76,10 @@ def check_folder(out: Path, name: str, table: EncodedTable, settings: TableSetti
     Raises:
         InputError: it cannot be made, or holds the results of another run.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out))) from None
+    if not next(path for path in (out, *out.absolute().parents) if path.exists()).is_dir():
+        raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out)))
     run = _identity(name, table, settings)
-    found = next((entry.name for entry in out.iterdir() if entry.name in (_SUMMARY, "job.json", "report.html")), None)
+    found = next((name for name in (_SUMMARY, "job.json", "report.html") if (out / name).exists()), None)
     if found is None or _run_of(out / _SUMMARY) == run:
         return
     raise InputError(
@@ -120,14 +118,14 @@ def write_outputs(findings: Findings, out: Path) -> Path:
     ranking = findings.ranking
     write_whole(out / _SUMMARY, _summary(findings))  # first: it says whose the folder is
     ranking.save(out / "ranking.json")
-    for name, picture in _pictures(ranking, findings.settings.top_k).items():
+    for name, picture in _pictures(ranking, findings.settings.listed).items():
         write_whole(out / f"{name}.png", picture)
-    page = report(ranking, out, front=_front(findings), fit=findings.fit, top_k=findings.settings.top_k)
+    page = report(ranking, out, front=_front(findings), fit=findings.fit, top_k=findings.settings.listed)
     # Only now: a training is not lost by the way that it is printed.
-    say(ranking_table(ranking, min(findings.settings.top_k, _PRINTED)))
+    say(ranking_table(ranking, min(findings.settings.listed, _PRINTED)))
     for note in ranking.notes:
         say(f"note: {note}")
-    say(f"{len(ranking.feature_names)} features explained in {duration(findings.seconds['all'])}")
+    say(f"{len(ranking.feature_names)} features explained in {duration(findings.seconds)}")
     say(f"report: {shown(str(page))}")
     return page
 
@@ -199,11 +197,8 @@ def _front(findings: Findings) -> Front:
         f"{len(ranking.representatives)} rows. The thin line on a bar is the standard deviation over them."
     )
     flags = [f"{note[:1].upper()}{note[1:]}." for note in ranking.notes]
-    shown_settings = {
-        n: ", ".join(v) or "none" if isinstance(v, list | tuple) else v for n, v in vars(settings).items()
-    }
-    del shown_settings["method"], shown_settings["training"]
-    left_out = ("groups", "target", "keep")
+    own = {n: ", ".join(v) if isinstance(v, list | tuple) else v for n, v in vars(settings).items() if n != "options"}
+    of_ranking = {name: value for name, value in method.items() if name not in ("groups", "target", "keep")}
     return Front(
         title=f"What acts together on {settings.target}",
         kicker=f"T-NID \u00b7 {findings.name}",
@@ -212,9 +207,9 @@ def _front(findings: Findings) -> Front:
         summary={
             "rows": f"{len(table.values):,}",
             "features": f"{table.features:,}",
-            "time": duration(findings.seconds["all"]),
+            "time": duration(findings.seconds),
         },
-        settings={**shown_settings, **settings.training, **{n: v for n, v in method.items() if n not in left_out}},
+        settings={**own, **settings.options, **of_ranking},
         versions=versions(),
         run=findings.run,
     )
@@ -240,10 +235,10 @@ def _summary(findings: Findings) -> bytes:
         "verdict": findings.fit.verdict,
         "flags": list(ranking.notes),
         "versions": versions(),
-        "seconds": {name: round(value, 3) for name, value in findings.seconds.items()},
+        "seconds": round(findings.seconds, 3),
         "strongest": [
             {"features": list(one.features), "effect": one.effect, "spread": one.spread}
-            for one in ranking.top(min(findings.settings.top_k, 20))
+            for one in ranking.top(min(findings.settings.listed, 20))
         ],
     }
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
