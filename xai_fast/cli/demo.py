@@ -10,7 +10,7 @@ import torch
 
 from xai_fast import NeFLAG, TaylorCAM, jobs
 from xai_fast.cli import tnid
-from xai_fast.cli.explain import add_model, explain, named_class
+from xai_fast.cli.explain import MODEL, explain, named_class
 from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.option_values import add_options, given_options
 from xai_fast.errors import InputError
@@ -44,10 +44,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "with T-NID. Writes neflag, taylor-cam, scenes and t-nid, each with a report.html.",
     )
     parser.set_defaults(run=_run)
-    add_model(parser.add_argument)
+    parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
+    parser.add_argument("--target", metavar="CLASS", help="explain this class instead of the predicted one")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
-    add_options(parser, NeFLAG, defaults=NEFLAG)
+    add_options(parser, NeFLAG, leave_out=("seed",), defaults=NEFLAG)
 
 
 def _run(options: argparse.Namespace) -> bool:

@@ -6,23 +6,24 @@ import argparse
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xai_fast import jobs
 from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.looks import add_look, look_of
 from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.run_job import add_spec, read_spec
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import LoadedModel, ModelRef
-from xai_fast.registry import find_method, methods
+from xai_fast.registry import find_method
 from xai_fast.terminal import say, shown
 
 if TYPE_CHECKING:
     from xai_fast.plot import Look
 
-__all__ = ["add_command", "add_model", "explain", "named_class"]
+__all__ = ["MODEL", "add_command", "explain", "named_class"]
 
-_METHOD = "neflag"
+METHOD, MODEL = "neflag", "efficientnet-lite0"
 _WITHOUT_PICTURES = ("array", "table")
 _EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained; 2 the
 arguments are wrong, or the folder holds the results of another run; 1 failed; 130 interrupted (what is finished is
@@ -46,45 +47,19 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], a
         allow_abbrev=False,
     )
     parser.set_defaults(run=_run)
-    source = (
-        "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, package.module:data_set"
-    )
+    source = "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, module:data_set"
     parser.add_argument("source", nargs="+", metavar="PHOTOS", help=source)
-    known = f"{', '.join(methods())}; captum:NAME; or package.module:Class" if arguments is not None else ""
-    add = parser.add_argument_group("what is computed").add_argument
-    add("--method", default=_METHOD, metavar="NAME", help=f"{known} (default: {_METHOD}); --help shows its options")
-    add_model(add)
-    add("--dtype", default="float32", metavar="NAME", help="how maps are stored, see xai_fast.jobs (default: float32)")
-    add("--shard-size", type=int, default=32, metavar="N", help="items per file (default: 32)")
-    add = parser.add_argument_group("how it is run").add_argument
-    add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
-    add("--batch-size", type=int, metavar="N", help="items at once (default: as many as fit)")
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    add_spec(parser, method=METHOD, model=MODEL, dtype="float32", shard_size=32)
+    parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
     add_look(parser, limit=1000)
     if arguments is not None:
-        add_options(parser, find_method(_chosen(arguments)))
-
-
-def add_model(add: Any) -> None:
-    """Add the options that choose model and class.
-
-    Args:
-        add: the function that adds an option.
-    """
-    # Not read from xai_fast.suites, which needs Pillow: the help does not.
-    names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
-    add(
-        "--model",
-        default="efficientnet-lite0",
-        metavar="NAME",
-        help=f"{names}, or module:function (default: the first)",
-    )
-    add("--target", metavar="CLASS", help="explain this class (its number or name) instead of the predicted one")
+        add_options(parser, find_method(_chosen(arguments)), leave_out=("seed",))
 
 
 def _chosen(arguments: Sequence[str]) -> str:
     finder = argparse.ArgumentParser(prog="xai-fast explain", add_help=False, allow_abbrev=False)
-    finder.add_argument("--method", default=_METHOD)
+    finder.add_argument("--method", default=METHOD)
     return str(finder.parse_known_args(arguments)[0].method)
 
 
@@ -94,16 +69,8 @@ def _run(options: argparse.Namespace) -> bool:
     layer = find_method(options.method).options().get("layer")
     if layer is not None and layer.default is layer.empty:
         given["layer"] = chosen_layer(given.get("layer"), options.model, model.for_pictures())
-    spec = jobs.JobSpec(
-        source=options.source[0] if len(options.source) == 1 else list(options.source),
-        method=options.method,
-        options=given,
-        model=options.model,
-        target=named_class(options.target, model),
-        dtype=options.dtype,
-        shard_size=options.shard_size,
-        batch_size=options.batch_size,
-    )
+    source = options.source[0] if len(options.source) == 1 else options.source
+    spec = read_spec(options, source=source, options=given, target=named_class(options.target, model))
     return explain(spec, model, Path(options.out), options.device, look_of(options), options.limit)
 
 

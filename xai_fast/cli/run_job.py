@@ -10,9 +10,10 @@ from typing import Any
 from xai_fast import jobs
 from xai_fast.cli.option_values import read_option
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.registry import methods
 from xai_fast.terminal import say
 
-__all__ = ["add_command", "add_runner", "finish", "read_spec", "runner_options"]
+__all__ = ["add_command", "add_runner", "add_spec", "finish", "read_spec", "runner_options"]
 
 _PLAIN = ("source", "method", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
 _EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained;
@@ -36,19 +37,38 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_run)
     parser.add_argument("job", nargs="?", metavar="JOB.yaml", help="may be left out where there is --source")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the results")
-    add = parser.add_argument_group("what is computed (else as in JOB.yaml)").add_argument
-    add("--source", metavar="DATA", help="a folder of pictures, x.npy, x.safetensors, x.parquet, x.csv, x.tar, or m:f")
-    add("--method", metavar="NAME", help="see xai-fast explain --help")
+    source = "a folder of pictures, x.npy, x.safetensors, x.parquet, x.csv, x.tar, or module:function"
+    parser.add_argument("--source", metavar="DATA", help=source)
     option = "an option of the method, such as points=20; may be given several times"
-    add("--option", action="append", default=[], metavar="NAME=VALUE", help=option)
-    add("--model", metavar="NAME", help="module:function, or the name of a model that comes along")
-    add("--target", metavar="CLASS", help="a class's number, 'label', or the name of a column")
-    add("--shard-size", type=int, metavar="N", help="items per file")
-    add("--dtype", metavar="NAME", help="how maps are stored: float16_scaled, float32, bfloat16, int8_scaled")
-    add("--seed", type=int, metavar="N", help="of random methods")
-    add("--batch-size", type=int, metavar="N", help="items at once (default: as many as fit)")
-    add("--max-attempts", type=int, metavar="N", help="how often an item may kill its process")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help=option)
+    add_spec(parser)
     add_runner(parser)
+
+
+def add_spec(parser: argparse.ArgumentParser, **defaults: object) -> None:
+    """Add the options that describe a job.
+
+    Args:
+        parser: of the command.
+        **defaults: field of the description to what the command uses where the user gives nothing.
+    """
+    add = parser.add_argument_group("what is computed").add_argument
+
+    def field(flag: str, about: str, metavar: str = "NAME", kind: Any = str) -> None:
+        name = flag.removeprefix("--").replace("-", "_")
+        text = f"{about} (default: {defaults[name]})" if name in defaults else about
+        add(flag, type=kind, metavar=metavar, default=defaults.get(name), help=text)
+
+    # Names are not read from xai_fast.suites, which needs Pillow: the help does not.
+    names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
+    field("--method", f"{', '.join(methods())}; captum:NAME; or package.module:Class")
+    field("--model", f"{names}, or module:function")
+    field("--target", "explain this class instead of the predicted one: its number or name, or 'label'", "CLASS")
+    field("--seed", "of random methods", "N", int)
+    field("--dtype", "how maps are stored: float16_scaled, float32, bfloat16, int8_scaled")
+    field("--shard-size", "items per file", "N", int)
+    field("--batch-size", "rows that go through the model at once", "N", int)
+    field("--max-attempts", "how often an item may kill its process", "N", int)
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:
@@ -69,11 +89,12 @@ def _run(options: argparse.Namespace) -> bool:
     return finish(jobs.run(read_spec(options), options.out, **runner_options(options)))
 
 
-def read_spec(options: argparse.Namespace) -> jobs.JobSpec:
-    """Read the file of a job, and put the options of the command line in their places.
+def read_spec(options: argparse.Namespace, **changes: object) -> jobs.JobSpec:
+    """Read the file of a job, where there is one, and put the options of the command line in their places.
 
     Args:
         options: of the command line.
+        **changes: fields of the description that the command has read by itself.
 
     Returns:
         The description.
@@ -81,20 +102,22 @@ def read_spec(options: argparse.Namespace) -> jobs.JobSpec:
     Raises:
         InputError: an option or the file is wrong, or nothing says what is to be explained.
     """
-    changes = {name: getattr(options, name) for name in _PLAIN if getattr(options, name) is not None}
+    given = {name: value for name in _PLAIN if (value := getattr(options, name)) is not None}
     if options.target is not None:
-        changes["target"] = int(options.target) if options.target.isdecimal() else options.target
-    spec = None if options.job is None else jobs.JobSpec.from_file(Path(options.job))
-    if spec is None and "source" not in changes:
+        given["target"] = int(options.target) if options.target.isdecimal() else options.target
+    given |= changes
+    job = getattr(options, "job", None)
+    spec = None if job is None else jobs.JobSpec.from_file(Path(job))
+    if spec is None and given.get("source") is None:
         raise InputError("JOB.yaml or --source: expected one of them, got neither")
-    method = changes.get("method", jobs.JobSpec.method if spec is None else spec.method)
-    if options.option and not isinstance(method, str):
+    method = given.get("method", jobs.JobSpec.method if spec is None else spec.method)
+    texts = getattr(options, "option", [])
+    if texts and not isinstance(method, str):
         raise bad_argument("--option", "a job with one method", f"{len(method)} of them")
-    given = dict(read_option(method, text) for text in options.option)
-    if given or "method" in changes:
-        kept = {} if spec is None or "method" in changes else spec.options
-        changes["options"] = {**kept, **given}
-    return jobs.JobSpec.from_dict(changes) if spec is None else dataclasses.replace(spec, **changes)
+    if texts or "method" in given:
+        kept = {} if spec is None or "method" in given else spec.options
+        given["options"] = {**kept, **dict(read_option(method, text) for text in texts), **given.get("options", {})}
+    return jobs.JobSpec.from_dict(given) if spec is None else dataclasses.replace(spec, **given)
 
 
 def runner_options(options: argparse.Namespace) -> dict[str, Any]:
