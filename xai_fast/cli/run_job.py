@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> bool:
     return finish(jobs.run(read_spec(options), options.out, **runner_options(options)))
 
 
-def read_spec(options: argparse.Namespace, **changes: object) -> jobs.JobSpec:
+def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:
     """Read the file of a job, where there is one, and put the options of the command line in their places.
 
     Args:
