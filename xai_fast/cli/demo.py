@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> bool:
             dtype="float32",
         )
         folder = out / method.replace("_", "-")
-        done &= explain(spec, model, folder, options.device, Look(smooth=_BLUR), None)
+        done &= explain(spec, model, folder, Look(smooth=_BLUR), device=options.device)
     explain_scenes(out / "scenes")
     explain_bikeshare(options.device or "auto", out / "t-nid")
     return done

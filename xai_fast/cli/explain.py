@@ -12,7 +12,7 @@ from xai_fast import jobs
 from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.looks import add_look, look_of
 from xai_fast.cli.option_values import add_options, given_options
-from xai_fast.cli.run_job import add_spec, read_spec
+from xai_fast.cli.run_job import add_device, add_spec, read_spec, tell_preparation
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import LoadedModel, ModelRef
 from xai_fast.registry import find_method
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "add_command", "explain", "named_class"]
 
 METHOD, MODEL = "neflag", "efficientnet-lite0"
-_WITHOUT_PICTURES = ("array", "table")
 _EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained; 2 the
 arguments are wrong, or the folder holds the results of another run; 1 failed; 130 interrupted (what is finished is
 kept: the same command goes on from there)."""
@@ -51,7 +50,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], a
     parser.add_argument("source", nargs="+", metavar="PHOTOS", help=source)
     add_spec(parser, method=METHOD, model=MODEL, dtype="float32", shard_size=32)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    add_device(parser.add_argument)
     add_look(parser, limit=1000)
     if arguments is not None:
         add_options(parser, find_method(_chosen(arguments)), leave_out=("seed",))
@@ -71,11 +70,19 @@ def _run(options: argparse.Namespace) -> bool:
         given["layer"] = chosen_layer(given.get("layer"), options.model, model.for_pictures())
     source = options.source[0] if len(options.source) == 1 else options.source
     spec = read_spec(options, source=source, options=given, target=named_class(options.target, model))
-    return explain(spec, model, Path(options.out), options.device, look_of(options), options.limit)
+    how = {"device": options.device, "threads": options.threads, "limit": options.limit}
+    return explain(spec, model, Path(options.out), look_of(options), **how)
 
 
 def explain(
-    spec: jobs.JobSpec, model: LoadedModel, out: Path, device: str | None, look: Look, limit: int | None
+    spec: jobs.JobSpec,
+    model: LoadedModel,
+    out: Path,
+    look: Look,
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    limit: int | None = None,
 ) -> bool:
     """Run a job in this process, and write its report.
 
@@ -83,8 +90,9 @@ def explain(
         spec: the job.
         model: of the job.
         out: the folder of the results.
-        device: where to compute; None for a GPU where there is one.
         look: how explanations are drawn.
+        device: where to compute; None for a GPU where there is one.
+        threads: of a new job; None for what suits the machine.
         limit: items in the report, at most.
 
     Returns:
@@ -94,32 +102,13 @@ def explain(
         InputError: an option is wrong, or the folder holds another run's results.
         StoreError: the folder cannot be written.
     """
-    if spec.source["kind"] not in _WITHOUT_PICTURES:
-        say(prepared(model))
-    status = jobs.run(spec, out, runner="local", workers=0, device=device)
+    tell_preparation(spec.source["kind"], model.preparation, model.name)
+    status = jobs.run(spec, out, runner="local", workers=0, device=device, threads=threads)
     say(str(status))
     # The functions that the store names are those that the user named.
     page = jobs.report(out, trust=True, look=look, limit=limit)
     say(f"report: {shown(str(page))}")
     return not status.failed
-
-
-def prepared(model: LoadedModel) -> str:
-    """Say how pictures become inputs of a model, and whether that is assumed.
-
-    Args:
-        model: loaded.
-
-    Returns:
-        A line.
-    """
-    how = model.for_pictures().preparation
-    if model.image_model is not None:
-        return f"pictures are {how}"
-    return (
-        f"note: {model.name} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are "
-        f"{how}; return an xai_fast.suites.ImageModel for another one"
-    )
 
 
 def named_class(wanted: str | None, model: LoadedModel) -> int | str | None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from xai_fast import jobs
 from xai_fast.cli.option_values import read_option
@@ -13,9 +16,19 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.registry import methods
 from xai_fast.terminal import say
 
-__all__ = ["add_command", "add_runner", "add_spec", "finish", "read_spec", "runner_options"]
+__all__ = [
+    "add_command",
+    "add_device",
+    "add_runner",
+    "add_spec",
+    "finish",
+    "read_spec",
+    "runner_options",
+    "tell_preparation",
+]
 
 _PLAIN = ("source", "method", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
+_PICTURES = ("images", "webdataset")
 _EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained;
 2 the arguments are wrong, or the folder holds another job; 1 failed; 130 interrupted (what is finished is kept: the
 same command goes on from there)."""
@@ -81,12 +94,44 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
     runner = "processes of this machine, one of many processes (torchrun, SLURM, Kubernetes), or Ray (default: local)"
     add("--runner", choices=("local", "rank", "ray"), default="local", help=runner)
     add("--workers", type=int, metavar="N", help="processes (default: what suits the machine; 0: this process)")
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: GPUs where there are any)")
+    add_device(add)
     add("--address", metavar="HOST:PORT", help="of a cluster of Ray (default: one is started on this machine)")
 
 
+def add_device(add: Callable[..., object]) -> None:
+    """Add the options that say what a job computes on, given the function that adds an option."""
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: GPUs where there are any)")
+    add("--threads", type=int, metavar="N", help="per worker, in a new job (default: what suits the machine)")
+
+
 def _run(options: argparse.Namespace) -> bool:
-    return finish(jobs.run(read_spec(options), options.out, **runner_options(options)))
+    threads = {} if options.threads is None else {"threads": options.threads}
+    status = jobs.run(read_spec(options), options.out, **runner_options(options), **threads)
+    document = jobs.open(options.out).job
+    tell_preparation(
+        document["spec"]["source"]["kind"], document["preparation"], document["spec"]["model"]["reference"]
+    )
+    return finish(status)
+
+
+def tell_preparation(kind: str, preparation: Mapping[str, Any] | None, model: str) -> None:
+    """Print how pictures become inputs of a model, and whether that is assumed.
+
+    Args:
+        kind: of the source.
+        preparation: size, mean, std and margin; None where the model does not say.
+        model: its reference.
+    """
+    if preparation is None and kind not in _PICTURES:
+        return
+    from xai_fast.suites import ImageModel
+
+    how = ImageModel(torch.nn.Identity(), model, **(preparation or {})).preparation
+    assumed = (
+        f"note: {model} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are {how}; "
+        "return an xai_fast.suites.ImageModel for another one"
+    )
+    say(assumed if preparation is None else f"pictures are {how}")
 
 
 def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:

@@ -97,7 +97,8 @@ def _run_of(summary: Path) -> object:
 
 def _identity(name: str, table: EncodedTable, settings: TableSettings) -> str:
     """Give a hash of all that the results depend on."""
-    content = hashlib.sha256(json.dumps(plain(asdict(settings)), sort_keys=True).encode())
+    own = {name: value for name, value in vars(settings).items() if name not in ("listed", "device")}
+    content = hashlib.sha256(json.dumps(plain(own), sort_keys=True).encode())
     content.update(json.dumps([name, table.columns, table.labels.tolist()]).encode())
     content.update(table.values.tobytes())
     return content.hexdigest()
