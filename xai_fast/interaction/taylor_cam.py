@@ -279,11 +279,6 @@ def _saliency(sums: Tensor, symmetric: bool) -> Tensor:
     for first in range(1, order):
         # x at another index; the other indices are interchangeable
         total += squares.transpose(1, 1 + first)
-    n = sums.shape[1]
-    index = torch.arange(n, device=sums.device)
-    mask = torch.ones([n] * order, dtype=torch.bool, device=sums.device)
-    for axis in range(order - 1):
-        shape = [1] * order
-        shape[axis], shape[axis + 1] = n, n
-        mask &= (index[:, None] < index[None, :]).reshape(shape)
-    return total * mask
+    for axis in range(1, order):
+        total.movedim((axis, axis + 1), (-2, -1)).triu_(1)
+    return total
