@@ -1,4 +1,4 @@
-"""A store with maps, for the tests of the gallery: written through the store, with nothing computed."""
+"""A store with maps, for the tests of what reads one: written through the store, with nothing computed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,6 @@ import torch
 
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store import Items, Layout, Rows, Status, create_job, write_shard
-
-# What a page must show as text, and the items of the shared page that failed.
-HOSTILE = "<script>alert(1)</script> \"q\" 's' & {{cards}} </style> \u202egpj.exe \x00\n\udcff\u2028.png"
-AS_SHOWN = HOSTILE.replace("\udcff", "\ufffd")
-REASON = HOSTILE.replace("\udcff", "\\udcff")  # as the store keeps it
-FAILED = {3: (Status.UNREADABLE, HOSTILE), 70: (Status.NOT_FINITE, "NaN in the input")}
 
 
 def write_store(
