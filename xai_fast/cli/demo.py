@@ -13,6 +13,7 @@ from xai_fast.cli import tnid
 from xai_fast.cli.explain import MODEL, explain, named_class
 from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.run_job import DEVICE
 from xai_fast.errors import InputError
 from xai_fast.jobs.references import ModelRef
 from xai_fast.terminal import say, shown
@@ -31,11 +32,7 @@ _TABLE_EPOCHS = 30
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command ``demo``.
-
-    Args:
-        commands: of the program.
-    """
+    """Add the command ``demo`` to those of the program."""
     parser = commands.add_parser(
         "demo",
         help="explain the sample photos of installed packages, generated scenes, and the table of Bikeshare",
@@ -46,7 +43,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.set_defaults(run=_run)
     parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
     parser.add_argument("--target", metavar="CLASS", help="explain this class instead of the predicted one")
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: a GPU where there is one)")
+    parser.add_argument("--device", metavar="NAME", help=DEVICE)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
     add_options(parser, NeFLAG, leave_out=("seed",), defaults=NEFLAG)
 

@@ -12,10 +12,10 @@ from xai_fast import jobs
 from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.looks import add_look, look_of
 from xai_fast.cli.option_values import add_options, given_options
-from xai_fast.cli.run_job import add_device, add_spec, read_spec, tell_preparation
+from xai_fast.cli.run_job import DEVICE, EXIT_CODES, add_spec, finish, read_spec, tell_preparation
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import LoadedModel, ModelRef
-from xai_fast.registry import find_method
+from xai_fast.registry import find_method, methods
 from xai_fast.terminal import say, shown
 
 if TYPE_CHECKING:
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "add_command", "explain", "named_class"]
 
 METHOD, MODEL = "neflag", "efficientnet-lite0"
-_EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained; 2 the
-arguments are wrong, or the folder holds the results of another run; 1 failed; 130 interrupted (what is finished is
-kept: the same command goes on from there)."""
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str] | None) -> None:
@@ -42,7 +39,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], a
         description="Explain the items of a source with a method: a job that runs in this process, and a report. The "
         "folder holds the results as xai-fast jobs and xai_fast.jobs.open read them, and report.html. A run that was "
         "interrupted goes on with the same command; the results of another run are never replaced.",
-        epilog=_EXIT_CODES,
+        epilog=EXIT_CODES,
         allow_abbrev=False,
     )
     parser.set_defaults(run=_run)
@@ -50,9 +47,10 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], a
     parser.add_argument("source", nargs="+", metavar="PHOTOS", help=source)
     add_spec(parser, method=METHOD, model=MODEL, dtype="float32", shard_size=32)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
-    add_device(parser.add_argument)
+    parser.add_argument("--device", metavar="NAME", help=DEVICE)
     add_look(parser, limit=1000)
     if arguments is not None:
+        parser.description = f"{parser.description} Methods: {', '.join(methods())}."
         add_options(parser, find_method(_chosen(arguments)), leave_out=("seed",))
 
 
@@ -67,7 +65,8 @@ def _run(options: argparse.Namespace) -> bool:
     given = given_options(options)
     layer = find_method(options.method).options().get("layer")
     if layer is not None and layer.default is layer.empty:
-        given["layer"] = chosen_layer(given.get("layer"), options.model, model.for_pictures())
+        named = str(given["layer"]) if "layer" in given else None
+        given["layer"] = chosen_layer(named, options.model, model.for_pictures())
     source = options.source[0] if len(options.source) == 1 else options.source
     spec = read_spec(options, source=source, options=given, target=named_class(options.target, model))
     how = {"device": options.device, "threads": options.threads, "limit": options.limit}
@@ -103,12 +102,11 @@ def explain(
         StoreError: the folder cannot be written.
     """
     tell_preparation(spec.source["kind"], model.preparation, model.name)
-    status = jobs.run(spec, out, runner="local", workers=0, device=device, threads=threads)
-    say(str(status))
+    all_explained = finish(jobs.run(spec, out, runner="local", workers=0, device=device, threads=threads))
     # The functions that the store names are those that the user named.
     page = jobs.report(out, trust=True, look=look, limit=limit)
     say(f"report: {shown(str(page))}")
-    return not status.failed
+    return all_explained
 
 
 def named_class(wanted: str | None, model: LoadedModel) -> int | str | None:

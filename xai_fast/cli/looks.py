@@ -12,15 +12,7 @@ __all__ = ["add_look", "look_of"]
 
 
 def add_look(parser: argparse.ArgumentParser, *, limit: int | None) -> argparse._ArgumentGroup:
-    """Add the options of a report.
-
-    Args:
-        parser: of the command.
-        limit: items that are shown where the user does not say; None for all.
-
-    Returns:
-        The group of options.
-    """
+    """Add the options of a report, and return their group; ``limit`` is the default number of items, None for all."""
     group = parser.add_argument_group("how it is shown")
     add = group.add_argument
     most = "all, up to a million" if limit is None else f"{limit:,}"
@@ -34,17 +26,7 @@ def add_look(parser: argparse.ArgumentParser, *, limit: int | None) -> argparse.
 
 
 def look_of(options: argparse.Namespace) -> Look:
-    """Read how explanations are drawn.
-
-    Args:
-        options: of a command with `add_look`.
-
-    Returns:
-        The look, checked.
-
-    Raises:
-        InputError: an option is out of range.
-    """
+    """Read the options of `add_look`; an `InputError` says which is out of range."""
     import numpy as np
 
     from xai_fast.plot import Look, heat

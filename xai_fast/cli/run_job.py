@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import torch
 from xai_fast import jobs
 from xai_fast.cli.option_values import read_option
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.registry import methods
 from xai_fast.terminal import say
 
 __all__ = [
+    "DEVICE",
+    "EXIT_CODES",
     "add_command",
-    "add_device",
     "add_runner",
     "add_spec",
     "finish",
@@ -28,24 +28,21 @@ __all__ = [
 ]
 
 _PLAIN = ("source", "method", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
+DEVICE = "cpu, cuda, cuda:1, ... (default: a GPU where there is one)"
 _PICTURES = ("images", "webdataset")
-_EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained;
+EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained;
 2 the arguments are wrong, or the folder holds another job; 1 failed; 130 interrupted (what is finished is kept: the
 same command goes on from there)."""
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command ``run``.
-
-    Args:
-        commands: of the program.
-    """
+    """Add the command ``run`` to those of the program."""
     parser = commands.add_parser(
         "run",
         help="explain a data set as a long job that survives crashes",
         description="Explain all items of a data set into a folder. The same command goes on after whatever ended it: "
         "a crash, a kill, Ctrl-C. JOB.yaml (or .json) holds the fields of xai_fast.jobs.JobSpec; options replace them.",
-        epilog=_EXIT_CODES,
+        epilog=EXIT_CODES,
     )
     parser.set_defaults(run=_run)
     parser.add_argument("job", nargs="?", metavar="JOB.yaml", help="may be left out where there is --source")
@@ -74,43 +71,32 @@ def add_spec(parser: argparse.ArgumentParser, **defaults: object) -> None:
 
     # Names are not read from xai_fast.suites, which needs Pillow: the help does not.
     names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
-    field("--method", f"{', '.join(methods())}; captum:NAME; or package.module:Class")
+    field("--method", "one that xai-fast doctor lists, captum:NAME, or package.module:Class")
     field("--model", f"{names}, or module:function")
     field("--target", "explain this class instead of the predicted one: its number or name, or 'label'", "CLASS")
     field("--seed", "of random methods", "N", int)
     field("--dtype", "how maps are stored: float16_scaled, float32, bfloat16, int8_scaled")
     field("--shard-size", "items per file", "N", int)
     field("--batch-size", "rows that go through the model at once", "N", int)
+    field("--threads", "per worker, in a new job (default: what suits the machine)", "N", int)
     field("--max-attempts", "how often an item may kill its process", "N", int)
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where a job runs.
-
-    Args:
-        parser: of the command.
-    """
+    """Add the options that say where a job runs; `runner_options` reads them."""
     add = parser.add_argument_group("how it is run").add_argument
     runner = "processes of this machine, one of many processes (torchrun, SLURM, Kubernetes), or Ray (default: local)"
     add("--runner", choices=("local", "rank", "ray"), default="local", help=runner)
     add("--workers", type=int, metavar="N", help="processes (default: what suits the machine; 0: this process)")
-    add_device(add)
+    add("--device", metavar="NAME", help=DEVICE)
     add("--address", metavar="HOST:PORT", help="of a cluster of Ray (default: one is started on this machine)")
 
 
-def add_device(add: Callable[..., object]) -> None:
-    """Add the options that say what a job computes on, given the function that adds an option."""
-    add("--device", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: GPUs where there are any)")
-    add("--threads", type=int, metavar="N", help="per worker, in a new job (default: what suits the machine)")
-
-
 def _run(options: argparse.Namespace) -> bool:
-    threads = {} if options.threads is None else {"threads": options.threads}
-    status = jobs.run(read_spec(options), options.out, **runner_options(options), **threads)
-    document = jobs.open(options.out).job
-    tell_preparation(
-        document["spec"]["source"]["kind"], document["preparation"], document["spec"]["model"]["reference"]
-    )
+    status = jobs.run(read_spec(options), options.out, threads=options.threads, **runner_options(options))
+    job = jobs.open(options.out).job
+    model = job["spec"]["model"]["reference"]
+    tell_preparation(job["spec"]["source"]["kind"], job["preparation"], model)
     return finish(status)
 
 
@@ -166,33 +152,12 @@ def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:
 
 
 def runner_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Give what is said about how a job is run, as `xai_fast.jobs.run` takes it.
-
-    Args:
-        options: of the command line.
-
-    Returns:
-        Keyword arguments.
-
-    Raises:
-        InputError: an address is given to another runner than Ray.
-    """
+    """Give the keyword arguments of `xai_fast.jobs.run` that the user gave; it checks them."""
     given: dict[str, Any] = {"runner": options.runner, "workers": options.workers, "device": options.device}
-    if options.address is not None:
-        if options.runner != "ray":
-            raise bad_argument("--address", "it with --runner ray only", f"--runner {options.runner}")
-        given["address"] = options.address
-    return given
+    return given | ({} if options.address is None else {"address": options.address})
 
 
 def finish(status: jobs.JobStatus) -> bool:
-    """Print how a job ended.
-
-    Args:
-        status: of the job.
-
-    Returns:
-        Whether all items were explained.
-    """
+    """Print how a job ended, and tell whether all items were explained."""
     say(str(status))
     return not status.failed

@@ -27,11 +27,7 @@ Ctrl-C. To look at a job on another machine: ssh -L 8000:127.0.0.1:8000 HOST, an
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command ``jobs``.
-
-    Args:
-        commands: of the program.
-    """
+    """Add the command ``jobs`` to those of the program."""
     group = commands.add_parser(
         "jobs",
         help="look at jobs: status, view, report, verify, repair, retry, clean, export",

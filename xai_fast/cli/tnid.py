@@ -78,11 +78,7 @@ class TableSettings:
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command ``t-nid``.
-
-    Args:
-        commands: of the program.
-    """
+    """Add the command ``t-nid`` to those of the program."""
     parser = commands.add_parser(
         "t-nid",
         help="find columns of a table that act together on another one",
