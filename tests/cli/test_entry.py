@@ -12,7 +12,7 @@ import pytest
 from command_line import QUICK, draw
 
 from xai_fast import cli, jobs, methods
-from xai_fast.cli import demo, layers
+from xai_fast.cli import demo, explain, layers
 from xai_fast.suites import MODEL_NAMES, Photo, load
 from xai_fast.suites.relation_network import relation_network
 
@@ -36,12 +36,25 @@ def test_doctor_prints_its_report(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     assert capsys.readouterr().out == "all is well\n"
 
 
-def test_help_and_doctor_need_no_pillow(place: Path) -> None:
-    program = "import sys; sys.modules['PIL'] = sys.modules['matplotlib'] = None; from xai_fast.cli import main; "
+def test_help_and_doctor_need_no_optional_package(place: Path) -> None:
+    hidden = ("PIL", "matplotlib", "safetensors", "pandas", "yaml", "pyarrow", "rich")
+    program = f"import sys; sys.modules.update(dict.fromkeys({hidden})); from xai_fast.cli import main; "
     for arguments in (["doctor"], ["explain", "--help"], ["t-nid", "--help"]):
         code = f"{program} sys.exit(main({arguments!r}))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("module", "package"), [("PIL", "Pillow"), ("safetensors", "safetensors")])
+def test_a_package_that_is_missing_is_named(
+    module: str, package: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(options: object) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(explain, "_run", missing)
+    assert cli.main(["explain", "photos"]) == 1
+    assert f"xai-fast: this needs {package}; pip install" in capsys.readouterr().err
 
 
 @pytest.mark.slow

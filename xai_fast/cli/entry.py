@@ -16,6 +16,7 @@ __all__ = ["main"]
 
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
+_OPTIONAL = {"PIL": "Pillow", "matplotlib": "matplotlib", "safetensors": "safetensors"}
 _RESUMABLE = ("explain", "run", "demo")
 
 
@@ -40,9 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush()
         return end.code if isinstance(end.code, int) else USAGE
     except ModuleNotFoundError as error:
-        if error.name not in ("PIL", "matplotlib"):
+        if error.name not in _OPTIONAL:
             raise
-        say("xai-fast: pictures need Pillow and matplotlib; pip install 'xai-fast[images]'", error=True)
+        say(f"xai-fast: this needs {_OPTIONAL[error.name]}; pip install 'xai-fast[batch]'", error=True)
         return FAILED
     except InputError as error:
         say(f"xai-fast: {error}", error=True)
