@@ -19,6 +19,7 @@ from xai_fast.errors import InputError
 from xai_fast.explanation import Explanation
 from xai_fast.interaction import InteractionMap
 from xai_fast.plot import Front, Item, Look, items_of, report
+from xai_fast.plot.report import pages_of
 
 HOSTILE = "<script>alert(1)</script> \"q\" 's' & {{cards}} $x </style> \u202egpj.exe \x00\udcff\u2028.png"
 AS_SHOWN = HOSTILE.replace("\x00", "\ufffd").replace("\udcff", "\ufffd")
@@ -48,7 +49,7 @@ def names(count: int = COUNT) -> list[str]:
 
 
 def items() -> list[Item]:
-    found = items_of(explanation(), [photo(i) for i in range(COUNT)], names(), CLASSES)
+    found = items_of(explanation(), pictures=[photo(i) for i in range(COUNT)], names=names(), class_names=CLASSES)
     return [*found, Item("broken.png", status="unreadable", error=f"not a picture\n{HOSTILE}")]
 
 
@@ -372,11 +373,10 @@ def test_a_piece_that_is_missing_is_told(browser: Any, page: Path, tmp_path: Pat
 @pytest.mark.browser
 @pytest.mark.slow
 def test_it_stays_quick_at_a_hundred_thousand_items(browser: Any, tmp_path: Path) -> None:
-    # Of the pages those of the first items are enough; bounds that also hold on a busy machine.
-    count = 100_000
-    page = report(explanation((2,), count), tmp_path, limit=200)
-    large = report(explanation((2,), count), tmp_path / "large")
-    shutil.copy(large.parent / "report-data" / "index.js", tmp_path / "report-data")
+    # The values of all, and the entries of the first of them; bounds that also hold on a busy machine.
+    many = explanation((2,), 100_000)
+    page = report(many, tmp_path, limit=200)
+    (tmp_path / "report-data" / "index.js").write_bytes(pages_of(many).script("index"))
     opened(browser, page)
     ready = browser.evaluate("performance.now()")
     filtered = browser.evaluate(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ranking_examples import ranking_of
 from report_data import picture, script_content
 
 from xai_fast.errors import InputError, StoreError
@@ -23,14 +24,17 @@ from xai_fast.plot import Item, ItemList, View, items_of
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 
 
-def items(count: int = 100) -> ItemList:
-    found = Explanation(
+def explanation(count: int) -> Explanation:
+    return Explanation(
         attributions=torch.rand(count, 3, 300, 200, generator=torch.Generator().manual_seed(0)),
         scores=torch.linspace(0, 1, count),
         evaluations=torch.ones(count, dtype=torch.int64),
     )
+
+
+def items(count: int) -> ItemList:
     photos = np.random.default_rng(0).integers(0, 256, (count, 900, 600, 3), np.uint8)
-    return ItemList([*items_of(found, list(photos)), Item(HOSTILE, status="failed", error=HOSTILE)])
+    return ItemList([*items_of(explanation(count), pictures=photos), Item(HOSTILE, status="failed", error=HOSTILE)])
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,13 @@ def test_pictures_for_the_large_view_are_larger(view: View) -> None:
         (entry,) = script_content(ask(view, f"report-data/{name}.js")[2], name)
         sizes[name] = [picture(entry["photo"]).size, picture(entry["layers"][0]["image"]).size]
     assert sizes == {"000/001": [(299, 448), (200, 300)], "000/001-large": [(448, 672), (200, 300)]}
+
+
+def test_explanations_and_rankings_are_served_too() -> None:
+    for source in (explanation(2), ranking_of(("a", "b"), {(0, 1): 1.0})):
+        with View(source) as other:
+            assert ask(other, "")[0] == ask(other, "report-data/index.js")[0] == 200
+            assert ask(other, "report-data/000/009.js")[0] == 404
 
 
 def test_answers_cannot_be_framed_kept_or_read_by_other_pages(view: View) -> None:
