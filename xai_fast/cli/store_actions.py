@@ -13,7 +13,6 @@ from xai_fast import jobs
 from xai_fast.cli.looks import add_look, look_of
 from xai_fast.cli.run_job import add_runner, finish, runner_options
 from xai_fast.errors import InputError
-from xai_fast.jobs.trust import called_functions, check_trust
 from xai_fast.progress import Progress
 from xai_fast.terminal import printable, say, shown
 
@@ -132,6 +131,8 @@ def _repair(options: argparse.Namespace) -> bool:
 
 
 def _retry(options: argparse.Namespace) -> bool:
+    from xai_fast.jobs.trust import called_functions, check_trust  # needs safetensors
+
     named = called_functions(options.store)
     for call in named:
         say(f"the store has this called: {printable(call)}", error=True)
