@@ -9,7 +9,7 @@ import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xai_fast.cli.table_columns import EncodedTable
 from xai_fast.doctor import versions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xai_fast.cli.tnid import TableSettings
     from xai_fast.plot import Fit, Front
 
-__all__ = ["Findings", "check_folder", "ranking_table", "write_outputs"]
+__all__ = ["Findings", "check_folder", "write_outputs"]
 
 _PRINTED = 10
 _JOINED = " \u00d7 "
@@ -104,16 +104,8 @@ def _identity(name: str, table: EncodedTable, settings: TableSettings) -> str:
     return content.hexdigest()
 
 
-def write_outputs(findings: Findings, out: Path) -> Path:
-    """Write everything, and print the ranking.
-
-    Args:
-        findings: of the run.
-        out: the folder, which exists.
-
-    Returns:
-        The path of the report.
-    """
+def write_outputs(findings: Findings, out: Path) -> None:
+    """Write summary, ranking, pictures and report, then print the ranking."""
     from xai_fast.plot import report
 
     ranking = findings.ranking
@@ -123,24 +115,14 @@ def write_outputs(findings: Findings, out: Path) -> Path:
         write_whole(out / f"{name}.png", picture)
     page = report(ranking, out, front=_front(findings), fit=findings.fit, top_k=findings.settings.listed)
     # Only now: a training is not lost by the way that it is printed.
-    say(ranking_table(ranking, min(findings.settings.listed, _PRINTED)))
+    say(_as_text(ranking, min(findings.settings.listed, _PRINTED)))
     for note in ranking.notes:
         say(f"note: {note}")
     say(f"{len(ranking.feature_names)} features explained in {duration(findings.seconds)}")
     say(f"report: {shown(str(page))}")
-    return page
 
 
-def ranking_table(ranking: InteractionRanking, k: int) -> str:
-    """Write a ranking as text.
-
-    Args:
-        ranking: of any orders.
-        k: sets of each order, at most.
-
-    Returns:
-        Lines, order after order, without main effects.
-    """
+def _as_text(ranking: InteractionRanking, k: int) -> str:
     lines = []
     for order, found in sorted(ranking.orders.items()):
         if order == 1:
@@ -172,17 +154,13 @@ def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
     bar.outline.set_visible(False)
     network = Figure(figsize=(7.5, 7.5), dpi=_DPI, layout="constrained")
     show_interaction_network(network.subplots(), ranking)
-    figures = {"ranking": bars, "heatmap": heat, "network": network}
+    files = {"ranking": io.BytesIO(), "heatmap": io.BytesIO(), "network": io.BytesIO()}
     with warnings.catch_warnings():
         # Names in any script; what the font does not have is a box in the picture, and whole on the page.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        return {name: _png(figure) for name, figure in figures.items()}
-
-
-def _png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+        for figure, file in zip((bars, heat, network), files.values(), strict=True):
+            figure.savefig(file, format="png")
+    return {name: file.getvalue() for name, file in files.items()}
 
 
 def _front(findings: Findings) -> Front:
