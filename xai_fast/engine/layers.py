@@ -23,7 +23,7 @@ __all__ = [
     "replace_first_tensor",
 ]
 
-Layer: TypeAlias = "str | nn.Module"
+Layer: TypeAlias = str | nn.Module
 
 _NAMES_SHOWN = 5
 _NO_BACKWARD = -1

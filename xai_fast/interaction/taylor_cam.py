@@ -155,6 +155,8 @@ class TaylorCAM(Method[InteractionMap]):
         arguments = (*call.take(chunk), *call.extra.rows(item))
         output, outputs = self._downstream.split(*arguments)
         check_cut(output, len(chunk), self.layer)
+        # Of a channels-last map, pooling to a single cell sets strides, an operation without a rule.
+        output = output.contiguous()
         classes = call.targets(outputs, chunk)
         scores = objective(outputs, classes)
         bad = call.host.items(~torch.isfinite(scores))
@@ -278,11 +280,6 @@ def _saliency(sums: Tensor, symmetric: bool) -> Tensor:
     for first in range(1, order):
         # x at another index; the other indices are interchangeable
         total += squares.transpose(1, 1 + first)
-    n = sums.shape[1]
-    index = torch.arange(n, device=sums.device)
-    mask = torch.ones([n] * order, dtype=torch.bool, device=sums.device)
-    for axis in range(order - 1):
-        shape = [1] * order
-        shape[axis], shape[axis + 1] = n, n
-        mask &= (index[:, None] < index[None, :]).reshape(shape)
-    return total * mask
+    for axis in range(1, order):
+        total.movedim((axis, axis + 1), (-2, -1)).triu_(1)
+    return total
