@@ -30,7 +30,7 @@ from xai_fast.suites import sort_of_clevr as clevr
 from xai_fast.suites import three_objects as three
 from xai_fast.suites import yield_or_go as road
 from xai_fast.suites.relation_network import RelationNetwork, relation_network
-from xai_fast.taylor.cut import Downstream
+from xai_fast.graph.cut import Downstream
 
 GRID = (5, 5)
 _BATCH = 25

@@ -15,7 +15,7 @@ from xai_fast.interaction.taylor_cam import SCOPES
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.metrics import RANKINGS
 from xai_fast.taylor import METHODS
-from xai_fast.taylor.smooth import SMOOTH
+from xai_fast.graph.smooth import SMOOTH
 
 __all__ = ["add_explaining_commands"]
 

@@ -32,8 +32,8 @@ from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap, joined
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.taylor import METHODS, Function, bilinear_form, cross_derivatives
-from xai_fast.taylor.cut import Downstream, check_cut
-from xai_fast.taylor.smooth import SMOOTH, remedy
+from xai_fast.graph.cut import Downstream, check_cut
+from xai_fast.graph.smooth import SMOOTH, remedy
 
 __all__ = ["SCOPES", "TaylorCAM"]
 

@@ -28,10 +28,10 @@ from xai_fast.interaction.kinks import kinks
 from xai_fast.interaction.representatives import PAPER, Representatives, RepresentativesLike, choose_representatives
 from xai_fast.interaction.search import BUDGET, KEPT, Search
 from xai_fast.interaction.table import Table, like_model, read_table
-from xai_fast.taylor import Function, prepare
-from xai_fast.taylor.planner import is_out_of_memory
+from xai_fast.taylor import ScoreFunction, differentiable, prepare
+from xai_fast.engine.memory import is_out_of_memory
 from xai_fast.taylor.sets import SetDerivatives
-from xai_fast.taylor.smooth import SMOOTH, remedy, smoothed
+from xai_fast.graph.smooth import SMOOTH, remedy, smoothed
 
 __all__ = ["TNID"]
 
@@ -213,7 +213,7 @@ class TNID:
             raise ModelError(
                 f"model: expected to take the data's rows of shape {row}, but it raised: {error}"
             ) from error
-        found = kinks(function.program(points)) if self.smooth is None else ()
+        found = kinks(differentiable(function, points).program) if self.smooth is None else ()
         if found:
             warnings.warn(f"the score has {', '.join(found)}: {_KINKS}", UserWarning, stacklevel=2)
         directions = features.directions(table.values.shape[1], points).reshape(-1, *table.shape)
@@ -235,12 +235,12 @@ class TNID:
             remedy=remedy(self.smooth),
         )
 
-    def _checked(self, function: Function, points: Tensor) -> Tensor:
+    def _checked(self, function: ScoreFunction, points: Tensor) -> Tensor:
         with torch.no_grad():
             scores = function(points, *function.inputs)
         if not torch.isfinite(scores).all():
             raise ModelError(f"model: expected finite scores at the representatives, got {scores.tolist()}")
-        if not function.program(points).curved:
+        if not differentiable(function, points).program.curved:
             raise ZeroCurvatureError(
                 "model: expected a score that bends, got one that is piecewise linear in the features, so that every "
                 'mixed derivative is zero; pass smooth="gelu" or "softplus", explain score="probability" or '

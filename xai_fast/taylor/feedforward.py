@@ -18,10 +18,9 @@ from torch import Tensor
 from xai_fast import backends
 from xai_fast.kernels.feed_forward_values import PARAMETERS
 from xai_fast.kernels.partition_sum import derivatives
-from xai_fast.taylor.graph import Graph
-from xai_fast.taylor.lift import lifted
+from xai_fast.graph import Graph, State
+from xai_fast.graph.lift import lifted
 from xai_fast.taylor.program import Program
-from xai_fast.taylor.rules import State
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection
 from xai_fast.taylor.rules.linear import Structural, Sum
@@ -69,11 +68,13 @@ class Chain:
     """A score that is a chain of layers and one linear map.
 
     Attributes:
+        program: in which the layers were found.
         layers: the first one reads the item's entries.
         last: the node of the last layer's values, from which the score is linear.
         weight: (1, U_last) of that linear map; None where it depends on the item.
     """
 
+    program: Program
     layers: tuple[Layer, ...]
     last: int
     weight: Tensor | None
@@ -197,9 +198,8 @@ def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS) 
     if not layers:
         return None
     fixed = not any(_depends_on_item(program.graph, i) for i in segment)
-    return Chain(
-        tuple(layers), before, _matrix(program, constants, like, before, program.graph.output) if fixed else None
-    )
+    last = _matrix(program, constants, like, before, program.graph.output) if fixed else None
+    return Chain(program, tuple(layers), before, last)
 
 
 def _path(program: Program) -> list[int] | None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xai_fast.errors import InputError, ModelError
 from xai_fast.interaction.taylor_cam import TaylorCAM
 from xai_fast.taylor import hessian, prepare
-from xai_fast.taylor.cut import Downstream
+from xai_fast.graph.cut import Downstream
 
 
 class Around(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai_fast.engine.layers import Layer, find_layer, first_tensor, replace_first_tensor
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.taylor.smooth import smoothed
+from xai_fast.graph.smooth import smoothed
 
 __all__ = ["Downstream"]
 
@@ -25,7 +25,7 @@ class Downstream:
         model: the model.
         layer: a submodule or its dotted name; "name#k" is the k-th run of a layer that runs several times in a pass,
             counted from 1.
-        smooth: None, or activations to swap, see `xai_fast.taylor.smooth`.
+        smooth: None, or activations to swap, see `xai_fast.graph.smooth`.
 
     Attributes:
         name: of the layer, as it was asked for.

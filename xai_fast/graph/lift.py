@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xai_fast.taylor.graph import Node, Ref, filled
-from xai_fast.taylor.overloads import overloads_of
+from xai_fast.graph.nodes import Node, Ref, filled
+from xai_fast.graph.overloads import overloads_of
 
 __all__ = ["aligned", "fold", "lifted", "summed_to", "transposed", "unfolded"]
 

@@ -11,7 +11,7 @@ from taylor_networks import numbers
 from torch import Tensor, nn
 
 from xai_fast.errors import ModelError, UnsupportedOperation
-from xai_fast.taylor.graph import trace
+from xai_fast.graph.trace import trace
 from xai_fast.taylor.program import Program
 
 

@@ -1,0 +1,104 @@
+"""What the derivatives of a traced score need, made once per trace."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from xai_fast.graph import Graph, ScoreFunction, traced
+from xai_fast.taylor.cost import cost_of
+from xai_fast.taylor.dominators import bottleneck
+from xai_fast.taylor.feedforward import Chain, chain_of
+from xai_fast.taylor.first_product import first_product
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.replay import Replay
+
+__all__ = ["Differentiable", "differentiable"]
+
+
+_WEIGHTS_OF_SMALL_CHAINS = 1 << 20
+"""Entries of the largest matrix of a chain that is written out where the general way would do as well."""
+
+
+class Differentiable:
+    """A graph with its rules, and what was learned while it was used.
+
+    Args:
+        graph: of a score.
+
+    Attributes:
+        program: the graph with its rules.
+        bottleneck: the narrowest node through which all curvature is reached.
+        first_product: see `xai_fast.taylor.first_product`.
+        row_limit: the most rows times items at once that memory was found to hold; None while nothing is known.
+
+    Raises:
+        UnsupportedOperation: an operation has no rule.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.program = Program(graph)
+        self.bottleneck = bottleneck(self.program)
+        self.first_product = first_product(self.program)
+        self.row_limit: int | None = None
+        self._shares: dict[bytes, float] = {}
+        self._replays: dict[bool, Replay] = {}
+        self._chain: tuple[Chain | None] | None = None
+
+    def share_of_operations(self, touched: Tensor | None) -> float:
+        """Return what part of a whole row's operations a row takes that touches only some places.
+
+        Args:
+            touched: (R, P) bool, see `xai_fast.taylor.touched`; None for all.
+
+        Returns:
+            The mean over the rows, at most 1.
+        """
+        if touched is None:
+            return 1.0
+        key = touched.cpu().numpy().tobytes()
+        if key not in self._shares:
+            whole = touched.shape[0] * cost_of(self.program).row_operations
+            self._shares[key] = self.program.tangent_operations(touched, self.program.curved_inputs) / max(1, whole)
+        return self._shares[key]
+
+    def share_with_columns(self, columns: Tensor) -> float:
+        """Return what part of a whole row's operations a row takes of which these entries (R, c) are touched."""
+        if self.first_product is None:
+            return 1.0
+        saved = self.program.rules[self.first_product.node].row_operations
+        whole = cost_of(self.program).row_operations
+        return 1 - saved * (1 - columns.shape[1] / self.first_product.weight.shape[0]) / max(1, whole)
+
+    def replay(self, compile: bool) -> Replay:
+        """Return the recorded runs, compiled or not."""
+        return self._replays.setdefault(compile, Replay(compile))
+
+    def chain(self, like: Tensor) -> Chain | None:
+        """Return the layers of a small feed-forward network, None where the score is something else.
+
+        Args:
+            like: a tensor of the dtype and on the device of the items.
+
+        Returns:
+            The layers.
+        """
+        if self._chain is None:
+            self._chain = (chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS),)
+        return self._chain[0]
+
+
+def differentiable(function: ScoreFunction, x: Tensor) -> Differentiable:
+    """Trace a score, where that was not done before, and find its rules.
+
+    Args:
+        function: the score.
+        x: (B, ...) with B >= 1.
+
+    Returns:
+        The rules, kept with the trace.
+
+    Raises:
+        ModelError: the function cannot be traced.
+        UnsupportedOperation: an operation has no rule.
+    """
+    return traced(function, x).derived(Differentiable)
