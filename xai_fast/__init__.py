@@ -14,6 +14,7 @@ from xai_fast.errors import (
     XaiFastError,
     ZeroCurvatureError,
 )
+from xai_fast.explanation import Explanation
 from xai_fast.interaction import (
     GLIDER,
     NID,
@@ -24,7 +25,8 @@ from xai_fast.interaction import (
     TaylorCAM,
     fit_mlp,
 )
-from xai_fast.results import NeFLAGResult
+from xai_fast.method import Method
+from xai_fast.registry import methods
 
 try:
     __version__ = version("xai-fast")
@@ -36,6 +38,7 @@ __all__ = [
     "NID",
     "TNID",
     "BackendUnavailable",
+    "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
     "InputError",
@@ -43,9 +46,9 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "JobError",
+    "Method",
     "ModelError",
     "NeFLAG",
-    "NeFLAGResult",
     "StoreError",
     "TaylorCAM",
     "UnsupportedOperation",
@@ -53,5 +56,6 @@ __all__ = [
     "ZeroCurvatureError",
     "__version__",
     "fit_mlp",
+    "methods",
     "use_backend",
 ]

@@ -14,7 +14,7 @@ from xai_fast.errors import bad_argument
 __all__ = ["check_choice", "check_integer", "check_positive", "item_id_tensor", "name_items"]
 
 
-def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     """Check that a value is one of a few words.
 
     Args:
@@ -22,11 +22,15 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         value: what came.
         choices: the words.
 
+    Returns:
+        The word.
+
     Raises:
         InputError: it is none of them.
     """
-    if value not in choices:
-        raise bad_argument(name, f"one of {', '.join(choices)}", repr(value))
+    if isinstance(value, str) and value in choices:
+        return value
+    raise bad_argument(name, f"one of {', '.join(choices)}", repr(value))
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:

@@ -259,7 +259,7 @@ def test_workers_that_die_at_their_start_end_the_run(tmp_path: Path) -> None:
 
 
 def test_public_names() -> None:
-    assert sorted(jobs.__all__) == dir(batch)
+    assert sorted(jobs.__all__) == dir(jobs)
     for name in jobs.__all__:
         assert getattr(jobs, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

@@ -7,35 +7,29 @@ Gradient-based Visual Explanations for Deep Convolutional Networks", WACV 2018.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from xai_fast.arguments import check_choice, check_integer, name_items
-from xai_fast.engine.call import (
-    ExtraArguments,
-    check_device,
-    check_eval_mode,
-    check_inputs,
-    default_rows,
-    frozen_parameters,
-    preferred_memory_format,
-)
+from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer, capture_output, find_layer
-from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.engine.objective import SCORES
 from xai_fast.errors import ModelError, bad_argument
+from xai_fast.explanation import Explanation
+from xai_fast.method import Method
 
 __all__ = ["GradCAM", "GradCAMPlusPlus"]
 
 
-class GradCAM:
+class GradCAM(Method):
     """Class activation maps weighted by the mean gradient of each channel.
 
     With A the output of the layer and y the score, alpha_k is the mean over the positions of dy/dA_k (Eq. 1), and the
     map is ReLU(sum over k of alpha_k A_k) (Eq. 2). The pass back ends at the layer, so it costs less than a gradient
-    with respect to the input.
+    with respect to the input. Attributions are (B, h, w) for a layer with a map, or as large as ``upsample`` says; (B,
+    n) for tokens. Inputs may be integers, such as token numbers.
 
     Args:
         model: a module in evaluation mode.
@@ -50,6 +44,9 @@ class GradCAM:
         InputError: an option is out of range, or there is no such layer.
     """
 
+    name = "gradcam"
+    integers = True
+
     def __init__(
         self,
         model: Callable[..., object],
@@ -59,117 +56,32 @@ class GradCAM:
         relu: bool = True,
         upsample: bool | tuple[int, int] = False,
     ) -> None:
-        check_choice("score", score, SCORES)
-        if not isinstance(upsample, bool):
-            if not isinstance(upsample, tuple) or len(upsample) != 2:
-                raise bad_argument("upsample", "True, False, or a size (H, W)", repr(upsample))
-            for side in upsample:
-                check_integer("upsample", side, 1)
-        self.model = model
+        super().__init__(model)
         self.layer, self._module = find_layer(model, layer)
-        self.score = score
+        self.score = check_choice("score", score, SCORES)
         self.relu = bool(relu)
-        self.upsample = upsample
+        self.upsample = _checked_size(upsample)
 
-    @property
-    def settings(self) -> dict[str, object]:
-        """The options of the method, by name."""
-        return {
-            "method": type(self).__name__,
-            "layer": self.layer,
-            "score": self.score,
-            "relu": self.relu,
-            "upsample": self.upsample,
-        }
+    def _explain(self, call: Call) -> Explanation:
+        return Explanation.cat([self._maps(call, chunk) for chunk in call.chunks()])
 
-    def attribute(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Target = None,
-        additional_forward_args: object = None,
-        internal_batch_size: int | None = None,
-    ) -> Tensor:
-        """Compute maps.
-
-        Args:
-            inputs: (B, ...) in the model's input units, or a tuple of them; integers (token numbers) are fine.
-            target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
-                model's output to scores (R,); see `xai_fast.engine.objective.Objective`.
-            additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
-                dimension is B go along with their items.
-            internal_batch_size: rows that go through the model at once; bounds the memory. By default 8 on a CPU, 64
-                elsewhere.
-
-        Returns:
-            (B, h, w) for a layer with a map, or as large as ``upsample`` says; (B, n) for tokens. In units of the score
-            where no paper's constant is left out.
-
-        Raises:
-            InputError: an argument does not fit, or the layer runs more than once, or gives something else than a map.
-            ModelError: the model is in training mode, its score does not depend on the layer, or is not finite.
-        """
-        values = check_inputs(inputs, integers=True)
-        batch, device = values[0].shape[0], values[0].device
-        objective = Objective(target, self.score)
-        check_eval_mode(self.model)
-        check_device(self.model, device)
-        if internal_batch_size is not None:
-            check_integer("internal_batch_size", internal_batch_size, 1)
-        rows = internal_batch_size or default_rows(math.prod(values[0].shape[1:]), device)
-        extra = ExtraArguments(additional_forward_args, batch)
-        # Inside inference mode no graph could be built; leaving it does not change what the caller sees.
-        with torch.inference_mode(False), torch.enable_grad(), frozen_parameters(self.model):
-            maps = [
-                self._maps(values, extra, objective, start, min(start + rows, batch))
-                # An empty batch goes through the model too, for the size of the map.
-                for start in range(0, max(batch, 1), rows)
-            ]
-        return torch.cat(maps)
-
-    def _maps(
-        self, values: tuple[Tensor, ...], extra: ExtraArguments, objective: Objective, start: int, stop: int
-    ) -> Tensor:
-        item = torch.arange(start, stop, device=values[0].device)
-        memory = preferred_memory_format(self.model, item.device, "fp32")
-        # Copies, so that a model that works in place does not reach the user's inputs.
-        inputs = [value.detach()[start:stop].clone() for value in values]
-        inputs = [value.contiguous(memory_format=memory) if value.ndim == 4 else value for value in inputs]
-        with capture_output(self.model, self._module, cut=True) as captured:
-            outputs = self.model(*inputs, *extra.rows(item))
-        activation = captured.tensor
-        with torch.no_grad():
-            targets = objective.targets(outputs, start=start, batch=values[0].shape[0])
-        scores = objective(outputs, targets)
-        gradient = torch.autograd.grad(scores.sum(), activation, allow_unused=True)[0] if scores.requires_grad else None
+    def _maps(self, call: Call, chunk: range) -> Explanation:
+        inputs = call.take(chunk)
+        with torch.enable_grad(), capture_output(self.model, self._module, cut=True) as captured:
+            outputs = call.run(inputs, call.positions(chunk))
+            targets = call.targets(outputs, chunk)
+            scores = call.objective(outputs, targets)
+            activation, gradient = captured.tensor, None
+            if scores.requires_grad:
+                gradient = torch.autograd.grad(scores.sum(), activation, allow_unused=True)[0]
         if gradient is None:
             raise ModelError(
                 f"model: expected a score that depends differentiably on {self.layer}, got one that does not"
             )
-        with torch.no_grad():
-            maps = self.from_gradient(activation, gradient, values[0][start:stop])
-            bad = (~(maps.flatten(1).isfinite().all(1) & scores.isfinite())).nonzero()[:, 0].tolist()
-            if bad:
-                wrong = name_items([start + i for i in bad])
-                raise ModelError(f"model: expected finite scores and gradients, got NaN or infinity for {wrong}")
-            return maps
-
-    def from_gradient(self, activation: Tensor, gradient: Tensor, inputs: Tensor) -> Tensor:
-        """Compute maps from a pass through the model that was made elsewhere, which several methods can share.
-
-        Args:
-            activation: A, the layer's output: (B, C, h, w), or tokens (B, n, d).
-            gradient: dy/dA, of the same shape.
-            inputs: (B, ...) the model's input, whose size counts where ``upsample`` is True.
-
-        Returns:
-            As `attribute`.
-
-        Raises:
-            InputError: the layer gives something else than a map, or cannot be upsampled.
-        """
-        with torch.no_grad():
-            self._check_map(activation, len(inputs))
-            return self._resized(self._combined(activation.detach(), gradient), inputs)
+        self._check_map(activation, len(chunk))
+        maps = self._resized(self._combined(activation.detach(), gradient), inputs[0])
+        ones = torch.ones(len(chunk), dtype=torch.int64, device=call.device)
+        return Explanation(attributions=maps, scores=scores.detach(), targets=targets, evaluations=ones)
 
     def _check_map(self, activation: Tensor, rows: int) -> None:
         if activation.ndim not in (3, 4) or activation.shape[0] != rows:
@@ -201,16 +113,27 @@ class GradCAM:
         return torch.nn.functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
+def _checked_size(upsample: object) -> bool | tuple[int, int]:
+    if isinstance(upsample, bool):
+        return upsample
+    if not isinstance(upsample, list | tuple) or len(upsample) != 2:
+        raise bad_argument("upsample", "True, False, or a size (H, W)", repr(upsample))
+    height, width = (check_integer("upsample", side, 1) for side in upsample)
+    return height, width
+
+
 class GradCAMPlusPlus(GradCAM):
     """Class activation maps in which each position's positive gradient has a weight of its own.
 
     With g = dS/dA the weight of a channel is w_k = sum over the positions of alpha * ReLU(g), where
     alpha = g^2 / (2 g^2 + g^3 sum over all positions of A_k) (Eq. 19), for the score Y = exp(S). The derivative of Y
-    has the factor exp(S), one positive number an item, which overflows for large scores and changes no picture; it is
+    has the factor exp(S), one positive number per item, which overflows for large scores and changes no picture; it is
     left out. A weight is 0 where alpha is 0 / 0.
 
     Arguments as for `GradCAM`; S is ``score``.
     """
+
+    name = "gradcam_plus_plus"
 
     def _weights(self, activation: Tensor, gradient: Tensor) -> Tensor:
         """Give w_k: (B, C) from A and dS/dA, both (B, C, n)."""

@@ -1,21 +1,26 @@
-"""Calling a user's model without leaving a trace: checks, arguments by row, parameters out of the graph."""
+"""The one call: a batch on its way through a user's model, which is left as it was found."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
+from xai_fast.arguments import check_integer, item_id_tensor
+from xai_fast.engine.objective import Objective
 from xai_fast.errors import ModelError, bad_argument
 
 __all__ = [
+    "Call",
     "ExtraArguments",
+    "HostReads",
     "check_device",
     "check_eval_mode",
     "check_inputs",
@@ -102,11 +107,11 @@ def check_inputs(inputs: Tensor | tuple[Tensor, ...], *, integers: bool = False)
 
 @dataclass(frozen=True)
 class ExtraArguments:
-    """Additional arguments of the model: tensors with one row an item are taken by row, all else is passed as it is.
+    """Additional arguments of the model: tensors with one row per item are taken by row, all else is passed as it is.
 
     Args:
         values: what the user gave, None, one value or a tuple.
-        batch: B; a tensor whose first dimension is B holds a row an item.
+        batch: B; a tensor whose first dimension is B holds a row per item.
 
     Raises:
         InputError: the values come in a list, which would be passed on as one argument by mistake.
@@ -128,18 +133,22 @@ class ExtraArguments:
         Returns:
             The arguments to append to the model's inputs.
         """
+        return tuple(v.index_select(0, item) if self.is_per_item(v) else v for v in self.as_tuple())
+
+    def as_tuple(self) -> tuple[object, ...]:
+        """Give the arguments of the whole batch."""
         if self.values is None:
             return ()
-        values = self.values if isinstance(self.values, tuple) else (self.values,)
-        return tuple(v.index_select(0, item) if self._has_a_row_an_item(v) else v for v in values)
+        return self.values if isinstance(self.values, tuple) else (self.values,)
 
-    def _has_a_row_an_item(self, value: object) -> TypeGuard[Tensor]:
+    def is_per_item(self, value: object) -> TypeGuard[Tensor]:
+        """Tell whether an argument has a row per item."""
         return isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == self.batch
 
 
 _FEWEST_ROWS = {"cpu": 8}
 _FEWEST_ROWS_ELSEWHERE = 64
-_ENTRIES_A_BATCH = 2**18
+_ENTRIES_PER_BATCH = 2**18
 
 _lock = threading.Lock()
 _frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
@@ -223,4 +232,155 @@ def default_rows(entries: int, device: torch.device) -> int:
     Returns:
         8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers a batch.
     """
-    return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_A_BATCH // entries)
+    return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
+
+
+class HostReads:
+    """All that the host reads from the device during a run, in one place, so that it can be counted and injected."""
+
+    def remaining(self, alive: Tensor) -> int:
+        """Read how many of (R,) bool are True."""
+        return int(alive.sum())
+
+    def items(self, mask: Tensor) -> list[int]:
+        """Read the positions where (B,) bool is True."""
+        return mask.nonzero().flatten().tolist()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A batch of B items and a model that explains it: checked, with its objective, arguments and identities.
+
+    Attributes:
+        model: a module in evaluation mode, or any other callable.
+        values: the inputs (B, ...), detached.
+        objective: from the model's outputs to scores.
+        extra: additional arguments of the model.
+        item_ids: (B,) int64, for random numbers.
+        rows: the most rows that go through the model at once.
+        several: whether the inputs came as a tuple.
+        memory_format: of 4-d inputs.
+        host: what the host reads.
+    """
+
+    model: Callable[..., object]
+    values: tuple[Tensor, ...]
+    objective: Objective
+    extra: ExtraArguments
+    item_ids: Tensor
+    rows: int
+    several: bool
+    memory_format: torch.memory_format
+    host: HostReads
+
+    @classmethod
+    def of(
+        cls,
+        model: Callable[..., object],
+        inputs: Tensor | tuple[Tensor, ...],
+        objective: Objective,
+        *,
+        additional_forward_args: object = None,
+        item_ids: Sequence[int] | Tensor | None = None,
+        internal_batch_size: int | None = None,
+        integers: bool = False,
+        precision: str = "fp32",
+        host: HostReads | None = None,
+    ) -> Call:
+        """Check the model and a batch.
+
+        Args:
+            model: a module, or any other callable.
+            inputs: (B, ...) or a tuple of them, B >= 1.
+            objective: from the outputs to scores.
+            additional_forward_args: one value or a tuple, passed to the model after the inputs; tensors whose first
+                dimension is B go along with their items.
+            item_ids: (B,) integers that are not negative; the positions by default.
+            internal_batch_size: the most rows that go through the model at once; see `default_rows`.
+            integers: inputs may be int32, int64 or bool.
+            precision: "fp32" or "bf16", for the memory format.
+            host: what the host reads; None for what it does by itself.
+
+        Returns:
+            The call.
+
+        Raises:
+            InputError: an argument does not fit.
+            ModelError: the model is in training mode.
+        """
+        values = check_inputs(inputs, integers=integers)
+        batch, device = values[0].shape[0], values[0].device
+        if batch == 0:
+            raise bad_argument("inputs", "at least one item", f"an empty batch {tuple(values[0].shape)}")
+        check_eval_mode(model)
+        check_device(model, device)
+        if internal_batch_size is not None:
+            check_integer("internal_batch_size", internal_batch_size, 1)
+        entries = sum(math.prod(value.shape[1:]) for value in values)
+        return cls(
+            model,
+            # Tensors of inference mode cannot take part in a graph; a copy can.
+            tuple(value.detach().clone() if value.is_inference() else value.detach() for value in values),
+            objective,
+            ExtraArguments(additional_forward_args, batch),
+            item_id_tensor(item_ids, batch, device),
+            internal_batch_size or default_rows(entries, device),
+            isinstance(inputs, tuple),
+            preferred_memory_format(model, device, precision),
+            host or HostReads(),
+        )
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.values[0].shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs are."""
+        return self.values[0].device
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[None]:
+        """Run the model in a defined state: outside inference mode, without autograd, its parameters frozen.
+
+        Yields:
+            Nothing; what the caller and the model were set to is restored at the end, also after an exception.
+        """
+        # Inside inference mode no graph could be built; leaving it does not change what the caller sees.
+        with torch.inference_mode(False), torch.no_grad(), frozen_parameters(self.model):
+            yield
+
+    def chunks(self) -> Iterator[range]:
+        """Go through the batch: positions that follow one another, at most ``rows`` at a time."""
+        for start in range(0, self.batch, self.rows):
+            yield range(start, min(start + self.rows, self.batch))
+
+    def positions(self, chunk: range) -> Tensor:
+        """Give the positions of a chunk as a tensor (R,) int64 on the device."""
+        return torch.arange(chunk.start, chunk.stop, device=self.device)
+
+    def take(self, chunk: range) -> list[Tensor]:
+        """Copy the inputs of a chunk, one tensor (R, ...) per input: a model may work in place."""
+        return [self.formatted(value[chunk.start : chunk.stop].clone()) for value in self.values]
+
+    def formatted(self, value: Tensor) -> Tensor:
+        """Bring rows to the memory format in which the model takes them."""
+        return value.contiguous(memory_format=self.memory_format) if value.ndim == 4 else value
+
+    def run(self, inputs: Sequence[Tensor], item: Tensor) -> object:
+        """Run the model.
+
+        Args:
+            inputs: one tensor (R, ...) per input of the model.
+            item: (R,) int64, whose additional arguments go along.
+
+        Returns:
+            What the model gives.
+        """
+        return self.model(*inputs, *self.extra.rows(item))
+
+    def targets(self, outputs: object, chunk: range) -> Tensor | None:
+        """Resolve the targets of a chunk; see `Objective.targets`."""
+        with torch.no_grad():
+            return self.objective.targets(outputs, start=chunk.start, batch=self.batch)

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xai_fast.engine.call import ExtraArguments, no_gradient_path
-from xai_fast.engine.objective import Objective
+from xai_fast.engine.call import Call, no_gradient_path
 from xai_fast.errors import InputError
 
 __all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled"]
@@ -31,26 +30,12 @@ class FlatInputs:
         self.entries = sum(self.sizes)
 
     def join(self, values: Sequence[Tensor]) -> Tensor:
-        """Lay tensors (R, ...) side by side.
-
-        Args:
-            values: one tensor an input.
-
-        Returns:
-            (R, N) contiguous; for a single contiguous tensor a view of it.
-        """
+        """Lay tensors (R, ...), one per input, side by side: (R, N) contiguous; a single contiguous one is a view."""
         flat = [value.flatten(1) for value in values]
         return (flat[0] if len(flat) == 1 else torch.cat(flat, 1)).contiguous()
 
     def split(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Give each input its part of the rows.
-
-        Args:
-            rows: (R, N).
-
-        Returns:
-            One tensor (R, ...) an input.
-        """
+        """Give each input its part (R, ...) of the rows (R, N)."""
         parts = torch.split(rows, self.sizes, 1)
         return tuple(part.reshape(rows.shape[0], *shape) for part, shape in zip(parts, self.shapes, strict=True))
 
@@ -72,60 +57,52 @@ class ScoreGradient:
     """The function from rows to scores f and gradients F.
 
     Args:
-        forward: the model, or its compiled form.
-        objective: the score.
-        layout: how the inputs lie in a row.
-        extra: additional arguments of the model.
+        call: the batch whose items the rows belong to.
         precision: "fp32" computes in the dtype of the inputs, "bf16" under bfloat16 autocast.
-        memory_format: of 4-d inputs.
+        forward: the model's compiled form; None for the model itself.
+        static: every pass has ``call.rows`` rows, as a compiled model wants it.
     """
 
     def __init__(
         self,
-        forward: Callable[..., object],
-        objective: Objective,
-        layout: FlatInputs,
-        extra: ExtraArguments,
-        precision: str,
-        memory_format: torch.memory_format,
+        call: Call,
+        *,
+        precision: str = "fp32",
+        forward: Callable[..., object] | None = None,
+        static: bool = False,
     ) -> None:
-        self._forward = forward
-        self.objective = objective
-        self._layout = layout
-        self._extra = extra
+        self.call = call
+        self.layout = FlatInputs(call.values)
+        self.static = static
+        self._forward = forward or call.model
         self._precision = precision
-        self._memory_format = memory_format
 
     def _inputs(self, rows: Tensor) -> list[Tensor]:
-        values = [value.detach() for value in self._layout.split(rows)]
-        return [v.contiguous(memory_format=self._memory_format) if v.ndim == 4 else v for v in values]
+        return [self.call.formatted(value.detach()) for value in self.layout.split(rows)]
 
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
-        autocast = (
-            torch.autocast(item.device.type, dtype=torch.bfloat16)
-            if self._precision == "bf16"
-            else contextlib.nullcontext()
-        )
-        with autocast:
-            return self._forward(*inputs, *self._extra.rows(item))
+        bf16 = self._precision == "bf16"
+        with torch.autocast(item.device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
+            return self._forward(*inputs, *self.call.extra.rows(item))
 
-    def score(self, rows: Tensor, item: Tensor, start: int, batch: int) -> tuple[Tensor, Tensor | None]:
-        """Compute the scores of items, without a gradient, and resolve their targets.
-
-        Args:
-            rows: (R, N), the items from ``start`` on.
-            item: (R,) int64, their positions in the batch.
-            start: the first of them.
-            batch: B, the size of the whole batch.
+    def items(self) -> tuple[Tensor, Tensor | None]:
+        """Score the items themselves, without a gradient, and resolve their targets.
 
         Returns:
-            Scores (R,) and targets (R,), or None for a callable target.
+            Scores (B,), and targets (B,) int64, or None for a callable target.
         """
-        with torch.no_grad():
-            # A copy, so that a model that works in place does not reach the user's inputs.
-            outputs = self._outputs(self._inputs(rows.clone()), item)
-            targets = self.objective.targets(outputs, start=start, batch=batch)
-            return self._checked(self.objective(outputs, targets), rows), targets
+        scores, targets = [], []
+        for chunk in self.call.chunks():
+            inputs, item = self.call.take(chunk), self.call.positions(chunk)
+            if self.static and len(chunk) < self.call.rows:  # a static shape is padded with the last item
+                item = torch.arange(chunk.start, chunk.start + self.call.rows, device=item.device)
+                item = item.clamp_(max=self.call.batch - 1)
+                inputs = [self.call.formatted(value.index_select(0, item)) for value in self.call.values]
+            outputs = self._outputs(inputs, item)
+            classes = self.call.targets(outputs, chunk)
+            scores.append(self._checked(self.call.objective(outputs, classes), item)[: len(chunk)].clone())
+            targets += [] if classes is None else [classes[: len(chunk)].clone()]
+        return torch.cat(scores), torch.cat(targets) if targets else None
 
     def __call__(self, rows: Tensor, item: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute scores and gradients.
@@ -144,16 +121,16 @@ class ScoreGradient:
         """
         inputs = [value.requires_grad_() for value in self._inputs(rows)]
         with torch.enable_grad():
-            scores = self._checked(self.objective(self._outputs(inputs, item), targets), rows)
+            scores = self._checked(self.call.objective(self._outputs(inputs, item), targets), item)
         if not scores.requires_grad:
             raise no_gradient_path()
         gradients = torch.autograd.grad(scores, inputs, torch.ones_like(scores), allow_unused=True)
         if all(gradient is None for gradient in gradients):
             raise no_gradient_path()
         used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
-        return scores.detach(), self._layout.join(used)
+        return scores.detach(), self.layout.join(used)
 
-    def _checked(self, scores: Tensor, rows: Tensor) -> Tensor:
-        if scores.shape[0] != rows.shape[0]:
-            raise InputError(f"model: expected one score a row, ({rows.shape[0]},), got {tuple(scores.shape)}")
+    def _checked(self, scores: Tensor, item: Tensor) -> Tensor:
+        if scores.shape[0] != item.shape[0]:
+            raise InputError(f"model: expected one score per row, ({item.shape[0]},), got {tuple(scores.shape)}")
         return scores

@@ -1,22 +1,19 @@
-"""Scores of inputs whose pixels are replaced step by step: the baselines, and the batched engine of all curves."""
+"""Scores of items under masks or replaced features, forward only, and the baselines that replace them."""
 
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from xai_fast.arguments import check_integer, check_positive
-from xai_fast.engine.call import ExtraArguments, check_eval_mode, check_inputs, default_rows, preferred_memory_format
-from xai_fast.engine.objective import Objective
+from xai_fast.arguments import check_positive
+from xai_fast.engine.call import Call
 from xai_fast.errors import bad_argument
 
-__all__ = ["Baseline", "Perturbation", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
+__all__ = ["Baseline", "MaskedScores", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
 
 Baseline: TypeAlias = "str | Tensor"
 
@@ -86,7 +83,7 @@ def baseline_inputs(
         name: the argument's name, for the message.
         baseline: ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs, on their device.
         inputs: (B, C, ...) or (B, N).
-        black: black in the model's input units, one value or one a channel.
+        black: black in the model's input units, one value or one per channel.
         blur_sigma: the standard deviation of the blur in pixels.
 
     Returns:
@@ -113,7 +110,7 @@ def baseline_inputs(
 
 
 def _black_values(black: float | Sequence[float] | Tensor, inputs: Tensor) -> Tensor:
-    expected = f"one finite number, or {inputs.shape[1]}, one a channel"
+    expected = f"one finite number, or {inputs.shape[1]}, one per channel"
     try:
         values = torch.as_tensor(black, dtype=inputs.dtype)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -125,73 +122,27 @@ def _black_values(black: float | Sequence[float] | Tensor, inputs: Tensor) -> Te
     return values.to(inputs.device)
 
 
-@dataclass(frozen=True)
-class Perturbation:
-    """The scores of a batch of items under perturbation, a bounded number of rows at a time.
+class MaskedScores:
+    """Scores of a batch of items under masks or replaced features, a bounded number of rows at a time, forward only.
 
     Nothing here waits for the device, and no autograd graph is built.
 
-    Attributes:
-        model: called with rows (R, ...) of any items, and the rows of the additional arguments.
-        objective: from the outputs to scores.
-        extra: the additional arguments.
-        inputs: (B, C, ...) or (B, N), the items.
-        rows: the most rows that reach the model at once.
-        channels_last: the memory format in which they reach it.
+    Args:
+        call: the items; one input.
+
+    Raises:
+        InputError: there are several inputs.
     """
 
-    model: Callable[..., object]
-    objective: Objective
-    extra: ExtraArguments
-    inputs: Tensor
-    rows: int
-    channels_last: bool
-
-    @classmethod
-    def of(
-        cls,
-        model: Callable[..., object],
-        inputs: Tensor | tuple[Tensor, ...],
-        objective: Objective,
-        *,
-        additional_forward_args: object,
-        internal_batch_size: int | None,
-    ) -> Perturbation:
-        """Check the model and the inputs, and build the engine for them.
-
-        Args:
-            model: a module in evaluation mode, or any other callable.
-            inputs: (B, C, ...) or (B, N), float32 or float64.
-            objective: from the outputs to scores.
-            additional_forward_args: further arguments of the model; tensors with B rows are taken by row.
-            internal_batch_size: the most rows that reach the model at once; None is 8 on a CPU, 64 elsewhere, and more
-                where items are small.
-
-        Returns:
-            The engine.
-
-        Raises:
-            ModelError: the model is in training mode.
-            InputError: an argument does not fit.
-        """
-        values = check_inputs(inputs)
-        if isinstance(inputs, tuple):
+    def __init__(self, call: Call) -> None:
+        if call.several:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
-        check_eval_mode(model)
-        items = values[0].detach()
-        rows = default_rows(math.prod(items.shape[1:]), items.device)
-        if internal_batch_size is not None:
-            rows = check_integer("internal_batch_size", internal_batch_size, 1)
-        preferred = preferred_memory_format(model, items.device, "fp32")
-        channels_last = items.is_contiguous(memory_format=torch.channels_last) and not items.is_contiguous()
-        return cls(
-            model,
-            objective,
-            ExtraArguments(additional_forward_args, items.shape[0]),
-            items,
-            rows,
-            items.ndim == 4 and (channels_last or preferred == torch.channels_last),
-        )
+        self.call = call
+
+    @property
+    def inputs(self) -> Tensor:
+        """(B, C, ...) or (B, N), the items."""
+        return self.call.values[0]
 
     def check_fit(self, attributions: Tensor) -> None:
         """Check that attributions, as they passed `check_attributions`, belong to the inputs.
@@ -217,30 +168,49 @@ class Perturbation:
         Returns:
             Scores (B,), and targets (B,) int64, None for a callable target: those that all later scores are about.
         """
-        scores: list[Tensor] = []
-        targets: list[Tensor] = []
-        for item in self._chunks(self.inputs.shape[0]):
-            outputs = self._outputs(self.inputs[item], item)
-            start = sum(chunk.shape[0] for chunk in scores)
-            classes = self.objective.targets(outputs, start=start, batch=self.inputs.shape[0])
-            scores.append(self._one_a_row(outputs, classes, item))
+        scores, targets = [], []
+        for chunk in self.call.chunks():
+            item = self.call.positions(chunk)
+            outputs = self.call.run(self.call.take(chunk), item)
+            classes = self.call.targets(outputs, chunk)
+            scores.append(self._one_per_row(outputs, classes, item))
             targets += [] if classes is None else [classes]
-        if callable(self.objective.target):
-            return self._joined(scores), None
-        return self._joined(scores), self._joined(targets).long()
+        return torch.cat(scores), torch.cat(targets).long() if targets else None
 
     @torch.no_grad()
-    def scores(self, inputs: Tensor, targets: Tensor | None) -> Tensor:
-        """Score other inputs of the same items.
+    def scores(self, rows: Tensor, targets: Tensor | None, item: Tensor | None = None) -> Tensor:
+        """Score other inputs of the items.
 
         Args:
-            inputs: like the items.
-            targets: as `clean` gave them.
+            rows: (R, ...) like the items.
+            targets: (B,) as `clean` gave them.
+            item: (R,) int64, the item of each row; None where row i is item i.
 
         Returns:
-            (B,) scores.
+            (R,) scores.
         """
-        return self._joined([self._score(inputs[item], item, targets) for item in self._chunks(inputs.shape[0])])
+        item = torch.arange(len(rows), device=rows.device) if item is None else item
+        return self.score_rows(lambda row: rows[row], item, targets)
+
+    @torch.no_grad()
+    def score_rows(self, make: Callable[[Tensor], Tensor], item: Tensor, targets: Tensor | None) -> Tensor:
+        """Score rows that are made a chunk at a time, so that not all of them are in memory.
+
+        Args:
+            make: from positions (r,) among the rows to their inputs (r, ...), which it may not keep.
+            item: (R,) int64, the item of each row.
+            targets: (B,) as `clean` gave them.
+
+        Returns:
+            (R,) scores.
+        """
+        scores = []
+        for start in range(0, len(item), self.call.rows):
+            row = torch.arange(start, min(start + self.call.rows, len(item)), device=item.device)
+            of = item[row]
+            outputs = self.call.run([self.call.formatted(make(row))], of)
+            scores.append(self._one_per_row(outputs, None if targets is None else targets[of], of))
+        return torch.cat(scores) if scores else self.inputs.new_zeros(0)
 
     @torch.no_grad()
     def curves(
@@ -273,36 +243,20 @@ class Perturbation:
         place = place.view(batch, *([1] if self.inputs.ndim > 2 else []), *(self.inputs.shape[2:] or [pixels]))
         columns = [start[1][:, None]]
         if len(inner):
-            scores = []
-            for row in self._chunks(batch * len(inner)):
-                item = row.div(len(inner), rounding_mode="floor")
+            item = torch.arange(batch * len(inner), device=place.device).div(len(inner), rounding_mode="floor")
+
+            def mixed(row: Tensor) -> Tensor:
                 threshold = inner[row % len(inner)].view(-1, *[1] * (place.ndim - 1))
-                mixed = torch.where(place[item] < threshold, end[0][item], start[0][item])
-                scores.append(self._score(mixed, item, targets))
-            columns.append(self._joined(scores).view(batch, len(inner)))
+                return torch.where(place[item[row]] < threshold, end[0][item[row]], start[0][item[row]])
+
+            columns.append(self.score_rows(mixed, item, targets).view(batch, len(inner)))
         columns.append(end[1][:, None])
         column_of = {count: column for column, count in enumerate(levels)}
         every_step = torch.tensor([column_of[count] for count in counts]).to(place.device)
         return torch.cat(columns, 1)[:, every_step]
 
-    def _chunks(self, rows: int) -> Iterator[Tensor]:
-        for first in range(0, rows, self.rows):
-            yield torch.arange(first, min(first + self.rows, rows), device=self.inputs.device)
-
-    def _joined(self, chunks: list[Tensor]) -> Tensor:
-        return torch.cat(chunks) if chunks else self.inputs.new_zeros(0)
-
-    def _outputs(self, rows: Tensor, item: Tensor) -> object:
-        # The rows are copies, so that a model that works in place does not reach the user's inputs.
-        if self.channels_last:
-            rows = rows.contiguous(memory_format=torch.channels_last)
-        return self.model(rows, *self.extra.rows(item))
-
-    def _score(self, rows: Tensor, item: Tensor, targets: Tensor | None) -> Tensor:
-        return self._one_a_row(self._outputs(rows, item), None if targets is None else targets[item], item)
-
-    def _one_a_row(self, outputs: object, targets: Tensor | None, item: Tensor) -> Tensor:
-        scores = self.objective(outputs, targets)
+    def _one_per_row(self, outputs: object, targets: Tensor | None, item: Tensor) -> Tensor:
+        scores = self.call.objective(outputs, targets)
         if scores.shape != item.shape:
-            raise bad_argument("model", f"one score a row, {item.shape[0]}", f"{scores.shape[0]}")
+            raise bad_argument("model", f"one score per row, {item.shape[0]}", f"{scores.shape[0]}")
         return scores

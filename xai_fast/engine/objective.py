@@ -1,4 +1,4 @@
-"""What is explained: from a model's output to one score an item.
+"""What is explained: from a model's output to one score per item.
 
 ``score`` of the paper is the softmax probability of a class; the logit and the log-probability are the other two.
 """
@@ -30,7 +30,7 @@ class Objective:
     such as a tuple, a dict or a map of logits, needs a callable target.
 
     Args:
-        target: None for the class that the model predicts, one class for all items, a class an item (a list or an
+        target: None for the class that the model predicts, one class for all items, a class per item (a list or an
             integer tensor (B,)), or a callable from the model's output for R rows to scores (R,), used as they are. The
             callable sees rows of any items in any order, so it must treat each row alike.
         score: one of `SCORES`; not applied to what a callable returns.
@@ -80,7 +80,7 @@ class Objective:
         wanted = torch.as_tensor(self.target, dtype=torch.int64)
         if wanted.ndim == 1:
             if wanted.shape[0] != batch:
-                raise bad_argument("target", f"one class an item, so {batch}", f"{wanted.shape[0]} classes")
+                raise bad_argument("target", f"one class per item, so {batch}", f"{wanted.shape[0]} classes")
             wanted = wanted[start : start + rows]
         if wanted.device.type != "meta":  # meta tensors have no values to check
             outside = wanted[(wanted < 0) | (wanted >= classes)]
@@ -119,6 +119,20 @@ class Objective:
         if targets is None:
             raise InputError("targets: expected the classes of the rows, got None")
         return logits.gather(1, targets[:, None])[:, 0]
+
+    def saturated(self, scores: Tensor) -> Tensor | None:
+        """Tell which scores are at their limit within rounding, so that their gradients are rounding too.
+
+        Args:
+            scores: (R,) as they came from here.
+
+        Returns:
+            (R,) bool: probabilities of 1 or 0 within rounding; None where the score is no probability.
+        """
+        if self.score != "probability" or callable(self.target):
+            return None
+        limits = torch.finfo(scores.dtype)
+        return (scores >= 1 - 4 * limits.eps) | (scores <= limits.tiny)
 
     def _logits(self, outputs: object) -> Tensor:
         if not isinstance(outputs, Tensor):

@@ -1,163 +1,239 @@
-"""The queue of (item, point) pairs that keeps NeFLAG's batches full.
+"""The queue of (item, point) pairs that keeps the batches of all sampling methods full.
 
-A row holds one pair: a point near an item, and the steps that it has taken. One turn evaluates the score and gradient
-of all rows, adds the flux of rows that turned negative, moves the others, and gives the rows that are done to the next
-pairs. All decisions are taken on the device; the host reads one number a turn, and only once the remaining pairs no
-longer guarantee full rows.
+A sampling method is a `Walk`: where a point of an item starts, when it ends, what it contributes, and where it goes
+next. A row of the model's batch holds one point and the steps that it has taken. One turn evaluates the score and
+gradient of all rows, adds the contributions of those that have one, moves the others, and gives the rows that ended to
+the next pairs. All decisions are taken on the device; the host reads one number per turn, and only once the remaining
+pairs no longer guarantee full rows.
 """
 
 from __future__ import annotations
 
+import abc
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from xai_fast.arguments import name_items
+from xai_fast.engine.call import HostReads
 from xai_fast.engine.gradients import ScoreGradient
-from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
+from xai_fast.errors import ModelError
 
-__all__ = ["HostReads", "PointQueue", "Rows", "Statistics", "Walk"]
+__all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "walk_items"]
 
-
-class HostReads:
-    """All that the host reads from the device during a run, in one place, so that it can be counted and injected."""
-
-    def remaining(self, alive: Tensor) -> int:
-        """Read how many rows still work.
-
-        Args:
-            alive: (R,) bool.
-
-        Returns:
-            The number of rows that are True.
-        """
-        return int(alive.sum())
-
-    def items(self, mask: Tensor) -> list[int]:
-        """Read which items a mask names.
-
-        Args:
-            mask: (B,) bool.
-
-        Returns:
-            The positions that are True.
-        """
-        return mask.nonzero().flatten().tolist()
+FIRST_ROUND = 4
+"""Points per item before the first tolerance check; doubles each time."""
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How points are drawn and moved: the options of the method that the queue needs."""
+class Items:
+    """The batch that is explained: B items of N entries.
 
-    radius: float
-    max_steps: int
-    step: str
-    seed: int
-    magnitude: bool
+    Attributes:
+        centers: (B, N) the items.
+        ids: (B,) int64, identities for random numbers.
+        scores: (B,) the items' own scores f(x).
+        targets: (B,) int64 classes, or None for a callable target.
+    """
+
+    centers: Tensor
+    ids: Tensor
+    scores: Tensor
+    targets: Tensor | None
 
 
 @dataclass
 class Statistics:
-    """Running results of a batch of B items with N entries, changed in place."""
+    """Running results of a batch of B items with N entries, changed in place.
 
-    mean: Tensor  # (B, N)
-    m2: Tensor | None  # (B, N)
-    negative_points: Tensor  # (B,) int64
-    evaluations: Tensor  # (B,) int64
-    not_finite: Tensor  # (B,) int64: scores near the item that were NaN or infinite
+    Attributes:
+        mean: (B, N) mean of the contributions.
+        m2: (B, N) sum of their squared deviations; None where they are not kept.
+        count: (B,) int64, contributions.
+        evaluations: (B,) int64, gradient evaluations.
+        not_finite: (B,) int64, evaluated points whose score was NaN or infinite.
+    """
+
+    mean: Tensor
+    m2: Tensor | None
+    count: Tensor
+    evaluations: Tensor
+    not_finite: Tensor
 
     @staticmethod
     def zeros(centers: Tensor, with_deviations: bool) -> Statistics:
-        """Start from nothing.
+        """Start from nothing, with the shape, dtype and device of (B, N) centers."""
+        count = torch.zeros(centers.shape[0], dtype=torch.int64, device=centers.device)
+        m2 = torch.zeros_like(centers) if with_deviations else None
+        return Statistics(torch.zeros_like(centers), m2, count, torch.zeros_like(count), torch.zeros_like(count))
+
+    def add(self, values: Tensor, item: Tensor, which: Tensor) -> None:
+        """Add contributions; several may be of one item.
 
         Args:
-            centers: (B, N), for shape, dtype and device.
-            with_deviations: keep the squared deviations.
+            values: (R, N).
+            item: (R,) int64, whose they are.
+            which: (R,) bool, those that count.
+        """
+        count = torch.zeros_like(self.count).index_add_(0, item, which.long())
+        share = (1 / count.clamp(min=1)).to(values.dtype)
+        used = torch.where(which[:, None], values, 0.0)
+        mean = torch.zeros_like(self.mean).index_add_(0, item, used) * share[:, None]
+        total = self.count + count
+        weight = (count / total.clamp(min=1)).to(values.dtype)[:, None]
+        step = mean - self.mean
+        if self.m2 is not None:  # Chan, Golub and LeVeque 1983, the update for two groups
+            spread = torch.where(which[:, None], values - mean[item], 0.0).square_()
+            self.m2.index_add_(0, item, spread).add_(step.square() * weight * self.count.to(values.dtype)[:, None])
+        self.mean.add_(step * weight)
+        self.count += count
+
+    def standard_error(self, keep: bool = False) -> Tensor:
+        """Compute the standard error of the mean: (B, N), infinite below two contributions.
+
+        Args:
+            keep: leave the squared deviations as they are; else the result takes their memory.
 
         Returns:
-            The statistics.
+            The standard error.
+
+        Raises:
+            ValueError: the squared deviations were not kept.
         """
-        count = torch.zeros(centers.shape[0], dtype=torch.int64, device=centers.device)
-        return Statistics(
-            mean=torch.zeros_like(centers),
-            m2=torch.zeros_like(centers) if with_deviations else None,
-            negative_points=count,
-            evaluations=torch.zeros_like(count),
-            not_finite=torch.zeros_like(count),
-        )
+        if self.m2 is None:
+            raise ValueError("the squared deviations were not kept")
+        n = self.count.to(self.m2.dtype)[:, None]
+        m2 = self.m2.clone() if keep else self.m2
+        return m2.div_((n * (n - 1)).clamp_(min=1)).sqrt_().masked_fill_(n < 2, math.inf)
 
 
 @dataclass
 class Rows:
-    """The state of R rows."""
+    """The state of R rows of the model's batch, changed in place.
 
-    points: Tensor  # (R, N) x~
-    item: Tensor  # (R,) int64
-    point: Tensor  # (R,) int64
-    steps: Tensor  # (R,) int64 steps taken
-    alive: Tensor  # (R,) bool: holds a pair that is not done
+    Attributes:
+        points: (R, N) where the score and gradient are evaluated.
+        item: (R,) int64.
+        point: (R,) int64, the number of the point among the item's.
+        steps: (R,) int64, steps taken.
+        alive: (R,) bool, whether the row holds a pair that has not ended.
+    """
+
+    points: Tensor
+    item: Tensor
+    point: Tensor
+    steps: Tensor
+    alive: Tensor
 
     def take(self, order: Tensor) -> Rows:
-        """Keep some rows.
-
-        Args:
-            order: positions of the rows to keep.
-
-        Returns:
-            The new rows.
-        """
+        """Keep the rows at these positions."""
         return Rows(*(value.index_select(0, order) for value in vars(self).values()))
 
 
-class PointQueue:
-    """Runs (item, point) pairs through the model.
+class Walk(abc.ABC):
+    """A sampling method, as the queue runs it. Every tensor of a row depends on its item, point and step alone."""
 
-    Args:
-        gradient: scores and gradients of rows.
-        centers: (B, N) the items.
-        item_ids: (B,) int64, for the random numbers.
-        base: (B,) the items' own scores f(x).
-        targets: (B,) classes, or None.
-        walk: how points are drawn and moved.
-        statistics: changed in place.
-        rows: R, the batch size of the model.
-        static: keep R constant to the end (for compiled models and CUDA graphs) instead of dropping idle rows.
-        host: what the host reads.
-    """
+    @abc.abstractmethod
+    def start(self, items: Items, rows: Rows, which: Tensor) -> None:
+        """Write the first point of the rows that ``which`` (R,) bool names into ``rows.points``."""
 
-    def __init__(
-        self,
-        gradient: ScoreGradient,
-        centers: Tensor,
-        item_ids: Tensor,
-        base: Tensor,
-        targets: Tensor | None,
-        walk: Walk,
-        statistics: Statistics,
-        *,
-        rows: int,
-        static: bool,
-        host: HostReads,
-    ) -> None:
-        self._gradient = gradient
-        self._centers = centers
-        self._item_ids = item_ids
-        self._base = base
-        self._targets = targets
-        self._walk = walk
-        self._statistics = statistics
-        self._size = rows
-        self._static = static
-        self._host = host
-
-    def run(self, items: Tensor, first: int, last: int) -> None:
-        """Run the points ``first .. last-1`` of these items to their end.
+    def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Decide from the scores (R,) at the points which rows contribute, and which have ended.
 
         Args:
-            items: (K,) int64, positions in the batch.
-            first: number of the first point.
-            last: number after the last point.
+            items: the batch.
+            rows: their state; rows that are not alive are ignored by the queue.
+            scores: (R,).
+
+        Returns:
+            Two (R,) bool; a walk of a single step, unless a subclass says otherwise.
         """
+        every = torch.ones_like(rows.alive)
+        return every, every
+
+    @abc.abstractmethod
+    def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
+        """Add what the rows of ``which`` (R,) bool contribute, with gradients (R, N) at their points.
+
+        `Statistics.add` takes any values (R, N); a kernel may do it in one pass.
+        """
+
+    def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:  # noqa: B027  # one step
+        """Move the rows of ``which`` (R,) bool to their next point, in ``rows.points``."""
+
+
+def walk_items(
+    gradient: ScoreGradient,
+    walk: Walk,
+    *,
+    points: int,
+    tolerance: float | None = None,
+    with_error: bool = True,
+) -> tuple[Items, Statistics]:
+    """Run a walk from each of ``points`` starts of each item to its end.
+
+    With a tolerance, rounds of 4, 8, 16, ... points per item until the standard error of an item's mean, relative to
+    the mean's norm, is at most that. A round ends for all its items before anyone looks, so the points of an item do
+    not depend on the others.
+
+    Args:
+        gradient: scores and gradients of rows; its call has the items.
+        walk: the method.
+        points: per item, at most.
+        tolerance: None for all points.
+        with_error: keep the squared deviations.
+
+    Returns:
+        The items with their scores and targets, and the statistics.
+
+    Raises:
+        ModelError: a score is not finite; the items are named.
+    """
+    call = gradient.call
+    centers = gradient.layout.join(call.values)
+    scores, targets = gradient.items()
+    bad = call.host.items(~scores.isfinite())
+    if bad:
+        raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
+    items = Items(centers, call.item_ids, scores, targets)
+    statistics = Statistics.zeros(centers, with_error or tolerance is not None)
+    queue = _Queue(gradient, items, walk, statistics)
+    wanted = torch.arange(call.batch, device=call.device)
+    first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
+    while True:
+        queue.run(wanted, first, last)
+        if last == points or tolerance is None:
+            break
+        error = statistics.standard_error(keep=True).norm(dim=1)
+        unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
+        wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
+        if wanted.numel() == 0:
+            break
+        first, last = last, min(2 * last, points)
+    bad = call.host.items((statistics.not_finite > 0) | ~statistics.mean.isfinite().all(1))
+    if bad:
+        raise ModelError(
+            f"model: expected finite scores and gradients near the items, got NaN or infinity around {name_items(bad)}"
+        )
+    return items, statistics
+
+
+class _Queue:
+    """Runs (item, point) pairs through the model; a static queue keeps its rows to the end, for compiled models."""
+
+    def __init__(self, gradient: ScoreGradient, items: Items, walk: Walk, statistics: Statistics) -> None:
+        self._gradient = gradient
+        self._items = items
+        self._walk = walk
+        self._statistics = statistics
+        self._size = gradient.call.rows
+        self._static = gradient.static
+        self._host: HostReads = gradient.call.host
+
+    def run(self, items: Tensor, first: int, last: int) -> None:
+        """Run the points ``first .. last-1`` of the items at these positions (K,) to their end."""
         span = last - first
         total = items.shape[0] * span
         if total == 0:
@@ -166,11 +242,11 @@ class PointQueue:
         handed_out: Tensor | int = rows.item.shape[0]
         surely_waiting = total - rows.item.shape[0]
         while True:
-            finished = self._turn(rows)
-            handed_out = self._refill(rows, finished, handed_out, items, first, span, total)
+            ended = self._turn(rows)
+            handed_out = self._refill(rows, ended, handed_out, items, first, span, total)
             surely_waiting -= rows.item.shape[0]
             if surely_waiting >= 0:
-                continue  # even if every row had finished, there was a pair for each: no need to ask
+                continue  # even if every row had ended, there was a pair for each: no need to ask
             remaining = self._host.remaining(rows.alive)
             if remaining == 0:
                 return
@@ -183,53 +259,39 @@ class PointQueue:
         alive = pair < total
         pair = pair.clamp(max=total - 1)
         rows = Rows(
-            points=self._centers.new_zeros(size, self._centers.shape[1]),
+            points=self._items.centers.new_zeros(size, self._items.centers.shape[1]),
             item=items[pair // span],
             point=first + pair % span,
             steps=torch.zeros_like(pair),
             alive=alive,
         )
-        self._draw(rows, alive)
+        self._walk.start(self._items, rows, alive)
         return rows
 
-    def _draw(self, rows: Rows, which: Tensor) -> None:
-        walk = self._walk
-        sphere_points(rows.points, self._centers, rows.item, self._item_ids, rows.point, which, walk.radius, walk.seed)
-
     def _turn(self, rows: Rows) -> Tensor:
-        """Evaluate all rows, add or move each; returns which are done."""
-        walk, statistics = self._walk, self._statistics
-        targets = None if self._targets is None else self._targets[rows.item]
+        """Evaluate all rows, add or move each; returns which ended."""
+        walk, items, statistics = self._walk, self._items, self._statistics
+        targets = None if items.targets is None else items.targets[rows.item]
         scores, gradients = self._gradient(rows.points, rows.item, targets)
         statistics.evaluations.index_add_(0, rows.item, rows.alive.long())
         statistics.not_finite.index_add_(0, rows.item, (rows.alive & ~scores.isfinite()).long())
-        negative = rows.alive & (rows.steps > 0) & (scores < self._base[rows.item])  # Eq. 6
-        finished = negative | (rows.alive & (rows.steps >= walk.max_steps))
-        flux_accumulate(
-            statistics.mean,
-            statistics.m2,
-            statistics.negative_points,
-            self._centers,
-            rows.points,
-            gradients,
-            rows.item,
-            negative,
-            walk.magnitude,
-        )
-        sphere_step(rows.points, self._centers, gradients, rows.item, rows.alive & ~finished, walk.radius, walk.step)
+        counts, ended = walk.end(items, rows, scores)
+        ended = ended & rows.alive
+        walk.contribute(items, rows, gradients, counts & rows.alive, statistics)
+        walk.move(items, rows, gradients, rows.alive & ~ended)
         rows.steps = rows.steps + 1
-        return finished
+        return ended
 
     def _refill(
-        self, rows: Rows, finished: Tensor, handed_out: Tensor | int, items: Tensor, first: int, span: int, total: int
+        self, rows: Rows, ended: Tensor, handed_out: Tensor | int, items: Tensor, first: int, span: int, total: int
     ) -> Tensor:
-        """Give the rows that are done to the next pairs, in order; returns how many pairs were handed out."""
-        pair = handed_out + finished.cumsum(0) - 1
-        refill = finished & (pair < total)
+        """Give the rows that ended to the next pairs, in order; returns how many pairs were handed out."""
+        pair = handed_out + ended.cumsum(0) - 1
+        refill = ended & (pair < total)
         pair = pair.clamp(max=total - 1)
         rows.item = torch.where(refill, items[pair // span], rows.item)
         rows.point = torch.where(refill, first + pair % span, rows.point)
         rows.steps = torch.where(refill, 0, rows.steps)
-        rows.alive = rows.alive & (~finished | refill)
-        self._draw(rows, refill)
-        return handed_out + finished.sum()
+        rows.alive = rows.alive & (~ended | refill)
+        self._walk.start(self._items, rows, refill)
+        return handed_out + ended.sum()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,9 +13,10 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.explanation import Explanation
 from xai_fast.interaction.geometry import CellGeometry
 
-__all__ = ["BOXES", "Cell", "Interaction", "InteractionMap", "joined"]
+__all__ = ["BOXES", "Cell", "Interaction", "InteractionMap"]
 
 BOXES = ("cell", "field")
 """What a box shows: the cell (as large as the layer's stride), or its receptive field."""
@@ -38,21 +37,20 @@ class Interaction(NamedTuple):
     saliency: float
 
 
-@dataclass(frozen=True, eq=False)
-class InteractionMap:
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class InteractionMap(Explanation):
     """Interactions between the n cells of a layer's map, for a batch of B items.
 
+    ``attributions`` are the salience (B, n, ..., n), with one n for each order: the squared interactions, in squared
+    units of the score. Symmetric: the mutual sums in the strict upper triangle (i < j < q), zero elsewhere. Directed:
+    the cell that carries x is the first index; zero where two cells are the same.
+
     Attributes:
-        saliency: (B, n, ..., n), with one n for each order; the squared interactions, in squared units of the score.
-            Symmetric: the mutual sums in the strict upper triangle (i < j < q), zero elsewhere. Directed: the cell that
-            carries x is the first index; zero where two cells are the same.
         grid: (h, w), or (n,) for tokens; cell i of n is cell ``(i // w, i % w)``.
-        scores: (B,) the score of each item.
         layer: the dotted name of the layer.
         scope: "local" or "global".
         symmetric: whether each set of cells stands once.
-        targets: (B,) int64, the class that was explained; None where the target is a callable.
-        sums: like ``saliency`` but directed, before squaring, with their sign; None where they were not kept.
+        sums: like ``attributions`` but directed, before squaring, with their sign; None where they were not kept.
         remedy: what was swapped in the model against zero curvature, or None.
         geometry: where the cells lie in the image, or None where that was not found.
 
@@ -60,25 +58,25 @@ class InteractionMap:
         InputError: the tensors do not fit one another.
     """
 
-    saliency: Tensor
+    attributions: Tensor
     grid: tuple[int, ...]
-    scores: Tensor
     layer: str
     scope: str = "local"
     symmetric: bool = True
-    targets: Tensor | None = None
     sums: Tensor | None = None
     remedy: str | None = None
     geometry: CellGeometry | None = None
 
+    not_stored = frozenset({"sums"})
+
     def __post_init__(self) -> None:
         check_choice("scope", self.scope, ("local", "global"))
         cells = int(np.prod(self.grid))
-        shape = tuple(self.saliency.shape)
-        if self.saliency.dtype not in (torch.float32, torch.float64):
-            raise bad_argument("saliency", "dtype float32 or float64", str(self.saliency.dtype))
+        shape = tuple(self.attributions.shape)
+        if self.attributions.dtype not in (torch.float32, torch.float64):
+            raise bad_argument("attributions", "dtype float32 or float64", str(self.attributions.dtype))
         if len(shape) < 2 or set(shape[1:]) != {cells}:
-            raise bad_argument("saliency", f"(B, {cells}, ...) for the grid {self.grid}", str(shape))
+            raise bad_argument("attributions", f"(B, {cells}, ...) for the grid {self.grid}", str(shape))
         for name, value, expected in (
             ("scores", self.scores, shape[:1]),
             ("targets", self.targets, shape[:1]),
@@ -89,44 +87,31 @@ class InteractionMap:
         if self.geometry is not None and int(np.prod(self.geometry.grid)) != cells:
             raise bad_argument("geometry", f"one for the grid {self.grid}", f"one for {self.geometry.grid}")
 
+    @classmethod
+    def _to_json(cls, values: dict[str, Any]) -> dict[str, Any]:
+        geometry = values.get("geometry")
+        return {**values, "grid": list(values["grid"]), "geometry": None if geometry is None else geometry.to_dict()}
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> dict[str, Any]:
+        geometry = values.get("geometry")
+        placed = None if geometry is None else CellGeometry.from_dict(geometry)
+        return {**values, "grid": tuple(int(side) for side in values["grid"]), "geometry": placed}
+
+    @property
+    def saliency(self) -> Tensor:
+        """The ``attributions`` by the paper's name."""
+        return self.attributions
+
     @property
     def order(self) -> int:
         """How many cells act together."""
-        return self.saliency.ndim - 1
+        return self.attributions.ndim - 1
 
     @property
     def cells(self) -> int:
         """n, the number of cells."""
-        return self.saliency.shape[1]
-
-    def __len__(self) -> int:
-        return self.saliency.shape[0]
-
-    def __getitem__(self, items: int | slice) -> InteractionMap:
-        """Give some items; one item still has a batch of one."""
-        if not isinstance(items, slice):
-            position = operator.index(items)
-            if not -len(self) <= position < len(self):
-                raise IndexError(f"item {position} of {len(self)}")
-            position %= len(self)
-            items = slice(position, position + 1)
-        return replace(
-            self,
-            saliency=self.saliency[items],
-            scores=self.scores[items],
-            targets=None if self.targets is None else self.targets[items],
-            sums=None if self.sums is None else self.sums[items],
-        )
-
-    def to(self, device: str | torch.device) -> InteractionMap:
-        """Move the tensors to a device."""
-        return replace(
-            self,
-            saliency=self.saliency.to(device),
-            scores=self.scores.to(device),
-            targets=None if self.targets is None else self.targets.to(device),
-            sums=None if self.sums is None else self.sums.to(device),
-        )
+        return self.attributions.shape[1]
 
     def top_k(self, k: int) -> list[list[Interaction]]:
         """Give the strongest interactions of each item.
@@ -142,9 +127,9 @@ class InteractionMap:
             InputError: k is no positive integer, or the salience is not finite.
         """
         check_integer("k", k, 1)
-        values = self.saliency.detach().cpu().numpy()
+        values = self.attributions.detach().cpu().numpy()
         if not np.isfinite(values).all():
-            raise bad_argument("saliency", "finite values", "NaN or infinity")
+            raise bad_argument("attributions", "finite values", "NaN or infinity")
         return [self._strongest(item, k) for item in values]
 
     def _strongest(self, values: np.ndarray, k: int) -> list[Interaction]:
@@ -219,72 +204,24 @@ class InteractionMap:
             InputError: there is no such cell, or the order is 1.
         """
         if self.order < 2:
-            raise bad_argument("saliency", "order 2 or more", f"order {self.order}")
+            raise bad_argument("attributions", "order 2 or more", f"order {self.order}")
         if len(cell) != len(self.grid) or not all(0 <= i < n for i, n in zip(cell, self.grid, strict=True)):
             raise bad_argument("cell", f"a position in the grid {self.grid}", repr(tuple(cell)))
         index = int(np.ravel_multi_index(tuple(cell), self.grid))
-        total = self.saliency.new_zeros(len(self), self.cells)
+        total = self.attributions.new_zeros(len(self), self.cells)
         for axis in range(1, self.order + 1):
-            chosen = self.saliency.select(axis, index)
+            chosen = self.attributions.select(axis, index)
             for kept in range(1, self.order):
                 others = [other for other in range(1, self.order) if other != kept]
                 total += chosen.sum(others) if others else chosen
         return total.reshape(len(self), *self.grid)
 
     def _summed_over(self, axes: list[int]) -> Tensor:
-        return self.saliency.sum(axes) if axes else self.saliency
+        return self.attributions.sum(axes) if axes else self.attributions
 
     def normalized(self) -> InteractionMap:
         """Divide each item's salience by its largest one, and the sums by the root of that; zeros stay zeros."""
-        largest = self.saliency.flatten(1).amax(1) if self.cells else self.scores.new_zeros(len(self))
+        largest = self.attributions.flatten(1).amax(1) if self.cells else self.scores.new_zeros(len(self))
         scale = torch.where(largest > 0, largest, torch.ones_like(largest)).reshape(-1, *[1] * self.order)
         sums = None if self.sums is None else self.sums / scale.sqrt()
-        return replace(self, saliency=self.saliency / scale, sums=sums)
-
-    def save(self, path: str | Path) -> None:
-        """Write the map to a file of its own kind, of which only the values that are not zero take space.
-
-        Args:
-            path: where to; the name is used as it is, and a file that is there is replaced.
-        """
-        from xai_fast.interaction.storage import save  # the storage knows this class
-
-        save(self, Path(path))
-
-    @classmethod
-    def load(cls, path: str | Path) -> InteractionMap:
-        """Read a map that `save` wrote.
-
-        Args:
-            path: the file.
-
-        Returns:
-            The same map, on the CPU.
-
-        Raises:
-            InputError: the file holds something else, is damaged, or is of a version that is not known here.
-        """
-        from xai_fast.interaction.storage import load
-
-        return load(Path(path))
-
-
-def joined(parts: Sequence[InteractionMap]) -> InteractionMap:
-    """Put maps of the same layer one after the other.
-
-    Args:
-        parts: one or more, explained alike.
-
-    Returns:
-        The map of all their items.
-    """
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    return replace(
-        first,
-        saliency=torch.cat([p.saliency for p in parts]),
-        scores=torch.cat([p.scores for p in parts]),
-        targets=None if first.targets is None else torch.cat([p.targets for p in parts if p.targets is not None]),
-        sums=None if first.sums is None else torch.cat([p.sums for p in parts if p.sums is not None]),
-    )
+        return replace(self, attributions=self.attributions / scale, sums=sums)

@@ -14,8 +14,8 @@ and so on.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import check_eval_mode, check_inputs, frozen_parameters
+from xai_fast.arguments import check_choice, check_integer, name_items
+from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
-from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.engine.objective import SCORES
 from xai_fast.errors import InputError, ModelError, ZeroCurvatureError, bad_argument
+from xai_fast.explanation import Explanation
 from xai_fast.interaction.geometry import CellGeometry
-from xai_fast.interaction.interaction_map import InteractionMap, joined
+from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.interaction.receptive_field import cell_geometry
+from xai_fast.method import Method
 from xai_fast.taylor import METHODS, Function, bilinear_form, cross_derivatives
 from xai_fast.graph.cut import Downstream, check_cut
 from xai_fast.graph.smooth import SMOOTH, remedy
@@ -39,8 +41,7 @@ __all__ = ["SCOPES", "TaylorCAM"]
 
 SCOPES = ("local", "global")
 MAX_ORDER = 4
-# Directions are written out: as many numbers an item as the map has, for each of its positions, twice.
-_DIRECTION_ENTRIES_AT_ONCE = 1 << 24
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ class _Cut:
         return math.prod(self.grid)
 
 
-class TaylorCAM:
+class TaylorCAM(Method):
     """Interactions between the positions of a feature map, from exact derivatives of what comes after it.
 
-    The result for an item depends on the item and the model, never on the batch that it comes in.
+    `explain` gives an `InteractionMap`. The result for an item depends on the item and the model, never on the batch
+    that it comes in. Inputs may be integers, such as token numbers.
 
     Args:
         model: a module in evaluation mode.
@@ -82,6 +84,10 @@ class TaylorCAM:
         InputError: an option is out of range, or there is no such layer.
     """
 
+    name = "taylor_cam"
+    integers = True
+    rows = 32
+
     def __init__(
         self,
         model: nn.Module,
@@ -96,140 +102,65 @@ class TaylorCAM:
         grid: Sequence[int] | None = None,
         memory_limit: int | None = None,
     ) -> None:
-        check_choice("scope", scope, SCOPES)
-        check_choice("score", score, SCORES)
-        check_choice("method", method, METHODS)
-        if smooth is not None:
-            check_choice("smooth", smooth, tuple(SMOOTH))
+        super().__init__(model)
         self.order = check_integer("order", order, 1, MAX_ORDER)
+        self.scope = check_choice("scope", scope, SCOPES)
+        self.score = check_choice("score", score, SCORES)
+        self.smooth = None if smooth is None else check_choice("smooth", smooth, tuple(SMOOTH))
+        self.method = check_choice("method", method, METHODS)
         if method != "auto" and self.order != 2:
             raise bad_argument("method", f'"auto" at order {self.order}', repr(method))
-        self.model = model
-        self.scope = scope
-        self.score = score
-        self.smooth = smooth
-        self.method = method
         self.symmetric = bool(symmetric)
         self.grid = None if grid is None else tuple(check_integer("grid", size, 1) for size in grid)
         self.memory_limit = memory_limit
         self._downstream = Downstream(model, layer, smooth)
+        self.layer = self._downstream.name
         self._traced: Function | None = None
         self._traced_for: object = None
         self._geometry: dict[tuple[int, ...], CellGeometry | None] = {}
 
-    @property
-    def settings(self) -> dict[str, object]:
-        """The options of the method, by name."""
-        return {
-            "method": "Taylor-CAM",
-            "layer": self._downstream.name,
-            "order": self.order,
-            "scope": self.scope,
-            "score": self.score,
-            "smooth": self.smooth,
-            "symmetric": self.symmetric,
-        }
+    def _explain(self, call: Call) -> InteractionMap:
+        geometry = self._geometry_of(call)
+        return Explanation.cat([self._interactions(call, chunk, geometry) for chunk in call.chunks()])
 
-    def attribute(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Target = None,
-        additional_forward_args: object = None,
-        internal_batch_size: int | None = None,
-        forward_pass: tuple[Tensor, Tensor] | None = None,
-    ) -> InteractionMap:
-        """Compute the interactions of a batch.
-
-        Args:
-            inputs: (B, ...) or a tuple of them, float32, float64, or integers such as tokens.
-            target: None for the predicted class, an int, a list or tensor (B,), or a callable on the outputs.
-            additional_forward_args: further arguments of the model; tensors whose first dimension is B hold a row an
-                item.
-            internal_batch_size: items at once; None to choose.
-            forward_pass: the layer's output and the model's, each with a row an item, where these inputs went through
-                the model already (and ``smooth`` is None); None to run it.
-
-        Returns:
-            The interactions: ``saliency`` (B, n, ..., n), ``order`` times n.
-
-        Raises:
-            InputError: an argument does not fit, or the layer's output does not.
-            ModelError: the model is in training mode or cannot be traced.
-            UnsupportedOperation: an operation behind the layer has no rule; ``method="hvp"`` works with any.
-            ZeroCurvatureError: all interactions are zero; the message says what to do.
-        """
-        values = check_inputs(inputs, integers=True)
-        check_eval_mode(self.model)
-        batch = values[0].shape[0]
-        if batch == 0:
-            raise bad_argument("inputs", "at least one item", "none")
-        Objective(target, self.score)
-        extras = _as_tuple(additional_forward_args)
-        size = self._items_at_once(values, internal_batch_size)
-        geometry = self._geometry_of(values, extras)
-        self._check_pass(forward_pass, batch)
-        parts = []
-        for start in range(0, batch, size):
-            rows = slice(start, min(start + size, batch))
-            arguments = tuple(_rows(v, rows, batch) for v in (*values, *extras))
-            classes = _target_rows(target, rows, batch)
-            given = None if forward_pass is None else (forward_pass[0][rows], forward_pass[1][rows])
-            parts.append(self._explain(arguments, classes, rows.stop - rows.start, geometry, given))
-        result = joined(parts)
-        self._check_curvature(result)
-        return result
-
-    def _items_at_once(self, values: tuple[Tensor, ...], internal_batch_size: int | None) -> int:
-        if internal_batch_size is not None:
-            return check_integer("internal_batch_size", internal_batch_size, 1)
-        return 32
-
-    def _check_pass(self, forward_pass: tuple[Tensor, Tensor] | None, batch: int) -> None:
-        if forward_pass is None:
-            return
-        if self.smooth is not None:
-            raise bad_argument("forward_pass", f"None with smooth={self.smooth!r}, which changes it", "one")
-        if any(len(value) != batch for value in forward_pass):
-            raise bad_argument("forward_pass", f"{batch} rows each", str([len(value) for value in forward_pass]))
-
-    def _explain(
-        self,
-        arguments: tuple[object, ...],
-        target: Target,
-        batch: int,
-        geometry: CellGeometry | None,
-        given: tuple[Tensor, Tensor] | None,
-    ) -> InteractionMap:
-        with frozen_parameters(self.model):
-            cut, classes, scores = self._cut(arguments, target, batch, given)
-            sums = self._sums(cut)
+    def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
+        cut, classes, scores = self._cut(call, chunk)
+        if self.order > 1 and self.method != "hvp" and not cut.function.program(cut.output).curved:
+            raise ZeroCurvatureError(
+                f"model: expected curvature behind {self.layer}, got a score that is piecewise linear in it, so all "
+                'interactions are zero; explain score="probability" or "log_probability" instead of a logit, or pass '
+                'smooth="gelu" or "softplus"'
+            )
+        sums = self._sums(cut)
         saliency = _saliency(sums, self.symmetric)
+        flat = (saliency.flatten(1) == 0).all(1)
         return InteractionMap(
-            saliency=saliency,
+            attributions=saliency,
             grid=cut.grid,
             scores=scores,
-            layer=self._downstream.name,
+            layer=self.layer,
             scope=self.scope,
             symmetric=self.symmetric,
             targets=classes,
+            evaluations=torch.ones_like(flat, dtype=torch.int64),
+            facts={} if self.order == 1 else {"zero_curvature": flat},
             sums=sums,
             remedy=remedy(self.smooth),
             geometry=geometry,
         )
 
-    def _cut(
-        self, arguments: tuple[object, ...], target: Target, batch: int, given: tuple[Tensor, Tensor] | None
-    ) -> tuple[_Cut, Tensor | None, Tensor]:
-        objective = Objective(target, self.score)
-        with torch.no_grad():
-            output, outputs = self._downstream.split(*arguments) if given is None else given
-            check_cut(output, batch, self._downstream.name)
-            classes = objective.targets(outputs, start=0, batch=batch)
-            scores = objective(outputs, classes)
-        if not torch.isfinite(scores).all():
-            position = int((~torch.isfinite(scores)).nonzero()[0])
-            raise ModelError(f"model: expected finite scores, got {float(scores[position])} for item {position}")
-        per_item = [isinstance(a, Tensor) and a.ndim > 0 and a.shape[0] == batch for a in arguments]
+    def _cut(self, call: Call, chunk: range) -> tuple[_Cut, Tensor | None, Tensor]:
+        objective, item = call.objective, call.positions(chunk)
+        arguments = (*call.take(chunk), *call.extra.rows(item))
+        output, outputs = self._downstream.split(*arguments)
+        check_cut(output, len(chunk), self.layer)
+        classes = call.targets(outputs, chunk)
+        scores = objective(outputs, classes)
+        bad = call.host.items(~torch.isfinite(scores))
+        if bad:
+            wrong = name_items([chunk.start + i for i in bad])
+            raise ModelError(f"model: expected finite scores, got NaN or infinity for {wrong}")
+        per_item = [True] * len(call.values) + [call.extra.is_per_item(value) for value in call.extra.as_tuple()]
         extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
         fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
         function = Function(self._downstream, objective, extras, fixed, classes)
@@ -237,7 +168,7 @@ class TaylorCAM:
             tuple(output.shape[1:]),
             tuple((tuple(e.shape[1:]), e.dtype) for e in extras),
             tuple((i, id(a)) for i, a in fixed.items()),
-            id(target) if callable(target) else None,
+            id(objective.target) if callable(objective.target) else None,
             tuple((id(p), p._version) for p in itertools.chain(self.model.parameters(), self.model.buffers())),
         )
         if self._traced is not None and self._traced_for == key:
@@ -289,60 +220,18 @@ class TaylorCAM:
             sums[place] = found
         return sums
 
-    def _geometry_of(self, values: tuple[Tensor, ...], extras: tuple[object, ...]) -> CellGeometry | None:
-        """Find where the cells lie in the image; None, with a warning, where that cannot be followed."""
-        shape = tuple(values[0].shape[1:])
-        if len(shape) != 3 or "#" in self._downstream.name:
+    def _geometry_of(self, call: Call) -> CellGeometry | None:
+        """Find where the cells lie in the image; None, said once, where that cannot be followed."""
+        shape = tuple(call.values[0].shape[1:])
+        if len(shape) != 3 or "#" in self.layer:
             return None
         if shape not in self._geometry:
+            self._geometry[shape] = None
             try:
-                self._geometry[shape] = cell_geometry(self.model, self._downstream.name, values, extras)
+                self._geometry[shape] = cell_geometry(self.model, self.layer, call.values, call.extra.as_tuple())
             except (ModelError, InputError) as error:
-                warnings.warn(f"no boxes in the image: {error}", UserWarning, stacklevel=4)
-                self._geometry[shape] = None
+                _log.warning("no boxes in the image for %s: %s", self.layer, error)
         return self._geometry[shape]
-
-    def _check_curvature(self, result: InteractionMap) -> None:
-        if self.order == 1:
-            return
-        empty = (result.saliency.flatten(1) == 0).all(1)
-        if bool(empty.all()):
-            raise ZeroCurvatureError(
-                f"model: expected interactions at {self._downstream.name}, got zero for every set of them; explain "
-                'score="probability" or "log_probability" instead of a logit, or pass smooth="gelu" or "softplus"'
-            )
-        if bool(empty.any()):
-            positions = empty.nonzero().flatten().tolist()
-            warnings.warn(
-                f"all interactions of the items {positions} are zero: their scores are saturated, or no path behind "
-                "the layer bends",
-                UserWarning,
-                stacklevel=3,
-            )
-
-
-def _as_tuple(values: object) -> tuple[object, ...]:
-    if values is None:
-        return ()
-    if isinstance(values, list):
-        raise bad_argument("additional_forward_args", "a tensor, another single value, or a tuple", "a list")
-    return values if isinstance(values, tuple) else (values,)
-
-
-def _rows(value: object, rows: slice, batch: int) -> object:
-    per_item = isinstance(value, Tensor) and value.ndim > 0 and value.shape[0] == batch
-    return value[rows] if per_item else value  # type: ignore[index]
-
-
-def _target_rows(target: Target, rows: slice, batch: int) -> Target:
-    if target is None or callable(target) or isinstance(target, int):
-        return target
-    classes = torch.as_tensor(target)
-    if classes.ndim == 0:
-        return classes
-    if classes.shape[0] != batch:
-        raise bad_argument("target", f"one class an item, so {batch}", f"{classes.shape[0]} classes")
-    return classes[rows]
 
 
 def _directions(output: Tensor, scope: str) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
-from xai_fast.engine.masked import Baseline, Perturbation, baseline_inputs, replaced_fractions
+from xai_fast.engine.call import Call
+from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, replaced_fractions
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.metrics.checks import check_not_nan
@@ -79,13 +80,13 @@ def insertion_deletion(
         model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
         inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
         attributions: like ``inputs``, though the number of channels may differ.
-        target: None for the class predicted for the unperturbed input, a class, a class an item, or a callable from the
-            outputs to scores; it stays the same along the curve.
+        target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
+            the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
         steps: points of a curve less one. RISE takes a row of pixels a step, so 224 for 224 x 224.
         baselines: each of them ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs.
-        black: black in the model's input units, one number or one a channel: -127 / 128 where the model takes
+        black: black in the model's input units, one number or one per channel: -127 / 128 where the model takes
             (rgb - 127) / 128.
         blur_sigma: standard deviation of the blur in pixels.
         additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
@@ -93,7 +94,7 @@ def insertion_deletion(
             64 elsewhere, and more where items are smaller than photos.
 
     Returns:
-        Areas, curves and their difference for each item; empty for an empty batch.
+        Areas, curves and their difference for each item.
 
     Raises:
         InputError: an argument does not fit, or attributions are not finite; items are named.
@@ -102,29 +103,30 @@ def insertion_deletion(
     steps = check_integer("steps", steps, 1)
     objective = Objective(target, score)
     importance = rank_pixels(attributions, ranking=ranking)
-    perturbation = Perturbation.of(
+    call = Call.of(
         model,
         inputs,
         objective,
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
     )
-    perturbation.check_fit(attributions)
+    masked = MaskedScores(call)
+    masked.check_fit(attributions)
     if isinstance(baselines, (str, Tensor)) or not len(baselines):
         got = "none" if not isinstance(baselines, (str, Tensor)) else f"one {type(baselines).__name__}"
         raise bad_argument("baselines", 'a tuple of "black", "blur" or tensors', got)
     names = tuple(b if isinstance(b, str) else f"baselines[{i}]" for i, b in enumerate(baselines))
     references = [
-        baseline_inputs(f"baselines[{i}]", b, perturbation.inputs, black=black, blur_sigma=blur_sigma)
+        baseline_inputs(f"baselines[{i}]", b, masked.inputs, black=black, blur_sigma=blur_sigma)
         for i, b in enumerate(baselines)
     ]
-    clean, targets = perturbation.clean()
+    clean, targets = masked.clean()
     place = pixel_positions(importance)
     deletions, insertions = [], []
     for reference in references:
-        photo, start = (perturbation.inputs, clean), (reference, perturbation.scores(reference, targets))
-        deletions.append(perturbation.curves(photo, start, place, steps, targets))
-        insertions.append(perturbation.curves(start, photo, place, steps, targets))
+        photo, start = (masked.inputs, clean), (reference, masked.scores(reference, targets))
+        deletions.append(masked.curves(photo, start, place, steps, targets))
+        insertions.append(masked.curves(start, photo, place, steps, targets))
     settings = {"score": score, "ranking": ranking, "steps": steps, "baselines": names, "blur_sigma": blur_sigma}
     return _result(torch.stack(deletions), torch.stack(insertions), place.shape[1], names, targets, settings)
 

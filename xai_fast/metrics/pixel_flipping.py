@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.masked import Baseline, Perturbation, baseline_inputs, replaced_fractions
+from xai_fast.engine.call import Call
+from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, replaced_fractions
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.metrics.checks import check_not_nan
 from xai_fast.metrics.ranking import pixel_positions, rank_pixels
@@ -64,8 +65,8 @@ def pixel_flipping(
         model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
         inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
         attributions: like ``inputs``, though the number of channels may differ.
-        target: None for the class predicted for the unperturbed input, a class, a class an item, or a callable from the
-            outputs to scores; it stays the same along the curve.
+        target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
+            the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`. Here it is the signed
             sum, as in the papers: pixels against the class are flipped last.
@@ -73,14 +74,14 @@ def pixel_flipping(
         baseline: what flipped pixels become: ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs
             (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
         order: ``"descending"``, the most relevant pixel first, or ``"ascending"``, the least relevant first.
-        black: black in the model's input units, one number or one a channel.
+        black: black in the model's input units, one number or one per channel.
         blur_sigma: standard deviation of the blur in pixels.
         additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
         internal_batch_size: the most rows that reach the model at once, which bounds the memory. By default 8 on a CPU,
             64 elsewhere, and more where items are smaller than photos.
 
     Returns:
-        Curve and AOPC of each item; empty for an empty batch.
+        Curve and AOPC of each item.
 
     Raises:
         InputError: an argument does not fit, or attributions are not finite; items are named.
@@ -90,19 +91,20 @@ def pixel_flipping(
     check_choice("order", order, _ORDERS)
     objective = Objective(target, score)
     importance = rank_pixels(attributions, ranking=ranking)
-    perturbation = Perturbation.of(
+    call = Call.of(
         model,
         inputs,
         objective,
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
     )
-    perturbation.check_fit(attributions)
-    flipped = baseline_inputs("baseline", baseline, perturbation.inputs, black=black, blur_sigma=blur_sigma)
-    clean, targets = perturbation.clean()
+    masked = MaskedScores(call)
+    masked.check_fit(attributions)
+    flipped = baseline_inputs("baseline", baseline, masked.inputs, black=black, blur_sigma=blur_sigma)
+    clean, targets = masked.clean()
     place = pixel_positions(importance, descending=order == "descending")
-    end = (flipped, perturbation.scores(flipped, targets))
-    curves = perturbation.curves((perturbation.inputs, clean), end, place, steps, targets)
+    end = (flipped, masked.scores(flipped, targets))
+    curves = masked.curves((masked.inputs, clean), end, place, steps, targets)
     check_not_nan(curves)
     return PixelFlipping(
         aopc=(curves[:, :1] - curves).mean(1),

@@ -1,0 +1,238 @@
+"""What methods return: a frozen record of a batch, whose every tensor has a row per item."""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.files import write_whole
+
+__all__ = ["FACTS", "Explanation"]
+
+FACTS: dict[str, str] = {
+    "no_negative_flux": "no point near the item had a negative flux, so the attribution is zero: the score may be "
+    "saturated or constant; a log_probability or logit score, a larger radius or more steps help",
+    "saturated": "the score is at its limit within rounding, so gradients say little; a log_probability or logit helps",
+    "zero_curvature": "all interactions are exactly zero: the score is saturated, or no path behind the layer has "
+    'curvature; score="probability" or "log_probability", or smooth="gelu" or "softplus" help',
+}
+"""What is known of an item, by name, in a sentence. A method may have further facts."""
+
+_METADATA = "xai_fast.Explanation"
+
+_E = TypeVar("_E", bound="Explanation")
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Explanation:
+    """The explanation of B items.
+
+    It has a length, is sliced by item (``e[3]``, ``e[2:5]``, ``e[[0, 4]]``: always an explanation of a batch),
+    concatenated, saved and loaded; none of these loses a field.
+
+    Attributes:
+        attributions: (B, ...), or a tuple of them where the model has several inputs; in units of the score.
+        scores: (B,) the score that is explained.
+        targets: (B,) int64, the class that is explained; None where the target is a callable.
+        evaluations: (B,) int64, passes through the model (forward, and backward where needed) spent on the item.
+        facts: name to (B,) bool: what has to be known of an item, see `FACTS`. They depend on the item alone.
+        method: the name of the method.
+        settings: its options by name, as JSON holds them.
+    """
+
+    attributions: Tensor | tuple[Tensor, ...]
+    scores: Tensor
+    targets: Tensor | None = None
+    evaluations: Tensor
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
+    method: str = ""
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    not_stored: ClassVar[frozenset[str]] = frozenset()
+    """Fields that a job leaves out, since they are as large as the attributions and of use to few."""
+
+    _kinds: ClassVar[dict[str, type[Explanation]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Make the class known to `load`."""
+        super().__init_subclass__()
+        Explanation._kinds[cls.__name__] = cls
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self: _E, items: int | slice | Sequence[int] | Tensor) -> _E:
+        """Give some items, as an explanation of a batch."""
+        index = items
+        if not isinstance(items, slice | Sequence | Tensor):
+            position = operator.index(items)
+            if not -len(self) <= position < len(self):
+                raise IndexError(f"item {position} of {len(self)}")
+            index = slice(position % len(self), position % len(self) + 1)
+        elif not isinstance(items, slice):
+            index = torch.as_tensor(items)
+        return self._changed(lambda tensor: tensor[index])
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in self.tensors().items())
+        return f"{type(self).__name__}({len(self)} items of {self.method or 'a method'}: {shown})"
+
+    def to(self: _E, device: str | torch.device) -> _E:
+        """Move the tensors to a device."""
+        return self._changed(lambda tensor: tensor.to(device))
+
+    @staticmethod
+    def cat(parts: Sequence[_E]) -> _E:
+        """Put explanations of one method one after the other.
+
+        Args:
+            parts: at least one.
+
+        Returns:
+            The explanation of all their items; what is the same for all items is that of the first part.
+
+        Raises:
+            InputError: there is none, or they have different fields.
+        """
+        if not parts:
+            raise bad_argument("parts", "at least one explanation", "none")
+        if len(parts) == 1:
+            return parts[0]
+        tensors = [part.tensors() for part in parts]
+        if any(other.keys() != tensors[0].keys() for other in tensors):
+            raise bad_argument("parts", "explanations with the same fields", [sorted(t) for t in tensors])
+        return parts[0]._with({name: torch.cat([t[name] for t in tensors]) for name in tensors[0]})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """List what there is per item, by flat names.
+
+        Returns:
+            Name to (B, ...): each field, facts as ``facts.NAME``, several attributions as ``attributions.0`` and so on.
+        """
+        found: dict[str, Tensor] = {}
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if isinstance(value, Tensor):
+                found[entry.name] = value
+            elif isinstance(value, tuple) and value and isinstance(value[0], Tensor):
+                found |= {f"{entry.name}.{i}": part for i, part in enumerate(value)}
+            elif entry.name == "facts":
+                found |= {f"facts.{name}": fact for name, fact in value.items()}
+        return found
+
+    def stored(self) -> dict[str, Tensor]:
+        """List what a job stores: `tensors` without the fields named in ``not_stored``."""
+        return {n: t for n, t in self.tensors().items() if n.partition(".")[0] not in self.not_stored}
+
+    def constants(self) -> dict[str, Any]:
+        """List what is the same for all items, as JSON holds it; "kind" is the class."""
+        flat = {name.partition(".")[0] for name in self.tensors()} | {"facts"}
+        rest = {e.name: getattr(self, e.name) for e in fields(self) if e.name not in flat}
+        return {"kind": type(self).__name__, **self._to_json(rest)}
+
+    @staticmethod
+    def from_parts(tensors: Mapping[str, Tensor], constants: Mapping[str, Any]) -> Explanation:
+        """Build an explanation from what `tensors`, or `stored`, and `constants` gave.
+
+        Args:
+            tensors: flat names to (B, ...).
+            constants: what is the same for all items.
+
+        Returns:
+            An explanation of the class that it was.
+
+        Raises:
+            InputError: the class is not known here, or the parts do not fit it.
+        """
+        values = dict(constants)
+        kind = Explanation._kinds.get(str(values.pop("kind", None)))
+        if kind is None:
+            raise bad_argument("kind", f"one of {', '.join(Explanation._kinds)}", repr(constants.get("kind")))
+        known = {entry.name for entry in fields(kind)}
+        try:
+            made = kind._from_json({name: value for name, value in values.items() if name in known})
+            return kind(**made, **_nested(tensors))
+        except (TypeError, ValueError, KeyError) as error:
+            raise InputError(f"tensors: expected those of a {kind.__name__}, got {sorted(tensors)}: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write the explanation to one safetensors file; a file that is there is replaced.
+
+        Args:
+            path: where to; the name is used as it is.
+        """
+        import safetensors.torch
+
+        tensors = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in self.tensors().items()}
+        content = safetensors.torch.save(tensors, {_METADATA: json.dumps(self.constants())})
+        write_whole(Path(path), content)
+
+    @staticmethod
+    def load(path: str | Path) -> Explanation:
+        """Read an explanation that `save` wrote. Nothing in the file is executed.
+
+        Args:
+            path: the file.
+
+        Returns:
+            The same explanation, on the CPU.
+
+        Raises:
+            InputError: the file is damaged, or holds something else.
+        """
+        import safetensors
+
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                about = (file.metadata() or {}).get(_METADATA)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+            constants = json.loads(about) if about is not None else {}
+        except (safetensors.SafetensorError, ValueError) as error:
+            raise InputError(f"path: expected a file that Explanation.save wrote, got {path}: {error}") from error
+        if about is None:
+            raise bad_argument("path", "a file that Explanation.save wrote", f"other tensors in {path}")
+        return Explanation.from_parts(tensors, constants)
+
+    def _changed(self: _E, change: Callable[[Tensor], Tensor]) -> _E:
+        return self._with({name: change(tensor) for name, tensor in self.tensors().items()})
+
+    def _with(self: _E, tensors: Mapping[str, Tensor]) -> _E:
+        """Replace the tensors, and keep the rest."""
+        values = {e.name: getattr(self, e.name) for e in fields(self)}
+        return type(self)(**(values | _nested(tensors)))
+
+    @classmethod
+    def _to_json(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Write the fields that are the same for all items as JSON holds them; for subclasses."""
+        return values
+
+    @classmethod
+    def _from_json(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Undo `_to_json`."""
+        return values
+
+
+Explanation._kinds["Explanation"] = Explanation
+
+
+def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Undo the flat names of `Explanation.tensors`."""
+    values: dict[str, Any] = {"facts": {}}
+    several: dict[str, dict[int, Tensor]] = {}
+    for name, tensor in tensors.items():
+        first, _, rest = name.partition(".")
+        if not rest:
+            values[first] = tensor
+        elif first == "facts":
+            values["facts"][rest] = tensor
+        else:
+            several.setdefault(first, {})[int(rest)] = tensor
+    return values | {name: tuple(parts[i] for i in sorted(parts)) for name, parts in several.items()}

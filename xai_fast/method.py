@@ -1,0 +1,141 @@
+"""What every explanation method is: a model and options in, an explanation of each batch out."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from xai_fast.arguments import name_items
+from xai_fast.engine.call import Call, HostReads
+from xai_fast.engine.objective import Objective, Target
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.explanation import Explanation
+from xai_fast.options import HasOptions
+
+__all__ = ["Method"]
+
+
+class Method(HasOptions, abc.ABC):
+    """An explanation method.
+
+    A subclass takes the model and its options, each kept as an attribute of the same name, and says in `_explain` what
+    it does with a batch that is checked. Command line, jobs and reports read its options from the signature.
+
+    The result for an item depends on the item, the model, the options and the item's identity, never on the batch that
+    it comes in (up to the rounding of the model itself).
+
+    Args:
+        model: a module in evaluation mode, or any other callable from input tensors to an output.
+
+    Raises:
+        InputError: the model cannot be called.
+    """
+
+    score: str = "probability"
+    """What is explained, where a method does not have it as an option: see `xai_fast.engine.objective.SCORES`."""
+    integers: ClassVar[bool] = False
+    """Whether inputs may be integers, such as token numbers: not where gradients reach the inputs."""
+    rows: ClassVar[int | None] = None
+    """Rows that go through the model at once unless the user says; None for `xai_fast.engine.call.default_rows`."""
+    precision: str = "fp32"
+
+    def __init__(self, model: Callable[..., object]) -> None:
+        if not callable(model):
+            raise bad_argument("model", "a module or another callable", type(model).__name__)
+        self.model = model
+        self._host = HostReads()
+
+    def explain(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: object = None,
+        item_ids: Sequence[int] | Tensor | None = None,
+        internal_batch_size: int | None = None,
+    ) -> Explanation:
+        """Explain a batch.
+
+        Args:
+            inputs: (B, ...) in the model's input units, B >= 1, float32 or float64, or a tuple of them.
+            target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
+                model's output to scores (R,); see `xai_fast.engine.objective.Objective`.
+            additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
+                dimension is B go along with their items.
+            item_ids: (B,) integers, not negative: the identity of each item for random numbers, such as its position in
+                the data set. By default the position in this batch.
+            internal_batch_size: rows that go through the model at once; bounds the memory. By default 8 on a CPU (its
+                caches hold that much of a CNN's activations), 64 elsewhere, and more where rows are small.
+
+        Returns:
+            The explanation.
+
+        Raises:
+            InputError: an argument does not fit.
+            ModelError: the model is in training mode, its score has no gradient path, or something is not finite.
+        """
+        call = Call.of(
+            self.model,
+            inputs,
+            Objective(target, self.score),
+            additional_forward_args=additional_forward_args,
+            item_ids=item_ids,
+            internal_batch_size=self.rows if internal_batch_size is None else internal_batch_size,
+            integers=self.integers,
+            precision=self.precision,
+            host=self._host,
+        )
+        with call.context():
+            explanation = self._explain(call)
+            _check_finite(explanation, call.host)
+        saturated = call.objective.saturated(explanation.scores)
+        facts = explanation.facts if saturated is None else {"saturated": saturated, **explanation.facts}
+        return dataclasses.replace(explanation, facts=facts, method=self.name, settings=self.settings)
+
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Target = None,
+        additional_forward_args: object = None,
+        item_ids: Sequence[int] | Tensor | None = None,
+        internal_batch_size: int | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Give the attributions of `explain`, whose arguments these are.
+
+        Args:
+            inputs: see `explain`, like all that follow.
+            target: see there.
+            additional_forward_args: see there.
+            item_ids: see there.
+            internal_batch_size: see there.
+
+        Returns:
+            The attributions.
+        """
+        return self.explain(inputs, target, additional_forward_args, item_ids, internal_batch_size).attributions
+
+    @abc.abstractmethod
+    def _explain(self, call: Call) -> Explanation:
+        """Explain a batch.
+
+        Args:
+            call: the batch, checked; this runs in its context, without autograd.
+
+        Returns:
+            The explanation; `explain` adds the settings, and the fact "saturated".
+        """
+
+
+def _check_finite(explanation: Explanation, host: HostReads) -> None:
+    values = explanation.attributions
+    wrong = ~explanation.scores.isfinite()
+    for part in values if isinstance(values, tuple) else (values,):
+        wrong = wrong | ~part.flatten(1).isfinite().all(1).to(wrong.device)
+    positions = host.items(wrong)
+    if positions:
+        raise ModelError(
+            f"model: expected finite scores and attributions, got NaN or infinity for {name_items(positions)}"
+        )

@@ -1,0 +1,71 @@
+"""Options of methods: the constructor's signature is their only description."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["HasOptions", "plain"]
+
+_ENTRIES_SHOWN = 100
+
+
+def plain(value: object) -> object:
+    """Write the value of an option as JSON holds it.
+
+    Args:
+        value: of any kind.
+
+    Returns:
+        Numbers, text, lists and mappings as they are; tensors of up to 100 entries as lists; modules and other objects
+        by what they are.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, torch.dtype | torch.device):
+        return str(value)
+    if isinstance(value, Tensor):
+        return value.tolist() if value.numel() <= _ENTRIES_SHOWN else f"tensor {tuple(value.shape)}"
+    if isinstance(value, nn.Module) or not callable(value):
+        return type(value).__name__
+    return "a callable"
+
+
+class HasOptions:
+    """What is constructed with a model, where it needs one, and options, each an attribute of the same name.
+
+    Attributes:
+        name: in the registry, in snake case; that of the class unless the class says otherwise.
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **arguments: object) -> None:
+        """Name the class."""
+        super().__init_subclass__(**arguments)
+        if "name" not in cls.__dict__:
+            cls.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+    @classmethod
+    def options(cls) -> dict[str, inspect.Parameter]:
+        """List the options: the constructor's parameters but the model, annotations evaluated."""
+        parameters = inspect.signature(cls, eval_str=True).parameters
+        return {
+            name: parameter
+            for name, parameter in parameters.items()
+            if name != "model" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        }
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The options that are in effect, by name, as JSON holds them."""
+        return {name: plain(getattr(self, name)) for name in self.options()}
