@@ -8,6 +8,7 @@ from collections.abc import Callable
 from xai_fast.attribution.neflag import AGGREGATES
 from xai_fast.engine.gradients import PRECISIONS
 from xai_fast.engine.objective import SCORES
+from xai_fast.graph.smooth import SMOOTH
 from xai_fast.interaction.effects import AGGREGATES as TABLE_AGGREGATES
 from xai_fast.interaction.effects import EFFECTS
 from xai_fast.interaction.fit_mlp import TASKS
@@ -15,7 +16,6 @@ from xai_fast.interaction.taylor_cam import SCOPES
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.metrics import RANKINGS
 from xai_fast.taylor import METHODS
-from xai_fast.graph.smooth import SMOOTH
 
 __all__ = ["add_explaining_commands"]
 

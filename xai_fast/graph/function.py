@@ -1,8 +1,8 @@
 """Functions that are traced once and used often: what a trace holds, and what each call brings.
 
 A `ScoreFunction` is the score of the items of one batch: a model, an objective, and the extra arguments and classes of
-these items. Its graph is the same for all batches of items of one shape, so `traced` makes it once for a model and finds
-it again: the table of traces is keyed weakly by the model, and a trace is not used once anything that it has read was
+these items. Its graph is the same for all batches of items of one shape, so `traced` makes it once per model and finds
+it again. The table of traces is keyed weakly by the model; a trace is not used once anything that it has read was
 changed (`xai_fast.graph.watched`).
 """
 
@@ -148,11 +148,11 @@ def _modes() -> tuple[TorchFunctionMode, ...]:
     """Return the modes under which functions run, such as `xai_fast.graph.smooth.smoothed`."""
     if not torch._C._len_torch_function_stack():
         return ()
-    return tuple(torch.overrides._get_current_function_mode_stack())
+    return tuple(torch.overrides._get_current_function_mode_stack())  # type: ignore[no-untyped-call]
 
 
-def _functions(function: ScoreFunction) -> list[Callable[..., object]]:
-    """List the Python functions of a score; a method stands for the object that it belongs to."""
+def _functions(function: ScoreFunction) -> list[object]:
+    """List the Python functions of a score, the model first; a method stands for the object that it belongs to."""
     target = None if function.objective is None else function.objective.target
     functions = [function.model, target] if callable(target) else [function.model]
     return [f.__self__ if isinstance(f, types.MethodType) else f for f in functions]

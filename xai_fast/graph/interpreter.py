@@ -40,23 +40,26 @@ class State:
         return self._derivatives[node][order]
 
 
-def run(graph: Graph, x: Tensor, extras: Sequence[Tensor] = ()) -> State:
+def run(graph: Graph, x: Tensor, extras: Sequence[Tensor] = (), start: int = 0) -> State:
     """Compute the values of all nodes.
 
     Args:
         graph: what `xai_fast.graph.trace` gave.
         x: (B, *shape), the shape of an item without the batch dimension of the graph's input.
         extras: (B, ...) each.
+        start: a node of which ``x`` is the value, in the place of the input; only what follows from it and from the
+            extras is computed then.
 
     Returns:
         The values.
     """
     values: dict[int, object] = dict(graph.constants)
-    for index, given in enumerate((x, *extras)):
+    values[start] = x.unsqueeze(1)
+    for index, given in enumerate(extras, 1):
         values[index] = given.unsqueeze(1)
     nodes = graph.nodes
-    for node in nodes[1 + len(extras) :]:
-        if not node.per_item:
+    for node in nodes[1:]:
+        if node.index in values or not all(i in values for i in node.inputs):
             continue
         if node.target is operator.getitem:
             values[node.index] = values[node.args[0].index][node.args[1]]  # type: ignore[attr-defined, index]

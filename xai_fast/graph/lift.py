@@ -146,10 +146,8 @@ def _rank(value: object) -> int:
 
 
 def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    if weight.ndim == 2 and x.ndim == 3 and added.ndim <= 2:
-        return torch.nn.functional.linear(x, weight.t(), added if added.ndim == 1 else None) + (
-            0 if added.ndim == 1 else added
-        )
+    if added.ndim == 1 and weight.ndim == 2 and x.ndim == 3:
+        return torch.nn.functional.linear(x, weight.t(), added)
     return torch.matmul(x, weight) + added
 
 

@@ -1,7 +1,7 @@
 """From a function of one item to a graph of ATen operations.
 
-The function is traced for a batch of one item. The interpreter (`xai_fast.graph.interpreter`) then carries any number of
-items, and of directions per item, as leading dimensions of every tensor: one trace serves all batch sizes, and no
+The function is traced for a batch of one item. The interpreter (`xai_fast.graph.interpreter`) then carries any number
+of items, and of directions per item, as leading dimensions of every tensor: one trace serves all batch sizes, and no
 operation can mix items.
 """
 

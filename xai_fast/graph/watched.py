@@ -1,8 +1,8 @@
 """What a trace has read: a change of it is noticed, so that a stale trace is not used.
 
-Tensors are compared by identity, storage and version, which counts changes in place; submodules, hooks and what a Python
-function reads besides its arguments (its closure, defaults and globals) by identity; numbers and strings by value. What
-is inside lists, dictionaries and other objects is not looked at.
+Tensors are compared by identity, storage and version, which counts changes in place; submodules, hooks and what a
+Python function reads besides its arguments (its closure, defaults and globals) by identity; numbers and strings by
+value. What is inside lists, dictionaries and other objects is not looked at.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class References:
     def are(self, values: Iterable[object]) -> bool:
         """Tell whether these are the same, unchanged values in the same order."""
         others = list(values)
-        return len(others) == len(self._held) and all(held.is_same(value) for held, value in zip(self._held, others, strict=True))
+        return len(others) == len(self._held) and all(
+            held.is_same(value) for held, value in zip(self._held, others, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,11 @@ class Watched:
         tensors: that it took from elsewhere, see `xai_fast.graph.nodes.Graph.reads`.
     """
 
-    def __init__(
-        self, functions: Iterable[Callable[..., object]], modules: Iterable[nn.Module], tensors: Iterable[Tensor]
-    ) -> None:
+    def __init__(self, functions: Iterable[object], modules: Iterable[nn.Module], tensors: Iterable[Tensor]) -> None:
         self._tensors = [(tensor, _content(tensor)) for tensor in tensors]
         unique = dict.fromkeys(part for module in modules for part in module.modules())
-        self._parts = [(_held(module).get, _parts_of_module, References(_parts_of_module(module))) for module in unique]
+        self._parts: list[tuple[Callable[[], object], Callable[[Any], Iterable[object]], References]]
+        self._parts = [(_held(m).get, _parts_of_module, References(_parts_of_module(m))) for m in unique]
         self._parts += [(_held(f).get, _read_by_function, References(_read_by_function(f))) for f in functions]
 
     def is_unchanged(self) -> bool:
@@ -93,7 +94,7 @@ class Watched:
         return all(owner is not None and parts.are(parts_of(owner)) for owner, parts_of, parts in owners)
 
 
-def _parts_of_module(module: Any) -> Iterator[object]:
+def _parts_of_module(module: Any) -> Iterable[object]:
     for table in (
         module._parameters, module._buffers, module._modules, module._forward_hooks, module._forward_pre_hooks
     ):  # fmt: skip
@@ -101,7 +102,7 @@ def _parts_of_module(module: Any) -> Iterator[object]:
     yield from (value for value in vars(module).values() if isinstance(value, bool | int | float | str))
 
 
-def _read_by_function(function: Any) -> Iterator[object]:
+def _read_by_function(function: Any) -> Iterable[object]:
     if isinstance(function, types.FunctionType):
         for cell in function.__closure__ or ():
             with contextlib.suppress(ValueError):  # not assigned yet

@@ -19,8 +19,10 @@ from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
 from xai_fast.engine.call import check_eval_mode
+from xai_fast.engine.memory import is_out_of_memory
 from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
+from xai_fast.graph.smooth import SMOOTH, remedy, smoothed
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
 from xai_fast.interaction.groups import SCALES, Features, make_features
 from xai_fast.interaction.interaction_ranking import InteractionRanking
@@ -29,9 +31,7 @@ from xai_fast.interaction.representatives import PAPER, Representatives, Represe
 from xai_fast.interaction.search import BUDGET, KEPT, Search
 from xai_fast.interaction.table import Table, like_model, read_table
 from xai_fast.taylor import ScoreFunction, differentiable, prepare
-from xai_fast.engine.memory import is_out_of_memory
 from xai_fast.taylor.sets import SetDerivatives
-from xai_fast.graph.smooth import SMOOTH, remedy, smoothed
 
 __all__ = ["TNID"]
 

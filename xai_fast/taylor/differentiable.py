@@ -65,7 +65,7 @@ class Differentiable:
         """Return what part of a whole row's operations a row takes of which these entries (R, c) are touched."""
         if self.first_product is None:
             return 1.0
-        saved = self.program.rules[self.first_product.node].row_operations
+        saved = 2 * self.first_product.weight.numel()
         whole = cost_of(self.program).row_operations
         return 1 - saved * (1 - columns.shape[1] / self.first_product.weight.shape[0]) / max(1, whole)
 
@@ -74,7 +74,7 @@ class Differentiable:
         return self._replays.setdefault(compile, Replay(compile))
 
     def chain(self, like: Tensor) -> Chain | None:
-        """Return the layers of a small feed-forward network, None where the score is something else.
+        """Return the small layers with which the score begins, None where it begins with something else.
 
         Args:
             like: a tensor of the dtype and on the device of the items.
@@ -83,7 +83,7 @@ class Differentiable:
             The layers.
         """
         if self._chain is None:
-            self._chain = (chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS),)
+            self._chain = (chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS, part=True),)
         return self._chain[0]
 
 

@@ -21,10 +21,10 @@ from typing_extensions import Unpack
 from xai_fast.engine.memory import checked_limit, is_out_of_memory, usable_bytes
 from xai_fast.errors import bad_argument
 from xai_fast.graph import ScoreFunction, State
-from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
-from xai_fast.taylor.feedforward import Chain
-from xai_fast.taylor.first_product import touched_columns
+from xai_fast.taylor.chain_pairs import chain_bytes, chain_hessian, chain_operations, chain_pairs
 from xai_fast.taylor.differentiable import Differentiable, differentiable
+from xai_fast.taylor.feedforward import Chain, Neck
+from xai_fast.taylor.first_product import touched_columns
 from xai_fast.taylor.planner import Plan
 from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.products import hessian_products
@@ -87,10 +87,16 @@ def bilinear_form(
     sides = (V,) if U is None else (V, U)
     with torch.no_grad():
         rules = differentiable(function, x)
-        columns = touched_columns(rules.first_product, sides, limit)
+        chain = rules.chain(x)
+        product = rules.first_product if chain is None else chain.product
+        columns = touched_columns(product, sides, limit)
         while True:
             plan = plan_pairs_of(rules, x, nV, 0 if U is None else nU, method, limit, sides, columns)
             try:
+                if chain is not None and chain.neck is not None and _fits_chain(chain, chain.neck, x, plan, sides):
+                    first = chain.product.rows(sides, columns)[:, :, 0].transpose(0, 1).contiguous()
+                    replay = rules.replay(function.compile)
+                    return chain_pairs(chain, chain.neck, replay, x, function.inputs, first, nV, nU)
                 return _in_chunks(rules, function, x, sides, columns, plan)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or plan.row_chunk * plan.items == 1:
@@ -159,8 +165,19 @@ def plan_bilinear_form(
     return plan_pairs_of(rules, x, left, right, method, checked_limit(memory_limit, x.device))
 
 
-_SMALL_CHAIN = 1 << 24
-"""Floating-point operations an item up to which a chain's Hessian is computed whole."""
+_SMALL_CHAIN = 1 << 26
+"""Floating-point operations per item up to which a chain's pairs are computed whole."""
+
+_NARROW = 16
+"""Units of a neck of which the Hessian is computed, however few the directions are."""
+
+
+def _fits_chain(chain: Chain, neck: Neck, x: Tensor, plan: Plan, sides: Sequence[Tensor]) -> bool:
+    """Tell whether the kernels of a chain are better than the interpreter, and fit."""
+    rows, units = sum(side.shape[1] for side in sides), neck.weight.shape[0]
+    if plan.route != "forward" or chain_operations(chain, rows) > _SMALL_CHAIN or units > max(rows, _NARROW):
+        return False
+    return x.shape[0] * (chain_bytes(chain, x, rows) + units**2 * x.element_size()) <= usable_bytes(plan.memory_limit)
 
 
 def _items_of_chain(chain: Chain, x: Tensor, memory_limit: int | None) -> int:
@@ -168,7 +185,7 @@ def _items_of_chain(chain: Chain, x: Tensor, memory_limit: int | None) -> int:
     if chain.weight is None or chain.is_piecewise_linear or chain_operations(chain, x[0].numel()) > _SMALL_CHAIN:
         return 0
     usable = usable_bytes(checked_limit(memory_limit, x.device)) - x.shape[0] * x[0].numel() ** 2 * x.element_size()
-    return max(0, min(x.shape[0], usable // chain_bytes(chain, x[:1])))
+    return max(0, min(x.shape[0], usable // chain_bytes(chain, x, x[0].numel())))
 
 
 def _check_directions(name: str, directions: object, x: Tensor) -> None:
@@ -222,8 +239,8 @@ class _Tangents:
         self.state = state
         self.plan = plan
         self.columns = columns
-        self.product = None if columns is None else rules.first_product
-        self.start = 0
+        self.product = rules.first_product if plan.route == "forward" else None
+        self.start = 0 if self.product is None else self.product.node
         self.gradients: Tensor | None = None
         if plan.route == "reverse" and rules.bottleneck is not None:
             self.start = rules.bottleneck.node
@@ -241,28 +258,26 @@ class _Tangents:
             parts.append(self.program.adjoints(self.state, (0,), {self.start: seeds})[0].flatten(2))
         return torch.cat(parts)
 
-    def _start(self, directions: Tensor, first: int) -> tuple[int, Tensor]:
-        """Return the node where rows start, and the rows there, of directions (R, B, ...) from the first one on."""
+    def _started(self, sides: Sequence[Tensor], first: int) -> Tensor:
+        """Make the rows of directions (B, n, ...) each where rows start; (R, B, *shape of the node)."""
         if self.gradients is not None:
-            rows = torch.matmul(directions.flatten(2).transpose(0, 1), self.gradients.permute(1, 2, 0)).transpose(0, 1)
-            return self.start, rows.reshape(rows.shape[0], *self.state.tensor(self.start).shape)
-        if self.product is not None and self.columns is not None:
-            rows = self.product.rows(directions.flatten(2), self.columns[first : first + len(directions)])
-            return self.product.node, rows.unsqueeze(2)
-        return 0, directions.unsqueeze(2)
-
-    def __call__(self, directions: Sequence[Tensor], first: int = 0) -> dict[int, Tensor]:
-        """Make the rows of directions (B, R, ...) each, one after the other, ``first`` of all being the first."""
+            to_units = self.gradients.permute(1, 2, 0)
+            rows = torch.cat([torch.matmul(side.flatten(2), to_units).transpose(0, 1) for side in sides])
+            return rows.reshape(rows.shape[0], *self.state.tensor(self.start).shape)
+        if self.product is not None:
+            count = sum(side.shape[1] for side in sides)
+            return self.product.rows(sides, None if self.columns is None else self.columns[first : first + count])
         # One layout for all that follows: products of matrices copy strided rows one by one.
-        every = torch.cat([part.transpose(0, 1) for part in directions])
-        chunks = []
-        for part in torch.split(every, self.plan.row_chunk):
-            start, rows = self._start(part, first)
-            few_places = self.plan.few_places
-            chunks.append(
-                self.program.tangents(self.state, {start: rows}, self.program.curved_inputs, few_places=few_places)
-            )
-            first += len(part)
+        return torch.cat([side.transpose(0, 1) for side in sides]).unsqueeze(2)
+
+    def __call__(self, sides: Sequence[Tensor], first: int = 0) -> dict[int, Tensor]:
+        """Make the rows of directions (B, n, ...) each, of which the first is number ``first`` of all."""
+        chunks, wanted = [], self.program.curved_inputs
+        one_side = torch.split(sides[0], self.plan.row_chunk, 1)
+        for part in [(part,) for part in one_side] if len(sides) == 1 else [sides]:
+            rows = {self.start: self._started(part, first)}
+            chunks.append(self.program.tangents(self.state, rows, wanted, few_places=self.plan.few_places))
+            first += part[0].shape[1]
         if len(chunks) == 1:
             return chunks[0]
         return {index: torch.cat([chunk[index] for chunk in chunks]) for index in chunks[0]}

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from xai_fast.graph import Graph, State, run
@@ -148,8 +149,9 @@ class Program:
         keep = set(wanted)
         if seeds is None:
             score = state.tensor(self.graph.output)
-            seed = score.new_zeros(1 if lattice is None else len(lattice.adjoint_sets), *score.shape)
-            seed[0] = 1
+            seed = torch.ones_like(score).unsqueeze(0)
+            if lattice is not None:
+                seed = torch.cat([seed, seed.new_zeros(len(lattice.adjoint_sets) - 1, *score.shape)])
             seeds = {self.graph.output: seed}
         below = self.descendants(keep)
         alive: dict[int, Tensor] = dict(seeds)

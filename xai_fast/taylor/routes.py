@@ -117,7 +117,7 @@ def plan_pairs_of(
             'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or '
             'replace the activations by smooth ones (smooth="gelu" or "softplus")'
         )
-    touched = _touched(rules, sides) if sides and columns is None else None
+    touched = _touched(rules, sides) if sides and columns is None and rules.first_product is None else None
     share = rules.share_of_operations(touched) if columns is None else rules.share_with_columns(columns)
     route = _route(rules, left + right, method, share)
     width = x.element_size()

@@ -67,6 +67,7 @@ class SetDerivatives:
         self.x = x
         self.directions = along.shape[1]
         self._route: GeneralSets | FeedForwardSets = GeneralSets(function, x, along, memory_limit)
+        self._reads_inputs = True
         if not x.shape[0]:
             return
         program = self._route.rules.program

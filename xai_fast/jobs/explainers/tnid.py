@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import ZeroCurvatureError, bad_argument
+from xai_fast.graph.smooth import SMOOTH, smoothed
 from xai_fast.interaction.effects import EFFECTS, effect_of
 from xai_fast.interaction.tnid import MAX_ORDER
 from xai_fast.jobs.explainers.base import BatchExplainer, Chunk, Explained
 from xai_fast.jobs.values import nearest
 from xai_fast.taylor import differentiable, prepare
 from xai_fast.taylor.sets import SetDerivatives
-from xai_fast.graph.smooth import SMOOTH, smoothed
 
 __all__ = ["BatchTNID"]
 

@@ -10,9 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.graph.interpreter import State
+from xai_fast.graph.lift import aligned, summed_to
 from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.taylor.lattice import Lattice, Products
-from xai_fast.graph.lift import aligned, summed_to
 from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule, expanded
 from xai_fast.taylor.touched import Touched

@@ -9,8 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.graph.interpreter import State
-from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.graph.lift import aligned, summed_to
+from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.taylor.rules.base import Rows, Rule, expanded
 
 __all__ = ["Choice", "Extremum", "Picked"]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.graph.interpreter import State
-from xai_fast.graph.nodes import Graph, Node, Ref, filled
 from xai_fast.graph.lift import aligned
+from xai_fast.graph.nodes import Graph, Node, Ref, filled
 from xai_fast.graph.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rule, unsupported
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product

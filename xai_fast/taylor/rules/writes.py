@@ -7,8 +7,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.graph.interpreter import State
-from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.graph.lift import lifted
+from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.taylor.rules.base import Rows, Rule
 
 __all__ = ["WRITES", "Write"]
