@@ -71,8 +71,8 @@ def test_a_job_from_file_to_export(place: Path, capsys: pytest.CaptureFixture[st
     assert "seed: 0 in the store, 1 asked for" in capsys.readouterr().err
 
     assert cli.main(["jobs", "report", "out", "--trust"]) == 0
-    assert capsys.readouterr().out == "report: out/report/index.html\n"
-    index = (place / "out" / "report" / "shards" / "index.js").read_text()
+    assert capsys.readouterr().out == "report: out/report.html\n"
+    index = (place / "out" / "report-data" / "index.js").read_text()
     assert "cricket" in index or "ant" in index  # the model's own names of its classes
 
     assert cli.main(["jobs", "clean", "out"]) == 0
@@ -186,7 +186,7 @@ USAGE = {
     "value": (["run", "job.json", "--out", "o", "--shard-size", "0"], "shard_size: expected"),
     "address": (["run", "job.json", "--out", "o", "--address", "a:1"], "--address: expected it with --runner ray"),
     "rank": (["run", "job.json", "--out", "o", "--runner", "rank", "--workers", "3"], "workers"),
-    "field": (["jobs", "report", "job", "--field", "gone"], "field: expected"),
+    "limit": (["jobs", "report", "job", "--limit", "0"], "limit: expected"),
     "classes": (["jobs", "report", "job", "--class-names", "gone"], "--class-names: gone cannot be read"),
     "port": (["jobs", "view", "job", "--port", "70000"], "port: expected an integer, from 0 to 65535"),
     "action": (["jobs", "frobnicate", "job"], "invalid choice: 'frobnicate'"),

@@ -12,11 +12,10 @@ import torch
 from xai_fast.cli import interactions, neflag, tnid
 from xai_fast.cli.files import Picture, sample_pictures
 from xai_fast.cli.layers import KNOWN_LAYERS
-from xai_fast.cli.pictures import Failure, encoded
+from xai_fast.cli.pictures import Failure
 from xai_fast.errors import InputError
 from xai_fast.interaction.taylor_cam import TaylorCAM
-from xai_fast.plot.interaction_report import InteractionView
-from xai_fast.plot.report import Fact
+from xai_fast.plot import Item
 from xai_fast.suites import sort_of_clevr
 from xai_fast.suites.relation_network import RelationNetwork, relation_network
 from xai_fast.suites.tables import bikeshare
@@ -59,7 +58,7 @@ def _interactions_of(pictures: Sequence[Picture], settings: neflag.Settings, out
     shared = {name: getattr(settings, name) for name in ("model", "target", "top_k_classes", "device", "overwrite")}
     chosen = interactions.InteractionSettings(**shared)
     more = _stored_scenes()
-    return interactions.run(pictures, chosen, out / "taylor-cam", more, "Photos" if more else "")
+    return interactions.run(pictures, chosen, out / "taylor-cam", more)
 
 
 def _explain_bikeshare(device: str, out: Path) -> None:
@@ -78,7 +77,7 @@ def _explain_bikeshare(device: str, out: Path) -> None:
     tnid.explain_frame(table.frame, table.name, chosen, out, table.about)
 
 
-def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[InteractionView]:
+def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[Item]:
     """Explain relational questions about scenes of the test split: which pairs of cells the answer rests on.
 
     Args:
@@ -87,7 +86,7 @@ def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[Interactio
             turns.
 
     Returns:
-        A view a scene, for the report. Scenes of which the network is so sure that no derivative is left are skipped.
+        An item per scene. Scenes of which the network is so sure that no derivative is left are skipped.
     """
     scenes = sort_of_clevr.scenes(count + _SPARE_SCENES, split="test")
     questions = [sort_of_clevr.ask(scene, i % 6, "relational", i % 3) for i, scene in enumerate(scenes)]
@@ -97,7 +96,7 @@ def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[Interactio
     method = TaylorCAM(network, "tag", grid=_GRID)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="all interactions of the items")
-        found = method.attribute(images, additional_forward_args=vectors)
+        found = method.explain(images, additional_forward_args=vectors)
     with torch.no_grad():
         probabilities = network(images, vectors).softmax(1)
     views = []
@@ -105,26 +104,23 @@ def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[Interactio
     for i, scene, question in ((i, scenes[i], questions[i]) for i in shown):
         answer = int(probabilities[i].argmax())
         picture = scene.draw(_SCALE)
-        values, classes = probabilities[i].topk(3)
+        values, classes = (best.tolist() for best in probabilities[i].topk(3))
         views.append(
-            InteractionView(
-                name=f"test scene {scene.index}",
-                heading=sort_of_clevr.ANSWERS[answer],
-                photo=encoded(picture, "PNG", optimize=True),
-                size=picture.size,
-                interactions=found[i],
+            Item(
+                f"test scene {scene.index}",
+                {"taylor_cam": found[i]},
+                picture,
+                sort_of_clevr.ANSWERS[answer],
                 question=question.text,
-                probability=float(probabilities[i, answer]),
-                classes=[(sort_of_clevr.ANSWERS[c], p) for c, p in zip(classes.tolist(), values.tolist(), strict=True)],
-                facts=[Fact("right answer", question.answer_text)],
-                flags=[] if answer == question.answer else ["wrong answer"],
-                group="Sort-of-CLEVR: what the relation network answers",
+                classes=[(sort_of_clevr.ANSWERS[c], p) for c, p in zip(classes, values, strict=True)],
+                facts={"wrong answer": answer != question.answer},
+                notes={"right answer": question.answer_text},
             )
         )
     return views
 
 
-def _stored_scenes() -> Sequence[InteractionView]:
+def _stored_scenes() -> Sequence[Item]:
     try:
         network = relation_network()
     except InputError as error:  # without safetensors or the weights: the photos can be explained all the same

@@ -8,7 +8,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,8 @@ from torch import Tensor
 from xai_fast.attribution import NeFLAG
 from xai_fast.cli.classifier import Classifier, check_at_least
 from xai_fast.cli.job import explain_each
-from xai_fast.errors import InputError, ModelError
+from xai_fast.errors import ModelError
 from xai_fast.plot import heat
-from xai_fast.results import NeFLAGResult
 
 __all__ = ["Explainer", "Explanation", "Record", "Settings"]
 
@@ -174,7 +172,7 @@ class Explainer:
         if not isinstance(result.attributions, Tensor) or result.targets is None:
             raise ModelError("model: expected one input tensor and a class as target")
         maps = result.attributions.to("cpu", torch.float32).numpy()
-        errors = _relative_standard_error(result)
+        errors = result.relative_standard_error.tolist()
         records = (
             Record(
                 item_id=item_ids[i],
@@ -190,11 +188,3 @@ class Explainer:
             for i in range(len(item_ids))
         )
         return [Explanation(maps[i], record) for i, record in enumerate(records)]
-
-
-def _relative_standard_error(result: NeFLAGResult) -> list[float]:
-    error, mean = result.standard_error, result.attributions
-    if not isinstance(error, Tensor) or not isinstance(mean, Tensor):
-        raise InputError("model: expected one input tensor")
-    ratio: Any = (error.flatten(1).norm(dim=1) / mean.flatten(1).norm(dim=1)).tolist()
-    return [float(value) for value in ratio]

@@ -18,8 +18,7 @@ from xai_fast.cli.job import versions
 from xai_fast.cli.pictures import Failure, Prepared
 from xai_fast.files import write_whole
 from xai_fast.interaction import InteractionMap
-from xai_fast.plot.interaction_report import InteractionReport, InteractionView, write_interaction_report
-from xai_fast.plot.report import Fact
+from xai_fast.plot import Front, Item, Look, report
 from xai_fast.progress import duration
 from xai_fast.suites import ImageModel
 
@@ -90,7 +89,8 @@ def read_stored(map_file: Path, pairs_file: Path) -> StoredInteractions | None:
             return None
         record = values["record"]
         record["classes"] = tuple((int(c), str(name), float(p)) for c, name, p in record["classes"])
-        return StoredInteractions(InteractionMap.load(map_file), Record(**record))
+        found = InteractionMap.load(map_file)
+        return StoredInteractions(found, Record(**record)) if isinstance(found, InteractionMap) else None
     except (OSError, ValueError, KeyError, TypeError):  # InputError is a ValueError
         return None
 
@@ -147,7 +147,7 @@ def draw(prepared: Prepared, interactions: InteractionMap, k: int) -> bytes:
     if interactions.order == 1:
         show_marginal(ax, rgb, interactions)
     else:
-        show_interactions(ax, rgb, interactions, k=k, strengths=False)
+        show_interactions(ax, rgb, interactions, k=k)
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
@@ -161,8 +161,7 @@ class InteractionWriter:
         settings: the options of the run.
         image_model: the model that was explained.
         method: the options of the method, by name.
-        more: further views for the report.
-        group: the heading of the pictures in the report, where there is more than them.
+        more: further items for the report.
     """
 
     def __init__(
@@ -171,8 +170,7 @@ class InteractionWriter:
         settings: InteractionSettings,
         image_model: ImageModel,
         method: dict[str, object],
-        more: Sequence[InteractionView] = (),
-        group: str = "",
+        more: Sequence[Item] = (),
     ) -> None:
         self.out = out
         self.settings = settings
@@ -180,8 +178,7 @@ class InteractionWriter:
         self.method = method
         self.failures: list[Failure] = []
         self._more = more
-        self._group = group
-        self._views: list[InteractionView] = []
+        self._views: list[Item] = []
         self._items: list[dict[str, Any]] = []
 
     def map_file(self, picture: Picture) -> Path:
@@ -244,21 +241,20 @@ class InteractionWriter:
         """
         number = len(self._items)
         settings = {**self.method, "model": self.settings.model, "target": self.settings.target or "predicted class"}
-        views = [*self._views, *self._more]
-        report = InteractionReport(
+        omitted = number - len(self._views)
+        front = Front(
             title=f"{number:,} picture{'' if number == 1 else 's'} explained" if number else "No picture explained",
             kicker=f"Taylor-CAM · {self.image_model.name}",
-            views=views,
             reading=self._reading(),
-            top_k=self.settings.top_k,
             summary={"pictures": f"{number:,}", "time": duration(seconds)},
             settings=settings,
             versions=versions(),
-            failures=[(failure.name, failure.reason) for failure in self.failures],
-            omitted=number - len(self._views),
+            notes=[f"{omitted:,} more pictures were explained and left out here."] if omitted else [],
+            run="taylor-cam",
         )
-        path = self.out / "report.html"
-        write_interaction_report(path, report)
+        failed = [Item(failure.name, status="failed", error=failure.reason) for failure in self.failures]
+        items = [*self._views, *self._more, *failed]
+        path = report(items, self.out, front=front, look=Look(top_k=self.settings.top_k))
         content = {
             "settings": {**asdict(self.settings), "method": self.method},
             "versions": versions(),
@@ -272,29 +268,16 @@ class InteractionWriter:
         write_whole(self.out / "summary.json", text.encode("utf-8"))
         return path
 
-    def _view(self, prepared: Prepared, explanation: StoredInteractions) -> InteractionView:
-        record, picture = explanation.record, prepared.picture
-        with Image.open(io.BytesIO(prepared.photo)) as photo:
-            size = photo.size
-        facts = []
-        if self.settings.score != "probability":
-            facts.append(Fact("score", f"{record.score:.4g}"))
-        flags = []
-        if picture.label is not None:
-            facts.append(Fact("label", self.image_model.class_name(picture.label)))
-            if record.classes[0][0] != picture.label:
-                flags.append("predicted class is not the label")
-        return InteractionView(
-            name=shown(picture.name),
-            heading=record.target_name,
-            photo=prepared.photo,
-            size=size,
-            interactions=explanation.interactions,
-            probability=record.probability,
+    def _view(self, prepared: Prepared, explanation: StoredInteractions) -> Item:
+        record, label = explanation.record, prepared.picture.label
+        return Item(
+            shown(prepared.picture.name),
+            {"taylor_cam": explanation.interactions},
+            prepared.photo,
+            record.target_name,
             classes=[(name, p) for _, name, p in record.classes],
-            facts=facts,
-            flags=flags,
-            group=self._group,
+            facts={"predicted class is not the label": label is not None and record.classes[0][0] != label},
+            notes={} if label is None else {"label": self.image_model.class_name(label)},
         )
 
     def _reading(self) -> str:

@@ -17,7 +17,7 @@ from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.pictures import Failure, Prepared
 from xai_fast.errors import InputError, ModelError, ZeroCurvatureError
 from xai_fast.interaction.taylor_cam import TaylorCAM
-from xai_fast.plot.interaction_report import InteractionView
+from xai_fast.plot import Item
 
 __all__ = ["InteractionSettings", "run"]
 
@@ -55,8 +55,7 @@ def run(
     pictures: Sequence[Picture],
     settings: InteractionSettings,
     out: Path,
-    more: Sequence[InteractionView] = (),
-    group: str = "",
+    more: Sequence[Item] = (),
 ) -> list[Failure]:
     """Explain pictures, and write maps, pairs, drawings, report and summary; see `xai_fast.cli.job.run`.
 
@@ -64,8 +63,7 @@ def run(
         pictures: what to explain.
         settings: the options.
         out: the folder of the results.
-        more: further views for the report.
-        group: the heading under which the report lists the pictures, where there is more than them.
+        more: further items for the report.
 
     Returns:
         The pictures that could not be read or explained.
@@ -74,13 +72,13 @@ def run(
         InputError: an option is out of range, the model cannot be loaded, or the layer does not fit.
         ModelError: the model can explain none of the pictures.
     """
-    work = _InteractionJob(settings, out, more, group)
+    work = _InteractionJob(settings, out, more)
     out.mkdir(parents=True, exist_ok=True)
     return job.run(pictures, work)
 
 
 class _InteractionJob(job.Job[StoredInteractions]):
-    def __init__(self, settings: InteractionSettings, out: Path, more: Sequence[InteractionView], group: str) -> None:
+    def __init__(self, settings: InteractionSettings, out: Path, more: Sequence[Item]) -> None:
         self.settings = settings
         self.classifier = Classifier(
             settings.model,
@@ -100,7 +98,7 @@ class _InteractionJob(job.Job[StoredInteractions]):
             method=settings.method,
         )
         self.fingerprint = self.classifier.fingerprint({**self.method.settings, "route": settings.method})
-        self.writer = InteractionWriter(out, settings, self.image_model, self.method.settings, more, group)
+        self.writer = InteractionWriter(out, settings, self.image_model, self.method.settings, more)
         self.failures = self.writer.failures
         self.group_size = settings.batch_size or _PICTURES_A_CALL
 
@@ -137,7 +135,7 @@ class _InteractionJob(job.Job[StoredInteractions]):
             warnings.filterwarnings("ignore", message="all interactions of the items")
             warnings.filterwarnings("error", message="no boxes in the image")
             try:
-                result = self.method.attribute(
+                result = self.method.explain(
                     inputs, target=self.classifier.target, internal_batch_size=self.settings.batch_size
                 ).to("cpu")
             except UserWarning as warning:

@@ -79,15 +79,15 @@ def _add_actions(actions: _Commands[argparse.ArgumentParser]) -> None:
 
     add = action("status", "say how far it is, how fast, where the time goes and what failed; from any shell")
     add("--json", action="store_true", help="for programs")
-    add = action("view", "show the gallery in a browser, drawn on demand", _VIEW)
+    add = action("view", "show the report in a browser, drawn on demand", _VIEW)
     _add_gallery(add)
     add("--limit", type=int, metavar="N", help="items, at most a million (default: all)")
     add("--port", type=int, default=0, metavar="N", help="to listen on, on 127.0.0.1 (default: any that is free)")
     add("--open", action="store_true", help="open the browser of this machine")
-    add = action("report", "write the gallery as files: report/index.html, for any browser and no server")
+    add = action("report", "write the report as files: report.html, for any browser and no server")
     _add_gallery(add)
     add("--limit", type=int, default=100_000, metavar="N", help=f"items, at most {_DEFAULT}")
-    add("--to", metavar="DIR", help="where to (default: the folder report in the job's)")
+    add("--to", metavar="DIR", help="where to (default: the job's folder)")
     add = action("verify", "read everything and look for damage: flipped bytes, truncated files")
     add("--quick", action="store_true", help="look at sizes and headers only")
     action("repair", "make damaged shards count as not done; the next run does them again, and only them")
@@ -99,15 +99,14 @@ def _add_actions(actions: _Commands[argparse.ArgumentParser]) -> None:
     add("--to", metavar="PATH", help="where to (default: beside the job)")
 
 
-_VIEW = """Serves the gallery on this machine only (127.0.0.1), read-only, under a path that is drawn at random, until
+_VIEW = """Serves the report on this machine only (127.0.0.1), read-only, under a path that is drawn at random, until
 Ctrl-C. To look at a job on another machine: ssh -L 8000:127.0.0.1:8000 HOST, and there: xai-fast jobs view DIR --port
 8000."""
 
 
 def _add_gallery(add: Callable[..., object]) -> None:
     add("--first", type=int, default=0, metavar="N", help=f"number of the first item that is shown {_DEFAULT}")
-    add("--field", metavar="NAME", help="which maps are drawn, where there are several")
     add("--class-names", metavar="FILE", help="a text file with the name of a class a line, from class 0 on")
-    add("--side", type=int, default=128, metavar="PIXELS", help=f"of the small pictures {_DEFAULT}")
+    add("--side", type=int, metavar="PIXELS", help="of the small pictures (default: 448 up to 1,000 items, else 128)")
     trust = "call the functions that the job names (data set, decoder, model) to show what the model saw"
     add("--trust", action="store_true", help=trust)

@@ -132,7 +132,7 @@ def _list(damages: Sequence[Any]) -> None:
 
 
 def _gallery(options: argparse.Namespace) -> dict[str, Any]:
-    given = {name: getattr(options, name) for name in ("first", "limit", "field", "side", "trust")}
+    given = {name: getattr(options, name) for name in ("first", "limit", "side", "trust")}
     return given if options.class_names is None else {**given, "class_names": _class_names(options.class_names)}
 
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import statistics
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai_fast.attribution.neflag import FluxExplanation
 from xai_fast.cli.explainer import Explanation, Record, Settings
 from xai_fast.cli.files import Picture, output_file, shown
 from xai_fast.cli.job import versions
 from xai_fast.cli.pictures import Failure, encoded
 from xai_fast.files import write_whole
-from xai_fast.plot import Card, Fact, Report, heat, heat_layer, overlay, write_report
+from xai_fast.plot import Front, Item, Look, overlay, report
 from xai_fast.progress import duration
 from xai_fast.suites import ImageModel
 
@@ -78,7 +81,7 @@ class Writer:
         self.method = method
         self.finished: list[Finished] = []
         self.failures: list[Failure] = []
-        self._cards: list[Card] = []
+        self._items: list[Item] = []
 
     def map_file(self, picture: Picture) -> Path:
         """Give the path of a picture's map."""
@@ -101,10 +104,8 @@ class Writer:
         drawn = Image.fromarray(overlay(rgb, explanation.attribution, ranking=ranking, clip=clip, smooth=smooth))
         write_whole(self.overlay_file(picture), encoded(drawn, "PNG"))
         self.finished.append(Finished(picture, explanation.record))
-        if len(self._cards) < self.settings.max_cards:
-            scaled = heat(explanation.attribution, ranking=ranking, clip=clip, smooth=smooth)
-            layer = encoded(heat_layer(scaled), "PNG", optimize=True)
-            self._cards.append(self._card(picture, explanation.record, photo, layer))
+        if len(self._items) < self.settings.max_cards:
+            self._items.append(self._item(picture, explanation, photo))
 
     def finish(self, seconds: float) -> Path:
         """Write the report and the summary.
@@ -119,64 +120,44 @@ class Writer:
         settings |= {name: getattr(self.settings, name) for name in ("ranking", "smooth")}
         settings["clip"] = f"{self.settings.clip[0]:g} to {self.settings.clip[1]:g} %"
         number = len(self.finished)
-        report = Report(
+        omitted = number - len(self._items)
+        front = Front(
             title=f"{number:,} picture{'' if number == 1 else 's'} explained" if number else "No picture explained",
             kicker=f"NeFLAG · {self.image_model.name}",
-            cards=self._cards,
             reading=self._reading(),
-            clip=self.settings.clip,
             summary=self._totals(seconds),
             settings=settings,
             versions=versions(),
-            failures=[(failure.name, failure.reason) for failure in self.failures],
-            omitted=number - len(self._cards),
+            notes=[f"{omitted:,} more pictures were explained and left out here."] if omitted else [],
+            run="neflag",
         )
-        path = self.out / "report.html"
-        write_report(path, report)
+        failed = [Item(failure.name, status="failed", error=failure.reason) for failure in self.failures]
+        ranking, clip, smooth = self.settings.ranking, self.settings.clip, self.settings.smooth
+        path = report([*self._items, *failed], self.out, front=front, look=Look(ranking, clip, smooth))
         write_whole(self.out / "summary.json", self._summary(seconds).encode("utf-8"))
         return path
 
-    def _card(self, picture: Picture, record: Record, photo: bytes, layer: bytes) -> Card:
-        with Image.open(io.BytesIO(photo)) as image:
-            size = image.size
-        probability = {number: p for number, _, p in record.classes}.get(record.target)
-        flags = ["no negative flux"] if record.negative_points == 0 else []
-        if picture.label is not None and record.classes[0][0] != picture.label:
-            flags.append("predicted class is not the label")
-        return Card(
-            name=shown(picture.name),
-            heading=record.target_name,
-            photo=photo,
-            layer=layer,
-            size=size,
-            probability=probability,
-            classes=[(name, p) for _, name, p in record.classes],
-            facts=self._facts(picture, record),
-            flags=flags,
-        )
-
-    def _facts(self, picture: Picture, record: Record) -> list[Fact]:
-        limit = "" if self.settings.tolerance is None else "at most "
+    def _item(self, picture: Picture, explanation: Explanation, photo: bytes) -> Item:
+        record = explanation.record
         error = record.relative_standard_error
-        facts = [
-            Fact(
-                "relative standard error",
-                "not known" if error is None else f"{100 * error:.0f}\u202f%",
-                error,
-                "Of the whole map, from the spread of the points; it shrinks with more points.",
-            ),
-            Fact(
-                "negative points",
-                f"{record.negative_points} of {limit}{self.settings.points}",
-                float(record.negative_points),
-                "Points whose flux turned negative. The others are left out of the map.",
-            ),
-            Fact("gradient evaluations", f"{record.evaluations:,}", float(record.evaluations)),
-            Fact("score", f"{record.score:.4g}", None, f"The {self.settings.score.replace('_', ' ')} of the class."),
-        ]
-        if picture.label is not None:
-            facts.append(Fact("label", self.image_model.class_name(picture.label)))
-        return facts
+        found = FluxExplanation(
+            attributions=torch.from_numpy(explanation.attribution)[None],
+            scores=torch.tensor([record.score]),
+            evaluations=torch.tensor([record.evaluations]),
+            facts={"no_negative_flux": torch.tensor([record.negative_points == 0])},
+            relative_standard_error=torch.tensor([math.nan if error is None else error]),
+            negative_points=torch.tensor([record.negative_points]),
+        )
+        label = picture.label
+        return Item(
+            shown(picture.name),
+            {"neflag": found},
+            photo,
+            record.target_name,
+            classes=[(name, p) for _, name, p in record.classes],
+            facts={"predicted class is not the label": label is not None and record.classes[0][0] != label},
+            notes={} if label is None else {"label": self.image_model.class_name(label)},
+        )
 
     def _reading(self) -> str:
         which = "predicted class" if self.settings.target is None else "class"

@@ -24,7 +24,7 @@ from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
-from xai_fast.plot.ranking_report import Fit
+from xai_fast.plot import Fit
 from xai_fast.terminal import say
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def _detect(
         aggregate=settings.aggregate,
         seed=settings.seed,
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the notes say the same
         ranking = method.detect(table.values, target, groups=table.groups, feature_names=table.columns)
-    return ranking, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    return ranking, list(ranking.notes)

@@ -15,8 +15,9 @@ from xai_fast.cli.job import versions
 from xai_fast.cli.table_file import EncodedTable
 from xai_fast.files import write_whole
 from xai_fast.interaction import FittedMLP, InteractionRanking
+from xai_fast.plot import Fit, Front
+from xai_fast.plot import report as write_report
 from xai_fast.plot.ranking_layout import JOINED
-from xai_fast.plot.ranking_report import Fit, RankingReport, write_ranking_report
 from xai_fast.progress import duration
 from xai_fast.terminal import printable, say
 
@@ -72,8 +73,8 @@ def write_outputs(findings: Findings, out: Path) -> Path:
     ranking.save(out / "ranking.json")
     for name, picture in _pictures(ranking, findings.settings.top_k).items():
         write_whole(out / f"{name}.png", picture)
-    report = out / "report.html"
-    write_ranking_report(report, _report(findings))
+    top_k = findings.settings.top_k
+    report = write_report(ranking, out, front=_front(findings), fit=findings.fit, top_k=top_k)
     _write_summary(findings, out)
     # Only now: nobody loses a training by the way that it is printed.
     say(ranking_table(ranking, min(findings.settings.top_k, _PRINTED)))
@@ -142,16 +143,13 @@ def _png(figure: Any) -> bytes:
     return file.getvalue()
 
 
-def _report(findings: Findings) -> RankingReport:
+def _front(findings: Findings) -> Front:
     settings, ranking, table = findings.settings, findings.ranking, findings.table
     flags = [f"{flag[:1].upper()}{flag[1:]}." for flag in findings.flags]
-    return RankingReport(
+    return Front(
         title=f"What acts together on {settings.target}",
         kicker=f"T-NID \u00b7 {findings.name}",
-        ranking=ranking,
-        fit=findings.fit,
         reading=" ".join([findings.about, *flags, _reading(findings)]).strip(),
-        top_k=settings.top_k,
         notes=table.notes,
         summary={
             "rows": f"{len(table.values):,}",
@@ -160,6 +158,7 @@ def _report(findings: Findings) -> RankingReport:
         },
         settings={**_plain_settings(settings), **_method(ranking)},
         versions=versions(),
+        run="t-nid",
     )
 
 

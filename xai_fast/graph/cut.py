@@ -100,19 +100,7 @@ class Downstream:
 
 
 def check_cut(output: Tensor, batch: int, name: str) -> Tensor:
-    """Check that a layer's output has a row an item.
-
-    Args:
-        output: what the layer gave.
-        batch: B.
-        name: of the layer.
-
-    Returns:
-        The output.
-
-    Raises:
-        InputError: it has another shape or dtype; the message says which tensor crosses the cut.
-    """
+    """Check that a layer's output has a row per item; the error says which tensor crosses the cut."""
     if output.ndim < 2 or output.shape[0] != batch or not output.is_floating_point():
         raise InputError(
             f"layer: expected a floating-point output (B, ...) with B = {batch}, got {output.dtype} "

@@ -15,14 +15,7 @@ aten = torch.ops.aten
 
 
 def folded(graph: Graph) -> Graph:
-    """Fold a scale and a shift per channel into the convolution that they follow.
-
-    Args:
-        graph: any graph.
-
-    Returns:
-        The same function; values differ by rounding.
-    """
+    """Fold a scale and a shift per channel into the convolution that they follow; values differ by rounding."""
     nodes = list(graph.nodes)
     constants = dict(graph.constants)
     for node in graph.nodes:

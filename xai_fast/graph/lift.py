@@ -160,12 +160,12 @@ _PRODUCTS: dict[object, Callable[..., Tensor]] = {
 
 
 def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) -> object:
-    """Run a node's operation on tensors of which some have one more leading dimension.
+    """Run a node's operation on tensors of which some have one more leading dimension, of the same size in all of them.
 
     Args:
         node: the operation.
         values: what it reads, in the order of ``node.inputs``.
-        has_leading: which of them have the dimension; it has the same size in all of them.
+        has_leading: which of them have the dimension.
 
     Returns:
         The result with the leading dimension; a tuple for several outputs.
@@ -259,16 +259,7 @@ _TRANSPOSED: dict[object, Callable[..., Tensor]] = {
 
 
 def transposed(node: Node, rows: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """Apply the transpose of a linear operation of one tensor.
-
-    Args:
-        node: the operation.
-        rows: (L, *) adjoints of its result.
-        shape: of its source, without L.
-
-    Returns:
-        (L, *shape) adjoints of the source; None where the transpose is not written here.
-    """
+    """Apply the transpose of a linear operation of one tensor to adjoints (L, *); None where it is not written here."""
     function = _TRANSPOSED.get(node.target)
     if function is None or len(node.inputs) != 1:
         return None

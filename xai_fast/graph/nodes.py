@@ -79,15 +79,7 @@ class Graph:
 
 
 def filled(value: object, values: Mapping[int, object]) -> Any:
-    """Replace every `Ref` in arguments by its value.
-
-    Args:
-        value: an argument, or a container of some.
-        values: by node.
-
-    Returns:
-        The same with values.
-    """
+    """Replace every `Ref` in an argument, or a container of some, by its value."""
     if isinstance(value, Ref):
         return values[value.index]
     if isinstance(value, tuple | list):
@@ -98,14 +90,7 @@ def filled(value: object, values: Mapping[int, object]) -> Any:
 
 
 def pruned(graph: Graph) -> Graph:
-    """Leave out what the score does not need.
-
-    Args:
-        graph: any graph.
-
-    Returns:
-        Its nodes that the score depends on, and the inputs.
-    """
+    """Leave out what the score does not need; the inputs stay."""
     needed = {graph.output} | set(range(1 + graph.extras))
     for node in reversed(graph.nodes):
         if node.index in needed and node.per_item:

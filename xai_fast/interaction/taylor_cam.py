@@ -27,7 +27,7 @@ from xai_fast.arguments import check_choice, check_integer, name_items
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
-from xai_fast.errors import InputError, ModelError, ZeroCurvatureError, bad_argument
+from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.graph.cut import Downstream, check_cut
 from xai_fast.graph.smooth import SMOOTH, remedy
@@ -57,7 +57,7 @@ class _Cut:
         return math.prod(self.grid)
 
 
-class TaylorCAM(Method):
+class TaylorCAM(Method[InteractionMap]):
     """Interactions between the positions of a feature map, from exact derivatives of what comes after it.
 
     `explain` gives an `InteractionMap`. The result for an item depends on the item and the model, never on the batch
@@ -123,7 +123,7 @@ class TaylorCAM(Method):
 
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
-        if self.order > 1 and self.method != "hvp" and not differentiable(cut.function, cut.output).program.curved:
+        if self.order > 1 and not _has_curvature(cut):
             raise ZeroCurvatureError(
                 f"model: expected curvature behind {self.layer}, got a score that is piecewise linear in it, so all "
                 'interactions are zero; explain score="probability" or "log_probability" instead of a logit, or pass '
@@ -222,6 +222,13 @@ class TaylorCAM(Method):
         return self._geometry[shape]
 
 
+def _has_curvature(cut: _Cut) -> bool:
+    try:
+        return bool(differentiable(cut.function, cut.output).program.curved)
+    except UnsupportedOperation:  # `method="hvp"` needs no rules
+        return True
+
+
 def _directions(output: Tensor, scope: str) -> tuple[Tensor, Tensor]:
     """Build V and U: (B, n, *shape of the output)."""
     spatial = output.ndim == 4
@@ -255,11 +262,6 @@ def _saliency(sums: Tensor, symmetric: bool) -> Tensor:
     for first in range(1, order):
         # x at another index; the other indices are interchangeable
         total += squares.transpose(1, 1 + first)
-    n = sums.shape[1]
-    index = torch.arange(n, device=sums.device)
-    mask = torch.ones([n] * order, dtype=torch.bool, device=sums.device)
-    for axis in range(order - 1):
-        shape = [1] * order
-        shape[axis], shape[axis + 1] = n, n
-        mask &= (index[:, None] < index[None, :]).reshape(shape)
-    return total * mask
+    for axis in range(1, order):
+        total.movedim((axis, axis + 1), (-2, -1)).triu_(1)
+    return total

@@ -40,8 +40,8 @@ class ImageModel:
         model: in evaluation mode, from (B, 3, H, W) float32 to logits (B, C).
         name: for people.
         size: (H, W) of the crop in pixels.
-        mean: a number a channel, in units of rgb / 255.
-        std: a number a channel, in units of rgb / 255.
+        mean: a number per channel, in units of rgb / 255.
+        std: a number per channel, in units of rgb / 255.
         class_names: C names, or None.
         margin: the picture is first resized to cover (H + margin, W + margin), so half of it is cut off at each side.
 

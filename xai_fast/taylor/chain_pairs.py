@@ -43,15 +43,7 @@ def chain_bytes(chain: Chain, x: Tensor, rows: int) -> int:
 
 
 def chain_hessian(chain: Chain, x: Tensor) -> Tensor:
-    """Compute the Hessian of each item.
-
-    Args:
-        chain: whose last linear map does not depend on the item.
-        x: (B, ...), B >= 1, N entries per item.
-
-    Returns:
-        (B, N, N).
-    """
+    """Compute the Hessians (B, N, N) of items (B, ...) of a chain whose last linear map is the same for all items."""
     if chain.weight is None:
         raise ValueError("expected a chain whose last linear map is the same for all items")
     entries = x[0].numel()
@@ -109,7 +101,8 @@ def _behind(chain: Chain, neck: Neck, replay: Replay, values: Tensor, inputs: Se
             parts.append(functools.reduce(torch.add, pairs))
         return torch.cat(parts, 1)
 
-    return replay.run(tuple(tensor.shape for tensor in (values, *inputs)), derivatives, values, *inputs)
+    given = [tensor.contiguous() for tensor in (values, *inputs)]  # a record is for one layout
+    return replay.run(tuple(tensor.shape for tensor in given), derivatives, *given)
 
 
 def _rows(chain: Chain, derivatives: Tensor, first: Tensor, last_adjoint: Tensor) -> tuple[Tensor, Tensor]:

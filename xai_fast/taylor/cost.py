@@ -30,15 +30,7 @@ class Cost:
 
 
 def cost_of(program: Program, starts: Iterable[int] = (0,)) -> Cost:
-    """Count.
-
-    Args:
-        program: the program.
-        starts: the nodes where rows start.
-
-    Returns:
-        The counts.
-    """
+    """Count, for rows that start at some nodes."""
     starts = tuple(starts)
     if starts not in program.costs:
         program.costs[starts] = _counted(program, starts)

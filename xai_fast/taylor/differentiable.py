@@ -42,17 +42,10 @@ class Differentiable:
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
         self._replays: dict[bool, Replay] = {}
-        self._chain: tuple[Chain | None] | None = None
+        self._chains: dict[str, Chain | None] = {}
 
     def share_of_operations(self, touched: Tensor | None) -> float:
-        """Return what part of a whole row's operations a row takes that touches only some places.
-
-        Args:
-            touched: (R, P) bool, see `xai_fast.taylor.touched`; None for all.
-
-        Returns:
-            The mean over the rows, at most 1.
-        """
+        """Return the share of a whole row's operations for rows that touch some places (R, P) bool; None for all."""
         if touched is None:
             return 1.0
         key = touched.cpu().numpy().tobytes()
@@ -74,31 +67,18 @@ class Differentiable:
         return self._replays.setdefault(compile, Replay(compile))
 
     def chain(self, like: Tensor) -> Chain | None:
-        """Return the small layers with which the score begins, None where it begins with something else.
+        """Return the small layers with which the score begins, None where it begins with something else."""
+        if "part" not in self._chains:
+            self._chains["part"] = chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS, part=True)
+        return self._chains["part"]
 
-        Args:
-            like: a tensor of the dtype and on the device of the items.
-
-        Returns:
-            The layers.
-        """
-        if self._chain is None:
-            self._chain = (chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS, part=True),)
-        return self._chain[0]
+    def whole_chain(self, like: Tensor) -> Chain | None:
+        """Return the layers that the score is, of any size, None where it is something else; see `chain`."""
+        if "whole" not in self._chains:
+            self._chains["whole"] = chain_of(self.program, like)
+        return self._chains["whole"]
 
 
 def differentiable(function: ScoreFunction, x: Tensor) -> Differentiable:
-    """Trace a score, where that was not done before, and find its rules.
-
-    Args:
-        function: the score.
-        x: (B, ...) with B >= 1.
-
-    Returns:
-        The rules, kept with the trace.
-
-    Raises:
-        ModelError: the function cannot be traced.
-        UnsupportedOperation: an operation has no rule.
-    """
+    """Return the rules of a score for items like ``x`` (B >= 1), made at the first call and kept with its trace."""
     return traced(function, x).derived(Differentiable)

@@ -56,7 +56,7 @@ class FirstProduct:
             for side, index in zip(flat, torch.split(columns, counts), strict=True)
         ]
         weights = self.weight.index_select(0, columns.flatten()).reshape(*columns.shape, -1)
-        return torch.bmm(torch.cat(picked), weights).unsqueeze(2)
+        return torch.bmm(picked[0] if len(picked) == 1 else torch.cat(picked), weights).unsqueeze(2)
 
 
 def first_product(program: Program) -> FirstProduct | None:
@@ -80,17 +80,7 @@ def first_product(program: Program) -> FirstProduct | None:
 
 
 def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], limit: int) -> Tensor | None:
-    """Find the entries of the input that directions touch.
-
-    Args:
-        product: that they go through.
-        sides: (B, n, ...) directions each.
-        limit: bytes, of which a sixteenth may be taken for the rows of the weights.
-
-    Returns:
-        (R, c) int64 for the directions of all sides, c the most that one of them touches; None where picking these
-        entries does not pay.
-    """
+    """Find the entries (R, c) int64 of the input that directions touch; None where picking them does not pay."""
     if product is None:
         return None
     entries, width = product.weight.shape
@@ -98,9 +88,10 @@ def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], lim
     if 2 * count * sides[0].shape[0] * entries * width < _WORTH_A_LOOK:
         return None
     # Faster than any(0), which runs through the batch entry by entry.
-    touched = torch.cat([((side.amax(0) != 0) | (side.amin(0) != 0)).flatten(1) for side in sides])
+    by_side = [side.amax(0).logical_or(side.amin(0)).flatten(1) for side in sides]
+    touched = by_side[0] if len(sides) == 1 else torch.cat(by_side)
     most = int(touched.sum(1).max())
     if most > _SHARE_THAT_GAINS * entries or count * most * width * product.weight.element_size() > limit // 16:
-        return None
+        return None  # a sixteenth of the memory is left for what is not planned, see `usable_bytes`
     # Directions that touch fewer are filled up with entries where they are zero.
     return touched.to(torch.uint8).topk(max(1, most), 1).indices

@@ -14,7 +14,7 @@ _WORTH_A_KERNEL = 1 << 20
 
 
 def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Compute the sum over units of weight * left * right, for each item and each pair of rows.
+    """Compute (B, L, R), the sums over units of weight * left * right.
 
     Args:
         left: (L, B, *shape).

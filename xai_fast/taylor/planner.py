@@ -62,23 +62,12 @@ def plan_pairs(
 ) -> tuple[int, int, int, int, int]:
     """Cut the pairs of two sets of rows into chunks.
 
-    Args:
-        items: B.
-        left: rows on the left of each pair.
-        right: rows on the right; 0 where they are the same as the left.
-        base: bytes per item whatever the rows.
-        kept: bytes per item that a row leaves behind.
-        transient: bytes per item that a row takes on its way, at most.
-        streamed: bytes per item that a row moves through the caches on its way, on average.
-        given: bytes per item of inputs and results that exist in any case.
-        limit: in bytes.
-        on_cpu: whether few rows at a time are best.
+    Sizes are bytes per item: ``base`` whatever the rows, ``kept`` that a row leaves behind, ``transient`` that it takes
+    on its way at most and ``streamed`` on average, ``given`` of inputs and results. ``right`` is 0 where the rows are
+    the same as the left ones.
 
     Returns:
         (items at once, rows at once, rows kept of either side, bytes at most, least limit).
-
-    Raises:
-        InputError: one item and one row do not fit.
     """
     sides = 2 if right else 1
     least = base + given + 2 * sides * kept + transient
@@ -102,21 +91,10 @@ def plan_pairs(
 
 
 def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu: bool) -> tuple[int, int, int]:
-    """Cut items into chunks whose whole lattice fits.
-
-    Args:
-        items: B.
-        rows: of the lattice, tangents and adjoints.
-        base: bytes per item whatever the rows.
-        row: bytes per item and row.
-        limit: in bytes.
-        on_cpu: whether few rows at a time are best.
+    """Cut items into chunks whose whole lattice fits; sizes as in `plan_pairs`.
 
     Returns:
         (items at once, bytes at most, least limit).
-
-    Raises:
-        InputError: one item does not fit.
     """
     one = base + rows * row
     if one > usable_bytes(limit):

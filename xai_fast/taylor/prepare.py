@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from xai_fast.engine.call import ExtraArguments, check_eval_mode, frozen_parameters
+from xai_fast.engine.call import ExtraArguments, check_eval_mode
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.graph import ScoreFunction
@@ -73,7 +73,7 @@ def prepare(
     objective = Objective(target, score)
     classes = None
     if not callable(target) and batch:
-        with torch.no_grad(), frozen_parameters(fn):
+        with torch.no_grad():
             classes = objective.targets(fn(x, *values), start=0, batch=batch)
         if classes is not None:
             classes = classes.clone()

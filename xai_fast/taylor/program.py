@@ -99,15 +99,7 @@ class Program:
         return result
 
     def tangent_operations(self, touched: Tensor, wanted: Iterable[int]) -> int:
-        """Count the operations of `tangents` for rows at the input that touch only some places.
-
-        Args:
-            touched: (R, P) bool.
-            wanted: as of `tangents`.
-
-        Returns:
-            Floating-point operations an item.
-        """
+        """Count the operations per item of `tangents` for rows at the input that touch some places only, (R, P)."""
         alive: dict[int, Touched | None] = {0: Touched.pattern(touched, self.graph.input_shape)}
         total = 0
         for index, _ in self._schedule(frozenset(wanted)).steps:

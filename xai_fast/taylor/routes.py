@@ -92,17 +92,10 @@ def plan_pairs_of(
     sides: Sequence[Tensor] = (),
     columns: Tensor | None = None,
 ) -> Plan:
-    """Plan a bilinear form.
+    """Plan a bilinear form of ``left`` and ``right`` directions (0 where U is V).
 
-    Args:
-        rules: of the score.
-        x: (B, ...).
-        left: nV.
-        right: nU, 0 where U is V.
-        method: "auto", "forward" or "reverse".
-        limit: bytes.
-        sides: V and U, from which it is seen whether they touch few places.
-        columns: the entries that they touch, see `xai_fast.taylor.first_product`.
+    Where the directions are given it is seen whether they touch few places; ``columns`` are the entries that they
+    touch, see `xai_fast.taylor.first_product`.
 
     Returns:
         The plan.

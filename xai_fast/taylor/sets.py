@@ -20,7 +20,6 @@ from xai_fast.graph import ScoreFunction
 from xai_fast.kernels import combinations
 from xai_fast.kernels.partition_sum import MAX_ORDER
 from xai_fast.taylor.cross import checked_directions
-from xai_fast.taylor.feedforward import chain_of
 from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.sets_feedforward import FeedForwardSets
 from xai_fast.taylor.sets_general import Cost, GeneralSets
@@ -70,8 +69,7 @@ class SetDerivatives:
         self._reads_inputs = True
         if not x.shape[0]:
             return
-        program = self._route.rules.program
-        chain = chain_of(program, x)
+        program, chain = self._route.rules.program, self._route.rules.whole_chain(x)
         # Whether the graph reads anything of an item but the item itself: its class, or further arguments.
         self._reads_inputs = any(program.graph.users.get(1 + i) for i in range(program.graph.extras))
         if chain is not None:

@@ -45,15 +45,7 @@ class Rule(ABC):
         """Apply the first derivative: (R, B, *shape) from those of the inputs; inputs that have none are left out."""
 
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
-        """Apply the first derivative to rows of which few places are kept.
-
-        Args:
-            state: the values; None to follow the places only.
-            rows: of the inputs that have any.
-
-        Returns:
-            The rows; None where all places have to be kept.
-        """
+        """Apply the first derivative where few places are kept, or follow these only; None where all are needed."""
         return None
 
     @abstractmethod
