@@ -8,6 +8,7 @@ changed (`xai_fast.graph.watched`).
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import types
 import weakref
@@ -27,7 +28,7 @@ from xai_fast.graph.nodes import Graph
 from xai_fast.graph.trace import trace
 from xai_fast.graph.watched import References, Watched, recorded_modules
 
-__all__ = ["ScoreFunction", "TracedFunction", "traced"]
+__all__ = ["ScoreFunction", "TracedFunction", "find_trace", "traced"]
 
 _MOST_TRACES = 8
 """Traces kept per model: shapes, objectives and constants that are used in turn."""
@@ -62,13 +63,18 @@ class ScoreFunction:
 
     def __call__(self, x: Tensor, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from a batch and its `inputs`."""
+        return self.scores(self.outputs(x, *inputs), *inputs)
+
+    def outputs(self, x: Tensor, *inputs: Tensor) -> object:
+        """Run the model on a batch and its `inputs`."""
         rows = iter(inputs[: len(self.extras)])
-        classes = inputs[len(self.extras)] if self.classes is not None else None
         count = len(self.extras) + len(self.fixed)
-        arguments = [self.fixed[i] if i in self.fixed else next(rows) for i in range(count)]
-        outputs = self.model(x, *arguments)
+        return self.model(x, *(self.fixed[i] if i in self.fixed else next(rows) for i in range(count)))
+
+    def scores(self, outputs: object, *inputs: Tensor) -> Tensor:
+        """Compute scores (B,) from the model's outputs."""
         if self.objective is not None:
-            return self.objective(outputs, classes)
+            return self.objective(outputs, inputs[-1] if self.classes is not None else None)
         if not isinstance(outputs, Tensor) or outputs.ndim != 1:
             got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise bad_argument("fn", "a function from (B, ...) to scores (B,), or a module with a target", got)
@@ -91,6 +97,7 @@ class TracedFunction:
 
     Attributes:
         graph: the operations, batch norm folded.
+        output_shape: of the model's output without the batch; None where that is no tensor.
 
     Raises:
         ModelError: the function cannot be traced.
@@ -98,8 +105,15 @@ class TracedFunction:
     """
 
     def __init__(self, function: ScoreFunction, x: Tensor) -> None:
+        self.output_shape: tuple[int, ...] | None = None
+
+        def scores(x: Tensor, *inputs: Tensor) -> Tensor:
+            outputs = function.outputs(x, *inputs)
+            self.output_shape = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else None
+            return function.scores(outputs, *inputs)
+
         with frozen_parameters(function.model), recorded_modules() as modules:
-            graph = trace(function, x[:1], tuple(extra[:1] for extra in function.inputs))
+            graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs))
         if not graph.nodes[graph.output].active:
             raise ModelError(
                 "model: expected a score that depends differentiably on the input, got one without a gradient path"
@@ -181,16 +195,18 @@ def traced(function: ScoreFunction, x: Tensor) -> TracedFunction:
         ModelError: the function cannot be traced.
         UnsupportedOperation: it writes into a tensor in a way that cannot be traced.
     """
-    owner = _functions(function)[0]
-    try:
-        with _lock:
-            known = list(_traces.get(owner, ()))
-    except TypeError:  # neither hashed nor referred to weakly
-        return TracedFunction(function, x)
-    found = next((t for t in known if t.is_for(function, x)), None)
+    found = find_trace(function, x)
     if found is None:
         found = TracedFunction(function, x)
-        with _lock:
+        owner = _functions(function)[0]
+        with _lock, contextlib.suppress(TypeError):  # neither hashed nor referred to weakly: traced each time
             others = [t for t in _traces.get(owner, ()) if t.is_current()]
             _traces[owner] = [found, *others[: _MOST_TRACES - 1]]
     return found
+
+
+def find_trace(function: ScoreFunction, x: Tensor) -> TracedFunction | None:
+    """Return what `traced` has made before for this function as it is now, if it has."""
+    with _lock, contextlib.suppress(TypeError):
+        return next((t for t in _traces.get(_functions(function)[0], ()) if t.is_for(function, x)), None)
+    return None

@@ -65,9 +65,9 @@ def _held(value: object) -> _Held:
     return _Held(weak, content)
 
 
-def _content(tensor: Tensor) -> tuple[int, ...] | None:
+def _content(tensor: Tensor | None) -> tuple[int, ...] | None:
     """Number the content of a tensor; None where changes are not counted, which equals nothing."""
-    return None if tensor.is_inference() else (tensor._version, tensor.data_ptr())
+    return None if tensor is None or tensor.is_inference() else (tensor._version, tensor.data_ptr())
 
 
 class Watched:
@@ -82,24 +82,57 @@ class Watched:
     def __init__(self, functions: Iterable[object], modules: Iterable[nn.Module], tensors: Iterable[Tensor]) -> None:
         self._tensors = [(tensor, _content(tensor)) for tensor in tensors]
         unique = dict.fromkeys(part for module in modules for part in module.modules())
-        self._parts: list[tuple[Callable[[], object], Callable[[Any], Iterable[object]], References]]
-        self._parts = [(_held(m).get, _parts_of_module, References(_parts_of_module(m))) for m in unique]
-        self._parts += [(_held(f).get, _read_by_function, References(_read_by_function(f))) for f in functions]
+        self._modules = [_State(module) for module in unique]
+        self._functions = [(_held(f).get, References(_read_by_function(f))) for f in functions]
 
     def is_unchanged(self) -> bool:
         """Tell whether all of it is as it was."""
         if any(content is None or content != _content(tensor) for tensor, content in self._tensors):
             return False
-        owners = [(get(), parts_of, parts) for get, parts_of, parts in self._parts]
-        return all(owner is not None and parts.are(parts_of(owner)) for owner, parts_of, parts in owners)
+        if not all(state.is_unchanged() for state in self._modules):
+            return False
+        owners = [(get(), parts) for get, parts in self._functions]
+        return all(owner is not None and parts.are(_read_by_function(owner)) for owner, parts in owners)
 
 
-def _parts_of_module(module: Any) -> Iterable[object]:
-    for table in (
-        module._parameters, module._buffers, module._modules, module._forward_hooks, module._forward_pre_hooks
-    ):  # fmt: skip
-        yield from table.values()
-    yield from (value for value in vars(module).values() if isinstance(value, bool | int | float | str))
+class _State:
+    """The tensors, submodules, hooks and numbers of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = weakref.ref(module)
+        self._tensors = [(tensor, _content(tensor)) for tensor in _tensors_of(module)]
+        # Numbers of the module itself are looked at by name: this runs at each call.
+        self._numbers = [name for name, value in vars(module).items() if isinstance(value, bool | int | float | str)]
+        self._size = len(vars(module))
+        self._others = References(self._others_of(module))
+
+    def is_unchanged(self) -> bool:
+        module = self._module()
+        if module is None:
+            return False
+        tensors = _tensors_of(module)
+        return (
+            len(tensors) == len(self._tensors)
+            and all(
+                now is before and (now is None or (content is not None and content == _content(now)))
+                for now, (before, content) in zip(tensors, self._tensors, strict=True)
+            )
+            and len(vars(module)) == self._size
+            and self._others.are(self._others_of(module))
+        )
+
+    def _others_of(self, module: nn.Module) -> list[object]:
+        numbers = [vars(module).get(name) for name in self._numbers]
+        return [
+            *module._modules.values(),
+            *module._forward_hooks.values(),
+            *module._forward_pre_hooks.values(),
+            *numbers,
+        ]
+
+
+def _tensors_of(module: nn.Module) -> list[Tensor | None]:
+    return [*module._parameters.values(), *module._buffers.values()]
 
 
 def _read_by_function(function: Any) -> Iterable[object]:

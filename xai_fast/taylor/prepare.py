@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from xai_fast.engine.call import ExtraArguments, check_eval_mode
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
-from xai_fast.graph import ScoreFunction
+from xai_fast.graph import ScoreFunction, find_trace
 
 __all__ = ["Given", "check_batch", "prepare"]
 
@@ -71,13 +71,20 @@ def prepare(
     if not isinstance(fn, nn.Module) and target is None:
         return ScoreFunction(fn, None, extras, fixed, None, compile)
     objective = Objective(target, score)
-    classes = None
-    if not callable(target) and batch:
-        with torch.no_grad():
-            classes = objective.targets(fn(x, *values), start=0, batch=batch)
-        if classes is not None:
-            classes = classes.clone()
-    return ScoreFunction(fn, objective, extras, fixed, classes, compile)
+    if callable(target) or not batch:
+        return ScoreFunction(fn, objective, extras, fixed, None, compile)
+    if target is not None:
+        # A trace knows how many classes there are, so that the model need not run for it.
+        given = torch.as_tensor(target, device=x.device)
+        function = ScoreFunction(fn, objective, extras, fixed, given.expand(batch) if given.ndim == 0 else given)
+        found = find_trace(function, x)
+        if found is not None and found.output_shape is not None:
+            outputs = x.new_empty(1).expand(batch, *found.output_shape)
+            classes = objective.targets(outputs, start=0, batch=batch)
+            return ScoreFunction(fn, objective, extras, fixed, classes, compile)
+    with torch.no_grad():
+        classes = objective.targets(fn(x, *values), start=0, batch=batch)
+    return ScoreFunction(fn, objective, extras, fixed, None if classes is None else classes.clone(), compile)
 
 
 def check_batch(name: str, x: object) -> Tensor:

@@ -78,7 +78,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if _is_view(func) and args[0] not in self._nodes:
             return result  # of a constant, which is one itself
         args, kwargs = tree_map_only(Tensor, self._node, (args, kwargs))
-        node = self._graph.call_function(func, args, kwargs)
+        node = self._graph.call_function(_quick(func), args, kwargs)
         several = isinstance(result, list | tuple)
         for i, output in enumerate(result if several else (result,)):
             if isinstance(output, Tensor):
@@ -99,6 +99,25 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._graph.output(self._nodes[result])
         self._graph.eliminate_dead_code()
         return fx.GraphModule(self._root, self._graph)
+
+
+# Python's own functions take half the time of the overloads that they call, where their arguments are the same. What
+# writes in place stays an overload: it is known by its schema, and not left out.
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    f"aten::{name}": getattr(torch, name.partition(".")[0])
+    for name in (
+        "add.Tensor", "sub.Tensor", "mul.Tensor", "exp", "log", "reciprocal", "sigmoid", "tanh", "pow.Tensor_Scalar",
+        "mm", "bmm", "addmm", "cat", "gather", "scatter_add", "select.int", "unsqueeze", "transpose.int", "permute",
+        "sum.dim_IntList", "amax", "detach", "index_select", "ones_like",
+    )
+} | {
+    f"aten::{name}": getattr(Tensor, name.partition(".")[0])
+    for name in ("view", "expand", "new_zeros")
+}  # fmt: skip
+
+
+def _quick(func: Any) -> Callable[..., Any]:
+    return _FUNCTIONS.get(func.name(), func)
 
 
 def _is_view(func: Any) -> bool:
