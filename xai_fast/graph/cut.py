@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai_fast.engine.layers import Layer, find_layer, first_tensor, replace_first_tensor
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.taylor.smooth import smoothed
+from xai_fast.graph.smooth import smoothed
 
 __all__ = ["Downstream"]
 
@@ -25,7 +25,7 @@ class Downstream:
         model: the model.
         layer: a submodule or its dotted name; "name#k" is the k-th run of a layer that runs several times in a pass,
             counted from 1.
-        smooth: None, or activations to swap, see `xai_fast.taylor.smooth`.
+        smooth: None, or activations to swap, see `xai_fast.graph.smooth`.
 
     Attributes:
         name: of the layer, as it was asked for.
@@ -100,19 +100,7 @@ class Downstream:
 
 
 def check_cut(output: Tensor, batch: int, name: str) -> Tensor:
-    """Check that a layer's output has a row an item.
-
-    Args:
-        output: what the layer gave.
-        batch: B.
-        name: of the layer.
-
-    Returns:
-        The output.
-
-    Raises:
-        InputError: it has another shape or dtype; the message says which tensor crosses the cut.
-    """
+    """Check that a layer's output has a row per item; the error says which tensor crosses the cut."""
     if output.ndim < 2 or output.shape[0] != batch or not output.is_floating_point():
         raise InputError(
             f"layer: expected a floating-point output (B, ...) with B = {batch}, got {output.dtype} "
