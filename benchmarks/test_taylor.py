@@ -156,6 +156,41 @@ def test_reverse_route(benchmark: BenchmarkFixture) -> None:
     assert factor >= 5
 
 
+def test_head_without_a_trace(benchmark: BenchmarkFixture) -> None:
+    """A second call takes 4 times less than batched products on a 600-256-256-10 GELU head, 25 cells of 24 channels."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(600, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10)]
+    head = nn.Sequential(nn.Flatten(), *layers).eval().requires_grad_(False)
+    x = torch.randn(BATCH, 25, 24)
+    V, U = _directions(x)
+    U = U.contiguous()
+
+    classes = head(x).argmax(1)
+
+    def products(side: Tensor) -> Tensor:
+        gradient = torch.func.grad(lambda y: head(y).softmax(1).gather(1, classes[:, None]).sum())
+        rows = torch.func.vmap(lambda v: torch.func.jvp(gradient, (x,), (v,))[1])(V.transpose(0, 1))
+        return torch.matmul(rows.transpose(0, 1).flatten(2), side.flatten(2).mT)
+
+    runs: dict[str, Callable[[], object]] = {
+        "ours": lambda: taylor.bilinear_form(head, x, V, target=classes),
+        "products": lambda: products(V),
+        "ours_two_sides": lambda: taylor.bilinear_form(head, x, V, U, target=classes),
+        "products_two_sides": lambda: products(U),
+    }
+    seconds = in_turn(runs, 5)
+    benchmark.pedantic(runs["ours"], rounds=20)
+    got, expected = taylor.bilinear_form(head, x, V), products(V)
+    factor = ratio(seconds, "products", "ours")
+    benchmark.extra_info |= {
+        "seconds": seconds,
+        "products_over_ours": factor,
+        "products_over_ours_two_sides": ratio(seconds, "products_two_sides", "ours_two_sides"),
+        "relative_error": float((got - expected).abs().max() / expected.abs().max()),
+    }
+    assert factor >= 4
+
+
 def test_hessian_of_an_mlp(benchmark: BenchmarkFixture) -> None:
     """No more time than jitted Hessians take after compilation: MLP 10-140-100-60-20-1, 4 points, one thread."""
     jax = pytest.importorskip("jax", reason="JAX is not installed; it comes with the extra bench")

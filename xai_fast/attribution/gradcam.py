@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.axes import LAYOUTS, MapAxes, find_axes
+from xai_fast.engine.axes import LAYOUTS, LayerAxes, MapAxes
 from xai_fast.engine.call import Call
 from xai_fast.engine.gradients import gradient_through_checkpoints
 from xai_fast.engine.layers import Layer, capture_gradient, capture_output, find_layer
@@ -73,10 +73,10 @@ class GradCAM(Method[Explanation]):
         self.layout = None if layout is None else check_choice("layout", layout, LAYOUTS)
         self.grid = None if grid is None else tuple(check_integer("grid", side, 1) for side in grid)
         self.skip_tokens = None if skip_tokens is None else check_integer("skip_tokens", skip_tokens, 0)
-        self._axes: dict[tuple[tuple[int, ...], ...], MapAxes] = {}
+        self._axes = LayerAxes(self._module, self.layout, self.grid, self.skip_tokens)
 
     def _explain(self, call: Call) -> Explanation:
-        axes = self._axes_of(call)
+        axes = self._axes.of(call)
         return Explanation.cat([self._maps(call, chunk, axes) for chunk in call.chunks()])
 
     def _maps(self, call: Call, chunk: range, axes: MapAxes) -> Explanation:
@@ -108,23 +108,6 @@ class GradCAM(Method[Explanation]):
                 f"model: expected a score that depends differentiably on {self.layer}, got one that does not"
             )
         return seen[0], seen[1]
-
-    def _axes_of(self, call: Call) -> MapAxes:
-        """Find the axes of the layer's output, once for inputs of a shape."""
-        shapes = tuple(tuple(value.shape[1:]) for value in call.values)
-        if shapes not in self._axes:
-            chunk = next(call.chunks())
-            self._axes[shapes] = find_axes(
-                self._module,
-                lambda: call.run(call.take(chunk), call.positions(chunk)),
-                len(chunk),
-                model=self.model,
-                layout=self.layout,
-                grid=self.grid,
-                skip_tokens=self.skip_tokens,
-                picture=shapes[0][1:] if len(shapes[0]) == 3 else None,
-            )
-        return self._axes[shapes]
 
     def _combined(self, activation: Tensor, gradient: Tensor, axes: MapAxes) -> Tensor:
         a, g = (axes.tokens(value).transpose(1, 2) for value in (activation, gradient))

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
+from xai_fast.engine.call import Call
 from xai_fast.engine.layers import first_tensor
 from xai_fast.errors import bad_argument
 
-__all__ = ["LAYOUTS", "MapAxes", "find_axes"]
+__all__ = ["LAYOUTS", "LayerAxes", "MapAxes", "find_axes"]
 
 LAYOUTS = ("channels_first", "channels_last", "sequence_first")
 """(B, C, ...positions), (B, ...positions, C), and (n, B, C)."""
@@ -59,6 +60,32 @@ class MapAxes:
             return tokens.reshape(*tokens.shape[:-2], *sizes, channels)
         rows = tokens.transpose(-1, -2)
         return rows.reshape(*rows.shape[:-1], *like.shape[2:])
+
+
+class LayerAxes:
+    """Finds the axes of one layer's output, once for inputs of a shape; arguments as for `find_axes`."""
+
+    def __init__(
+        self, module: nn.Module, layout: str | None, grid: Sequence[int] | None, skip_tokens: int | None
+    ) -> None:
+        self._module = module
+        self._options = {"layout": layout, "grid": grid, "skip_tokens": skip_tokens}
+        self._found: dict[tuple[tuple[int, ...], ...], MapAxes] = {}
+
+    def of(self, call: Call) -> MapAxes:
+        """Give the axes for the items of a call, in whose context this runs."""
+        shapes = tuple(tuple(value.shape[1:]) for value in call.values)
+        if shapes not in self._found:
+            chunk = next(call.chunks())
+            self._found[shapes] = find_axes(
+                self._module,
+                lambda: call.run(call.take(chunk), call.positions(chunk)),
+                len(chunk),
+                model=call.model,
+                picture=shapes[0][1:] if len(shapes[0]) == 3 else None,
+                **self._options,  # type: ignore[arg-type]  # mypy has one type for all values
+            )
+        return self._found[shapes]
 
 
 def find_axes(

@@ -70,12 +70,12 @@ class CellGeometry:
 
     @property
     def grid(self) -> tuple[int, ...]:
-        """Cells an axis: (rows, columns)."""
+        """Cells per axis: (rows, columns)."""
         return tuple(axis.cells for axis in self.axes)
 
     @property
     def image(self) -> tuple[int, ...]:
-        """Pixels an axis: (height, width)."""
+        """Pixels per axis: (height, width)."""
         return tuple(axis.pixels for axis in self.axes)
 
     def center(self, cell: Sequence[int]) -> tuple[float, ...]:
@@ -119,6 +119,25 @@ class CellGeometry:
             InputError: there is no such cell.
         """
         return _box([axis.field(i) for axis, i in self._positions(cell)])
+
+    @classmethod
+    def of_patches(cls, grid: Sequence[int], image: Sequence[int]) -> CellGeometry | None:
+        """Give the cells of a picture that was cut into patches, each of which may see all of it, as tokens do.
+
+        Args:
+            grid: (rows, columns) of the patches.
+            image: (height, width) in pixels.
+
+        Returns:
+            The geometry; None where the grid is none of this picture.
+        """
+        if len(grid) != len(image) or any(pixels % cells for cells, pixels in zip(grid, image, strict=True)):
+            return None
+        axes = []
+        for cells, pixels in zip(grid, image, strict=True):
+            stride = pixels / cells
+            axes.append(AxisGeometry(pixels, stride / 2, stride, (0,) * cells, (pixels,) * cells))
+        return cls(tuple(axes))
 
     def to_dict(self) -> dict[str, Any]:
         """Give what JSON can hold, for `from_dict`."""

@@ -17,25 +17,26 @@ import itertools
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, name_items
+from xai_fast.engine.axes import LAYOUTS, LayerAxes, MapAxes
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
+from xai_fast.graph.cut import Downstream, check_cut
+from xai_fast.graph.smooth import SMOOTH, remedy
 from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.method import Method
-from xai_fast.taylor import METHODS, Function, bilinear_form, cross_derivatives
-from xai_fast.taylor.cut import Downstream, check_cut
-from xai_fast.taylor.smooth import SMOOTH, remedy
+from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, differentiable
 
 __all__ = ["SCOPES", "TaylorCAM"]
 
@@ -49,12 +50,12 @@ class _Cut:
     """A batch, cut at the layer: the layer's output (B, n, d) or (B, d, h, w), the grid of its positions, the rest."""
 
     output: Tensor
-    grid: tuple[int, ...]
-    function: Function
+    axes: MapAxes
+    function: ScoreFunction
 
     @property
     def positions(self) -> int:
-        return math.prod(self.grid)
+        return math.prod(self.axes.grid)
 
 
 class TaylorCAM(Method[InteractionMap]):
@@ -65,20 +66,22 @@ class TaylorCAM(Method[InteractionMap]):
 
     Args:
         model: a module in evaluation mode.
-        layer: whose output is the feature map, (B, d, h, w), or tokens (B, n, d): a submodule or its dotted name;
-            "name#k" is the k-th run of a layer that runs several times. A layer whose output is a tuple stands for the
-            tuple's first tensor.
+        layer: whose output is the feature map, (B, d, ...) or (B, ..., d), or tokens (B, n, d) or (n, B, d): a
+            submodule or its dotted name; "name#k" is the k-th run of a layer that runs several times. A layer whose
+            output is a tuple stands for the tuple's first tensor.
         order: how many positions act together: 1, 2, 3 or 4.
         scope: "local" or "global", see above.
-        score: F: "probability", "log_probability" or "logit" of the target.
+        score: F, see `xai_fast.engine.objective.SCORES`: by default the probability of the target.
         smooth: "gelu" or "softplus" to explain the network with these in the place of its ReLUs, which have no
             curvature; None to explain it as it is. The model itself is not changed. The result says what was done.
         method: of order 2: "auto", "forward", "reverse" or "hvp", see `xai_fast.taylor.bilinear_form`. Only "auto" for
             other orders.
         symmetric: add the interactions of the same positions, whichever carries x, and keep each set once; else keep
             them directed, x at the first position.
-        grid: (h, w) of the positions where the layer's output is (B, n, d); None for (n,).
+        grid: (h, w) of the positions where the layer's output is tokens; None to find out from a picture's patches.
         memory_limit: in bytes, for the derivatives; None for half of what is free.
+        layout: of the layer's output, see `xai_fast.GradCAM`; None to find out.
+        skip_tokens: tokens at the beginning that stand for no position; None to find out.
 
     Raises:
         InputError: an option is out of range, or there is no such layer.
@@ -95,12 +98,14 @@ class TaylorCAM(Method[InteractionMap]):
         *,
         order: int = 2,
         scope: str = "local",
-        score: str = "probability",
+        score: str = "auto",
         smooth: str | None = None,
         method: str = "auto",
         symmetric: bool = True,
         grid: Sequence[int] | None = None,
         memory_limit: int | None = None,
+        layout: str | None = None,
+        skip_tokens: int | None = None,
     ) -> None:
         super().__init__(model)
         self.order = check_integer("order", order, 1, MAX_ORDER)
@@ -113,10 +118,12 @@ class TaylorCAM(Method[InteractionMap]):
         self.symmetric = bool(symmetric)
         self.grid = None if grid is None else tuple(check_integer("grid", size, 1) for size in grid)
         self.memory_limit = memory_limit
-        self._downstream = Downstream(model, layer, smooth)
-        self.layer = self._downstream.name
-        self._traced: Function | None = None
-        self._traced_for: object = None
+        self.layout = None if layout is None else check_choice("layout", layout, LAYOUTS)
+        self.skip_tokens = None if skip_tokens is None else check_integer("skip_tokens", skip_tokens, 0)
+        first = Downstream(model, layer, smooth)
+        self.layer = first.name
+        self._axes = LayerAxes(first.module, self.layout, self.grid, self.skip_tokens)
+        self._downstreams: dict[tuple[tuple[str, ...], int], Downstream] = {((), 0): first}
         self._geometry: dict[tuple[int, ...], CellGeometry | None] = {}
 
     def _explain(self, call: Call) -> InteractionMap:
@@ -137,7 +144,7 @@ class TaylorCAM(Method[InteractionMap]):
         flat = (saliency.flatten(1) == 0).all(1)
         return InteractionMap(
             attributions=saliency,
-            grid=cut.grid,
+            grid=cut.axes.grid,
             scores=scores,
             layer=self.layer,
             scope=self.scope,
@@ -153,7 +160,11 @@ class TaylorCAM(Method[InteractionMap]):
     def _cut(self, call: Call, chunk: range) -> tuple[_Cut, Tensor | None, Tensor]:
         objective, item = call.objective, call.positions(chunk)
         arguments = (*call.take(chunk), *call.extra.rows(item))
-        output, outputs = self._downstream.split(*arguments)
+        axes = self._axes.of(call)
+        downstream = self._downstream(call.extra.keywords, 1 if axes.layout == "sequence_first" else 0)
+        if axes.layout == "sequence_first":
+            axes = replace(axes, layout="channels_last")  # with the batch in front
+        output, outputs = downstream.split(*arguments)
         check_cut(output, len(chunk), self.layer)
         # Of a channels-last map, pooling to a single cell sets strides, an operation without a rule.
         output = output.contiguous()
@@ -166,36 +177,20 @@ class TaylorCAM(Method[InteractionMap]):
         per_item = [True] * len(call.values) + list(call.extra.per_item)
         extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
         fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
-        function = Function(self._downstream, objective, extras, fixed, classes)
-        key = (
-            tuple(output.shape[1:]),
-            tuple((tuple(e.shape[1:]), e.dtype) for e in extras),
-            tuple((i, id(a)) for i, a in fixed.items()),
-            id(objective.target) if callable(objective.target) else None,
-            tuple(
-                (id(p), p._version)
-                for p in itertools.chain(self._downstream.model.parameters(), self._downstream.model.buffers())
-            ),
-        )
-        if self._traced is not None and self._traced_for == key:
-            function.adopt(self._traced)
-        self._traced, self._traced_for = function, key
-        return _Cut(output, self._grid_of(output), function), classes, scores
+        function = ScoreFunction(downstream, objective, extras, fixed, classes)
+        return _Cut(output, axes, function), classes, scores
 
-    def _grid_of(self, output: Tensor) -> tuple[int, ...]:
-        if output.ndim == 4:
-            return tuple(output.shape[2:])
-        if output.ndim != 3:
-            raise bad_argument("layer", "an output (B, d, h, w) or (B, n, d)", str(tuple(output.shape)))
-        if self.grid is None:
-            return (output.shape[1],)
-        if math.prod(self.grid) != output.shape[1]:
-            raise bad_argument("grid", f"{output.shape[1]} positions", str(self.grid))
-        return self.grid
+    def _downstream(self, keywords: tuple[str, ...], batch_axis: int) -> Downstream:
+        """Give the function behind the layer, always the same one, since it is traced once."""
+        key = (keywords, batch_axis)
+        if key not in self._downstreams:
+            made = Downstream(self.model, self.layer, self.smooth, keywords=keywords, batch_axis=batch_axis)
+            self._downstreams[key] = made
+        return self._downstreams[key]
 
     def _sums(self, cut: _Cut) -> Tensor:
         """Compute S directed, x at the first index: (B, n, ..., n)."""
-        x, ones = _directions(cut.output, self.scope)
+        x, ones = _directions(cut, self.scope)
         if self.order == 1:
             return _first_order(cut, x)
         if self.order == 2:
@@ -232,33 +227,32 @@ class TaylorCAM(Method[InteractionMap]):
         if len(shape) != 3 or "#" in self.layer:
             return None
         if shape not in self._geometry:
-            self._geometry[shape] = None
+            axes = self._axes.of(call)
             try:
-                self._geometry[shape] = cell_geometry(self.model, self.layer, call.values, call.extra.values)
+                found = cell_geometry(self.model, self.layer, call.values, call.extra.values)
+                self._geometry[shape] = found if math.prod(found.grid) == math.prod(axes.grid) else None
             except (ModelError, InputError) as error:
-                _log.warning("no boxes in the image for %s: %s", self.layer, error)
+                self._geometry[shape] = CellGeometry.of_patches(axes.grid, shape[1:])
+                if self._geometry[shape] is None:
+                    _log.warning("no boxes in the image for %s: %s", self.layer, error)
         return self._geometry[shape]
 
 
 def _has_curvature(cut: _Cut) -> bool:
     try:
-        return bool(cut.function.program(cut.output).curved)
+        return bool(differentiable(cut.function, cut.output).program.curved)
     except UnsupportedOperation:  # `method="hvp"` needs no rules
         return True
 
 
-def _directions(output: Tensor, scope: str) -> tuple[Tensor, Tensor]:
+def _directions(cut: _Cut, scope: str) -> tuple[Tensor, Tensor]:
     """Build V and U: (B, n, *shape of the output)."""
-    spatial = output.ndim == 4
-    tokens = output.flatten(2).transpose(1, 2) if spatial else output  # (B, n, d)
+    tokens = cut.axes.tokens(cut.output)
     batch, n, d = tokens.shape
-    eye = torch.eye(n, dtype=output.dtype, device=output.device)
+    eye = torch.eye(n, dtype=tokens.dtype, device=tokens.device)
     ones = eye[None, :, :, None].expand(batch, n, n, d)
     x = tokens[:, None] * eye[None, :, :, None] if scope == "local" else tokens[:, :, None].expand(batch, n, n, d)
-    if spatial:
-        shape = (batch, n, d, *output.shape[2:])
-        x, ones = (v.transpose(2, 3).reshape(shape) for v in (x, ones))
-    return x, ones
+    return cut.axes.output(x, cut.output), cut.axes.output(ones, cut.output)
 
 
 def _first_order(cut: _Cut, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from xai_fast.engine.memory import is_out_of_memory
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.explainers import make_explainer
 from xai_fast.jobs.explainers.base import Chunk
@@ -22,7 +23,6 @@ from xai_fast.jobs.sources.base import FrozenItems, ItemError
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.layout import Status
 from xai_fast.jobs.targets import ItemTargets
-from xai_fast.taylor.planner import is_out_of_memory
 
 __all__ = ["Computation", "ItemError", "Outcome", "in_effect"]
 
@@ -165,7 +165,7 @@ class Computation:
             What became of each. The same chunk gives the same bits.
 
         Raises:
-            RuntimeError: memory did not suffice for the chunk (`xai_fast.taylor.planner.is_out_of_memory` tells), or
+            RuntimeError: memory did not suffice for the chunk (`xai_fast.engine.memory.is_out_of_memory` tells), or
                 the device is lost.
         """
         tally = _Tally()

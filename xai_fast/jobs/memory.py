@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import os
 import re
-import resource
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from xai_fast.engine.memory import (
+    available_bytes,
+    is_out_of_memory,
+    peak_memory,
+    reset_peak_memory,
+    usable_bytes,
+)
 from xai_fast.errors import ModelError, StoreError
 from xai_fast.jobs.store.folders import dump_json, load_json
 from xai_fast.jobs.store.layout import Layout, is_whole
-from xai_fast.taylor.planner import available_bytes, is_out_of_memory, usable_bytes
 
 __all__ = ["ChunkSize", "OutOfMemory", "lacks_memory", "peak_memory", "reset_peak_memory"]
 
@@ -159,49 +163,6 @@ class ChunkSize:
             "free), the explainer's own internal_batch_size, memory_limit, points or top_k, a smaller input, or "
             f"another device (now {self._device})"
         )
-
-
-def reset_peak_memory(device: torch.device) -> int:
-    """Begin to measure the peak anew where the system can do that.
-
-    Args:
-        device: whose memory.
-
-    Returns:
-        Bytes in use now.
-    """
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        return int(torch.cuda.memory_allocated(device))
-    try:
-        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")
-    except OSError:  # no Linux, or not allowed: the peak of the whole process is then an upper bound
-        pass
-    return peak_memory(device)
-
-
-def peak_memory(device: torch.device) -> int:
-    """Tell the most memory that was in use.
-
-    Args:
-        device: whose memory; for a CPU, that of this process.
-
-    Returns:
-        Bytes.
-    """
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            for line in file:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    scale = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
 def _is_known(content: Any) -> bool:

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import ZeroCurvatureError, bad_argument
+from xai_fast.graph.smooth import SMOOTH, smoothed
 from xai_fast.interaction.effects import EFFECTS, effect_of
 from xai_fast.interaction.tnid import MAX_ORDER
 from xai_fast.jobs.explainers.base import BatchExplainer, Chunk, Explained
 from xai_fast.jobs.values import nearest
-from xai_fast.taylor import prepare
+from xai_fast.taylor import differentiable, prepare
 from xai_fast.taylor.sets import SetDerivatives
-from xai_fast.taylor.smooth import SMOOTH, smoothed
 
 __all__ = ["BatchTNID"]
 
@@ -103,7 +103,8 @@ class BatchTNID(BatchExplainer):
 
     def _check_curvature(self, x: Tensor, target: Target) -> None:
         order = self._order if self._sets is None else self._sets.shape[1]
-        if order > 1 and not prepare(self._model, x, target=target, score=self._score).program(x).curved:
+        function = prepare(self._model, x, target=target, score=self._score)
+        if order > 1 and not differentiable(function, x).program.curved:
             raise ZeroCurvatureError(
                 "model: expected a score that bends, got one that is piecewise linear in the features, so that every "
                 'effect is zero; pass smooth="gelu" or "softplus", or explain score="probability" or "log_probability"'

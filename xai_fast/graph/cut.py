@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from xai_fast.engine.layers import Layer, find_layer, first_tensor, replace_first_tensor
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.taylor.smooth import smoothed
+from xai_fast.graph.smooth import smoothed
 
 __all__ = ["Downstream"]
 
@@ -25,32 +26,52 @@ class Downstream:
         model: the model.
         layer: a submodule or its dotted name; "name#k" is the k-th run of a layer that runs several times in a pass,
             counted from 1.
-        smooth: None, or activations to swap, see `xai_fast.taylor.smooth`.
+        smooth: None, or activations to swap, see `xai_fast.graph.smooth`.
+        keywords: names of the model's last arguments, where these are given by name.
+        batch_axis: of the layer's output; outputs here have it in front.
 
     Attributes:
         name: of the layer, as it was asked for.
+        module: the layer.
 
     Raises:
         InputError: there is no such layer.
     """
 
-    def __init__(self, model: nn.Module, layer: Layer, smooth: str | None = None) -> None:
+    def __init__(
+        self,
+        model: Callable[..., object],
+        layer: Layer,
+        smooth: str | None = None,
+        *,
+        keywords: Sequence[str] = (),
+        batch_axis: int = 0,
+    ) -> None:
         run = ""
         if isinstance(layer, str) and "#" in layer:
             layer, _, run = layer.rpartition("#")
             if not run.isdecimal() or int(run) < 1:
                 raise bad_argument("layer", '"name" or "name#k" with k = 1, 2, ...', repr(f"{layer}#{run}"))
         self.model = model
-        self.name, self._layer = find_layer(model, layer)
+        self.name, self.module = find_layer(model, layer)
         self._run = int(run) if run else None
         self.smooth = smooth
+        self._keywords = tuple(keywords)
+        self._batch_axis = batch_axis
         self.name += f"#{run}" if run else ""
 
     def __call__(self, output: Tensor, *arguments: object) -> object:
         """Run the model on ``arguments`` with the layer's output replaced."""
         # What comes next may change it in place.
-        with self._at_layer(lambda value: replace_first_tensor(value, output.clone())), smoothed(self.smooth):
-            return self.model(*arguments)
+        output = output.movedim(0, self._batch_axis).clone()
+        with self._at_layer(lambda value: replace_first_tensor(value, output)), smoothed(self.smooth):
+            return self._call_model(arguments)
+
+    def _call_model(self, arguments: Sequence[object]) -> object:
+        # Copies: the model may work on them in place, and they are given again.
+        given = [value.clone() if isinstance(value, Tensor) else value for value in arguments]
+        first = len(given) - len(self._keywords)
+        return self.model(*given[:first], **dict(zip(self._keywords, given[first:], strict=True)))
 
     def split(self, *arguments: object) -> tuple[Tensor, object]:
         """Run the model.
@@ -69,11 +90,11 @@ class Downstream:
         def keep(value: object) -> object:
             tensor = first_tensor(value, self.name)
             # What comes next may change it in place.
-            seen.append(tensor.clone())
+            seen.append(tensor.movedim(self._batch_axis, 0).clone())
             return None
 
         with self._at_layer(keep), smoothed(self.smooth):
-            outputs = self.model(*arguments)
+            outputs = self._call_model(arguments)
         return seen[0], outputs
 
     @contextlib.contextmanager
@@ -86,7 +107,7 @@ class Downstream:
             runs += 1
             return change(output) if runs == (self._run or 1) else None
 
-        handle = self._layer.register_forward_hook(hook)
+        handle = self.module.register_forward_hook(hook)
         try:
             yield
         finally:
@@ -100,19 +121,11 @@ class Downstream:
 
 
 def check_cut(output: Tensor, batch: int, name: str) -> Tensor:
-    """Check that a layer's output has a row an item.
-
-    Args:
-        output: what the layer gave.
-        batch: B.
-        name: of the layer.
-
-    Returns:
-        The output.
-
-    Raises:
-        InputError: it has another shape or dtype; the message says which tensor crosses the cut.
-    """
+    """Check that a layer's output has a row per item; the error says which tensor crosses the cut."""
+    if output.dtype in (torch.float16, torch.bfloat16):
+        raise InputError(
+            f"layer: expected an output in float32 or float64, got {output.dtype}; model.float() gives one"
+        )
     if output.ndim < 2 or output.shape[0] != batch or not output.is_floating_point():
         raise InputError(
             f"layer: expected a floating-point output (B, ...) with B = {batch}, got {output.dtype} "

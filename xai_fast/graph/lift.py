@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from xai_fast.taylor.graph import Node, Ref, filled
-from xai_fast.taylor.overloads import overloads_of
+from xai_fast.graph.nodes import Node, Ref, filled
+from xai_fast.graph.overloads import overloads_of
 
 __all__ = ["aligned", "fold", "lifted", "summed_to", "transposed", "unfolded"]
 
@@ -146,10 +146,8 @@ def _rank(value: object) -> int:
 
 
 def _added_product(added: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    if weight.ndim == 2 and x.ndim == 3 and added.ndim <= 2:
-        return torch.nn.functional.linear(x, weight.t(), added if added.ndim == 1 else None) + (
-            0 if added.ndim == 1 else added
-        )
+    if added.ndim == 1 and weight.ndim == 2 and x.ndim == 3:
+        return torch.nn.functional.linear(x, weight.t(), added)
     return torch.matmul(x, weight) + added
 
 
@@ -162,12 +160,12 @@ _PRODUCTS: dict[object, Callable[..., Tensor]] = {
 
 
 def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) -> object:
-    """Run a node's operation on tensors of which some have one more leading dimension.
+    """Run a node's operation on tensors of which some have one more leading dimension, of the same size in all of them.
 
     Args:
         node: the operation.
         values: what it reads, in the order of ``node.inputs``.
-        has_leading: which of them have the dimension; it has the same size in all of them.
+        has_leading: which of them have the dimension.
 
     Returns:
         The result with the leading dimension; a tuple for several outputs.
@@ -261,16 +259,7 @@ _TRANSPOSED: dict[object, Callable[..., Tensor]] = {
 
 
 def transposed(node: Node, rows: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """Apply the transpose of a linear operation of one tensor.
-
-    Args:
-        node: the operation.
-        rows: (L, *) adjoints of its result.
-        shape: of its source, without L.
-
-    Returns:
-        (L, *shape) adjoints of the source; None where the transpose is not written here.
-    """
+    """Apply the transpose of a linear operation of one tensor to adjoints (L, *); None where it is not written here."""
     function = _TRANSPOSED.get(node.target)
     if function is None or len(node.inputs) != 1:
         return None

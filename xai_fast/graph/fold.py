@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from xai_fast.taylor.graph import Graph, Node, Ref, pruned
+from xai_fast.graph.nodes import Graph, Node, Ref, pruned
 
 __all__ = ["folded"]
 
@@ -15,14 +15,7 @@ aten = torch.ops.aten
 
 
 def folded(graph: Graph) -> Graph:
-    """Fold a scale and a shift of each channel into the convolution that they follow.
-
-    Args:
-        graph: any graph.
-
-    Returns:
-        The same function; values differ by rounding.
-    """
+    """Fold a scale and a shift per channel into the convolution that they follow; values differ by rounding."""
     nodes = list(graph.nodes)
     constants = dict(graph.constants)
     for node in graph.nodes:
@@ -50,7 +43,7 @@ def folded(graph: Graph) -> Graph:
             kwargs={},
             inputs=(node.inputs[0], node.index, scaling.index),
         )
-    return pruned(Graph(tuple(nodes), constants, graph.extras, graph.output))
+    return pruned(replace(graph, nodes=tuple(nodes), constants=constants))
 
 
 def _only_reader(graph: Graph, node: Node, target: object) -> Node | None:
@@ -60,7 +53,7 @@ def _only_reader(graph: Graph, node: Node, target: object) -> Node | None:
 
 
 def _per_channel(graph: Graph, node: Node, source: Node) -> Tensor | None:
-    """Return the constant operand beside ``source`` as one number a channel, if it is that."""
+    """Return the constant operand beside ``source`` as one number per channel, if it is that."""
     if len(node.args) != 2 or node.shape is None:
         return None
     others = [a for a in node.args if not (isinstance(a, Ref) and a.index == source.index)]

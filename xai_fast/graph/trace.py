@@ -1,7 +1,7 @@
 """From a function of one item to a graph of ATen operations.
 
-The function is traced for a batch of one item. The interpreter (`xai_fast.taylor.program`) then carries any number of
-items, and of directions an item, as leading dimensions of every tensor: one trace serves all batch sizes, and no
+The function is traced for a batch of one item. The interpreter (`xai_fast.graph.interpreter`) then carries any number
+of items, and of directions per item, as leading dimensions of every tensor: one trace serves all batch sizes, and no
 operation can mix items.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -20,67 +19,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai_fast.errors import ModelError, UnsupportedOperation, XaiFastError
-from xai_fast.taylor.decompositions import NOT_DIFFERENTIABLE, RANDOM, InstanceNormByItem, decompositions
+from xai_fast.graph.decompositions import NOT_DIFFERENTIABLE, RANDOM, InstanceNormByItem, decompositions
+from xai_fast.graph.nodes import Graph, Node, Ref, filled, pruned
 
-__all__ = ["Graph", "Node", "Ref", "filled", "pruned", "trace"]
-
-
-@dataclass(frozen=True)
-class Ref:
-    """An argument that is the value of another node."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class Node:
-    """One operation on the tensors of one item.
-
-    Attributes:
-        index: its place in `Graph.nodes`.
-        name: for error messages.
-        target: the ATen overload; None for inputs and constants; `operator.getitem` picks from several outputs.
-        args: positional arguments, with `Ref` in the place of tensors.
-        kwargs: keyword arguments, likewise.
-        inputs: the nodes it reads, in the order of the arguments.
-        shape: of its value for one item, the batch dimension of size 1 included; None for several outputs.
-        per_item: whether the value depends on the item; else it is a constant, kept in `Graph.constants`.
-        active: whether the value depends differentiably on the input.
-    """
-
-    index: int
-    name: str
-    target: Callable[..., object] | None
-    args: tuple[object, ...]
-    kwargs: dict[str, object]
-    inputs: tuple[int, ...]
-    shape: tuple[int, ...] | None
-    per_item: bool
-    active: bool
-
-
-@dataclass(frozen=True)
-class Graph:
-    """The operations between an input and a score, in an order in which they can be run.
-
-    Attributes:
-        nodes: all of them; the first is the input, the next ``extras`` are other tensors with one row an item.
-        constants: values that do not depend on the item, by node.
-        extras: how many other inputs there are.
-        output: the node of the score, shape (1,).
-    """
-
-    nodes: tuple[Node, ...]
-    constants: dict[int, object]
-    extras: int
-    output: int
-    users: dict[int, tuple[int, ...]] = field(default_factory=dict)
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """The shape of one item of the input, with its batch dimension of size 1."""
-        shape = self.nodes[0].shape
-        return () if shape is None else shape
+__all__ = ["trace"]
 
 
 def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] = ()) -> Graph:
@@ -167,6 +109,7 @@ def _convert(traced: fx.GraphModule, inputs: int) -> Graph:
     """Turn torch.fx nodes into ours: fold what is constant, mark what depends on the item and on the input."""
     nodes: list[Node] = []
     constants: dict[int, object] = {}
+    reads: list[Tensor] = []
     index: dict[fx.Node, int] = {}
     output = -1
     for node in traced.graph.nodes:
@@ -174,7 +117,7 @@ def _convert(traced: fx.GraphModule, inputs: int) -> Graph:
             result = node.args[0]
             if not isinstance(result, fx.Node) or _shape(result) != (1,):
                 got = tuple(_shape(result) or ()) if isinstance(result, fx.Node) else type(result).__name__
-                raise ModelError(f"model: expected one score an item, (B,), got {got} for one item")
+                raise ModelError(f"model: expected one score per item, (B,), got {got} for one item")
             output = index[result]
             continue
         at = len(nodes)
@@ -183,11 +126,13 @@ def _convert(traced: fx.GraphModule, inputs: int) -> Graph:
             nodes.append(Node(at, node.name, None, (), {}, (), _shape(node), True, at == 0))
             continue
         if node.op == "get_attr":
-            constants[at] = _attribute(traced, str(node.target))
-            nodes.append(Node(at, node.name, None, (), {}, (), tuple(constants[at].shape), False, False))  # type: ignore[attr-defined]
+            tensor = _attribute(traced, str(node.target))
+            constants[at] = tensor
+            reads.append(tensor)
+            nodes.append(Node(at, node.name, None, (), {}, (), tuple(tensor.shape), False, False))
             continue
         nodes.append(_operation(node, at, index, nodes, constants))
-    return pruned(Graph(tuple(nodes), constants, inputs - 1, output))
+    return pruned(Graph(tuple(nodes), constants, inputs - 1, output, tuple(reads)))
 
 
 def _reference(index: int) -> Any:
@@ -230,61 +175,3 @@ def _operation(
         with torch.no_grad():
             constants[at] = target(*filled(args, constants), **filled(kwargs, constants))  # type: ignore[operator]
     return Node(at, node.name, target, tuple(args), dict(kwargs), reads, _shape(node), per_item, active)  # type: ignore[arg-type]
-
-
-def filled(value: object, values: Mapping[int, object]) -> Any:
-    """Replace every `Ref` in arguments by its value.
-
-    Args:
-        value: an argument, or a container of some.
-        values: by node.
-
-    Returns:
-        The same with values.
-    """
-    if isinstance(value, Ref):
-        return values[value.index]
-    if isinstance(value, tuple | list):
-        return type(value)(filled(v, values) for v in value)
-    if isinstance(value, dict):
-        return {k: filled(v, values) for k, v in value.items()}
-    return value
-
-
-def pruned(graph: Graph) -> Graph:
-    """Leave out what the score does not need.
-
-    Args:
-        graph: any graph.
-
-    Returns:
-        Its nodes that the score depends on, and the inputs.
-    """
-    needed = {graph.output} | set(range(1 + graph.extras))
-    for node in reversed(graph.nodes):
-        if node.index in needed and node.per_item:
-            needed.update(node.inputs)
-    kept = [node for node in graph.nodes if node.index in needed]
-    place = {node.index: at for at, node in enumerate(kept)}
-
-    def moved(value: object) -> object:
-        if isinstance(value, Ref):
-            return Ref(place[value.index])
-        if isinstance(value, tuple | list):
-            return type(value)(moved(v) for v in value)
-        if isinstance(value, dict):
-            return {k: moved(v) for k, v in value.items()}
-        return value
-
-    nodes = []
-    users: dict[int, list[int]] = {}
-    for at, node in enumerate(kept):
-        inputs = tuple(place[i] for i in node.inputs) if node.per_item else ()
-        args, kwargs = (moved(node.args), moved(node.kwargs)) if node.per_item else ((), {})
-        nodes.append(
-            Node(at, node.name, node.target, args, kwargs, inputs, node.shape, node.per_item, node.active)  # type: ignore[arg-type]
-        )
-        for i in inputs:
-            users.setdefault(i, []).append(at)
-    constants = {place[i]: value for i, value in graph.constants.items() if i in place}
-    return Graph(tuple(nodes), constants, graph.extras, place[graph.output], {i: tuple(u) for i, u in users.items()})

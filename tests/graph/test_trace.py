@@ -11,7 +11,7 @@ from taylor_networks import numbers
 from torch import Tensor, nn
 
 from xai_fast.errors import ModelError, UnsupportedOperation
-from xai_fast.taylor.graph import trace
+from xai_fast.graph.trace import trace
 from xai_fast.taylor.program import Program
 
 
@@ -84,8 +84,8 @@ def test_extras_belong_to_the_item_and_are_not_differentiated() -> None:
 
 
 REFUSED = {
-    r"one score an item, \(B,\), got \(1, 4\)": lambda x: x,
-    "one score an item": lambda x: (x.sum(1), x),
+    r"one score per item, \(B,\), got \(1, 4\)": lambda x: x,
+    "one score per item": lambda x: (x.sum(1), x),
     "shapes that do not depend on the values": lambda x: x[x > 0].sum()[None],
     "shapes that do not depend": lambda x: x.nonzero().sum(0)[:1] * x.sum(1),
 }

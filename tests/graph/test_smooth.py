@@ -8,8 +8,8 @@ import torch.nn.functional as F  # as everybody calls it
 from torch import Tensor, nn
 
 from xai_fast.errors import InputError
+from xai_fast.graph.smooth import SMOOTH, remedy, smoothed
 from xai_fast.taylor import hessian
-from xai_fast.taylor.smooth import SMOOTH, remedy, smoothed
 
 X = torch.linspace(-8, 8, 41, dtype=torch.float64)
 CALLS = {

@@ -43,6 +43,12 @@ class _Swapped(TorchFunctionMode):
         super().__init__()
         self.ramp = ramp
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Swapped) and self.ramp is other.ramp
+
+    def __hash__(self) -> int:
+        return hash(self.ramp)
+
     def __torch_function__(
         self,
         func: Callable[..., object],

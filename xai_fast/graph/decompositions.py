@@ -12,7 +12,7 @@ from torch import Tensor
 from torch._decomp import core_aten_decompositions
 from torch.overrides import TorchFunctionMode
 
-from xai_fast.taylor.overloads import overloads_of
+from xai_fast.graph.overloads import overloads_of
 
 __all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "InstanceNormByItem", "decompositions"]
 

@@ -1,4 +1,4 @@
-"""The Hessian of small feed-forward networks, against autograd and against the interpreter."""
+"""Second derivatives of scores that begin with small layers, against autograd and against the interpreter."""
 
 from __future__ import annotations
 
@@ -107,3 +107,40 @@ def test_weights_that_are_changed_in_place_are_read_again() -> None:
     with torch.no_grad():
         network[2].weight.mul_(2)
     assert torch.allclose(taylor.hessian(score, x), 2 * before, rtol=1e-12, atol=1e-15)
+
+
+TAILS = {
+    "probability": (nn.Linear(17, 4), "probability"),
+    "log-probability": (nn.Linear(17, 4), "log_probability"),
+    "logit": (nn.Linear(17, 4), "logit"),
+    "one output": (nn.Linear(17, 1), "probability"),
+    "normalised": (nn.Sequential(nn.LayerNorm(17), nn.Linear(17, 4)), "probability"),
+    "more layers": (nn.Sequential(nn.Linear(17, 9), nn.LayerNorm(9), nn.SiLU(), nn.Linear(9, 4)), "probability"),
+}
+
+
+@pytest.mark.parametrize("two_sides", [True, False])
+@pytest.mark.parametrize("tail", TAILS)
+def test_pairs_of_cells_equal_autograd(tail: str, two_sides: bool) -> None:
+    torch.manual_seed(1)
+    head, score = TAILS[tail]
+    network = nn.Sequential(nn.Flatten(), nn.Linear(600, 33), nn.GELU(), nn.Linear(33, 17), nn.Tanh(), head)
+    network = network.double().eval()
+    x = torch.randn(3, 25, 24, dtype=torch.float64)
+    cells = torch.eye(25, dtype=x.dtype)[None, :, :, None]
+    V = x[:, None] * cells  # one cell each
+    U = cells.expand(3, 25, 25, 24) * torch.randn(3, 25, 25, 24, dtype=x.dtype) if two_sides else None
+    got = taylor.bilinear_form(network, x, V, U, score=score)
+    expected = taylor.bilinear_form(network, x, V, U, score=score, method="hvp")
+    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
+def test_cells_of_different_sizes_and_directions_without_an_entry() -> None:
+    network = nn.Sequential(nn.Linear(64, 40), nn.GELU(), nn.Linear(40, 5)).double().eval()
+    x = torch.randn(40, 64, dtype=torch.float64)
+    V = torch.zeros(40, 9, 64, dtype=x.dtype)
+    for i in range(8):
+        V[:, i, 3 * i : 4 * i + 1] = torch.randn(40, i + 1, dtype=x.dtype)
+    got = taylor.bilinear_form(network, x, V)
+    torch.testing.assert_close(got, taylor.bilinear_form(network, x, V, method="hvp"), rtol=1e-10, atol=1e-13)
+    assert not got[:, 8].any()

@@ -1,0 +1,96 @@
+"""From what a user gives to a score that can be differentiated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import TypedDict
+
+from xai_fast.engine.checks import check_eval_mode
+from xai_fast.engine.extra import ExtraArguments
+from xai_fast.engine.objective import Objective, Target
+from xai_fast.errors import bad_argument
+from xai_fast.graph import ScoreFunction, find_trace
+
+__all__ = ["Given", "check_batch", "prepare"]
+
+
+class Given(TypedDict, total=False):
+    """What `prepare` takes besides the function and the items."""
+
+    target: Target
+    score: str
+    additional_forward_args: object
+
+
+def prepare(
+    fn: Callable[..., object],
+    x: Tensor,
+    *,
+    target: Target = None,
+    score: str = "auto",
+    additional_forward_args: object = None,
+    compile: bool = False,
+) -> ScoreFunction:
+    """Resolve the targets of a batch. Every function of `xai_fast.taylor` takes the result in place of fn.
+
+    The model is traced when derivatives are first asked for, and again after a change of what the trace has read:
+    weights, submodules, captured variables. Changes through ``Tensor.data`` and inside Python containers go unnoticed.
+
+    Args:
+        fn: a module in evaluation mode, whose outputs are turned into scores by ``target`` and ``score``; or any
+            function from (B, ...) to scores (B,). Items must not depend on each other.
+        x: (B, ...) float32 or float64.
+        target: for a module: None for the predicted class, an int, a list or tensor (B,), or a callable on the outputs.
+        score: "probability", "logit" or "log_probability" of the target.
+        additional_forward_args: further arguments; tensors whose first dimension is B hold a row per item.
+        compile: let `torch.compile` make one program of what is run for each shape, which takes a minute and a compiler
+            and pays for small networks that are explained very often. Bilinear forms and Hessians only.
+
+    Returns:
+        The score of these items: it holds their classes and extra arguments, so it is for batches of the same items.
+
+    Raises:
+        InputError: an argument does not fit.
+        ModelError: the model is in training mode.
+    """
+    if isinstance(fn, ScoreFunction):
+        return fn
+    if not callable(fn):
+        raise bad_argument("fn", "a module or a function", type(fn).__name__)
+    check_eval_mode(fn)
+    check_batch("x", x)
+    batch = x.shape[0]
+    extra = ExtraArguments(additional_forward_args, batch)
+    if extra.keywords:
+        raise bad_argument("additional_forward_args", "positional arguments", f"keywords {extra.keywords}")
+    values = extra.values
+    extras = tuple(v for v, rows in zip(values, extra.per_item, strict=True) if rows and isinstance(v, Tensor))
+    fixed = {i: v for i, (v, rows) in enumerate(zip(values, extra.per_item, strict=True)) if not rows}
+    if not isinstance(fn, nn.Module) and target is None:
+        return ScoreFunction(fn, None, extras, fixed, None, compile)
+    objective = Objective(target, score)
+    if callable(target) or not batch:
+        return ScoreFunction(fn, objective, extras, fixed, None, compile)
+    if target is not None:
+        # A trace knows how many classes there are, so that the model need not run for it.
+        given = torch.as_tensor(target, device=x.device)
+        function = ScoreFunction(fn, objective, extras, fixed, given.expand(batch) if given.ndim == 0 else given)
+        found = find_trace(function, x)
+        if found is not None and found.output_shape is not None:
+            outputs = x.new_empty(1).expand(batch, *found.output_shape)
+            classes = objective.targets(outputs, start=0, batch=batch)
+            return ScoreFunction(fn, objective, extras, fixed, classes, compile)
+    with torch.no_grad():
+        classes = objective.targets(fn(x, *values), start=0, batch=batch)
+    return ScoreFunction(fn, objective, extras, fixed, None if classes is None else classes.clone(), compile)
+
+
+def check_batch(name: str, x: object) -> Tensor:
+    """Check that an argument is a batch (B, ...) of floating-point items."""
+    if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.float64) or x.ndim < 1:
+        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise bad_argument(name, "a float32 or float64 tensor (B, ...)", got)
+    return x
