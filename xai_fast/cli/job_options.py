@@ -46,15 +46,15 @@ def add_job_commands(commands: _Commands[argparse.ArgumentParser]) -> None:
 def _add_spec(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is computed (else as in JOB.yaml)").add_argument
     add("--source", metavar="DATA", help="a folder of pictures, x.npy, x.safetensors, x.parquet, x.csv, x.tar, or m:f")
-    add("--explainer", metavar="NAME", help="neflag, gradcam, gradcam++, taylor_cam, tnid, or module:Class")
-    parameter = "an option of the explainer, such as points=20; may be given several times"
-    add("--parameter", action="append", default=[], metavar="NAME=VALUE", help=parameter)
+    add("--method", metavar="NAME", help="neflag, gradcam, ..., captum:NAME, or module:Class")
+    option = "an option of the method, such as points=20; may be given several times"
+    add("--option", action="append", default=[], metavar="NAME=VALUE", help=option)
     add("--model", metavar="NAME", help="module:function, or the name of a model that comes along")
     add("--target", metavar="CLASS", help="a class's number, 'label', or the name of a column")
     add("--shard-size", type=int, metavar="N", help="items a file")
     add("--dtype", metavar="NAME", help="how maps are stored: float16_scaled, float32, bfloat16, int8_scaled")
     add("--seed", type=int, metavar="N")
-    add("--batch-size", type=int, metavar="N", help="items at once (default: as many as fit)")
+    add("--batch-size", type=int, metavar="N", help="rows at once (default: what suits the device)")
     add("--max-attempts", type=int, metavar="N", help="how often an item may kill its process")
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.observe import JobStatus
+from xai_fast.jobs.job_status import JobStatus
 from xai_fast.jobs.running import run as run_spec
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.terminal import say
 
 __all__ = ["finish", "read_spec", "run", "runner_options"]
 
-_PLAIN = ("source", "explainer", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
+_PLAIN = ("source", "method", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
 _TEXTS = ("layer",)  # the layers of a sequence are called "0", "1", ...
 
 
@@ -53,13 +53,13 @@ def read_spec(options: argparse.Namespace) -> JobSpec:
     if options.target is not None:
         changes["target"] = int(options.target) if options.target.isdecimal() else options.target
     spec = None if options.job is None else JobSpec.from_file(Path(options.job))
-    parameters = dict(map(_parameter, options.parameter))
-    if parameters or "explainer" in changes:
-        changes["parameters"] = parameters
-        if spec is not None and "explainer" not in changes:
-            if isinstance(spec.explainer, list):
-                raise bad_argument("--parameter", "a job with one explainer", f"{len(spec.explainer)} of them")
-            changes["parameters"] = {**spec.parameters, **parameters}
+    parameters = dict(map(_parameter, options.option))
+    if parameters or "method" in changes:
+        changes["options"] = parameters
+        if spec is not None and "method" not in changes:
+            if isinstance(spec.method, list):
+                raise bad_argument("--option", "a job with one method", f"{len(spec.method)} of them")
+            changes["options"] = {**spec.options, **parameters}
     if spec is not None:
         return dataclasses.replace(spec, **changes)
     if "source" not in changes:
@@ -103,7 +103,7 @@ def finish(status: JobStatus) -> bool:
 def _parameter(text: str) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise bad_argument("--parameter", "NAME=VALUE", repr(text))
+        raise bad_argument("--option", "NAME=VALUE", repr(text))
     if name in _TEXTS:
         return name, value
     try:
