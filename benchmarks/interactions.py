@@ -91,7 +91,7 @@ def _top_pairs(saliency: Tensor) -> Pairs:
 def _by_taylor_cam(network: RelationNetwork, scope: str) -> Callable[[Tensor, Tensor, Tensor], Pairs]:
     method = TaylorCAM(network, "tag", grid=GRID, scope=scope)
     return lambda images, questions, answers: _top_pairs(
-        method.attribute(images, target=answers, additional_forward_args=questions).saliency
+        method.explain(images, target=answers, additional_forward_args=questions).saliency
     )
 
 
@@ -196,7 +196,7 @@ def _yield_or_go(count: int) -> dict[str, object]:
     scenes = scenes[:count]
     rates = {}
     for order_name, scope in (("local", "local"), ("global", "global")):
-        found = TaylorCAM(network, "features", scope=scope).attribute(road.image_batch(scenes), target=1)
+        found = TaylorCAM(network, "features", scope=scope).explain(road.image_batch(scenes), target=1)
         rates[order_name] = _road_hits(found, scenes) / count
     return {"scenes": count, "top_pair_joins_sign_and_car": rates}
 
@@ -214,8 +214,8 @@ def _three_objects(count: int) -> dict[str, object]:
     network = three.three_objects().requires_grad_(False)
     boards = [three.board(i) for i in range(count)]
     x = three.board_batch(boards)
-    triples = TaylorCAM(network, "board", order=3, score="logit").attribute(x).top_k(1)
-    pairs = TaylorCAM(network, "board", order=2, score="logit").attribute(x).top_k(1)
+    triples = TaylorCAM(network, "board", order=3, score="logit").explain(x).top_k(1)
+    pairs = TaylorCAM(network, "board", order=2, score="logit").explain(x).top_k(1)
     width = three.BOARD[1]
 
     def cells(found: Sequence[object]) -> tuple[int, ...]:

@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__.split("\n\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, help="classifiers, in turn (all)")
-    parser.add_argument("--photos", type=int, help="the most items a model; all by default, and 60 digits")
-    parser.add_argument("--steps", type=int, default=32, help="steps a curve (32)")
+    parser.add_argument("--photos", type=int, help="the most items per model; all by default, and 60 digits")
+    parser.add_argument("--steps", type=int, default=32, help="steps per curve (32)")
     parser.add_argument("--sweep", nargs="*", default=[MODELS[0], DIGITS], help="models whose radius is swept")
     parser.add_argument(
         "--search", nargs="*", default=[MODELS[0], DIGITS], help="models that are searched; others keep what was chosen"

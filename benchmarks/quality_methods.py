@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -69,12 +68,8 @@ def maps(suite: Suite, settings: Settings) -> Maps:
     options = dict(settings)
     method = str(options.pop("method"))
     if method == "neflag":
-        with warnings.catch_warnings():
-            # Items without negative flux keep a map of zeros; they count as they are.
-            warnings.simplefilter("ignore", UserWarning)
-            result = NeFLAG(suite.model, **options).explain(
-                suite.inputs, target=suite.targets, item_ids=suite.positions
-            )
+        # Items without negative flux keep a map of zeros; they count as they are.
+        result = NeFLAG(suite.model, **options).explain(suite.inputs, target=suite.targets, item_ids=suite.positions)
         return Maps(result.attributions, float(result.evaluations.double().mean()))
     single = functools.partial(_SINGLE[method], suite, **options)
     attributions = []

@@ -30,7 +30,7 @@ class Suite:
         targets: (B,) int64, the labels.
         items: B names.
         positions: B places in the list of all items, right or wrong, the same for all classifiers of photos.
-        black: black in the model's input units, one value a channel.
+        black: black in the model's input units, one value per channel.
         references: (K, C, H, W), other inputs of the same kind, the baselines of Expected Gradients.
         about: what else a reader has to know, as plain values for JSON.
     """

@@ -104,7 +104,7 @@ def summary(results: Mapping[str, Any], ranking: str = "sum_of_abs") -> str:
 def _small_print(result: Mapping[str, Any]) -> str:
     protocol, environment = result["protocol"], result["environment"]
     return (
-        f"Mean ± standard error over items; {protocol['steps']} steps a curve, black and blur of sigma "
+        f"Mean ± standard error over items; {protocol['steps']} steps per curve, black and blur of sigma "
         f"{protocol['blur_sigma']:.0f} averaged, probability of the label. torch {environment['torch']}, captum "
         f"{protocol['captum']}, {environment['cpu']}, commit {environment['commit']}."
     )

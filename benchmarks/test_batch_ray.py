@@ -26,7 +26,7 @@ CORES = len(os.sched_getaffinity(0))
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray")
 def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
-    """At most 15 % over the loop at 1,000 items a shard, also with the start of the cluster and of its workers.
+    """At most 15 % over the loop at 1,000 items per shard, also with the start of the cluster and of its workers.
 
     The start is some 20 seconds however long the job is, so the job has to last more than a minute; the span from the
     first attempt to the last receipt is noted beside it. The loop may use all cores in each operation; the job has a

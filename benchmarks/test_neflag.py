@@ -6,6 +6,7 @@ Photos are foolbox's, the networks EfficientNet-Lite0 (ImageNet weights) and a R
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable
@@ -19,10 +20,9 @@ from torch import Tensor, nn
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
-from xai_fast.attribution import gradient as gradient_module
 from xai_fast.attribution.neflag_reference import neflag_reference
-from xai_fast.engine.call import ExtraArguments, frozen_parameters, preferred_memory_format
-from xai_fast.engine.gradients import FlatInputs, ScoreGradient
+from xai_fast.engine.call import Call, frozen_parameters, preferred_memory_format
+from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.engine.objective import Objective
 from xai_fast.metrics import insertion_deletion
 from xai_fast.suites.models import ImageModel, load
@@ -42,7 +42,8 @@ def _photos(network: ImageModel, batch: int) -> Tensor:
 def _gradients(
     model: nn.Module, x: Tensor, memory_format: torch.memory_format, precision: str = "fp32"
 ) -> ScoreGradient:
-    return ScoreGradient(model, Objective(), FlatInputs([x]), ExtraArguments(None, len(x)), precision, memory_format)
+    call = dataclasses.replace(Call.of(model, x, Objective()), memory_format=memory_format)
+    return ScoreGradient(call, precision=precision)
 
 
 def _bare(model: nn.Module, x: Tensor, evaluations: int, memory_format: torch.memory_format) -> Callable[[], None]:
@@ -106,7 +107,7 @@ def test_share_of_time_in_the_models_gradient(benchmark: BenchmarkFixture, monke
         return gradients
 
     monkeypatch.setattr("xai_fast.attribution.neflag.ScoreGradient", Timed)
-    monkeypatch.setattr(gradient_module.torch.autograd, "grad", timed_grad)
+    monkeypatch.setattr(torch.autograd, "grad", timed_grad)
     method = NeFLAG(network.model, radius=0.3, points=5)
     shares = []
     for turn in range(1 + ROUNDS):

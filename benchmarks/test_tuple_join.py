@@ -1,4 +1,4 @@
-"""`tuple_join` and `tuple_top_k` as a stream over 10^8 candidates: the memory it takes, in its own process."""
+"""The strongest of 10^8 extensions, as T-NID finds them: the memory it takes, in its own process."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from xai_fast.interaction.candidates import Scored, Strongest
 from xai_fast.jobs.memory import peak_memory
-from xai_fast.kernels.tuple_join import BestTuples, extensions
+from xai_fast.kernels.tuple_join import extensions
 from xai_fast.kernels.tuple_join.cases import distinct_sets
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,22 +26,24 @@ def stream() -> dict[str, float]:
     """Extend pairs by one feature, score each triple by its sum of weights, and keep the best."""
     generator = torch.Generator().manual_seed(0)
     parents = distinct_sets(PARENTS, 2, FEATURES, generator)
-    weights = torch.randn(FEATURES, generator=generator)
+    weights = torch.randn(FEATURES, generator=generator, dtype=torch.float64)
     before = peak_memory(torch.device("cpu"))
     start = time.perf_counter()
-    best, candidates = BestTuples(BEST, 3), 0
-    for rows in extensions(parents, FEATURES):
-        best.add(weights[rows].sum(1), rows)
-        candidates += rows.shape[0]
+    strongest, candidates = Strongest(BEST), 0
+    for block in extensions(parents, FEATURES):
+        effects = weights[block].sum(1)
+        strongest.add(Scored(block.long(), effects, effects))
+        candidates += block.shape[0]
+    best = strongest.best()
     seconds = time.perf_counter() - start
-    values, triples = best.result()
+    strength = best.effects.abs()
     return {
         "positions": PARENTS * FEATURES,
         "candidates": candidates,
         "seconds": seconds,
         "peak_bytes": peak_memory(torch.device("cpu")),
         "peak_bytes_before": before,
-        "right": bool(torch.equal(values, weights[triples].sum(1)) and (values[:-1] >= values[1:]).all()),
+        "right": bool(torch.equal(best.effects, weights[best.sets].sum(1)) and (strength[:-1] >= strength[1:]).all()),
         "threads": torch.get_num_threads(),
     }
 

@@ -1,4 +1,4 @@
-"""Train many networks of one shape at once, one a table, as the T-NID and NID papers train theirs.
+"""Train many networks of one shape at once, one per table, as the T-NID and NID papers train theirs.
 
 The networks of one function are a batch: weights have a leading dimension of networks, and one batched product is a
 step of all. Nothing is shared between them (the loss is a sum, Adam works entry by entry): each is as if alone.
@@ -38,7 +38,7 @@ class Recipe:
         patience: epochs without a better validation loss before a network stops.
         learning_rate: Adam's.
         decay: whether the learning rate falls to zero over the epochs as half a cosine.
-        batch: rows a step.
+        batch: rows per step.
     """
 
     activation: str = "gelu"

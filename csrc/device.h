@@ -11,7 +11,7 @@ struct Devices {
   int runtime_version = 0;         // of the runtime that is linked, as in 13000
   int driver_version = 0;          // the newest that the driver supports, 0 with no driver
   std::string error;               // why there are no devices, empty if there are
-  std::vector<std::string> names;  // one a device
+  std::vector<std::string> names;  // one per device
 };
 
 Devices find_devices();

@@ -94,10 +94,6 @@ template <class Value>
 Value __shfl_up_sync(unsigned, Value value, int distance) {
   return exchange(value, [=](auto of_lane) { return of_lane(this_lane() - (this_lane() < distance ? 0 : distance)); });
 }
-template <class Value>
-Value __shfl_sync(unsigned, Value value, int lane) {
-  return exchange(value, [=](auto of_lane) { return of_lane(lane); });
-}
 inline unsigned __ballot_sync(unsigned, bool condition) {
   return exchange(condition, [=](auto of_lane) {
     unsigned bits = 0;

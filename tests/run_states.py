@@ -24,6 +24,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
+# The folders whose tests compare numbers; what is slow there repeats it on larger inputs.
+NUMERIC = ["tests/kernels", "tests/taylor", "tests/attribution", "tests/interaction", "tests/metrics"]
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
 
 
@@ -41,6 +43,8 @@ class State:
     environment: dict[str, str] = field(default_factory=dict)
     prepare: Callable[[], tuple[str, dict[str, str]]] = lambda: (sys.executable, {})
     """Returns the Python to run and more environment, or raises `Impossible`."""
+    variants: tuple[dict[str, str], ...] = ({},)
+    """Environments to run the tests in, one after the other."""
     waits: bool = False
     """Whether most of its time is spent on waiting for other processes, so that it can run beside the others."""
 
@@ -143,6 +147,20 @@ STATES = (
         ["tests/gpu", "-m", "host_threads"],
         prepare=_host_threads,
     ),
+    State(
+        "portability",
+        "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
+        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow"],
+        variants=tuple(
+            {name: value, "OMP_NUM_THREADS": threads}
+            for name, value in (
+                ("ATEN_CPU_CAPABILITY", "default"),
+                ("ATEN_CPU_CAPABILITY", "avx2"),
+                ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+            )
+            for threads in ("1", "2")
+        ),
+    ),
 )
 
 
@@ -164,31 +182,41 @@ def run(state: State, threads: int | None) -> tuple[dict[str, int], str]:
         return {"passed": 0, "failed": 0, "skipped": 1}, f"skipped: {reason}"
     except subprocess.CalledProcessError as error:
         return {"passed": 0, "failed": 1, "skipped": 0}, f"could not be prepared: {error}"
+    prepared = time.monotonic()
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | environment
+    counts, remarks = {"passed": 0, "failed": 0, "skipped": 0}, []
+    for variant in state.variants:
+        found, code = _pytest(state, python, environment | state.environment | variant, variant)
+        if code and not found["failed"]:  # such as a crash, or no tests at all
+            found["failed"] = 1
+            remarks.append(f"; pytest ended with code {code}")
+        counts = {what: number + found[what] for what, number in counts.items()}
+    seconds = f"{time.monotonic() - prepared:.0f} s, prepared in {prepared - begun:.0f} s"
+    return counts, seconds + "".join(remarks)
+
+
+def _pytest(
+    state: State, python: str, environment: dict[str, str], variant: dict[str, str]
+) -> tuple[dict[str, int], int]:
+    """Run pytest once, print what it says, and return the counts and its exit code."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # The script, not `python -m pytest`, which would put the source tree before the package that is installed.
-        pytest = str(Path(python).with_name("pytest"))
-        command = [pytest, "-q", f"--junitxml={report}", "-p", "no:cacheprovider", *state.arguments]
-        prepared = time.monotonic()
-        environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}) | environment
+        command = [str(Path(python).with_name("pytest")), "-q", f"--junitxml={report}", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            command,
+            [*command, *state.arguments],
             cwd=ROOT,
-            env=environment | state.environment,
+            env=environment,
             check=False,
             text=True,
             errors="replace",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        title = " ".join([f"{state.name}: {state.what}", *(f"{name}={value}" for name, value in variant.items())])
         with _printing:
-            print(f"\n===== {state.name}: {state.what} =====\n{done.stdout}", flush=True)
-        counts = _counts(report)
-    seconds = f"{time.monotonic() - prepared:.0f} s, prepared in {prepared - begun:.0f} s"
-    if done.returncode and not counts["failed"]:
-        counts["failed"] = 1  # such as a crash, or no tests at all
-        return counts, f"{seconds}; pytest ended with code {done.returncode}"
-    return counts, seconds
+            print(f"\n===== {title} =====\n{done.stdout}", flush=True)
+        return _counts(report), done.returncode
 
 
 def _counts(report: Path) -> dict[str, int]:

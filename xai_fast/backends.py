@@ -1,11 +1,8 @@
 """Which backend may run a kernel, which one does, and why not the others.
 
-A kernel is a package ``xai_fast/kernels/<kernel>`` with one module a backend. Each backend module has
-
-* ``run(...)``: the kernel, with the arguments of the kernel's contract, and
-* ``why_not(tensors)``: None if it can run on these tensors, else the reason in words.
-
-`why` lists the reasons, `select` chooses by them, and ``xai-fast doctor`` prints them: there is one predicate.
+A kernel is a package ``xai_fast/kernels/<kernel>`` with one module per backend, whose ``run`` takes the arguments of
+the kernel's contract. Whether a backend can run on some tensors does not depend on the kernel: `why` lists the reasons
+against it, `select` chooses by them, and ``xai-fast doctor`` prints them.
 """
 
 from __future__ import annotations
@@ -15,14 +12,15 @@ import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
+import pkgutil
+from collections.abc import Callable, Sequence
 from types import ModuleType, TracebackType
 
 from torch import Tensor
 
 from xai_fast.errors import BackendUnavailable, bad_argument
 
-__all__ = ["BACKENDS", "forced_backend", "kernel_names", "select", "use_backend", "why"]
+__all__ = ["BACKENDS", "WHY_NOT", "forced_backend", "kernel_names", "select", "use_backend", "why"]
 
 logger = logging.getLogger("xai_fast")
 
@@ -30,20 +28,14 @@ BACKENDS = ("cuda", "triton", "native", "reference")
 """All backends, the preferred one first."""
 
 _ENVIRONMENT_VARIABLE = "XAI_FAST_BACKEND"
-_KERNELS: list[str] = []
 _forced: str | None = None
 
 
-def register(kernel: str) -> None:
-    """Add a kernel, the package ``xai_fast.kernels.<kernel>``, to the table."""
-    if kernel not in _KERNELS:
-        _KERNELS.append(kernel)
-
-
+@functools.cache
 def kernel_names() -> tuple[str, ...]:
     """Return the names of all kernels."""
-    importlib.import_module("xai_fast.kernels")
-    return tuple(sorted(_KERNELS))
+    path = importlib.import_module("xai_fast.kernels").__path__
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(path) if module.ispkg))
 
 
 class use_backend:
@@ -116,7 +108,7 @@ def native_missing() -> str | None:
 
 
 def triton_why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return why Triton cannot run on these tensors, or None (shared by all Triton kernels)."""
+    """Return why Triton cannot run on these tensors, or None."""
     missing = triton_missing()
     if missing or not tensors:
         return missing
@@ -133,7 +125,7 @@ def triton_why_not(tensors: Sequence[Tensor]) -> str | None:
 
 
 def native_why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return why the compiled CPU kernels cannot run on these tensors, or None (shared by all native kernels)."""
+    """Return why the compiled CPU kernels cannot run on these tensors, or None."""
     missing = native_missing()
     if missing or not tensors:
         return missing
@@ -155,12 +147,21 @@ def _cuda_missing() -> str | None:
 
 
 def cuda_why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return why the compiled CUDA kernels cannot run on these tensors, or None (shared by all CUDA kernels)."""
+    """Return why the compiled CUDA kernels cannot run on these tensors, or None."""
     missing = _cuda_missing()
     if missing or not tensors:
         return missing
     device = tensors[0].device
     return None if device.type == "cuda" else f"the tensors are on {device}, the CUDA kernels run on cuda"
+
+
+WHY_NOT: dict[str, Callable[[Sequence[Tensor]], str | None]] = {
+    "cuda": cuda_why_not,
+    "triton": triton_why_not,
+    "native": native_why_not,
+    "reference": lambda tensors: None,
+}
+"""Backend to a function that says why it cannot run on these tensors, or None."""
 
 
 def why(kernel: str, tensors: Sequence[Tensor] = ()) -> dict[str, str | None]:
@@ -179,9 +180,7 @@ def why(kernel: str, tensors: Sequence[Tensor] = ()) -> dict[str, str | None]:
     if kernel not in kernel_names():
         raise bad_argument("kernel", f"one of {', '.join(kernel_names())}", repr(kernel))
     return {
-        backend: _module(kernel, backend).why_not(tensors)
-        if _exists(kernel, backend)
-        else "not written for this kernel"
+        backend: WHY_NOT[backend](tensors) if _exists(kernel, backend) else "not written for this kernel"
         for backend in BACKENDS
     }
 
@@ -206,7 +205,7 @@ def select(kernel: str, tensors: Sequence[Tensor]) -> ModuleType:
     """
     forced = forced_backend()
     if forced is not None:
-        if _exists(kernel, forced) and _module(kernel, forced).why_not(tensors) is None:
+        if _exists(kernel, forced) and WHY_NOT[forced](tensors) is None:
             return _module(kernel, forced)
         reasons = "; ".join(f"{name}: {reason or 'can run'}" for name, reason in why(kernel, tensors).items())
         raise BackendUnavailable(f"{kernel}: the backend {forced!r} was forced and cannot run here. {reasons}")
@@ -215,7 +214,7 @@ def select(kernel: str, tensors: Sequence[Tensor]) -> ModuleType:
     for backend in BACKENDS:
         if not _exists(kernel, backend):
             continue
-        reason = _module(kernel, backend).why_not(tensors)
+        reason = WHY_NOT[backend](tensors)
         if reason is None:
             if missed:
                 _say_once(f"{kernel} runs on the {backend} backend: {'; '.join(missed)}")

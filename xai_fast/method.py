@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
@@ -18,9 +18,11 @@ from xai_fast.options import HasOptions
 
 __all__ = ["Method"]
 
+E = TypeVar("E", bound=Explanation)
 
-class Method(HasOptions, abc.ABC):
-    """An explanation method.
+
+class Method(HasOptions, abc.ABC, Generic[E]):
+    """An explanation method; ``Method[E]`` where its explanations are of the class E.
 
     A subclass takes the model and its options, each kept as an attribute of the same name, and says in `_explain` what
     it does with a batch that is checked. Command line, jobs and reports read its options from the signature.
@@ -56,7 +58,7 @@ class Method(HasOptions, abc.ABC):
         additional_forward_args: object = None,
         item_ids: Sequence[int] | Tensor | None = None,
         internal_batch_size: int | None = None,
-    ) -> Explanation:
+    ) -> E:
         """Explain a batch.
 
         Args:
@@ -118,7 +120,7 @@ class Method(HasOptions, abc.ABC):
         return self.explain(inputs, target, additional_forward_args, item_ids, internal_batch_size).attributions
 
     @abc.abstractmethod
-    def _explain(self, call: Call) -> Explanation:
+    def _explain(self, call: Call) -> E:
         """Explain a batch.
 
         Args:

@@ -123,18 +123,6 @@ def test_upsampling_keeps_the_corners_in_place(upsample: bool | tuple[int, int],
     torch.testing.assert_close(got[:, [0, 0, -1, -1], [0, -1, 0, -1]], small[:, [0, 0, -1, -1], [0, -1, 0, -1]])
 
 
-@pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus])
-def test_a_gradient_that_was_found_elsewhere_gives_the_same_maps(method: type[GradCAM]) -> None:
-    model = relu_cnn().eval()
-    x = images(3, torch.float32)
-    made = method(model, "0", upsample=True)
-    activation = model[:1](x).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(model[1:](activation)[:, 1].sum(), activation)
-    torch.testing.assert_close(made.from_gradient(activation, gradient, x), made.attribute(x, target=1))
-    with pytest.raises(InputError, match="layer: expected a layer whose output is a map"):
-        made.from_gradient(activation, gradient, x[:2])
-
-
 def state(model: nn.Module) -> tuple[object, ...]:
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()]
     return hooks, [p.requires_grad for p in model.parameters()], [p.grad for p in model.parameters()]
@@ -169,7 +157,6 @@ def test_items_do_not_depend_on_their_batch_and_modes_do_not_matter() -> None:
     with torch.inference_mode():
         torch.testing.assert_close(method.attribute(x.clone(), [0, 1, 2, 3, 4]), together)
     assert not together.requires_grad
-    assert method.attribute(x[:0], torch.zeros(0, dtype=torch.int64)).shape == (0, 3, 3)
 
 
 class Aside(nn.Module):
@@ -197,7 +184,7 @@ WRONG = {
     ).attribute(torch.zeros(2, 3, dtype=torch.int64)),
     "model: expected evaluation mode": lambda: GradCAM(relu_cnn().train(), "4").attribute(X),
     "model: expected a score that depends differentiably on conv": lambda: GradCAM(Aside().eval(), "conv").attribute(X),
-    "model: expected finite scores and gradients, got NaN or infinity for item 1": lambda: GradCAM(
+    "model: expected finite scores and attributions, got NaN or infinity for item 1": lambda: GradCAM(
         relu_cnn(), "4"
     ).attribute(torch.stack([X[0], X[0] * torch.nan]), 0),
     "internal_batch_size: expected": lambda: GradCAM(relu_cnn(), "4").attribute(X, internal_batch_size=0),

@@ -97,21 +97,12 @@ def test_a_model_that_works_in_place_does_not_reach_the_inputs() -> None:
     assert torch.equal(x, kept)
 
 
-def test_empty_batch_gives_an_empty_result() -> None:
-    result = NeFLAG(smooth_cnn()).explain(images(0))
-    assert result.attributions.shape == (0, 3, 12, 12)
-    assert (
-        result.scores.shape == result.negative_points.shape == result.evaluations.shape == result.targets.shape == (0,)
-    )
-
-
 def test_no_negative_flux_is_said_and_counted() -> None:
-    """At the minimum of f every point is higher: no negative flux, an attribution of zero, and a warning that says
-    so."""
-    with pytest.warns(UserWarning, match=r"no negative flux around item 1 .*negative_points is 0"):
-        result = NeFLAG(lambda x: (x * x).sum(1), score="logit", radius=0.1, points=3).explain(
-            torch.tensor([[1.0, 2.0], [0.0, 0.0]])
-        )
+    """At the minimum of f every point is higher: no negative flux, an attribution of zero, and a fact that says so."""
+    result = NeFLAG(lambda x: (x * x).sum(1), score="logit", radius=0.1, points=3).explain(
+        torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    )
+    assert result.facts["no_negative_flux"].tolist() == [False, True]
     assert result.negative_points.tolist() == [3, 0]
     assert result.evaluations.tolist()[1] == 3 * 21
     assert torch.equal(result.attributions[1], torch.zeros(2))
@@ -152,7 +143,7 @@ BAD_CALLS = [
     ({"inputs": ()}, "inputs: expected a tensor or a tuple"),
     ({"target": 10}, "target: expected classes from 0 to 9, got 10"),
     ({"target": [0, -1]}, "target: expected classes from 0 to 9, got -1"),
-    ({"target": [0]}, "target: expected one class an item, so 2, got 1 classes"),
+    ({"target": [0]}, "target: expected one class per item, so 2, got 1 classes"),
     ({"target": 1.5}, "target: expected None, an int"),
     ({"target": lambda out: out}, r"target: expected a callable that returns floating-point scores \(R,\)"),
     ({"item_ids": [0]}, "item_ids: expected 2 integers"),
@@ -191,5 +182,5 @@ def test_nan_near_an_item_is_an_error_not_a_map() -> None:
         return torch.where(x[:, :1] > 1.0, torch.nan, 1.0) * x  # finite at the item, NaN on half of its sphere
 
     x = torch.tensor([[-3.0, 0.5], [1.0, 0.5]])
-    with pytest.raises(ModelError, match=r"within the radius 0\.1, got NaN or infinity around item 1"):
+    with pytest.raises(ModelError, match=r"near the items, got NaN or infinity around item 1"):
         NeFLAG(model, score="logit", radius=0.1).attribute(x, target=0)

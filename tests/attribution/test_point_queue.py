@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from xai_fast import NeFLAG
-from xai_fast.engine.points import HostReads
+from xai_fast.engine.call import Call, HostReads
+from xai_fast.engine.gradients import ScoreGradient
+from xai_fast.engine.objective import Objective
+from xai_fast.engine.points import Items, Rows, Statistics, Walk, walk_items
 
 READS = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal", "item", "unique", "_unique2"}
 """Operators whose result the host has to wait for."""
@@ -155,3 +158,41 @@ def test_memory_stays_flat_over_many_calls() -> None:
         if call in (49, 199):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert peaks[1] - peaks[0] < 2048  # KiB: 150 calls later not 2 MiB more; a leaked map a call would be 4 MB
+
+
+class MeanGradient(Walk):
+    """One step per point: the gradient times a number of the point, where the point is the item shifted by it."""
+
+    def start(self, items: Items, rows: Rows, which: Tensor) -> None:
+        shifted = (
+            items.centers[rows.item]
+            + 0.1 * rows.point[:, None].double()
+            + 0.01 * items.ids[rows.item][:, None].double()
+        )
+        rows.points[which] = shifted[which]
+
+    def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
+        statistics.add(gradients * (1.0 + rows.point[:, None]), rows.item, which)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 7, 64])
+def test_a_walk_of_one_step_is_the_mean_over_its_points(rows: int) -> None:
+    model, x, points = bumpy_mlp(), vectors(5), 6
+    call = Call.of(model, x, Objective(None, "probability"), item_ids=[3, 1, 4, 1, 5], internal_batch_size=rows)
+    with call.context():
+        items, found = walk_items(ScoreGradient(call), MeanGradient(), points=points)
+    for i, identity in enumerate([3, 1, 4, 1, 5]):
+        at = (x[i] + 0.1 * torch.arange(points).double()[:, None] + 0.01 * identity).requires_grad_()
+        (gradient,) = torch.autograd.grad(model(at).softmax(1)[:, items.targets[i]].sum(), at)
+        values = gradient * (1.0 + torch.arange(points)[:, None])
+        torch.testing.assert_close(found.mean[i], values.mean(0), rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(found.standard_error(True)[i], values.std(0) / points**0.5, rtol=1e-8, atol=1e-14)
+    assert found.evaluations.tolist() == found.count.tolist() == [points] * 5
+
+
+def test_a_tolerance_ends_a_walk_after_rounds_of_doubled_points() -> None:
+    call = Call.of(bumpy_mlp(), vectors(4), Objective(None, "probability"), internal_batch_size=8)
+    with call.context():
+        for tolerance, expected in ((1e9, {4}), (1e-9, {30})):
+            found = walk_items(ScoreGradient(call), MeanGradient(), points=30, tolerance=tolerance)[1]
+            assert set(found.evaluations.tolist()) == expected

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from xai_fast import native
+from xai_fast import backends, native
 
 __all__ = [
     "ARCHITECTURES",
@@ -33,7 +32,7 @@ __all__ = [
     "planted",
     "resources",
     "running_on",
-    "sources",
+    "source_of",
 ]
 
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
@@ -44,9 +43,9 @@ _FLAGS = ["-std=c++17"]
 _NVCC = ["nvcc", *_FLAGS, "-O3", "--expt-relaxed-constexpr"]
 
 
-def sources(kernel: str, csrc: Path = CSRC) -> list[Path]:
-    """Return the CUDA files of a kernel."""
-    return sorted((csrc / "kernels" / kernel).glob("*.cu"))
+def source_of(kernel: str, csrc: Path = CSRC) -> Path:
+    """Return the CUDA file of a kernel."""
+    return csrc / "kernels" / kernel / "cuda.cu"
 
 
 def _run(*command: str) -> str:
@@ -62,10 +61,9 @@ def compile_for_host(kernel: str, folder: Path, csrc: Path = CSRC, sanitizers: s
     checks = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined"] if sanitizers else []
     # Without the second flag two libraries in one process would share the variables of csrc/host_threads.h.
     warnings = ["-Wall", "-Wextra", "-Werror", "-fno-gnu-unique"]
-    files = [str(path) for path in sources(kernel, csrc)]
     _run(
         *("g++", *_FLAGS, "-O1", "-g1", *warnings, *checks, "-shared", "-fPIC", "-pthread", f"-I{csrc}", "-x", "c++"),
-        *(*files, "-o", str(library)),
+        *(str(source_of(kernel, csrc)), "-o", str(library)),
     )
     return library
 
@@ -168,9 +166,9 @@ class HostModule:
 
 @contextlib.contextmanager
 def running_on(
-    module: HostModule, kernel: Any, monkeypatch: pytest.MonkeyPatch, seen: Callable[[Tensor], None] = lambda _: None
+    module: HostModule, monkeypatch: pytest.MonkeyPatch, seen: Callable[[Tensor], None] = lambda _: None
 ) -> Iterator[None]:
-    """Run a kernel's ``cuda.py`` on tensors of the CPU with this module; ``seen`` is told each tensor that it gets."""
+    """Run the CUDA backend on tensors of the CPU with this module; ``seen`` is told each tensor that it gets."""
 
     def address(tensor: Tensor | None) -> int:
         if tensor is not None:
@@ -184,26 +182,20 @@ def running_on(
         patch.setattr(native, "module", lambda: module)
         patch.setattr(native, "address", address)
         patch.setattr(native, "workspace", poisoned)
-        patch.setattr(kernel, "why_not", lambda tensors: None)
+        patch.setitem(backends.WHY_NOT, "cuda", lambda tensors: None)
         yield
 
 
 @dataclass(frozen=True)
 class SourceBug:
-    """A change of a file of a kernel, and the operator and case that have to notice it."""
+    """A change of a file of a kernel, and the case that has to notice it."""
 
     kernel: str
     what: str
     file: str
     old: str
     new: str
-    operator: str
     case: str
-
-    @property
-    def compiled(self) -> str:
-        """The file that has to be compiled again: a header's is ``cuda.cu``."""
-        return self.file if self.file.endswith(".cu") else "cuda.cu"
 
 
 def planted(bug: SourceBug, folder: Path) -> Path:

@@ -19,7 +19,7 @@ from cuda_builds import (
     demangled,
     planted,
     running_on,
-    sources,
+    source_of,
 )
 from torch import Tensor
 
@@ -55,7 +55,7 @@ def _of_one_kernel(text: str) -> str:
 
 
 class Emulator:
-    """A kernel's CUDA files, compiled to PTX by nvcc, and to the launches alone by g++.
+    """A kernel's CUDA file, compiled to PTX by nvcc, and to the launches alone by g++.
 
     Args:
         kernel: the name of the kernel.
@@ -65,8 +65,7 @@ class Emulator:
     def __init__(self, kernel: str, folder: Path) -> None:
         self._ptx_emu = importlib.import_module("ptx_emu")
         self._kernels: dict[str, Any] = {}
-        for source in sources(kernel):
-            self.load(source, folder)
+        self.load(source_of(kernel), folder)
         self._memory = self._ptx_emu.Mem()
         self.module = HostModule(compile_for_host(kernel, folder), self._launch)
 
@@ -82,15 +81,15 @@ class Emulator:
         """Run the kernels of a changed file."""
         before = dict(self._kernels)
         csrc = planted(bug, folder)
-        self.load(csrc / "kernels" / bug.kernel / bug.compiled, folder, csrc)
+        self.load(source_of(bug.kernel, csrc), folder, csrc)
         yield
         self._kernels = before
 
     @contextlib.contextmanager
-    def running(self, kernel: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Run a kernel's ``cuda.py`` here. It may read and write the entries of what it hands on, and nothing else."""
+    def running(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Run the CUDA backend here. It may read and write the entries of what it hands on, and nothing else."""
         self._memory = self._ptx_emu.Mem()
-        with running_on(self.module, kernel, monkeypatch, self._see):
+        with running_on(self.module, monkeypatch, self._see):
             yield
 
     def _see(self, tensor: Tensor) -> None:

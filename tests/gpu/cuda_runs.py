@@ -1,59 +1,50 @@
-"""The operators with CUDA kernels: how a case of one is run and compared, and bugs that the checks must notice."""
+"""The kernels in CUDA: how a case of one is run and compared, and bugs that the checks must notice."""
 
 from __future__ import annotations
 
-import importlib
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import tuple_kernels
 from cuda_builds import SourceBug
 from torch import Tensor
+from tuple_kernels import place, result_of
 
 import xai_fast.kernels
 from xai_fast import use_backend
+from xai_fast.kernels.tuple_join import cases as join_cases
 from xai_fast.kernels.tuple_sum import cases as sum_cases
 
-__all__ = ["ALL_CASES", "BUGS", "KERNELS", "backend_of", "find_case", "kernel_of", "right", "sums_agree"]
+__all__ = ["ALL_CASES", "BUGS", "KERNELS", "find_case", "right", "sums_agree"]
 
-KERNELS = ("tuple_join", "tuple_sum")
-ALL_CASES = [*tuple_kernels.ALL_CASES, *(("tuple_sum", case) for case in sum_cases.CASES)]
-OUTPUTS = tuple_kernels.OUTPUTS | {"tuple_sum": ("out",)}
-
-
-def kernel_of(operator: str) -> str:
-    """Return the kernel, the package, that an operator is of."""
-    return {"tuple_top_k": "tuple_join"}.get(operator, operator)
+CASES = {"tuple_join": join_cases.CASES, "tuple_sum": sum_cases.CASES}
+KERNELS = tuple(CASES)
+ALL_CASES = [(kernel, case) for kernel, cases in CASES.items() for case in cases]
+OUTPUTS = {"tuple_join": ("out", "count"), "tuple_sum": ("out",)}
 
 
-def backend_of(kernel: str) -> Any:
-    """Return a kernel's ``cuda.py``."""
-    return importlib.import_module(f"xai_fast.kernels.{kernel}.cuda")
+def find_case(kernel: str, name: str) -> Any:
+    """Return the case of a kernel of that name."""
+    return next(case for case in CASES[kernel] if case.name == name)
 
 
-def find_case(operator: str, name: str) -> Any:
-    """Return the case of an operator of that name."""
-    return next(case for of, case in ALL_CASES if of == operator and case.name == name)
-
-
-def _run(operator: str, arguments: dict[str, Any], backend: str) -> dict[str, Any]:
+def _run(kernel: str, arguments: dict[str, Any], backend: str) -> dict[str, Any]:
     with use_backend(backend):
-        getattr(xai_fast.kernels, operator)(**arguments)
+        getattr(xai_fast.kernels, kernel)(**arguments)
     return arguments
 
 
-def right(operator: str, case: Any, running: AbstractContextManager[None], before: int = 1, after: int = 34) -> bool:
+def right(kernel: str, case: Any, running: AbstractContextManager[None], before: int = 1, after: int = 34) -> bool:
     """Run a case on the CUDA backend, among guards, and say whether it is what the reference gives."""
-    placed = tuple_kernels.place(case.arguments(), before, after)
+    placed = place(case.arguments(), before, after)
     with running:
-        got = _run(operator, placed.arguments, "cuda")
-    if not placed.intact(OUTPUTS[operator]):
+        got = _run(kernel, placed.arguments, "cuda")
+    if not placed.intact(OUTPUTS[kernel]):
         return False
-    expected = _run(operator, case.arguments(), "reference")
-    if operator == "tuple_sum":
+    expected = _run(kernel, case.arguments(), "reference")
+    if kernel == "tuple_sum":
         return sums_agree(got["out"], expected["out"])
-    return tuple_kernels.result_of(operator, got) == tuple_kernels.result_of(operator, expected)
+    return result_of(got) == result_of(expected)
 
 
 def sums_agree(got: Tensor, expected: Tensor) -> bool:
@@ -75,7 +66,6 @@ BUGS = (
         "cuda.cu",
         "if (offset < join.positions) {",
         "if (offset >= 0) {",
-        "tuple_join",
         "odd",
     ),
     SourceBug(
@@ -84,7 +74,6 @@ BUGS = (
         "cuda.cu",
         "join.out + row * (join.parents.order + 1)",
         "join.out + row * (join.parents.order + 2)",
-        "tuple_join",
         "odd",
     ),
     SourceBug(
@@ -93,7 +82,6 @@ BUGS = (
         "cuda.cu",
         "  if (lane == 0) sums[warp] = sum;\n  __syncthreads();",
         "  if (lane == 0) sums[warp] = sum;",
-        "tuple_join",
         "odd",
     ),
     SourceBug(
@@ -102,35 +90,7 @@ BUGS = (
         "cuda.cu",
         "const uint64_t held = compare_and_swap(parents.table + slot, empty_slot, mine);",
         "const uint64_t held = parents.table[slot];\n    if (held == empty_slot) parents.table[slot] = mine;",
-        "tuple_join",
         "a full table",
-    ),
-    SourceBug(
-        "tuple_join",
-        "values behind the end are read",
-        "top_k.cu",
-        "if (candidate < top.candidates) {",
-        "if (candidate >= 0) {",
-        "tuple_top_k",
-        "odd",
-    ),
-    SourceBug(
-        "tuple_join",
-        "a wrong run stride",
-        "top_k.cu",
-        "to.index[run / 2 * to.length + place]",
-        "to.index[run * to.length + place]",
-        "tuple_top_k",
-        "several blocks",
-    ),
-    SourceBug(
-        "tuple_join",
-        "no barrier between two merges",
-        "top_k.cu",
-        "    indices[side ^ 1][place] = mine.index;\n    __syncthreads();",
-        "    indices[side ^ 1][place] = mine.index;",
-        "tuple_top_k",
-        "odd",
     ),
     SourceBug(
         "tuple_sum",
@@ -138,7 +98,6 @@ BUGS = (
         "cuda.cu",
         "if (is_tuple && lane == 0)",
         "if (lane == 0)",
-        "tuple_sum",
         "one triple, one unit",
     ),
     SourceBug(
@@ -147,7 +106,6 @@ BUGS = (
         "by_parts.h",
         "z + int64_t{row_of[set]} * units",
         "z + int64_t{row_of[set]} * (units + 1)",
-        "tuple_sum",
         "quintuples",
     ),
 )

@@ -135,7 +135,7 @@ PLANTED_BUGS = (
 @contextmanager
 def planted(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run the kernel from a changed text; the original file stays as it is."""
-    package = importlib.import_module(f"xai_fast.kernels.{bug.kernel}")
+    backend = importlib.import_module(f"xai_fast.kernels.{bug.kernel}.triton")
     original = importlib.import_module(f"xai_fast.kernels.{bug.kernel}.triton_kernels")
     text = Path(original.__file__).read_text()
     if bug.old not in text:
@@ -148,5 +148,5 @@ def planted(bug: PlantedBug, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, path.stem, broken)
             spec.loader.exec_module(broken)
-            patch.setattr(package, "triton_kernels", broken)
+            patch.setattr(backend, "kernels", broken)
             yield

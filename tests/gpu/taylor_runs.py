@@ -25,7 +25,6 @@ def run_guarded(operator: str, case: Any, before: int, after: int) -> float:
 
 ALONE = (
     ("pair_reduce", "odd"),
-    ("pair_top_k", "top masks"),
     ("partition_sum", "triples"),
     ("partition_sum_reduced", "many pairs"),
 )
@@ -117,29 +116,5 @@ BUGS = (
     (
         "pair_reduce",
         PlantedBug("pair_reduce", "a part is left out", "in range(parts)", "in range(parts - 1)", "several parts"),
-    ),
-    (
-        "pair_saliency",
-        PlantedBug(
-            "pair_saliency",
-            "the store has no mask",
-            "tl.where(counts, saliency, 0.0), mask=inside)",
-            "tl.where(counts, saliency, 0.0))",
-            "odd",
-        ),
-    ),
-    (
-        "pair_saliency",
-        PlantedBug("pair_saliency", "the mirrored tile is not turned", "tl.trans(", "(", "many"),
-    ),
-    (
-        "pair_top_k",
-        PlantedBug(
-            "pair_saliency",
-            "a pair is taken twice",
-            "strength = tl.where(index == chosen, _NO_PAIR, strength)",
-            "strength = tl.where(index == chosen, strength, strength)",
-            "top odd",
-        ),
     ),
 )

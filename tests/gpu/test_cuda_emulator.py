@@ -9,11 +9,11 @@ import pytest
 import torch
 from cuda_builds import SourceBug, needs_compiler, needs_nvcc
 from cuda_emulator import Emulator, with_named_parameters
-from cuda_runs import ALL_CASES, BUGS, KERNELS, backend_of, find_case, kernel_of, right, sums_agree
-from tuple_kernels import CASES
+from cuda_runs import ALL_CASES, BUGS, KERNELS, find_case, right, sums_agree
 
 from xai_fast import use_backend
 from xai_fast.kernels import tuple_sum
+from xai_fast.kernels.tuple_join.cases import Case
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("_emulator_folder"), needs_nvcc, needs_compiler]
 
@@ -24,19 +24,18 @@ def emulators(_emulator_folder: None, tmp_path_factory: pytest.TempPathFactory) 
     return {kernel: Emulator(kernel, tmp_path_factory.mktemp(kernel)) for kernel in KERNELS}
 
 
-@pytest.mark.parametrize(("operator", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
+@pytest.mark.parametrize(("kernel", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
 def test_equals_the_reference(
-    operator: str, case: Any, emulators: dict[str, Emulator], monkeypatch: pytest.MonkeyPatch
+    kernel: str, case: Any, emulators: dict[str, Emulator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel = kernel_of(operator)
-    assert right(operator, case, emulators[kernel].running(backend_of(kernel), monkeypatch))
+    assert right(kernel, case, emulators[kernel].running(monkeypatch))
 
 
 def test_more_blocks_than_one_block_adds_at_a_time(
     emulators: dict[str, Emulator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case = CASES.Case("many blocks", parents=3, order=2, features=100_000, window=(0, 263_000))
-    assert right("tuple_join", case, emulators["tuple_join"].running(backend_of("tuple_join"), monkeypatch))
+    case = Case("many blocks", parents=3, order=2, features=100_000, window=(0, 263_000))
+    assert right("tuple_join", case, emulators["tuple_join"].running(monkeypatch))
 
 
 @pytest.mark.parametrize(
@@ -47,10 +46,10 @@ def test_a_planted_bug_is_noticed(
 ) -> None:
     import ptx_emu
 
-    emulator, case = emulators[bug.kernel], find_case(bug.operator, bug.case)
+    emulator, case = emulators[bug.kernel], find_case(bug.kernel, bug.case)
     with emulator.with_bug(bug, tmp_path):
         try:
-            is_right = right(bug.operator, case, emulator.running(backend_of(bug.kernel), monkeypatch))
+            is_right = right(bug.kernel, case, emulator.running(monkeypatch))
         except ptx_emu.PtxError as error:
             is_right = not any(check in str(error) for check in ("MEMCHECK", "RACECHECK"))
     assert not is_right
@@ -66,7 +65,7 @@ def test_a_row_that_is_not_there_makes_its_tuple_nan(
         tuple_sum(**expected)
     expected["out"][:, 3] = torch.nan
     arguments["members"][3, column] = index
-    with emulators["tuple_sum"].running(backend_of("tuple_sum"), monkeypatch), use_backend("cuda"):
+    with emulators["tuple_sum"].running(monkeypatch), use_backend("cuda"):
         tuple_sum(**arguments)
     assert sums_agree(arguments["out"], expected["out"])
 

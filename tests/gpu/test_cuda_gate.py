@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cuda_builds import ARCHITECTURES, needs_nvcc, resources, sources
+from cuda_builds import ARCHITECTURES, needs_nvcc, resources, source_of
 from cuda_runs import KERNELS
 
 pytestmark = [pytest.mark.gpu_gate, needs_nvcc]
@@ -13,17 +13,16 @@ pytestmark = [pytest.mark.gpu_gate, needs_nvcc]
 MOST_REGISTERS = 128
 MOST_SHARED = 48 << 10
 """Bytes that every GPU gives a block without being asked."""
-FILES = [source for kernel in KERNELS for source in sources(kernel)]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("source", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_resources(source: Path, architecture: str, tmp_path: Path, report: list[str]) -> None:
-    found = resources(source, architecture, tmp_path)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_resources(kernel: str, architecture: str, tmp_path: Path, report: list[str]) -> None:
+    found = resources(source_of(kernel), architecture, tmp_path)
     assert found
     for name, used in found.items():
         report.append(
-            f"{source.parent.name:14} {name:24} {architecture:6} {used.spills} spilled, {used.registers} registers, "
+            f"{kernel:14} {name:24} {architecture:6} {used.spills} spilled, {used.registers} registers, "
             f"{used.shared} bytes shared, {used.local + used.stack} local"
         )
     assert not {

@@ -27,13 +27,6 @@ SPECIALISATIONS = (
     ("pair_reduce", "aligned"),
     ("pair_reduce", "without weight"),
     ("pair_reduce", "float64"),
-    ("pair_saliency", "aligned, mutual"),
-    ("pair_saliency", "masks, mutual"),
-    ("pair_saliency", "masks, directed"),
-    ("pair_saliency", "float64, mutual"),
-    ("pair_top_k", "top many, mutual"),
-    ("pair_top_k", "top masks, directed"),
-    ("pair_top_k", "top float64, mutual"),
     ("partition_sum", "odd"),
     ("partition_sum", "triples"),
     ("partition_sum", "float64"),
@@ -47,11 +40,7 @@ WIDE_LOADS = {"part_sums", "write_targets", "sum_targets"}
 
 def _arguments(operator: str, name: str, units: int) -> dict[str, Any]:
     """Arguments of a case with aligned rows, or with odd rows behind an odd offset."""
-    case = find_case(operator, name)
-    if kernel_of(operator) == "pair_saliency":
-        case = dataclasses.replace(case, positions=64 if units == ALIGNED else 67)
-    else:
-        case = dataclasses.replace(case, units=units)
+    case = dataclasses.replace(find_case(operator, name), units=units)
     return place(case.arguments(), before=0 if units == ALIGNED else 1, after=0)[0]
 
 
@@ -108,8 +97,6 @@ def test_resources(operator: str, name: str, units: int, target: str, report: li
 
 LAUNCHES = {
     "pair_reduce": ("aligned", ["part_sums", "add_parts"]),
-    "pair_saliency": ("masks", ["write_saliency"]),
-    "pair_top_k": ("top masks", ["rank_blocks", "merge_blocks"]),
     "partition_sum": ("triples", ["write_targets"]),
     "partition_sum_reduced": ("triples", ["sum_targets", "add_parts"]),
 }
@@ -120,9 +107,6 @@ def test_the_host_reads_nothing_from_the_device(operator: str) -> None:
     """On the meta device there is nothing to read: `.item()`, `nonzero` and boolean indices raise."""
     name, expected = LAUNCHES[operator]
     arguments = find_case(operator, name).arguments(device="meta")
-    kernel = kernel_of(operator)
-    backend = importlib.import_module(f"xai_fast.kernels.{kernel}.triton")
-    run = backend.run_top_k if operator == "pair_top_k" else backend.run
-    if kernel == "partition_sum":
-        arguments["reduced"] = operator != kernel
+    backend = importlib.import_module(f"xai_fast.kernels.{kernel_of(operator)}.triton")
+    run = backend.run_reduced if operator.endswith("_reduced") else backend.run
     assert launches_of(lambda: run(**arguments)) == expected

@@ -21,18 +21,12 @@ __all__ = [
     "of_items",
 ]
 
-KERNELS = (
-    *("feed_forward_rows", "feed_forward_sums", "feed_forward_values"),
-    *("pair_reduce", "pair_saliency", "partition_sum", "tuple_sum"),
-)
+KERNELS = ("feed_forward_rows", "feed_forward_values", "pair_reduce", "partition_sum", "tuple_sum")
 CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
 OUTPUTS = {
     "feed_forward_rows": ("rows", "adjoints"),
-    "feed_forward_sums": ("out", "derivatives", "rows", "adjoints"),
     "feed_forward_values": ("derivatives",),
     "pair_reduce": ("sums",),
-    "pair_saliency": ("out",),
-    "pair_top_k": ("values", "pairs"),
     "partition_sum": ("out",),
     "partition_sum_reduced": ("out",),
     "tuple_sum": ("out",),
@@ -42,12 +36,10 @@ OPERATORS = tuple(OUTPUTS)
 
 def kernel_of(operator: str) -> str:
     """Return the kernel, the package, that an operator is of."""
-    return {"pair_top_k": "pair_saliency", "partition_sum_reduced": "partition_sum"}.get(operator, operator)
+    return operator.removesuffix("_reduced")
 
 
 def _operator(kernel: str, case: Any) -> str:
-    if kernel == "pair_saliency" and case.k is not None:
-        return "pair_top_k"
     return "partition_sum_reduced" if kernel == "partition_sum" and case.reduced else kernel
 
 
@@ -61,15 +53,13 @@ def find_case(operator: str, name: str) -> Any:
     return next(case for of, case in ALL_CASES if of == operator and case.name.startswith(name))
 
 
-def _worst(operator: str, tolerance: float, got: Tensor, wanted: Tensor) -> float:
+def _worst(tolerance: float, got: Tensor, wanted: Tensor) -> float:
     if not torch.equal(got.isnan(), wanted.isnan()) or not torch.equal(got[got.isinf()], wanted[wanted.isinf()]):
         return float("inf")
     finite = wanted.isfinite() & got.isfinite()
     if not torch.equal(finite, wanted.isfinite()) or not finite.any():
         return 0.0 if torch.equal(finite, wanted.isfinite()) else float("inf")
     error, size = (got - wanted)[finite].abs(), wanted[finite].abs()
-    if kernel_of(operator) == "pair_saliency":  # each by itself
-        return float((error / (tolerance * size).clamp(min=1e-300)).max())
     most = float(error.max() / size.max().clamp(min=1e-300))
     return max(most, float(error.norm() / size.norm().clamp(min=1e-300))) / tolerance
 
@@ -85,19 +75,15 @@ def deviation(operator: str, case: Any, got: dict[str, Any], expected: dict[str,
             worst = max(worst, 0.0 if torch.equal(got[name], expected[name]) else float("inf"))
         else:
             tolerance = CASES[kernel_of(operator)].TOLERANCE[case.dtype]
-            worst = max(worst, _worst(operator, tolerance, got[name].double(), expected[name].double()))
+            worst = max(worst, _worst(tolerance, got[name].double(), expected[name].double()))
     return worst
 
 
-_PAIRS = {"sums": 0, "left": 1, "right": 1, "weight": 0, "values": 0, "pairs": 0}
 _SUMS = {"values": 0, "rows": 1, "adjoints": 1, "out": 0}
 ITEMS_AT = {
     "feed_forward_rows": {"rows": 0, "adjoints": 0, "derivatives": 0, "first": 0, "last": 0},
-    "feed_forward_sums": {"out": 0, "derivatives": 0, "rows": 0, "adjoints": 0, "x": 0, "first": 0, "last": 0},
     "feed_forward_values": {"derivatives": 0, "x": 0},
-    "pair_reduce": _PAIRS,
-    "pair_saliency": _PAIRS | {"out": 0},
-    "pair_top_k": _PAIRS,
+    "pair_reduce": {"sums": 0, "left": 1, "right": 1, "weight": 0},
     "partition_sum": _SUMS | {"out": 1},
     "partition_sum_reduced": _SUMS,
     "tuple_sum": {"out": 0, "derivatives": 0, "rows": 0, "adjoints": 0},
@@ -110,8 +96,6 @@ def of_items(operator: str, arguments: dict[str, Any], chosen: slice) -> dict[st
     changed = dict(arguments)
     for name, value in arguments.items():
         at = ITEMS_AT[operator].get(name)
-        if name == "mask" and value is not None and value.ndim == 3:
-            at = 0
         if isinstance(value, Tensor) and at is not None:
             changed[name] = value[(slice(None),) * at + (chosen,)].contiguous()
     return changed

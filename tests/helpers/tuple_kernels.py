@@ -1,37 +1,20 @@
-"""The operators over sets of features with their cases, and what of their results counts."""
+"""The results of `tuple_join` that count, and tensors among entries that nobody may read or change."""
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["ALL_CASES", "CASES", "OUTPUTS", "Placed", "find_case", "place", "result_of"]
-
-CASES = importlib.import_module("xai_fast.kernels.tuple_join.cases")
-OUTPUTS = {"tuple_join": ("out", "count"), "tuple_top_k": ("best_values", "best_tuples", "best_count")}
-ALL_CASES = [
-    *(("tuple_join", case) for case in CASES.CASES),
-    *(("tuple_top_k", case) for case in CASES.TOP_CASES),
-]
+__all__ = ["Placed", "place", "result_of"]
 
 
-def find_case(operator: str, name: str) -> Any:
-    """Return the case of an operator of that name."""
-    return next(case for of, case in ALL_CASES if of == operator and case.name == name)
-
-
-def result_of(operator: str, arguments: dict[str, Any]) -> tuple[Any, ...]:
-    """Return what is defined after a call, comparable to the last bit: numbers, and values as text for NaN and -0."""
-    if operator == "tuple_join":
-        count = int(arguments["count"])
-        return count, arguments["out"][: max(count, 0)].tolist()
-    count = int(arguments["best_count"])
-    values = [repr(value) for value in arguments["best_values"][:count].tolist()]
-    return count, values, arguments["best_tuples"][:count].tolist()
+def result_of(arguments: dict[str, Any]) -> tuple[int, list[list[int]]]:
+    """Return what `tuple_join` defines: how many candidates there are, and these."""
+    count = int(arguments["count"])
+    return count, arguments["out"][: max(count, 0)].tolist()
 
 
 @dataclass(frozen=True)

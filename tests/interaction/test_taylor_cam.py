@@ -90,7 +90,7 @@ def spatial(order: int, scope: str, score: str = "probability") -> tuple[nn.Modu
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> None:
     model, x, sums = spatial(order, scope)
-    result = TaylorCAM(model, "stem", order=order, scope=scope, symmetric=symmetric).attribute(x)
+    result = TaylorCAM(model, "stem", order=order, scope=scope, symmetric=symmetric).explain(x)
     assert result.grid == (2, 3)
     assert result.geometry is not None
     for item in range(2):
@@ -101,7 +101,7 @@ def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> Non
 @pytest.mark.parametrize("method", ["forward", "reverse", "hvp"])
 def test_every_method_gives_the_same(method: str) -> None:
     model, x, sums = spatial(2, "local")
-    result = TaylorCAM(model, "stem", method=method).attribute(x)
+    result = TaylorCAM(model, "stem", method=method).explain(x)
     for item in range(2):
         torch.testing.assert_close(result.saliency[item], expected_saliency(sums[item], True), rtol=1e-8, atol=1e-16)
 
@@ -109,7 +109,7 @@ def test_every_method_gives_the_same(method: str) -> None:
 def test_a_logit_of_a_bent_network_is_explained() -> None:
     model, x, sums = spatial(2, "local", "logit")
     targets = model(x).argmax(1)
-    result = TaylorCAM(model, model.stem, score="logit").attribute(x, targets.tolist())
+    result = TaylorCAM(model, model.stem, score="logit").explain(x, targets.tolist())
     torch.testing.assert_close(result.saliency[0], expected_saliency(sums[0], True), rtol=1e-8, atol=1e-16)
     torch.testing.assert_close(result.scores, model(x).detach().gather(1, targets[:, None])[:, 0])
 
@@ -119,7 +119,7 @@ def test_a_logit_of_a_bent_network_is_explained() -> None:
 def test_objects_with_a_question_equal_the_formulas(order: int, scope: str) -> None:
     model = made(Objects)
     x, question = numbers(2, 4, 3), numbers(2, 3, seed=6)
-    result = TaylorCAM(model, "embed", order=order, scope=scope).attribute(x, 1, additional_forward_args=question)
+    result = TaylorCAM(model, "embed", order=order, scope=scope).explain(x, 1, additional_forward_args=question)
     assert result.grid == (4,)
     for item in range(2):
         feature = model.embed(x[item]).detach()
@@ -132,98 +132,77 @@ def test_objects_with_a_question_equal_the_formulas(order: int, scope: str) -> N
 def test_tokens_on_a_grid() -> None:
     model = made(Objects)
     x, question = numbers(2, 4, 3), numbers(2, 3, seed=6)
-    result = TaylorCAM(model, "embed", grid=(2, 2)).attribute(x, 1, question)
+    result = TaylorCAM(model, "embed", grid=(2, 2)).explain(x, 1, question)
     assert result.grid == (2, 2)
     with pytest.raises(InputError, match="grid: expected 4 positions"):
-        TaylorCAM(model, "embed", grid=(2, 3)).attribute(x, 1, question)
+        TaylorCAM(model, "embed", grid=(2, 3)).explain(x, 1, question)
 
 
 @pytest.mark.parametrize("order", [2, 3])
 def test_an_item_does_not_depend_on_its_batch(order: int) -> None:
     model, x = made(Map), numbers(7, 1, 4, 6)
     cam = TaylorCAM(model, "stem", order=order)
-    whole = cam.attribute(x).saliency
-    alone = torch.cat([cam.attribute(x[i : i + 1]).saliency for i in range(7)])
+    whole = cam.explain(x).saliency
+    alone = torch.cat([cam.explain(x[i : i + 1]).saliency for i in range(7)])
     torch.testing.assert_close(alone, whole, rtol=1e-9, atol=1e-20)
     shuffle = torch.tensor([3, 0, 6, 1, 5, 2, 4])
-    torch.testing.assert_close(cam.attribute(x[shuffle]).saliency, whole[shuffle], rtol=1e-9, atol=1e-20)
+    torch.testing.assert_close(cam.explain(x[shuffle]).saliency, whole[shuffle], rtol=1e-9, atol=1e-20)
     for size in (1, 2, 5, 100):
-        some = cam.attribute(x, [0, 1, 2, 3, 0, 1, 2], internal_batch_size=size)
-        torch.testing.assert_close(
-            some.saliency, cam.attribute(x, [0, 1, 2, 3, 0, 1, 2]).saliency, rtol=1e-9, atol=1e-20
-        )
+        some = cam.explain(x, [0, 1, 2, 3, 0, 1, 2], internal_batch_size=size)
+        torch.testing.assert_close(some.saliency, cam.explain(x, [0, 1, 2, 3, 0, 1, 2]).saliency, rtol=1e-9, atol=1e-20)
 
 
 def test_a_piecewise_linear_network_with_a_logit_raises_and_every_remedy_works() -> None:
     model, x = made(lambda: Map(nn.ReLU)), numbers(2, 1, 4, 6)
     for method in ("auto", "hvp"):
         with pytest.raises(ZeroCurvatureError) as caught:
-            TaylorCAM(model, "stem", score="logit", method=method).attribute(x, 0)
+            TaylorCAM(model, "stem", score="logit", method=method).explain(x, 0)
         assert "probability" in str(caught.value)
         assert "smooth=" in str(caught.value)
     with pytest.raises(ZeroCurvatureError):
-        TaylorCAM(model, "stem", order=3, score="logit").attribute(x, 0)
+        TaylorCAM(model, "stem", order=3, score="logit").explain(x, 0)
     before = model(x)
     remedies = ({"score": "probability"}, {"score": "log_probability"}, {"smooth": "gelu"}, {"smooth": "softplus"})
     for remedy in remedies:
-        result = TaylorCAM(model, "stem", **({"score": "logit"} | remedy)).attribute(x, 0)
+        result = TaylorCAM(model, "stem", **({"score": "logit"} | remedy)).explain(x, 0)
         assert float(result.saliency.flatten(1).sum(1).min()) > 0
         assert (result.remedy is not None) == ("smooth" in remedy)
     assert torch.equal(model(x), before)
 
 
-def test_saturated_items_warn() -> None:
+def test_items_without_curvature_are_named_by_a_fact_whatever_batch_they_come_in() -> None:
     model, x = made(Map), numbers(3, 1, 4, 6)
 
     def first_is_constant(logits: Tensor) -> Tensor:
         return torch.where(logits[:, 0] > threshold, 0 * logits[:, 1], logits.softmax(1)[:, 1])
 
     threshold = float(model(x)[:, 0].detach().sort().values[1:].mean())
-    with pytest.warns(UserWarning, match="all interactions of the items"):
-        result = TaylorCAM(model, "stem").attribute(x, first_is_constant)
-    assert torch.isfinite(result.saliency).all()
+    cam = TaylorCAM(model, "stem")
+    flat = cam.explain(x, first_is_constant).facts["zero_curvature"].tolist()
+    assert sorted(flat) == [False, False, True]
+    assert [bool(cam.explain(x[i : i + 1], first_is_constant).facts["zero_curvature"]) for i in range(3)] == flat
 
 
 def test_a_second_call_reuses_the_trace_and_a_changed_weight_is_noticed() -> None:
     model, x = made(Map), numbers(2, 1, 4, 6)
     cam = TaylorCAM(model, "stem")
-    first = cam.attribute(x, 0)
+    first = cam.explain(x, 0)
     program = cam._traced.program_traced
-    cam.attribute(x + 0.1, 1)
+    cam.explain(x + 0.1, 1)
     assert cam._traced.program_traced is program
     with torch.no_grad():
         model.head[0].weight.mul_(2.0)
-    changed = cam.attribute(x, 0)
+    changed = cam.explain(x, 0)
     assert cam._traced.program_traced is not program
     assert not torch.allclose(changed.saliency, first.saliency)
-    torch.testing.assert_close(changed.saliency, TaylorCAM(model, "stem").attribute(x, 0).saliency)
-
-
-def test_a_pass_that_was_made_elsewhere_takes_the_place_of_one() -> None:
-    model = Map().eval()
-    x = torch.randn(5, 1, 4, 6)
-    method = TaylorCAM(model, "stem")
-    expected = method.attribute(x, target=[0, 1, 2, 3, 0])
-    with torch.no_grad():
-        output, outputs = model.stem(x), model(x)
-    calls: list[int] = []
-    handle = model.register_forward_hook(lambda *arguments: calls.append(1))
-    found = method.attribute(x, target=[0, 1, 2, 3, 0], internal_batch_size=2, forward_pass=(output, outputs))
-    handle.remove()
-    assert calls == []
-    torch.testing.assert_close(found.saliency, expected.saliency)
-    assert torch.equal(found.scores, expected.scores)
-    with pytest.raises(InputError, match="forward_pass: expected 5 rows each"):
-        method.attribute(x, forward_pass=(output[:2], outputs))
-    with pytest.raises(InputError, match="forward_pass: expected None with smooth='gelu'"):
-        TaylorCAM(model, "stem", smooth="gelu").attribute(x, forward_pass=(output, outputs))
+    torch.testing.assert_close(changed.saliency, TaylorCAM(model, "stem").explain(x, 0).saliency)
 
 
 def test_the_model_is_left_as_it_was_found() -> None:
     model, x = made(Map), numbers(2, 1, 4, 6)
     for broken in (None, lambda logits: 1 / 0):
         try:
-            TaylorCAM(model, "stem").attribute(x, broken)
+            TaylorCAM(model, "stem").explain(x, broken)
         except ZeroDivisionError:
             assert broken is not None
         assert not any(m.training or m._forward_hooks for m in model.modules())
@@ -238,20 +217,20 @@ def test_what_does_not_fit_is_refused() -> None:
         TaylorCAM(model, "stem", order=3, method="forward")
     with pytest.raises(InputError, match="layer"):
         TaylorCAM(model, "nothing")
-    with pytest.warns(UserWarning, match="no boxes"), pytest.raises(InputError, match="layer: expected an output"):
-        TaylorCAM(model, "head.2").attribute(x)
+    with pytest.raises(InputError, match="layer: expected an output"):
+        TaylorCAM(model, "head.2").explain(x)
     with pytest.raises(InputError, match="inputs: expected"):
-        TaylorCAM(model, "stem").attribute(x[:0])
-    with pytest.raises(InputError, match="target: expected one class an item"):
-        TaylorCAM(model, "stem").attribute(x, [0, 1, 2])
+        TaylorCAM(model, "stem").explain(x[:0])
+    with pytest.raises(InputError, match="target: expected one class per item"):
+        TaylorCAM(model, "stem").explain(x, [0, 1, 2])
     with pytest.raises(ModelError, match="finite scores"):
-        TaylorCAM(model, "stem").attribute(x * float("nan"))
+        TaylorCAM(model, "stem").explain(x * float("nan"))
     model.head[1] = _Atan().eval()
     with pytest.raises(UnsupportedOperation, match=r"aten\.atan"):
-        TaylorCAM(model, "stem").attribute(x)
-    TaylorCAM(model, "stem", method="hvp").attribute(x)
+        TaylorCAM(model, "stem").explain(x)
+    TaylorCAM(model, "stem", method="hvp").explain(x)
     with pytest.raises(ModelError, match="training mode"):
-        TaylorCAM(model.train(), "stem").attribute(x)
+        TaylorCAM(model.train(), "stem").explain(x)
 
 
 class _Atan(nn.Module):
@@ -261,6 +240,15 @@ class _Atan(nn.Module):
 
 def test_a_transformer_layer() -> None:
     encoder, x, _ = network("transformer")
-    result = TaylorCAM(nn.Sequential(nn.Identity(), encoder).eval(), "0").attribute(x)
+    result = TaylorCAM(nn.Sequential(nn.Identity(), encoder).eval(), "0").explain(x)
     assert result.saliency.shape == (3, 3, 3)
     assert float(result.saliency.sum()) > 0
+
+
+def test_a_map_in_channels_last_may_be_pooled_to_one_cell() -> None:
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3))
+    model = made(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), *head))
+    x = numbers(2, 3, 5, 5)
+    exact, plain = (TaylorCAM(model, "0", method=method).explain(x).attributions for method in ("auto", "hvp"))
+    torch.testing.assert_close(exact, plain)
+    assert exact.any()

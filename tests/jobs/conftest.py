@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from batch_faults import make_spec, results
+from browser import browser as browser  # a fixture, for the tests here
 
 from xai_fast.jobs import run
 

@@ -25,28 +25,6 @@ def test_equals_the_reference(operator: str, case: Any, way: Way) -> None:
     assert deviation(operator, case, run(operator, case.arguments(), way), run(operator, case.arguments())) <= 1.0
 
 
-IN_TURN = {
-    "feed_forward_values": ("derivatives", "x", "transposed", "biases", "widths", "activations", "parameters"),
-    "feed_forward_rows": tuple(find_case("feed_forward_rows", "odd").arguments()),
-    "tuple_sum": ("out", "derivatives", "rows", "adjoints", "members", "order"),
-}
-
-
-@on_native
-@pytest.mark.parametrize(
-    "case", [case for of, case in ALL_CASES if of == "feed_forward_sums"], ids=lambda case: case.name
-)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_fused_sums_are_those_of_three_kernels_to_the_last_bit(case: Any, threads: int, way: Way) -> None:
-    fused, single = run("feed_forward_sums", case.arguments(), way, threads), case.arguments()
-    behind = single["transposed"][case.inputs * case.layers[0][0] :].clone()
-    for kernel, names in IN_TURN.items():
-        changed = {"transposed": behind} if kernel == "feed_forward_rows" else {}
-        run(kernel, {name: single[name] for name in names} | changed, way, threads)
-    for output in OUTPUTS["feed_forward_sums"]:
-        assert torch.equal(fused[output], single[output]), output
-
-
 def _in_a_wide_storage(value: Any) -> tuple[Any, Tensor | None]:
     """Copy a tensor to where NaN, True or 99 is before it and behind it, at an address that no vector aligns to."""
     if not isinstance(value, Tensor):
@@ -73,15 +51,10 @@ def test_touches_nothing_around_its_tensors(operator: str, case: Any, way: Way) 
 THREADED = [
     ("feed_forward_rows", "triples"),
     ("feed_forward_rows", "many rows"),
-    ("feed_forward_sums", "triples"),
-    ("feed_forward_sums", "not even"),
-    ("feed_forward_sums", "many items"),
     ("feed_forward_values", "many items"),
     ("pair_reduce", "several parts"),
     ("pair_reduce", "many rows"),
     ("pair_reduce", "without weight"),
-    ("pair_saliency", "many"),
-    ("pair_top_k", "top many"),
     ("partition_sum", "several parts"),
     ("partition_sum", "many pairs"),
     ("partition_sum_reduced", "several parts"),
@@ -126,8 +99,7 @@ def test_an_item_does_not_depend_on_the_others(operator: str, name: str, way: Wa
 @on_every_way
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_no_items_is_nothing_to_do(operator: str, way: Way) -> None:
-    name = {"pair_top_k": "top odd", "pair_reduce": "odd"}.get(operator, "odd")
-    arguments = of_items(operator, find_case(operator, name).arguments(), slice(0, 0))
+    arguments = of_items(operator, find_case(operator, "odd").arguments(), slice(0, 0))
     assert all(run(operator, arguments, way)[output].numel() == 0 for output in OUTPUTS[operator])
 
 
@@ -148,8 +120,6 @@ NOT_FINITE = [
     ("pair_reduce", "several parts", "left"),
     ("pair_reduce", "several parts", "weight"),
     ("pair_reduce", "aligned", "right"),
-    ("pair_saliency", "odd", "sums"),
-    ("pair_top_k", "top odd", "sums"),
     ("partition_sum", "odd", "values"),
     ("partition_sum", "odd", "rows"),
     ("partition_sum", "triples", "adjoints"),
@@ -158,7 +128,6 @@ NOT_FINITE = [
     ("partition_sum_reduced", "odd", "adjoints"),
     ("feed_forward_rows", "odd", "first"),
     ("feed_forward_rows", "triples", "derivatives"),
-    ("feed_forward_sums", "odd", "x"),
     ("feed_forward_values", "odd", "x"),
     ("tuple_sum", "odd", "rows"),
     ("tuple_sum", "odd", "adjoints"),
@@ -189,7 +158,7 @@ def test_what_is_not_finite_shows_in_its_item_only(
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_is_an_operator_that_torch_can_check(operator: str) -> None:
-    case = find_case(operator, "top odd" if operator == "pair_top_k" else "odd")
+    case = find_case(operator, "odd")
     torch.library.opcheck(getattr(torch.ops.xai_fast, operator).default, tuple(case.arguments().values()))
 
 
@@ -203,11 +172,8 @@ def _fewer(value: Tensor) -> Tensor:
 
 FLOATING = {
     "feed_forward_rows": ("rows", "adjoints", "derivatives", "first"),
-    "feed_forward_sums": ("out", "derivatives", "rows", "adjoints", "x", "first"),
     "feed_forward_values": ("derivatives", "x"),
     "pair_reduce": ("sums", "left", "right", "weight"),
-    "pair_saliency": ("out", "sums"),
-    "pair_top_k": ("values", "sums"),
     "partition_sum": ("out", "values", "rows", "adjoints"),
     "partition_sum_reduced": ("out", "values", "rows", "adjoints"),
     "tuple_sum": ("out", "derivatives", "rows", "adjoints"),
@@ -225,12 +191,6 @@ BAD_ARGUMENTS = [
     )
 ] + [
     ("pair_reduce", "right", _fewer, "right: expected shape"),
-    ("pair_saliency", "sums", _fewer, r"sums: expected shape \(B, n, n\)"),
-    ("pair_saliency", "mask", lambda _: torch.ones(7, 7), "mask: expected torch.bool"),
-    ("pair_saliency", "mask", lambda _: torch.ones(7, dtype=torch.bool), r"mask: expected shape \(n, n\) or"),
-    ("pair_saliency", "mask", lambda _: torch.ones(2, 7, 7, dtype=torch.bool), r"mask: expected shape \(3, 7, 7\)"),
-    ("pair_top_k", "pairs", Tensor.int, "pairs: expected torch.int64"),
-    ("pair_top_k", "values", lambda value: value.new_zeros(3, 22), "at most 21 columns, as 7 positions"),
     ("partition_sum", "rows", _fewer, "rows: expected shape"),
     ("partition_sum", "blocks", Tensor.long, "blocks: expected torch.int32"),
     ("partition_sum", "term_order", _fewer, "term_adjoint: expected shape"),
@@ -252,9 +212,6 @@ BAD_ARGUMENTS = [
     ("feed_forward_rows", "adjoints", lambda value: value[:, :2].contiguous(), "adjoints: expected 1, 6 or 16 rows"),
     ("feed_forward_rows", "derivatives", lambda value: value[:, :3].contiguous(), "derivatives: expected at least 4"),
     ("feed_forward_rows", "pairs", Tensor.long, "pairs: expected torch.int32"),
-    ("feed_forward_sums", "transposed", _fewer, "transposed: expected shape"),
-    ("feed_forward_sums", "weights", _fewer, "weights: expected shape"),
-    ("feed_forward_sums", "order", lambda _: 4, "derivatives: expected more than 4"),
     ("feed_forward_values", "transposed", _fewer, "transposed: expected shape"),
     ("feed_forward_values", "biases", Tensor.double, "biases: expected torch.float32"),
     ("feed_forward_values", "activations", lambda _: ["gelu", "tanh", "swosh"], "activation: expected one of"),
@@ -266,7 +223,7 @@ BAD_ARGUMENTS = [
 
 @pytest.mark.parametrize(("operator", "name", "change", "message"), BAD_ARGUMENTS)
 def test_a_bad_argument_is_named(operator: str, name: str, change: Any, message: str) -> None:
-    arguments = find_case(operator, "top odd" if operator == "pair_top_k" else "odd").arguments()
+    arguments = find_case(operator, "odd").arguments()
     with pytest.raises((InputError, NotImplementedError), match=message):
         getattr(xai_fast.kernels, operator)(**arguments | {name: change(arguments[name])})
 

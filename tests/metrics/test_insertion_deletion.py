@@ -241,18 +241,6 @@ def test_callable_target_and_arguments_by_row() -> None:
     torch.testing.assert_close(got.deletion_curves, plain.deletion_curves * scale[:, None])
 
 
-def test_empty_batch_gives_an_empty_result() -> None:
-    def never(x: Tensor) -> Tensor:
-        raise AssertionError("the model was called")
-
-    got = insertion_deletion(never, torch.empty(0, 3, 12, 12), torch.empty(0, 3, 12, 12), steps=4)
-    assert got.deletion_curves.shape == (0, 5)
-    assert got.deletion_curves_by_baseline.shape == (2, 0, 5)
-    assert got.difference.shape == (0,)
-    assert got.targets is not None
-    assert got.targets.shape == (0,)
-
-
 def _fails_at(row: int) -> Callable[[Tensor], Tensor]:
     calls = []
 
@@ -314,8 +302,8 @@ BAD = [
     ({"ranking": "sum"}, InputError, r"ranking: expected one of signed_sum, abs_sum, sum_of_abs, got 'sum'"),
     ({"score": "softmax"}, InputError, r"score: expected one of probability, logit, log_probability"),
     ({"target": 3}, InputError, r"target: expected classes from 0 to 2, got 3"),
-    ({"target": [0, 1, 2]}, InputError, r"target: expected one class an item, so 2, got 3 classes"),
-    ({"target": lambda outputs: outputs[:1, 0]}, InputError, r"model: expected one score a row, 2, got 1"),
+    ({"target": [0, 1, 2]}, InputError, r"target: expected one class per item, so 2, got 3 classes"),
+    ({"target": lambda outputs: outputs[:1, 0]}, InputError, r"model: expected one score per row, 2, got 1"),
     ({"steps": 0}, InputError, r"steps: expected an integer, at least 1, got 0"),
     ({"steps": 2.0}, InputError, r"steps: expected an integer, at least 1, got 2.0"),
     ({"steps": True}, InputError, r"steps: expected an integer, at least 1, got True"),
@@ -331,9 +319,9 @@ BAD = [
     ({"baselines": (0.0,)}, InputError, r"baselines\[0\]: expected \"black\", \"blur\" or a tensor, got float"),
     ({"baselines": (torch.zeros(5),)}, InputError, r"baselines\[0\]: .* broadcasts to the inputs \(2, 3, 4, 4\)"),
     ({"baselines": (torch.zeros(1).to("meta"),)}, InputError, r"baselines\[0\]: expected a tensor on cpu"),
-    ({"black": (0.0, 1.0)}, InputError, r"black: expected one finite number, or 3, one a channel, got shape \(2,\)"),
-    ({"black": "dark"}, InputError, r"black: expected one finite number, or 3, one a channel, got 'dark'"),
-    ({"black": torch.nan}, InputError, r"black: expected one finite number, or 3, one a channel, got nan"),
+    ({"black": (0.0, 1.0)}, InputError, r"black: expected one finite number, or 3, one per channel, got shape \(2,\)"),
+    ({"black": "dark"}, InputError, r"black: expected one finite number, or 3, one per channel, got 'dark'"),
+    ({"black": torch.nan}, InputError, r"black: expected one finite number, or 3, one per channel, got nan"),
     ({"blur_sigma": 0.0}, InputError, r"blur_sigma: expected a positive, finite number, got 0.0"),
     ({"additional_forward_args": [1]}, InputError, r"additional_forward_args: expected a tensor.*got a list"),
     ({"model": nn.Dropout()}, ModelError, r"model: expected evaluation mode, got training mode in Dropout"),

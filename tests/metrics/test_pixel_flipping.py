@@ -77,11 +77,6 @@ def test_equal_pixels_go_in_reading_order(order: str) -> None:
     assert got.curves.tolist() == [[6.0, 5.0, 3.0, 0.0]]
 
 
-def test_empty_batch_gives_an_empty_result() -> None:
-    got = pixel_flipping(smooth_cnn(), images(0), images(0), steps=3)
-    assert (got.curves.shape, got.aopc.shape, got.fractions.shape) == ((0, 4), (0,), (4,))
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [

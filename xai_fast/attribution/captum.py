@@ -20,7 +20,7 @@ __all__ = ["captum_method"]
 _GIVEN = ("self", "inputs", "target", "additional_forward_args", "internal_batch_size", "return_convergence_delta")
 
 
-class _CaptumMethod(Method):
+class _CaptumMethod(Method[Explanation]):
     """A class with ``attribute(inputs, target=...)``; `captum_method` makes a subclass for each.
 
     Its options are those of the class and of ``attribute``. What is explained is the model's output itself.

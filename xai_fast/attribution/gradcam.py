@@ -23,7 +23,7 @@ from xai_fast.method import Method
 __all__ = ["GradCAM", "GradCAMPlusPlus"]
 
 
-class GradCAM(Method):
+class GradCAM(Method[Explanation]):
     """Class activation maps weighted by the mean gradient of each channel.
 
     With A the output of the layer and y the score, alpha_k is the mean over the positions of dy/dA_k (Eq. 1), and the

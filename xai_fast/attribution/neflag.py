@@ -83,7 +83,7 @@ class _FluxWalk(Walk):
         sphere_step(rows.points, items.centers, gradients, rows.item, which, self.radius, self.step)
 
 
-class NeFLAG(Method):
+class NeFLAG(Method[FluxExplanation]):
     """Attribution maps from negative gradient fluxes.
 
     For each of ``points`` points: draw x~ uniformly on the L2 sphere of ``radius`` around x; then up to ``max_steps``

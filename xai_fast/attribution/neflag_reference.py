@@ -37,8 +37,8 @@ def neflag_reference(
         inputs: (B, ...).
         target: as in `xai_fast.engine.objective.Objective`.
         radius: of the sphere, in the model's input units.
-        points: flux points an item (n in the paper).
-        max_steps: steps a point at most (m in the paper).
+        points: flux points per item (n in the paper).
+        max_steps: steps per point at most (m in the paper).
         step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8).
         score: "probability", "logit" or "log_probability".
         seed: of the random points.

@@ -94,7 +94,7 @@ def check_inputs(inputs: Tensor | tuple[Tensor, ...], *, integers: bool = False)
             )
             raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
         if value.ndim < 2 or 0 in value.shape[1:]:
-            raise bad_argument(name, "shape (B, ...) with at least one entry an item", str(tuple(value.shape)))
+            raise bad_argument(name, "shape (B, ...) with at least one entry per item", str(tuple(value.shape)))
         for what, first, this in (
             ("dtype", values[0].dtype, value.dtype),
             ("device", values[0].device, value.device),
@@ -230,9 +230,17 @@ def default_rows(entries: int, device: torch.device) -> int:
         device: where the model runs.
 
     Returns:
-        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers a batch.
+        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers per batch.
     """
     return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
+
+
+def _memory_format(model: Callable[..., object], values: tuple[Tensor, ...], precision: str) -> torch.memory_format:
+    """Keep the format of inputs that are channels-last already."""
+    pictures = [value for value in values if value.ndim == 4]
+    if any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in pictures):
+        return torch.channels_last
+    return preferred_memory_format(model, values[0].device, precision)
 
 
 class HostReads:
@@ -326,7 +334,7 @@ class Call:
             item_id_tensor(item_ids, batch, device),
             internal_batch_size or default_rows(entries, device),
             isinstance(inputs, tuple),
-            preferred_memory_format(model, device, precision),
+            _memory_format(model, values, precision),
             host or HostReads(),
         )
 

@@ -78,15 +78,14 @@ class Statistics:
             which: (R,) bool, those that count.
         """
         count = torch.zeros_like(self.count).index_add_(0, item, which.long())
-        share = (1 / count.clamp(min=1)).to(values.dtype)
+        new, before = (number.to(values.dtype)[:, None] for number in (count, self.count))
         used = torch.where(which[:, None], values, 0.0)
-        mean = torch.zeros_like(self.mean).index_add_(0, item, used) * share[:, None]
-        total = self.count + count
-        weight = (count / total.clamp(min=1)).to(values.dtype)[:, None]
+        mean = torch.zeros_like(self.mean).index_add_(0, item, used) / new.clamp(min=1)
+        weight = new / (before + new).clamp(min=1)
         step = mean - self.mean
         if self.m2 is not None:  # Chan, Golub and LeVeque 1983, the update for two groups
             spread = torch.where(which[:, None], values - mean[item], 0.0).square_()
-            self.m2.index_add_(0, item, spread).add_(step.square() * weight * self.count.to(values.dtype)[:, None])
+            self.m2.index_add_(0, item, spread).add_(step.square() * weight * before)
         self.mean.add_(step * weight)
         self.count += count
 

@@ -1,7 +1,6 @@
 """Scored sets of features: their order, and the strongest of a stream of them.
 
-Memory is proportional to what is kept, never to the number of candidates. `xai_fast.kernels.tuple_join` keeps the best
-of scores alone; here each set carries its effect with its sign, and its spread.
+Memory is proportional to what is kept, never to the number of candidates.
 """
 
 from __future__ import annotations

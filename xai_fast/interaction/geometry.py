@@ -33,7 +33,7 @@ class AxisGeometry:
 
     def __post_init__(self) -> None:
         if len(self.low) != len(self.high) or not self.low:
-            raise bad_argument("high", "one pixel a cell, as low", f"{len(self.low)} and {len(self.high)} pixels")
+            raise bad_argument("high", "one pixel per cell, as low", f"{len(self.low)} and {len(self.high)} pixels")
 
     @property
     def cells(self) -> int:

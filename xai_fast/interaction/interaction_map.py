@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -135,10 +134,6 @@ class InteractionMap(Explanation):
     def _strongest(self, values: np.ndarray, k: int) -> list[Interaction]:
         flat = values.ravel()
         positions = np.flatnonzero(flat > 0)
-        if self.symmetric and self.order > 1:
-            index = np.unravel_index(positions, values.shape)
-            ascending = np.all([a < b for a, b in itertools.pairwise(index)], axis=0)
-            positions = positions[ascending]
         if len(positions) > k:  # all that tie with the last one stay, so that the order among them is always the same
             strengths = flat[positions]
             positions = positions[strengths >= np.partition(strengths, len(strengths) - k)[-k]]

@@ -27,7 +27,7 @@ from xai_fast.arguments import check_choice, check_integer, name_items
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
-from xai_fast.errors import InputError, ModelError, ZeroCurvatureError, bad_argument
+from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
@@ -57,7 +57,7 @@ class _Cut:
         return math.prod(self.grid)
 
 
-class TaylorCAM(Method):
+class TaylorCAM(Method[InteractionMap]):
     """Interactions between the positions of a feature map, from exact derivatives of what comes after it.
 
     `explain` gives an `InteractionMap`. The result for an item depends on the item and the model, never on the batch
@@ -125,7 +125,7 @@ class TaylorCAM(Method):
 
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
-        if self.order > 1 and self.method != "hvp" and not cut.function.program(cut.output).curved:
+        if self.order > 1 and not _has_curvature(cut):
             raise ZeroCurvatureError(
                 f"model: expected curvature behind {self.layer}, got a score that is piecewise linear in it, so all "
                 'interactions are zero; explain score="probability" or "log_probability" instead of a logit, or pass '
@@ -154,6 +154,8 @@ class TaylorCAM(Method):
         arguments = (*call.take(chunk), *call.extra.rows(item))
         output, outputs = self._downstream.split(*arguments)
         check_cut(output, len(chunk), self.layer)
+        # Of a channels-last map, pooling to a single cell sets strides, an operation without a rule.
+        output = output.contiguous()
         classes = call.targets(outputs, chunk)
         scores = objective(outputs, classes)
         bad = call.host.items(~torch.isfinite(scores))
@@ -169,7 +171,10 @@ class TaylorCAM(Method):
             tuple((tuple(e.shape[1:]), e.dtype) for e in extras),
             tuple((i, id(a)) for i, a in fixed.items()),
             id(objective.target) if callable(objective.target) else None,
-            tuple((id(p), p._version) for p in itertools.chain(self.model.parameters(), self.model.buffers())),
+            tuple(
+                (id(p), p._version)
+                for p in itertools.chain(self._downstream.model.parameters(), self._downstream.model.buffers())
+            ),
         )
         if self._traced is not None and self._traced_for == key:
             function.adopt(self._traced)
@@ -234,6 +239,13 @@ class TaylorCAM(Method):
         return self._geometry[shape]
 
 
+def _has_curvature(cut: _Cut) -> bool:
+    try:
+        return bool(cut.function.program(cut.output).curved)
+    except UnsupportedOperation:  # `method="hvp"` needs no rules
+        return True
+
+
 def _directions(output: Tensor, scope: str) -> tuple[Tensor, Tensor]:
     """Build V and U: (B, n, *shape of the output)."""
     spatial = output.ndim == 4
@@ -267,11 +279,6 @@ def _saliency(sums: Tensor, symmetric: bool) -> Tensor:
     for first in range(1, order):
         # x at another index; the other indices are interchangeable
         total += squares.transpose(1, 1 + first)
-    n = sums.shape[1]
-    index = torch.arange(n, device=sums.device)
-    mask = torch.ones([n] * order, dtype=torch.bool, device=sums.device)
-    for axis in range(order - 1):
-        shape = [1] * order
-        shape[axis], shape[axis + 1] = n, n
-        mask &= (index[:, None] < index[None, :]).reshape(shape)
-    return total * mask
+    for axis in range(1, order):
+        total.movedim((axis, axis + 1), (-2, -1)).triu_(1)
+    return total

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xai_fast.jobs.job_status import JobStatus, status
+    from xai_fast.jobs.pages import View, report
     from xai_fast.jobs.references import ModelRef
     from xai_fast.jobs.running import retry_failed, run
     from xai_fast.jobs.spec import JobSpec
@@ -27,10 +28,12 @@ __all__ = [
     "JobStatus",
     "ModelRef",
     "Store",
+    "View",
     "clean",
     "export",
     "open",
     "repair",
+    "report",
     "retry_failed",
     "run",
     "status",
@@ -42,10 +45,12 @@ _PLACES = {
     "JobStatus": ("job_status", "JobStatus"),
     "ModelRef": ("references", "ModelRef"),
     "Store": ("store.reader", "Store"),
+    "View": ("pages", "View"),
     "clean": ("store.check", "clean"),
     "export": ("store.export", "export"),
     "open": ("store.reader", "open_store"),
     "repair": ("store.check", "repair"),
+    "report": ("pages", "report"),
     "retry_failed": ("running", "retry_failed"),
     "run": ("running", "run"),
     "status": ("job_status", "status"),

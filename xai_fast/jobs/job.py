@@ -152,7 +152,7 @@ def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cp
         raise bad_argument("spec", "a JobSpec", type(spec).__name__)
     path = Path(out)
     if not (path / JOB).exists():
-        _check_folder(path)
+        _check_folder(path, spec)
         if _create(path, spec, device, threads):
             return Job(path, spec)
     return _reopen(path, spec)
@@ -339,9 +339,12 @@ def _content(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flat(identity).items() if not name.endswith("mtime_ns")}
 
 
-def _check_folder(path: Path) -> None:
-    """Refuse a folder that holds something else."""
-    if not path.exists():
+def _check_folder(path: Path, spec: JobSpec) -> None:
+    """Refuse a folder that holds something else than the pictures that are explained."""
+    paths = spec.source["path"]
+    if not path.exists() or path.resolve() in [
+        Path(p).resolve() for p in (paths if isinstance(paths, list) else [paths])
+    ]:
         return
     if not path.is_dir():
         raise bad_argument("out", "a folder", f"the file {path}")

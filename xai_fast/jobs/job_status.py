@@ -164,11 +164,8 @@ def _first_failed(headers: list[Header], items: Items) -> Iterator[FailedItem]:
 
 
 def _rate(headers: list[Header], scale: float, known: bool, window: float = float("inf")) -> float | None:
-    """Give items per second of the time in which at least one worker was at work, as far as that is known.
-
-    So a job that lay still for a night, between a crash and its restart, is not slow for that. Only what ended in
-    ``window`` seconds before the last end counts, or longer where shards take longer.
-    """
+    """Give items per second of the time in which at least one worker was at work, as far as all work is known."""
+    # A job that lay still for a night, between a crash and its restart, is not slow for that.
     if not headers:
         return None
     longest = max(header.finished - header.began for header in headers)

@@ -4,30 +4,24 @@ Importing this package registers the ``torch.library`` operators; it loads neith
 """
 
 from xai_fast.kernels.feed_forward_rows import feed_forward_rows
-from xai_fast.kernels.feed_forward_sums import feed_forward_sums
 from xai_fast.kernels.feed_forward_values import feed_forward_values
 from xai_fast.kernels.flux_accumulate import flux_accumulate
 from xai_fast.kernels.pair_reduce import pair_reduce
-from xai_fast.kernels.pair_saliency import pair_saliency, pair_top_k
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 from xai_fast.kernels.sphere_points import sphere_points
 from xai_fast.kernels.sphere_step import sphere_step
-from xai_fast.kernels.tuple_join import tuple_join, tuple_top_k
+from xai_fast.kernels.tuple_join import tuple_join
 from xai_fast.kernels.tuple_sum import tuple_sum
 
 __all__ = [
     "feed_forward_rows",
-    "feed_forward_sums",
     "feed_forward_values",
     "flux_accumulate",
     "pair_reduce",
-    "pair_saliency",
-    "pair_top_k",
     "partition_sum",
     "partition_sum_reduced",
     "sphere_points",
     "sphere_step",
     "tuple_join",
     "tuple_sum",
-    "tuple_top_k",
 ]

@@ -10,7 +10,10 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["check", "check_radius", "check_range"]
+__all__ = ["FLOATS", "check", "check_radius", "check_range"]
+
+FLOATS = (torch.float32, torch.float64)
+"""What most kernels compute in."""
 
 
 def check(

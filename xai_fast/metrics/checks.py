@@ -17,7 +17,7 @@ def _failing_items(fails: Tensor) -> str | None:
 
 
 def check_attributions(attributions: Tensor) -> None:
-    """Check that attributions are a floating-point tensor with an entry or more an item, all of them finite.
+    """Check that attributions are a floating-point tensor with at least one entry per item, all finite.
 
     Args:
         attributions: (B, C, ...) or (B, N).

@@ -84,7 +84,7 @@ def insertion_deletion(
             the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
-        steps: points of a curve less one. RISE takes a row of pixels a step, so 224 for 224 x 224.
+        steps: points of a curve less one. RISE takes one row of pixels per step, so 224 for 224 x 224.
         baselines: each of them ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs.
         black: black in the model's input units, one number or one per channel: -127 / 128 where the model takes
             (rgb - 127) / 128.

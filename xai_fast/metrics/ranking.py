@@ -1,4 +1,4 @@
-"""From an attribution map to one importance a pixel, and to the order in which pixels are taken."""
+"""From an attribution map to one importance per pixel, and to the order in which pixels are taken."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RANKINGS = ("signed_sum", "abs_sum", "sum_of_abs")
 
 
 def rank_pixels(attributions: Tensor, *, ranking: str = "sum_of_abs") -> Tensor:
-    """Reduce attributions to one importance a pixel, the larger the earlier.
+    """Reduce attributions to one importance per pixel, the larger the earlier.
 
     Args:
         attributions: (B, C, ...) floating point, with any number of spatial dimensions; or (B, N), where each feature
@@ -48,7 +48,7 @@ def pixel_positions(importance: Tensor, *, descending: bool = True) -> Tensor:
         descending: the most important pixel first, otherwise the least important.
 
     Returns:
-        (B, P) int32, a permutation of 0..P-1 an item; 0 is the pixel that comes first.
+        (B, P) int32, a permutation of 0..P-1 per item; 0 is the pixel that comes first.
     """
     order = importance.sort(dim=1, descending=descending, stable=True).indices
     place = torch.arange(importance.shape[1], dtype=torch.int32, device=importance.device).expand_as(order)

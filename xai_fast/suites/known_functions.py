@@ -63,7 +63,7 @@ class KnownFunction:
         high: the largest; features are independent and uniform in between.
         interactions: the largest sets of features, by position and rising, that do not add up; all their subsets of two
             or more interact as well.
-        feature_names: one a feature.
+        feature_names: one per feature.
         stream: tells the random numbers of this function from those of others.
     """
 

@@ -40,8 +40,8 @@ class ImageModel:
         model: in evaluation mode, from (B, 3, H, W) float32 to logits (B, C).
         name: for people.
         size: (H, W) of the crop in pixels.
-        mean: a number a channel, in units of rgb / 255.
-        std: a number a channel, in units of rgb / 255.
+        mean: a number per channel, in units of rgb / 255.
+        std: a number per channel, in units of rgb / 255.
         class_names: C names, or None.
         margin: the picture is first resized to cover (H + margin, W + margin), so half of it is cut off at each side.
 
@@ -73,6 +73,16 @@ class ImageModel:
     def black(self) -> Tensor:
         """The value of black in the model's input units, (3,) float32."""
         return -torch.tensor(self.mean) / torch.tensor(self.std)
+
+    @property
+    def preparation(self) -> str:
+        """How a picture becomes an input, for people."""
+        height, width = self.size
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return (
+            f"resized to cover {height + self.margin} x {width + self.margin} pixels, cut to the central {height} x "
+            f"{width}, and scaled to (rgb / 255 - mean) / std with mean {mean} and std {std}"
+        )
 
     def crop(self, image: Image.Image, scale: int = 1) -> Image.Image:
         """Resize (bicubic) and cut out the centre that the model sees.

@@ -1,4 +1,4 @@
-"""Weights that come with the package: one safetensors file and one card a network, in the folder ``weights``."""
+"""Weights that come with the package: one safetensors file and one card per network, in the folder ``weights``."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ class PairwiseRelation(nn.Module):
     (`concatenated_first_layer` gives the layer as it is published).
 
     Args:
-        channels: d, numbers an object.
-        question_bits: q, numbers a question; 0 for relations without one.
+        channels: d, numbers per object.
+        question_bits: q, numbers per question; 0 for relations without one.
         width: units of each layer.
         layers: of g, at least 1.
         activation: behind each layer of g.

@@ -56,7 +56,7 @@ __all__ = [
 ]
 
 IMAGE_SIZE = 75
-"""Pixels a side."""
+"""Pixels per side."""
 
 COLORS = {
     "red": (255, 0, 0),
@@ -138,7 +138,7 @@ class Scene:
             scale: 8 draws it eight times as large, for figures.
 
         Returns:
-            An RGB picture of ``75 * scale`` pixels a side.
+            An RGB picture of ``75 * scale`` pixels per side.
         """
         picture = Image.new("RGB", (IMAGE_SIZE * scale, IMAGE_SIZE * scale), _BACKGROUND)
         pencil = ImageDraw.Draw(picture)

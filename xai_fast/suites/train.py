@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     relation.add_argument("--epochs", type=int, default=defaults.epochs, help="of 98,000 questions (%(default)s)")
     relation.add_argument("--minutes", type=float, help="end after this much time, if that is earlier")
     relation.add_argument("--learning-rate", type=float, default=defaults.learning_rate, help="(%(default)s)")
-    relation.add_argument("--batch", type=int, default=defaults.batch, help="questions a step (%(default)s)")
+    relation.add_argument("--batch", type=int, default=defaults.batch, help="questions per step (%(default)s)")
     relation.add_argument("--perception-steps", type=int, default=defaults.perception_steps, help="(%(default)s)")
     relation.add_argument("--precision", choices=("fp32", "bf16"), default=defaults.precision, help="(%(default)s)")
     relation.add_argument("--checkpoint", type=Path, help="written after each epoch; if it is there, goes on from it")

@@ -59,7 +59,7 @@ class RelationTraining:
         object_cells_until: part of the training, 0 to 1, in which only the positions with objects are paired, and the
             convolutions rest.
         perception_steps: of 64 images, in which the convolutions learn alone.
-        batch: questions a step while all positions are paired; while few are, twice as many.
+        batch: questions per step while all positions are paired; while few are, twice as many.
         precision: of g, "fp32" or "bf16".
 
     Raises:

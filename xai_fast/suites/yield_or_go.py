@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 IMAGE_SIZE = 112
-"""Pixels a side."""
+"""Pixels per side."""
 
 ANSWERS = ("go", "stop")
 """The two classes."""
@@ -59,7 +59,7 @@ class RoadScene:
     Attributes:
         sign: the yield sign's box (left, top, right, bottom) in pixels, right and bottom not included, or None.
         cars: the boxes of the cars on the crossing road.
-        car_colors: 8-bit RGB, one a car.
+        car_colors: 8-bit RGB, one per car.
         parking_sign: the box of the sign that means nothing here, or None.
         trees: the middle of each tree, (x, y).
         house: the left side of the house, or None.
@@ -91,7 +91,7 @@ class RoadScene:
             scale: 4 draws it four times as large, for figures.
 
         Returns:
-            An RGB picture of ``112 * scale`` pixels a side.
+            An RGB picture of ``112 * scale`` pixels per side.
         """
         picture = Image.new("RGB", (IMAGE_SIZE * scale, IMAGE_SIZE * scale), _GRASS)
         pencil = _Pencil(ImageDraw.Draw(picture), scale)

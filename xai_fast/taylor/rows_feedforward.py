@@ -42,23 +42,19 @@ class Backends:
         values: `xai_fast.kernels.feed_forward_values`.
         rows: `xai_fast.kernels.feed_forward_rows`.
         sums: `xai_fast.kernels.tuple_sum`.
-        all_in_one: `xai_fast.kernels.feed_forward_sums`, where it runs what the three do; else None.
     """
 
     forced: str | None
     values: Callable[..., None]
     rows: Callable[..., None]
     sums: Callable[..., None]
-    all_in_one: Callable[..., None] | None
 
     @classmethod
     def of(cls, like: Tensor) -> Backends:
         """Choose those for tensors like this one."""
         kernels = ("feed_forward_values", "feed_forward_rows", "tuple_sum")
         values, rows, sums = (backends.select(kernel, (like,)) for kernel in kernels)
-        fused = all(module.__name__.endswith(".native") for module in (values, rows, sums))
-        all_in_one = backends.select("feed_forward_sums", (like,)).run if fused else None
-        return cls(backends.forced_backend(), values.run, rows.run, sums.run, all_in_one)
+        return cls(backends.forced_backend(), values.run, rows.run, sums.run)
 
 
 @dataclass(frozen=True)

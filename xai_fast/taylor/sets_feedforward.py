@@ -1,8 +1,8 @@
 """Mixed derivatives of many sets for feed-forward networks: rows of all layers side by side, and fused sums.
 
-`feed_forward_rows` makes z_S and mu_S of the small sets, `tuple_sum` the 2n+1 rule's sum of each set from them, and
-`feed_forward_sums` all of it; all pairs are one matrix product an item. There are rows for all sets of a size, by rank,
-while these are no more than what the sets that are asked for need; else for those that they need.
+`feed_forward_rows` makes z_S and mu_S of the small sets, and `tuple_sum` the 2n+1 rule's sum of each set from them; all
+pairs are one matrix product per item. There are rows for all sets of a size, by rank, while these are no more than what
+the sets that are asked for need; else for those that they need.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class FeedForwardSets:
             for start in range(0, self.x.shape[0], sizes.items):
                 stop = min(start + sizes.items, self.x.shape[0])
                 part = values if stop - start == self.x.shape[0] else values[start:stop]
-                self._rows_and_sums(part, members, order, subsets, start, stop)
+                self._sum(part, self._rows(order, subsets, start, stop), members, order)
             yield begin, end, values
 
     def cost(self, order: int, sets: int | None) -> Cost:
@@ -170,33 +170,26 @@ class FeedForwardSets:
             return None
         return kept if self._is_all(subsets, start, end) and kept.version == version_of(self.x) else None
 
-    def _empty_rows(self, order: int, subsets: Subsets, items: int, derivatives: Tensor | None = None) -> Rows:
-        adjoints = subsets.adjoints(orders_of(order)[1])
-        return Rows(
-            order,
-            self.x.new_empty(items, order + 1, self.units) if derivatives is None else derivatives,
-            self.x.new_empty(items, subsets.count, self.units),
-            self.x.new_empty(items, adjoints, self.units),
-            version_of(self.x),
-        )
-
-    def _read_by_rows(self, start: int, end: int) -> tuple[Tensor, ...]:
-        first = self.first if self.first.shape[0] == 1 else self.first[start:end]
-        return first, self._last_adjoints(start, end), self.chain.weights
-
     def _rows(self, order: int, subsets: Subsets, start: int, end: int) -> Rows:
         """Make the rows that sets of an order read; those of all items and all sets of a size are kept."""
         kept = self._kept_rows(order, subsets, start, end)
         if kept is not None:
             return kept
         keep = self._is_all(subsets, start, end)
-        derivatives = self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values)
-        made = self._empty_rows(order, subsets, end - start, derivatives)
+        made = Rows(
+            order,
+            self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values),
+            self.x.new_empty(end - start, subsets.count, self.units),
+            self.x.new_empty(end - start, subsets.adjoints(orders_of(order)[1]), self.units),
+            version_of(self.x),
+        )
         self._run.rows(
             made.rows,
             made.adjoints,
             made.derivatives,
-            *self._read_by_rows(start, end),
+            self.first if self.first.shape[0] == 1 else self.first[start:end],
+            self._last_adjoints(start, end),
+            self.chain.weights,
             self.chain.transposed_behind_first,
             self.chain.widths,
             subsets.pairs,
@@ -205,33 +198,6 @@ class FeedForwardSets:
         )
         self._kept = made if keep else self._kept
         return made
-
-    def _rows_and_sums(self, out: Tensor, members: Tensor, order: int, subsets: Subsets, start: int, end: int) -> None:
-        """Write the sums of some tuples, and make the rows that they read if these are not there."""
-        chain, run = self.chain, self._run.all_in_one
-        if chain.functions is None or run is None or self._kept_rows(order, subsets, start, end) is not None:
-            self._sum(out, self._rows(order, subsets, start, end), members, order)
-            return
-        keep = self._is_all(subsets, start, end)
-        made = self._empty_rows(order, subsets, end - start)
-        run(
-            out,
-            made.derivatives,
-            made.rows,
-            made.adjoints,
-            (self.x if keep else self.x[start:end]).flatten(1).contiguous(),
-            chain.transposed,
-            chain.biases,
-            chain.widths,
-            *chain.functions,
-            *self._read_by_rows(start, end),
-            subsets.pairs,
-            subsets.triples,
-            subsets.triple_pairs,
-            members,
-            order,
-        )
-        self._kept = made if keep else self._kept
 
     # --- Sums ---------------------------------------------------------------------------------------------------------
 

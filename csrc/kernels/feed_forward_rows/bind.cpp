@@ -1,7 +1,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "kernels/feed_forward_rows/checks.h"
+#include <stdexcept>
+#include <string>
+
 #include "kernels/feed_forward_rows/feed_forward_rows.h"
 #include "registry.h"
 
@@ -9,6 +11,22 @@ namespace py = pybind11;
 
 namespace xai_fast::feed_forward_rows_binding {
 namespace {
+
+void check_range(const char* name, const int32_t* indices, int64_t count, int64_t begin, int64_t end) {
+  for (int64_t at = 0; at < count; ++at) {
+    if (indices[at] >= begin && indices[at] < end) continue;
+    throw std::out_of_range(std::string(name) + ": expected an index from " + std::to_string(begin) + " to " +
+                            std::to_string(end - 1) + ", got " + std::to_string(indices[at]) + " at position " +
+                            std::to_string(at));
+  }
+}
+
+void check_sets(const int32_t* pairs, int64_t pair_count, const int32_t* triples, const int32_t* triple_pairs,
+                int64_t triple_count, int64_t singles) {
+  check_range("pairs", pairs, 2 * pair_count, 0, singles);
+  check_range("triples", triples, 3 * triple_count, 0, singles);
+  check_range("triple_pairs", triple_pairs, 3 * triple_count, singles, singles + pair_count);
+}
 
 void run(uintptr_t rows, uintptr_t adjoints, uintptr_t derivatives, uintptr_t first, uintptr_t last, uintptr_t weights,
          uintptr_t transposed, const std::vector<int64_t>& widths, uintptr_t pairs, uintptr_t triples,

@@ -6,12 +6,9 @@
 #include <cstring>
 #include <memory>
 
-#include "by_item.h"
 #include "row_product.h"
 #include "simd.h"
 #include "sweeps.h"
-
-XAI_FAST_DECLARE_BY_ITEM(rows_by_item, FeedForwardRows)
 
 namespace xai_fast {
 namespace XAI_FAST_ISA {
@@ -21,7 +18,7 @@ constexpr int64_t block_rows = 24;
 constexpr int64_t products_in_time_of_entry = 16;  // that is read from memory, and written
 
 template <class Vector, class Scalar>
-class Network : public ByItem {
+class Network {
  public:
   explicit Network(const FeedForwardRows& arguments)
       : a(arguments),
@@ -39,32 +36,17 @@ class Network : public ByItem {
     for (int64_t l = 1; l < a.layers; ++l) work_of_row += a.widths[l] * a.widths[l - 1] / products_in_time_of_entry;
   }
 
-  int64_t work_of_item() const override {
-    return (a.singles + a.pair_count + a.triple_count + a.adjoint_count) * work_of_row;
-  }
-
-  // An item's rows stay in a cache.
-  void run(int64_t first_item, int64_t items) const override {
-    const std::unique_ptr<Scalar[]> scratch(new Scalar[block_rows * widest]);
-    for (int64_t item = first_item; item < first_item + items; ++item) {
-      all_phases(true, [&](int64_t rows, auto work) {
-        for (int64_t row = 0; row < rows; row += block_rows) {
-          work(item, row, std::min(block_rows, rows - row), scratch.get());
-        }
-      });
-    }
-  }
-
   void run_all() const {
-    const int threads = useful_threads(a.threads, a.items * work_of_item());
-    if (!spread_evenly(a.items, threads)) {
+    const int64_t rows = a.singles + a.pair_count + a.triple_count + a.adjoint_count;
+    const int threads = useful_threads(a.threads, a.items * rows * work_of_row);
+    const bool whole_items_keep_all_busy = a.items % threads == 0 || a.items >= 4 * threads;
+    if (!whole_items_keep_all_busy) {
       all_phases(false, [this](int64_t rows, auto work) { phase(rows, work); });
       return;
     }
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int thread = 0; thread < threads; ++thread) {
-      const int64_t from = a.items * thread / threads, to = a.items * (thread + 1) / threads;
-      run(from, to - from);
+      run(a.items * thread / threads, a.items * (thread + 1) / threads);
     }
   }
 
@@ -82,6 +64,18 @@ class Network : public ByItem {
   }
   const Scalar* derivative(int64_t item, int64_t order) const {
     return static_cast<const Scalar*>(a.derivatives) + (item * a.derivative_count + order) * units;
+  }
+
+  // An item's rows stay in a cache.
+  void run(int64_t from, int64_t to) const {
+    const std::unique_ptr<Scalar[]> scratch(new Scalar[block_rows * widest]);
+    for (int64_t item = from; item < to; ++item) {
+      all_phases(true, [&](int64_t rows, auto work) {
+        for (int64_t row = 0; row < rows; row += block_rows) {
+          work(item, row, std::min(block_rows, rows - row), scratch.get());
+        }
+      });
+    }
   }
 
   // phase(rows, work) for what has to be done in turn; work(item, first row, rows, scratch) does some rows of it. Where
@@ -229,11 +223,6 @@ class Network : public ByItem {
 };
 
 }  // namespace
-
-std::unique_ptr<ByItem> rows_by_item(const FeedForwardRows& arguments) {
-  if (arguments.dtype == Dtype::float64) return std::make_unique<Network<Double, double>>(arguments);
-  return std::make_unique<Network<Float, float>>(arguments);
-}
 
 void feed_forward_rows(const FeedForwardRows& arguments) {
   arguments.dtype == Dtype::float64 ? Network<Double, double>(arguments).run_all()

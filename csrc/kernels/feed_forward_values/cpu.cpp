@@ -4,14 +4,11 @@
 #include <algorithm>
 #include <memory>
 
-#include "by_item.h"
 #include "derivative_rows.h"
 #include "lanes.h"
 #include "row_product.h"
 #include "simd.h"
 #include "sweeps.h"
-
-XAI_FAST_DECLARE_BY_ITEM(values_by_item, FeedForwardValues)
 
 namespace xai_fast {
 namespace XAI_FAST_ISA {
@@ -22,7 +19,7 @@ constexpr int64_t most_block_items = 6;
 constexpr double entries_a_weight = 0.125, entries_a_derivative = 8;
 
 template <class Lane>
-class Values : public ByItem {
+class Values {
   using Scalar = typename Lane::Scalar;
   using Vector = typename Lane::Real;
 
@@ -40,13 +37,13 @@ class Values : public ByItem {
     work = static_cast<int64_t>(entries_a_weight * weights + entries_a_derivative * units * (a.orders + 1));
   }
 
-  int64_t work_of_item() const override { return work; }
-
-  void run(int64_t first_item, int64_t items) const override {
-    const int64_t most = std::min(most_block_items, items);
-    const std::unique_ptr<Scalar[]> scratch(new Scalar[2 * most * widest + (max_order + 1) * (widest + Lane::count)]);
-    for (int64_t item = first_item; item < first_item + items; item += most) {
-      of_block(item, std::min(most, first_item + items - item), scratch.get());
+  void run_all() const {
+    const int threads = useful_threads(a.threads, a.items * work);
+    const int64_t blocks = std::max<int64_t>(threads, (a.items + most_block_items - 1) / most_block_items);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t from = a.items * block / blocks, to = a.items * (block + 1) / blocks;
+      if (from < to) run(from, to - from);
     }
   }
 
@@ -54,6 +51,14 @@ class Values : public ByItem {
   const FeedForwardValues& a;
   const RowMatrices<Vector, Scalar> matrices;
   int64_t units = 0, widest = 0, work = 0;
+
+  void run(int64_t first_item, int64_t items) const {
+    const int64_t most = std::min(most_block_items, items);
+    const std::unique_ptr<Scalar[]> scratch(new Scalar[2 * most * widest + (max_order + 1) * (widest + Lane::count)]);
+    for (int64_t item = first_item; item < first_item + items; item += most) {
+      of_block(item, std::min(most, first_item + items - item), scratch.get());
+    }
+  }
 
   void of_block(int64_t item, int64_t items, Scalar* scratch) const {
     Scalar* z = scratch;  // (items, widest)
@@ -83,21 +88,9 @@ class Values : public ByItem {
 
 }  // namespace
 
-std::unique_ptr<ByItem> values_by_item(const FeedForwardValues& arguments) {
-  if (arguments.dtype == Dtype::float64) return std::make_unique<Values<Lanes<DoubleLanes>>>(arguments);
-  return std::make_unique<Values<Lanes<FloatLanes>>>(arguments);
-}
-
 void feed_forward_values(const FeedForwardValues& arguments) {
-  const int64_t items = arguments.items;
-  const std::unique_ptr<ByItem> values = values_by_item(arguments);
-  const int threads = useful_threads(arguments.threads, items * values->work_of_item());
-  const int64_t blocks = std::max<int64_t>(threads, (items + most_block_items - 1) / most_block_items);
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t from = items * block / blocks, to = items * (block + 1) / blocks;
-    if (from < to) values->run(from, to - from);
-  }
+  arguments.dtype == Dtype::float64 ? Values<Lanes<DoubleLanes>>(arguments).run_all()
+                                    : Values<Lanes<FloatLanes>>(arguments).run_all();
 }
 
 }  // namespace XAI_FAST_ISA

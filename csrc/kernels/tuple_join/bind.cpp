@@ -11,42 +11,24 @@ namespace xai_fast::tuple_join_binding {
 namespace {
 
 void run(uintptr_t out, uintptr_t count, uintptr_t parents, int64_t parent_count, int order, int64_t features,
-         int64_t begin, int64_t end, int64_t min_support, int threads) {
+         int64_t begin, int64_t end, int threads) {
   XAI_FAST_DISPATCH(tuple_join)
   ({pointer<int32_t>(out), pointer<int64_t>(count), pointer<const int32_t>(parents), parent_count, order, features,
-    begin, end, min_support, threads});
-}
-
-void run_top_k(uintptr_t best_values, uintptr_t best_tuples, uintptr_t best_count, uintptr_t values, uintptr_t tuples,
-               int64_t k, int64_t candidates, int order, const std::string& dtype, int threads) {
-  XAI_FAST_DISPATCH(tuple_top_k)
-  ({pointer<void>(best_values), pointer<int32_t>(best_tuples), pointer<int64_t>(best_count),
-    pointer<const void>(values), pointer<const int32_t>(tuples), k, candidates, order, dtype_of(dtype), threads});
+    begin, end, threads});
 }
 
 void bind(py::module_& module) {
   module.def("tuple_join", &run, py::kw_only(), py::arg("out"), py::arg("count"), py::arg("parents"),
              py::arg("parent_count"), py::arg("order"), py::arg("features"), py::arg("begin"), py::arg("end"),
-             py::arg("min_support"), py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
-             "See xai_fast.kernels.tuple_join; tensors are addresses.");
-  module.def("tuple_top_k", &run_top_k, py::kw_only(), py::arg("best_values"), py::arg("best_tuples"),
-             py::arg("best_count"), py::arg("values"), py::arg("tuples"), py::arg("k"), py::arg("candidates"),
-             py::arg("order"), py::arg("dtype"), py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
+             py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
              "See xai_fast.kernels.tuple_join; tensors are addresses.");
 #ifdef XAI_FAST_CUDA
   module.def("tuple_join_workspace", &xai_fast_tuple_join_workspace, py::kw_only(), py::arg("parent_count"),
              py::arg("positions"), "Bytes of device memory that tuple_join_cuda needs beside the tensors.");
-  module.def("tuple_top_k_workspace", &xai_fast_tuple_top_k_workspace, py::kw_only(), py::arg("k"),
-             py::arg("candidates"), py::arg("order"), py::arg("element_size"),
-             "Bytes of device memory that tuple_top_k_cuda needs beside the tensors.");
   module.def("tuple_join_cuda", checked_launch<xai_fast_tuple_join_cuda>(), py::kw_only(), py::arg("out"),
              py::arg("count"), py::arg("parents"), py::arg("parent_count"), py::arg("order"), py::arg("features"),
-             py::arg("begin"), py::arg("end"), py::arg("min_support"), py::arg("workspace"), py::arg("stream"),
+             py::arg("begin"), py::arg("end"), py::arg("workspace"), py::arg("stream"),
              "tuple_join on the current device; tensors and the stream are addresses.");
-  module.def("tuple_top_k_cuda", checked_launch<xai_fast_tuple_top_k_cuda>(), py::kw_only(), py::arg("best_values"),
-             py::arg("best_tuples"), py::arg("best_count"), py::arg("values"), py::arg("tuples"), py::arg("k"),
-             py::arg("candidates"), py::arg("order"), py::arg("element_size"), py::arg("workspace"), py::arg("stream"),
-             "tuple_top_k on the current device; tensors and the stream are addresses.");
 #endif
 }
 

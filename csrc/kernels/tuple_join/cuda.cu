@@ -1,7 +1,6 @@
 // tuple_join on a GPU: the parents go into a hash table; each position is looked up and leaves one bit; the bits are
-// counted, block by block; what has a bit is written behind what is before it. tuple_top_k is in top_k.cu.
+// counted, block by block; what has a bit is written behind what is before it.
 #include <climits>
-#include <cmath>
 
 #include "kernels/tuple_join/parents.h"
 #include "kernels/tuple_join/tuple_join_cuda.h"
@@ -17,7 +16,7 @@ struct Join {
   Parents parents;
   int32_t* out;
   int64_t* count;
-  int64_t begin, positions, min_support;
+  int64_t begin, positions;
   uint64_t* first_bad;
   uint32_t* bits;       // (blocks, block_words)
   int64_t* block_sums;  // (blocks,), then how many there are before each block
@@ -63,7 +62,7 @@ XAI_FAST_GLOBAL void mark_candidates(const Join join) {
     if (offset < join.positions) {
       const int64_t position = join.begin + offset, parent = position / join.parents.features;
       const int64_t feature = position - parent * join.parents.features;
-      kept = join.parents.is_candidate(parent, join.parents.hash(parent), feature, join.min_support);
+      kept = join.parents.is_candidate(parent, join.parents.hash(parent), feature);
     }
     const unsigned bits = __ballot_sync(all_lanes, kept);
     if (lane == 0) join.bits[int64_t{blockIdx.x} * block_words + word] = bits;
@@ -159,8 +158,7 @@ int64_t xai_fast_tuple_join_workspace(int64_t parent_count, int64_t positions) {
 }
 
 const char* xai_fast_tuple_join_cuda(int64_t out, int64_t count, int64_t parents, int64_t parent_count, int64_t order,
-                                     int64_t features, int64_t begin, int64_t end, int64_t min_support,
-                                     int64_t workspace, int64_t stream) {
+                                     int64_t features, int64_t begin, int64_t end, int64_t workspace, int64_t stream) {
   Join join = sizes_of(parent_count, end - begin);
   join.parents.rows = reinterpret_cast<const int32_t*>(parents);
   join.parents.features = features;
@@ -168,7 +166,6 @@ const char* xai_fast_tuple_join_cuda(int64_t out, int64_t count, int64_t parents
   join.out = reinterpret_cast<int32_t*>(out);
   join.count = reinterpret_cast<int64_t*>(count);
   join.begin = begin;
-  join.min_support = min_support;
   Workspace space(static_cast<uintptr_t>(workspace));
   lay_out(space, join);
   Stream on(static_cast<uintptr_t>(stream));

@@ -90,19 +90,17 @@ struct Parents {
   }
 
   // Whether `parent` and `feature` make a candidate; `of_parent` is the hash of the parent.
-  XAI_FAST_HD bool is_candidate(int64_t parent, uint64_t of_parent, int64_t feature, int64_t min_support) const {
+  XAI_FAST_HD bool is_candidate(int64_t parent, uint64_t of_parent, int64_t feature) const {
     const int32_t* from = row(parent);
     for (int j = 0; j < order; ++j) {
       if (from[j] == feature) return false;
     }
     const uint64_t all = of_parent + hash_of_feature(feature);
-    int64_t support = 1;
     for (int j = 0; j < order; ++j) {
       const int64_t found = find(all - hash_of_feature(from[j]), parent, j, feature);
       if (found >= 0 && found < parent) return false;
-      support += found >= 0;
     }
-    return support >= min_support;
+    return true;
   }
 
   XAI_FAST_HD void write(int64_t parent, int64_t feature, int32_t* out) const {
@@ -113,21 +111,5 @@ struct Parents {
     for (; i < order; ++i) out[i + 1] = from[i];
   }
 };
-
-// The order of tuple_top_k. NaN counts as infinite, so that it shows.
-template <class Scalar>
-XAI_FAST_HD Scalar strength_of(Scalar value) {
-  return value == value ? value : static_cast<Scalar>(INFINITY);
-}
-
-// -1, 0 or 1: one row stands before the other, is equal to it or behind it.
-XAI_FAST_HD int compare_rows(const int32_t* one, const int32_t* other, int order) {
-  int result = 0;
-  for (int j = 0; j < order; ++j) {  // to the end, so that the lanes of a warp stay together
-    const int here = one[j] < other[j] ? -1 : one[j] > other[j];
-    result = result != 0 ? result : here;
-  }
-  return result;
-}
 
 }  // namespace xai_fast

@@ -4,17 +4,13 @@
 #include "kernels/tuple_sum/tuple_sum.h"
 
 #include <algorithm>
-#include <memory>
 #include <numeric>
 #include <vector>
 
-#include "by_item.h"
 #include "lanes.h"
 #include "simd.h"
 #include "sweeps.h"
 #include "tuples.h"
-
-XAI_FAST_DECLARE_BY_ITEM(sums_by_item, TupleSumArguments)
 
 namespace xai_fast {
 namespace XAI_FAST_ISA {
@@ -194,27 +190,16 @@ void add_last(const TupleSumArguments& a, const Arrays<typename Lane::Scalar>& a
   }
 }
 
-class AllSums : public ByItem {
- public:
-  virtual void run_all() const = 0;
-};
-
 template <class Lane, int order>
-class Sums : public AllSums {
+class Sums {
   using Scalar = typename Lane::Scalar;
 
  public:
   explicit Sums(const TupleSumArguments& arguments)
       : a(arguments), parts((a.tuples + tuples_in_task - 1) / tuples_in_task), block(block_units<Scalar>(arguments)) {}
 
-  int64_t work_of_item() const override { return a.tuples * a.units; }
-
-  void run(int64_t first_item, int64_t items) const override {
-    for (int64_t task = first_item * parts; task < (first_item + items) * parts; ++task) do_task(task);
-  }
-
-  void run_all() const override {
-    const int threads = useful_threads(a.threads, a.items * work_of_item());
+  void run_all() const {
+    const int threads = useful_threads(a.threads, a.items * a.tuples * a.units);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t task = 0; task < a.items * parts; ++task) do_task(task);
   }
@@ -241,31 +226,27 @@ class Sums : public AllSums {
 };
 
 template <class Lane>
-std::unique_ptr<AllSums> of_order(const TupleSumArguments& arguments) {
+void sums_of_order(const TupleSumArguments& arguments) {
   switch (arguments.order) {
     case 2:
-      return std::make_unique<Sums<Lane, 2>>(arguments);
+      return Sums<Lane, 2>(arguments).run_all();
     case 3:
-      return std::make_unique<Sums<Lane, 3>>(arguments);
+      return Sums<Lane, 3>(arguments).run_all();
     case 4:
-      return std::make_unique<Sums<Lane, 4>>(arguments);
+      return Sums<Lane, 4>(arguments).run_all();
     case 5:
-      return std::make_unique<Sums<Lane, 5>>(arguments);
+      return Sums<Lane, 5>(arguments).run_all();
     default:
-      return std::make_unique<Sums<Lane, 6>>(arguments);
+      return Sums<Lane, 6>(arguments).run_all();
   }
-}
-
-std::unique_ptr<AllSums> sums_of(const TupleSumArguments& arguments) {
-  return arguments.dtype == Dtype::float64 ? of_order<Lanes<DoubleLanes>>(arguments)
-                                           : of_order<Lanes<FloatLanes>>(arguments);
 }
 
 }  // namespace
 
-std::unique_ptr<ByItem> sums_by_item(const TupleSumArguments& arguments) { return sums_of(arguments); }
-
-void tuple_sum(const TupleSumArguments& arguments) { sums_of(arguments)->run_all(); }
+void tuple_sum(const TupleSumArguments& arguments) {
+  arguments.dtype == Dtype::float64 ? sums_of_order<Lanes<DoubleLanes>>(arguments)
+                                    : sums_of_order<Lanes<FloatLanes>>(arguments);
+}
 
 }  // namespace XAI_FAST_ISA
 }  // namespace xai_fast

@@ -50,9 +50,10 @@ def test_folders_are_searched_in_order(folder: Path) -> None:
 
 def test_results_are_no_inputs(folder: Path) -> None:
     """The folder of a job, in the folder of its pictures."""
-    picture(folder / "out" / "report" / "map.png")
-    (folder / "out" / "shards").mkdir()
-    (folder / "out" / "job.json").touch()
+    for place in (folder / "out", folder):
+        picture(place / "report-data" / "map.png")
+        (place / "shards").mkdir()
+        (place / "job.json").touch()
     assert len(frozen(folder)) == 5
 
 

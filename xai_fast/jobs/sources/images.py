@@ -13,7 +13,7 @@ from xai_fast.jobs.sources.decoding import make_decoder
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
 from xai_fast.jobs.sources.files import HASHED, short_hash
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.store.job_file import JOB, Status
+from xai_fast.jobs.store.job_file import JOB, Status, is_ours
 from xai_fast.jobs.store.shards import SHARDS
 
 __all__ = ["ImageSource"]
@@ -179,11 +179,10 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             entries = sorted(found, key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"source: the folder {folder!r} cannot be read: {error.strerror}") from error
-    if {JOB, SHARDS} <= {entry.name for entry in entries}:
-        return  # results are no inputs
+    results = {JOB, SHARDS} <= {entry.name for entry in entries}
     for entry in entries:
-        if entry.name.startswith("."):
-            continue
+        if entry.name.startswith(".") or (results and is_ours(entry.name)):
+            continue  # results are no inputs
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(entry.path, f"{prefix}{entry.name}/")
         elif entry.name.lower().endswith(PICTURE_SUFFIXES) and not entry.is_dir():

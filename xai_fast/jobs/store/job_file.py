@@ -18,7 +18,7 @@ FORMAT = 2
 JOB = "job.json"
 _LIMIT = 256 << 20
 """Bytes of job.json: room for more than a million files that are listed one by one."""
-_OURS = re.compile(r"job\.json|fields\.json|shards|items-[0-9a-f]+|report|export\..*")
+_OURS = re.compile(r"job\.json|fields\.json|shards|items-[0-9a-f]+|report\.html|report-data|export\..*")
 
 
 class Status(IntEnum):

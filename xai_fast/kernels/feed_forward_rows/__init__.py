@@ -21,17 +21,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check
+from xai_fast.kernels.checks import FLOATS, check
+from xai_fast.kernels.operators import operator
 
 __all__ = ["feed_forward_rows"]
 
-NAME = "feed_forward_rows"
-DTYPES = (torch.float32, torch.float64)
-backends.register(NAME)
 
-
+@operator(writes=("rows", "adjoints"), needs=("adjoints",))
 def feed_forward_rows(
     rows: Tensor,
     adjoints: Tensor,
@@ -71,25 +68,6 @@ def feed_forward_rows(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.feed_forward_rows(
-        rows, adjoints, derivatives, first, last, weights, transposed, widths, pairs, triples, triple_pairs
-    )
-
-
-def check_arguments(
-    rows: Tensor,
-    adjoints: Tensor,
-    derivatives: Tensor,
-    first: Tensor,
-    last: Tensor,
-    weights: Tensor,
-    transposed: Tensor,
-    widths: Sequence[int],
-    pairs: Tensor,
-    triples: Tensor,
-    triple_pairs: Tensor,
-) -> None:
-    """Check what is asked of the arguments of `feed_forward_rows`, but for the indices."""
     named = {"rows": rows, "adjoints": adjoints, "derivatives": derivatives, "first": first}
     for name, tensor in named.items():
         if tensor.ndim != 3:
@@ -98,7 +76,7 @@ def check_arguments(
         raise bad_argument("widths", "a positive number of units of each layer", repr(list(widths)))
     items, units, same = rows.shape[0], sum(widths), (rows.dtype,)
     singles, count = first.shape[1], pairs.shape[0]
-    check("rows", rows, shape=(items, singles + count + triples.shape[0], units), dtypes=DTYPES)
+    check("rows", rows, shape=(items, singles + count + triples.shape[0], units), dtypes=FLOATS)
     if adjoints.shape[1] not in (1, 1 + singles, 1 + singles + count):
         raise bad_argument("adjoints", f"1, {1 + singles} or {1 + singles + count} rows", str(adjoints.shape[1]))
     check("adjoints", adjoints, shape=(items, adjoints.shape[1], units), dtypes=same, like=rows)
@@ -117,34 +95,3 @@ def check_arguments(
     check("pairs", pairs, shape=(count, 2), dtypes=(torch.int32,), like=rows)
     check("triples", triples, shape=(triples.shape[0], 3), dtypes=(torch.int32,), like=rows)
     check("triple_pairs", triple_pairs, shape=(triples.shape[0], 3), dtypes=(torch.int32,), like=rows)
-
-
-# Written out: torch 2.6 does not read Sequence[int].
-_SCHEMA = (
-    "(Tensor(a!) rows, Tensor(b!) adjoints, Tensor derivatives, Tensor first, Tensor last, Tensor weights, "
-    "Tensor transposed, int[] widths, Tensor pairs, Tensor triples, Tensor triple_pairs) -> ()"
-)
-
-
-@torch.library.custom_op("xai_fast::feed_forward_rows", mutates_args=("rows", "adjoints"), schema=_SCHEMA)
-def _feed_forward_rows(
-    rows: Tensor,
-    adjoints: Tensor,
-    derivatives: Tensor,
-    first: Tensor,
-    last: Tensor,
-    weights: Tensor,
-    transposed: Tensor,
-    widths: Sequence[int],
-    pairs: Tensor,
-    triples: Tensor,
-    triple_pairs: Tensor,
-) -> None:
-    check_arguments(rows, adjoints, derivatives, first, last, weights, transposed, widths, pairs, triples, triple_pairs)
-    if rows.shape[0]:
-        backends.select(NAME, (rows,)).run(
-            rows, adjoints, derivatives, first, last, weights, transposed, widths, pairs, triples, triple_pairs
-        )
-
-
-_feed_forward_rows.register_fake(check_arguments)

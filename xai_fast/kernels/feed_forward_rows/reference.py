@@ -10,12 +10,7 @@ from torch import Tensor
 
 from xai_fast.kernels.checks import check_range
 
-__all__ = ["run", "why_not"]
-
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
+__all__ = ["run"]
 
 
 def run(

@@ -8,23 +8,20 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check
+from xai_fast.kernels.checks import FLOATS, check
+from xai_fast.kernels.operators import operator
 from xai_fast.kernels.partition_sum.activations import ACTIVATIONS, MAX_ORDER, check_activation
 
 __all__ = ["PARAMETERS", "feed_forward_values"]
 
-NAME = "feed_forward_values"
-DTYPES = (torch.float32, torch.float64)
 PARAMETERS = max(map(len, ACTIVATIONS.values()))
 """How many numbers there are for each layer: as many as the function with the most parameters has."""
-backends.register(NAME)
 
 
+@operator(writes=("derivatives",), needs=("derivatives",))
 def feed_forward_values(
     derivatives: Tensor,
     x: Tensor,
@@ -54,18 +51,6 @@ def feed_forward_values(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.feed_forward_values(derivatives, x, transposed, biases, widths, activations, parameters)
-
-
-def check_arguments(
-    derivatives: Tensor,
-    x: Tensor,
-    transposed: Tensor,
-    biases: Tensor,
-    widths: Sequence[int],
-    activations: Sequence[str],
-    parameters: Sequence[float],
-) -> None:
     if not widths or min(widths) < 1:
         raise bad_argument("widths", "a positive number of units of each layer", repr(list(widths)))
     if derivatives.ndim != 3 or not 1 <= derivatives.shape[1] <= MAX_ORDER + 1:
@@ -79,33 +64,9 @@ def check_arguments(
     for activation in activations:
         check_activation(activation, [0.0] * len(ACTIVATIONS.get(activation, ())))
     items, units = x.shape[0], sum(widths)
-    check("derivatives", derivatives, shape=(items, derivatives.shape[1], units), dtypes=DTYPES)
+    check("derivatives", derivatives, shape=(items, derivatives.shape[1], units), dtypes=FLOATS)
     same = (derivatives.dtype,)
     entries = sum(math.prod(both) for both in itertools.pairwise((x.shape[1], *widths)))
     check("x", x, shape=(items, x.shape[1]), dtypes=same, like=derivatives)
     check("transposed", transposed, shape=(entries,), dtypes=same, like=derivatives)
     check("biases", biases, shape=(units,), dtypes=same, like=derivatives)
-
-
-_SCHEMA = (
-    "(Tensor(a!) derivatives, Tensor x, Tensor transposed, Tensor biases, int[] widths, str[] activations, "
-    "float[] parameters) -> ()"
-)
-
-
-@torch.library.custom_op("xai_fast::feed_forward_values", mutates_args=("derivatives",), schema=_SCHEMA)
-def _feed_forward_values(
-    derivatives: Tensor,
-    x: Tensor,
-    transposed: Tensor,
-    biases: Tensor,
-    widths: Sequence[int],
-    activations: Sequence[str],
-    parameters: Sequence[float],
-) -> None:
-    check_arguments(derivatives, x, transposed, biases, widths, activations, parameters)
-    if derivatives.shape[0]:
-        backends.select(NAME, (derivatives,)).run(derivatives, x, transposed, biases, widths, activations, parameters)
-
-
-_feed_forward_values.register_fake(check_arguments)

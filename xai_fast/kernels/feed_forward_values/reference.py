@@ -11,12 +11,7 @@ from torch import Tensor
 from xai_fast.kernels.partition_sum.activations import ACTIVATIONS
 from xai_fast.kernels.partition_sum.activations import derivatives as derivatives_of
 
-__all__ = ["run", "why_not"]
-
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
+__all__ = ["run"]
 
 
 def run(

@@ -14,18 +14,15 @@ call, and nothing of shape (R, N) is written.
 import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check
+from xai_fast.kernels.checks import FLOATS, check
+from xai_fast.kernels.operators import operator
 from xai_fast.kernels.sphere_step import gradient_dtypes
 
 __all__ = ["flux_accumulate"]
 
-NAME = "flux_accumulate"
-DTYPES = (torch.float32, torch.float64)
-backends.register(NAME)
 
-
+@operator(writes=("mean", "m2", "count"), needs=("points",))
 def flux_accumulate(
     mean: Tensor,
     m2: Tensor | None,
@@ -54,26 +51,12 @@ def flux_accumulate(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.flux_accumulate(mean, m2, count, centers, points, gradients, item, negative, magnitude)
-
-
-def _check(
-    mean: Tensor,
-    m2: Tensor | None,
-    count: Tensor,
-    centers: Tensor,
-    points: Tensor,
-    gradients: Tensor,
-    item: Tensor,
-    negative: Tensor,
-    magnitude: bool,
-) -> None:
     for name, tensor in (("mean", mean), ("points", points)):
         if tensor.ndim != 2 or tensor.shape[1] < 1:
             raise bad_argument(name, "a matrix with at least one column", f"shape {tuple(tensor.shape)}")
     items, entries = mean.shape
     rows = points.shape[0]
-    check("mean", mean, shape=(items, entries), dtypes=DTYPES)
+    check("mean", mean, shape=(items, entries), dtypes=FLOATS)
     if m2 is not None:
         check("m2", m2, shape=(items, entries), dtypes=(mean.dtype,), like=mean)
     check("count", count, shape=(items,), dtypes=(torch.int64,), like=mean)
@@ -82,28 +65,3 @@ def _check(
     check("gradients", gradients, shape=(rows, entries), dtypes=gradient_dtypes(mean.dtype), like=mean)
     check("item", item, shape=(rows,), dtypes=(torch.int64,), like=mean)
     check("negative", negative, shape=(rows,), dtypes=(torch.bool,), like=mean)
-
-
-@torch.library.custom_op(
-    "xai_fast::flux_accumulate",
-    mutates_args=("mean", "m2", "count"),
-    schema="(Tensor(a!) mean, Tensor(b!)? m2, Tensor(c!) count, Tensor centers, Tensor points, Tensor gradients, "
-    "Tensor item, Tensor negative, bool magnitude) -> ()",
-)
-def _flux_accumulate(
-    mean: Tensor,
-    m2: Tensor | None,
-    count: Tensor,
-    centers: Tensor,
-    points: Tensor,
-    gradients: Tensor,
-    item: Tensor,
-    negative: Tensor,
-    magnitude: bool,
-) -> None:
-    _check(mean, m2, count, centers, points, gradients, item, negative, magnitude)
-    if points.shape[0]:
-        backends.select(NAME, (mean,)).run(mean, m2, count, centers, points, gradients, item, negative, magnitude)
-
-
-_flux_accumulate.register_fake(_check)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from xai_fast import native
-from xai_fast.backends import native_why_not as why_not
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 
 def run(

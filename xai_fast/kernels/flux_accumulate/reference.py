@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor
 
-__all__ = ["run", "why_not"]
-
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
+__all__ = ["run"]
 
 
 def run(

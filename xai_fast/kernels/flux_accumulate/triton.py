@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.backends import triton_why_not as why_not
+from xai_fast.kernels import triton_launch
+from xai_fast.kernels.flux_accumulate import triton_kernels as kernels
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 # Eight entries a thread: two 128-bit loads of each float32 row in flight, one of a bfloat16 gradient. In float64 five
 # arrays of eight entries would take the registers that hide the memory's latency, so half of that.
@@ -28,9 +29,6 @@ def run(
     magnitude: bool,
 ) -> None:
     """Run the contract of `xai_fast.kernels.flux_accumulate`."""
-    from xai_fast.kernels import triton_launch
-    from xai_fast.kernels.flux_accumulate import triton_kernels as kernels
-
     rows, entries = points.shape
     blocks = triton_launch.split(entries, BLOCK[mean.dtype]).blocks
     options = triton_launch.options(NUM_WARPS)

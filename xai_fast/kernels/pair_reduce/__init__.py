@@ -9,20 +9,16 @@ An item's sums depend on the item, to the last bit, except on a CPU where the BL
 (`xai_fast.kernels.pair_reduce.native`): there the last bits are as stable as that library's.
 """
 
-import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check
+from xai_fast.kernels.checks import FLOATS, check
+from xai_fast.kernels.operators import operator
 
 __all__ = ["pair_reduce"]
 
-NAME = "pair_reduce"
-DTYPES = (torch.float32, torch.float64)
-backends.register(NAME)
 
-
+@operator(writes=("sums",), needs=("sums", "left"))
 def pair_reduce(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None = None) -> None:
     """Add the inner products of the pairs, in place.
 
@@ -36,31 +32,13 @@ def pair_reduce(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.pair_reduce(sums, left, right, weight)
-
-
-def _check(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
     for name, tensor in (("sums", sums), ("left", left), ("right", right)):
         if tensor.ndim != 3:
             raise bad_argument(name, "3 dimensions", f"shape {tuple(tensor.shape)}")
     items, rows, columns = sums.shape
     units = left.shape[2]
-    check("sums", sums, shape=(items, rows, columns), dtypes=DTYPES)
+    check("sums", sums, shape=(items, rows, columns), dtypes=FLOATS)
     check("left", left, shape=(rows, items, units), dtypes=(sums.dtype,), like=sums)
     check("right", right, shape=(columns, items, units), dtypes=(sums.dtype,), like=sums)
     if weight is not None:
         check("weight", weight, shape=(items, units), dtypes=(sums.dtype,), like=sums)
-
-
-@torch.library.custom_op(
-    "xai_fast::pair_reduce",
-    mutates_args=("sums",),
-    schema="(Tensor(a!) sums, Tensor left, Tensor right, Tensor? weight) -> ()",
-)
-def _pair_reduce(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
-    _check(sums, left, right, weight)
-    if sums.numel() and left.numel():
-        backends.select(NAME, (sums,)).run(sums, left, right, weight)
-
-
-_pair_reduce.register_fake(_check)

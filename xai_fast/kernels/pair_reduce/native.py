@@ -10,9 +10,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from xai_fast import native
-from xai_fast.backends import native_why_not as why_not
 
-__all__ = ["by_gemm", "gemm_is_faster", "run", "run_compiled", "why_not"]
+__all__ = ["by_gemm", "gemm_is_faster", "run", "run_compiled"]
 
 MOST_WEIGHTED = 1 << 18
 """Entries of ``weight * left`` that exist at a time in `by_gemm`."""

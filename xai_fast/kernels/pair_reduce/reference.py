@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-__all__ = ["run", "why_not"]
-
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
+__all__ = ["run"]
 
 
 def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.backends import triton_why_not as why_not
+from xai_fast.kernels import triton_launch
+from xai_fast.kernels.pair_reduce import triton_kernels as kernels
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 TILE = 32
 UNITS = {torch.float32: 32, torch.float64: 16}
@@ -20,9 +21,6 @@ ADDED = 256
 
 def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
     """Run the contract of `xai_fast.kernels.pair_reduce`."""
-    from xai_fast.kernels import triton_launch
-    from xai_fast.kernels.pair_reduce import triton_kernels as kernels
-
     items, rows, columns = sums.shape
     units = left.shape[2]
     block = UNITS[sums.dtype]

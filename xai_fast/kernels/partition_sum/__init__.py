@@ -22,9 +22,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check
+from xai_fast.kernels.checks import FLOATS, check
+from xai_fast.kernels.operators import operator
 from xai_fast.kernels.partition_sum.activations import ACTIVATIONS, MAX_ORDER, check_activation, derivatives
 from xai_fast.kernels.partition_sum.partitions import set_partitions
 from xai_fast.kernels.partition_sum.program import MAX_BLOCKS, Program, Term, forward_program, program_of
@@ -43,11 +43,8 @@ __all__ = [
     "set_partitions",
 ]
 
-NAME = "partition_sum"
-DTYPES = (torch.float32, torch.float64)
-backends.register(NAME)
 
-
+@operator(writes=("out",), needs=("out",))
 def partition_sum(
     out: Tensor,
     values: Tensor,
@@ -82,22 +79,11 @@ def partition_sum(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.partition_sum(
-        out,
-        values,
-        rows,
-        adjoints,
-        activation,
-        parameters,
-        term_offsets,
-        term_order,
-        term_adjoint,
-        block_offsets,
-        blocks,
-        orders,
-    )
+    program = (term_offsets, term_order, term_adjoint, block_offsets, blocks)
+    _check(out, values, rows, adjoints, activation, parameters, program, orders, reduced=False)
 
 
+@operator(writes=("out",), needs=("out", "values"), run="run_reduced")
 def partition_sum_reduced(
     out: Tensor,
     values: Tensor,
@@ -134,20 +120,8 @@ def partition_sum_reduced(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.partition_sum_reduced(
-        out,
-        values,
-        rows,
-        adjoints,
-        activation,
-        parameters,
-        term_offsets,
-        term_order,
-        term_adjoint,
-        block_offsets,
-        blocks,
-        orders,
-    )
+    program = (term_offsets, term_order, term_adjoint, block_offsets, blocks)
+    _check(out, values, rows, adjoints, activation, parameters, program, orders, reduced=True)
 
 
 def _check(
@@ -168,7 +142,7 @@ def _check(
     if term_offsets.shape[0] < 1:
         raise bad_argument("term_offsets", "one more entry than there are targets", "none")
     targets, (items, units) = term_offsets.shape[0] - 1, values.shape
-    check("values", values, shape=(items, units), dtypes=DTYPES)
+    check("values", values, shape=(items, units), dtypes=FLOATS)
     same = (values.dtype,)
     shape = (items, targets) if reduced else (targets, items, units)
     check("out", out, shape=shape, dtypes=same, like=values)
@@ -187,87 +161,3 @@ def _check(
     check_activation(activation, parameters)
     if not 0 <= orders <= MAX_ORDER:
         raise bad_argument("orders", f"an integer from 0 to {MAX_ORDER}", repr(orders))
-
-
-_ARGUMENTS = (
-    "Tensor values, Tensor rows, Tensor? adjoints, str activation, float[] parameters, Tensor term_offsets, "
-    "Tensor term_order, Tensor term_adjoint, Tensor block_offsets, Tensor blocks, int orders"
-)
-
-
-def _checked(
-    out: Tensor,
-    values: Tensor,
-    rows: Tensor,
-    adjoints: Tensor | None,
-    activation: str,
-    parameters: Sequence[float],
-    term_offsets: Tensor,
-    term_order: Tensor,
-    term_adjoint: Tensor,
-    block_offsets: Tensor,
-    blocks: Tensor,
-    orders: int,
-) -> None:
-    program = (term_offsets, term_order, term_adjoint, block_offsets, blocks)
-    _check(out, values, rows, adjoints, activation, parameters, program, orders, reduced=False)
-
-
-def _checked_reduced(
-    out: Tensor,
-    values: Tensor,
-    rows: Tensor,
-    adjoints: Tensor | None,
-    activation: str,
-    parameters: Sequence[float],
-    term_offsets: Tensor,
-    term_order: Tensor,
-    term_adjoint: Tensor,
-    block_offsets: Tensor,
-    blocks: Tensor,
-    orders: int,
-) -> None:
-    program = (term_offsets, term_order, term_adjoint, block_offsets, blocks)
-    _check(out, values, rows, adjoints, activation, parameters, program, orders, reduced=True)
-
-
-@torch.library.custom_op(
-    "xai_fast::partition_sum", mutates_args=("out",), schema=f"(Tensor(a!) out, {_ARGUMENTS}) -> ()"
-)
-def _partition_sum(
-    out: Tensor,
-    values: Tensor,
-    rows: Tensor,
-    adjoints: Tensor | None,
-    activation: str,
-    parameters: Sequence[float],
-    *program: Tensor | int,
-) -> None:
-    _checked(out, values, rows, adjoints, activation, parameters, *program)  # type: ignore[arg-type]
-    if out.numel():
-        backends.select(NAME, (values,)).run(
-            out, values, rows, adjoints, activation, parameters, *program, reduced=False
-        )
-
-
-@torch.library.custom_op(
-    "xai_fast::partition_sum_reduced", mutates_args=("out",), schema=f"(Tensor(a!) out, {_ARGUMENTS}) -> ()"
-)
-def _partition_sum_reduced(
-    out: Tensor,
-    values: Tensor,
-    rows: Tensor,
-    adjoints: Tensor | None,
-    activation: str,
-    parameters: Sequence[float],
-    *program: Tensor | int,
-) -> None:
-    _checked_reduced(out, values, rows, adjoints, activation, parameters, *program)  # type: ignore[arg-type]
-    if out.numel() and values.numel():
-        backends.select(NAME, (values,)).run(
-            out, values, rows, adjoints, activation, parameters, *program, reduced=True
-        )
-
-
-_partition_sum.register_fake(_checked)
-_partition_sum_reduced.register_fake(_checked_reduced)

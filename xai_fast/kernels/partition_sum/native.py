@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from xai_fast import native
-from xai_fast.backends import native_why_not as why_not
 
-__all__ = ["run", "why_not"]
+__all__ = ["run", "run_reduced"]
 
 
-def run(
+def _run(
     out: Tensor,
     values: Tensor,
     rows: Tensor,
@@ -25,9 +25,9 @@ def run(
     block_offsets: Tensor,
     blocks: Tensor,
     orders: int,
+    *,
     reduced: bool,
 ) -> None:
-    """Run the contract of `xai_fast.kernels.partition_sum`."""
     with native.checked_items():
         native.module().partition_sum(
             out=native.address(out),
@@ -53,3 +53,7 @@ def run(
             dtype=native.dtype_name(values),
             threads=native.threads(),
         )
+
+
+run = functools.partial(_run, reduced=False)
+run_reduced = functools.partial(_run, reduced=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -10,15 +11,10 @@ from torch import Tensor
 from xai_fast.kernels.partition_sum.activations import derivatives
 from xai_fast.kernels.partition_sum.program import Program, check_program
 
-__all__ = ["run", "why_not"]
+__all__ = ["run", "run_reduced"]
 
 
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
-
-
-def run(
+def _run(
     out: Tensor,
     values: Tensor,
     rows: Tensor,
@@ -28,7 +24,6 @@ def run(
     *program: Tensor | int,
     reduced: bool,
 ) -> None:
-    """Run the contract of `xai_fast.kernels.partition_sum`."""
     steps = Program(*program)  # type: ignore[arg-type]
     check_program(steps, rows.shape[0], 0 if adjoints is None else adjoints.shape[0])
     s = derivatives(activation, parameters, values, steps.orders)
@@ -46,3 +41,7 @@ def run(
             out[:, target] += c.sum(1, dtype=torch.float64).to(out.dtype)
         else:
             out[target] = c
+
+
+run = functools.partial(_run, reduced=False)
+run_reduced = functools.partial(_run, reduced=True)

@@ -6,16 +6,18 @@ many. Sums over units are in parts, one a program, that a second pass adds up: t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from xai_fast.backends import triton_why_not as why_not
+from xai_fast.kernels import triton_launch
+from xai_fast.kernels.partition_sum import triton_kernels as kernels
 from xai_fast.kernels.partition_sum.activations import derivatives
 
-__all__ = ["run", "why_not"]
+__all__ = ["run", "run_reduced"]
 
 # Eight entries a thread, two 128-bit loads of each row in flight. In float64 two, one load: with more, compilers spill.
 BLOCK = {torch.float32: 1024, torch.float64: 256}
@@ -24,7 +26,7 @@ TARGETS = 8  # of a program, which finds the rows that they share in its cache
 ADDED = 256
 
 
-def run(
+def _run(
     out: Tensor,
     values: Tensor,
     rows: Tensor,
@@ -37,9 +39,9 @@ def run(
     block_offsets: Tensor,
     blocks: Tensor,
     orders: int,
+    *,
     reduced: bool,
 ) -> None:
-    """Run the contract of `xai_fast.kernels.partition_sum`."""
     s = torch.stack(derivatives(activation, parameters, values, orders))
     sizes = (rows.shape[0], 0 if adjoints is None else adjoints.shape[0], term_order.numel(), blocks.numel(), orders)
     program = (term_offsets, term_order, term_adjoint, block_offsets, blocks)
@@ -49,9 +51,6 @@ def run(
 
 
 def _written(out: Tensor, values: Tensor, arguments: tuple[Any, ...], targets: int) -> None:
-    from xai_fast.kernels import triton_launch
-    from xai_fast.kernels.partition_sum import triton_kernels as kernels
-
     block = BLOCK[values.dtype]
     groups = -(-targets // TARGETS)
     entries = values.numel()
@@ -69,9 +68,6 @@ def _written(out: Tensor, values: Tensor, arguments: tuple[Any, ...], targets: i
 
 
 def _reduced(out: Tensor, values: Tensor, arguments: tuple[Any, ...], targets: int) -> None:
-    from xai_fast.kernels import triton_launch
-    from xai_fast.kernels.partition_sum import triton_kernels as kernels
-
     items, units = values.shape
     block = BLOCK[values.dtype]
     split = triton_launch.split(units, block)
@@ -93,3 +89,7 @@ def _reduced(out: Tensor, values: Tensor, arguments: tuple[Any, ...], targets: i
             **options,
         )
         kernels.add_parts[(-(-out.numel() // ADDED),)](out, partial, out.numel(), split.parts, BLOCK=ADDED, **options)
+
+
+run = functools.partial(_run, reduced=False)
+run_reduced = functools.partial(_run, reduced=True)

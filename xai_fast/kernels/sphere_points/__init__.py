@@ -23,17 +23,14 @@ So an item's points are the same whatever the batch, the order, the device and (
 import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check, check_radius
+from xai_fast.kernels.checks import FLOATS, check, check_radius
+from xai_fast.kernels.operators import operator
 
 __all__ = ["sphere_points"]
 
-NAME = "sphere_points"
-DTYPES = (torch.float32, torch.float64)
-backends.register(NAME)
 
-
+@operator(writes=("points",), needs=("points",))
 def sphere_points(
     points: Tensor,
     centers: Tensor,
@@ -62,24 +59,10 @@ def sphere_points(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.sphere_points(points, centers, item, item_ids, point, active, radius, seed, step)
-
-
-def _check(
-    points: Tensor,
-    centers: Tensor,
-    item: Tensor,
-    item_ids: Tensor,
-    point: Tensor,
-    active: Tensor,
-    radius: float,
-    seed: int,
-    step: int,
-) -> None:
     if points.ndim != 2 or points.shape[1] < 1:
         raise bad_argument("points", "shape (R, N) with N >= 1", str(tuple(points.shape)))
     rows, entries = points.shape
-    check("points", points, shape=(rows, entries), dtypes=DTYPES)
+    check("points", points, shape=(rows, entries), dtypes=FLOATS)
     check("centers", centers, shape=(centers.shape[0], entries), dtypes=(points.dtype,), like=points)
     check("item", item, shape=(rows,), dtypes=(torch.int64,), like=points)
     check("item_ids", item_ids, shape=(centers.shape[0],), dtypes=(torch.int64,), like=points)
@@ -89,28 +72,3 @@ def _check(
     for name, value in (("seed", seed), ("step", step)):
         if not 0 <= value < 2**32:
             raise bad_argument(name, "an integer from 0 to 2**32 - 1", repr(value))
-
-
-@torch.library.custom_op(
-    "xai_fast::sphere_points",
-    mutates_args=("points",),
-    schema="(Tensor(a!) points, Tensor centers, Tensor item, Tensor item_ids, Tensor point, Tensor active, "
-    "float radius, int seed, int step) -> ()",
-)
-def _sphere_points(
-    points: Tensor,
-    centers: Tensor,
-    item: Tensor,
-    item_ids: Tensor,
-    point: Tensor,
-    active: Tensor,
-    radius: float,
-    seed: int,
-    step: int,
-) -> None:
-    _check(points, centers, item, item_ids, point, active, radius, seed, step)
-    if points.shape[0]:
-        backends.select(NAME, (points,)).run(points, centers, item, item_ids, point, active, radius, seed, step)
-
-
-_sphere_points.register_fake(_check)

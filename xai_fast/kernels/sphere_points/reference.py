@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["normals", "philox4x32", "run", "why_not"]
+__all__ = ["normals", "philox4x32", "run"]
 
 # Constants of Philox4x32 (Salmon et al. 2011, section 3.3 and table 2).
 _MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
@@ -22,11 +22,6 @@ _MASK = 0xFFFFFFFF
 # small.
 _WORDS_AT_A_TIME = 1 << 15
 _NORMALS_AT_A_TIME = 1 << 18
-
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
 
 
 def _multiply(a: int, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.backends import triton_why_not as why_not
+from xai_fast.kernels import triton_launch
+from xai_fast.kernels.sphere_points import triton_kernels as kernels
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 # Two Philox blocks a thread, of eight entries each: chains of multiplications that hide each other's latency, 50-odd
 # registers in float32, and enough work beside the sum over the row's parts. In float64 half of that, for the registers.
@@ -27,9 +28,6 @@ def run(
     step: int,
 ) -> None:
     """Run the contract of `xai_fast.kernels.sphere_points`."""
-    from xai_fast.kernels import triton_launch
-    from xai_fast.kernels.sphere_points import triton_kernels as kernels
-
     rows, entries = points.shape
     split = triton_launch.split(entries, BLOCK[points.dtype])
     constants = {

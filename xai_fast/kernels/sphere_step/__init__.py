@@ -6,28 +6,24 @@ Flux Aggregation to Estimate Feature Attributions", IJCAI 2023):
 * ``sign``: ``x~ = x - eps * sign(F)`` (Algorithm 1), with ``sign(0) = 0``; a corner of the L-infinity ball.
 * ``normalized``: ``x~ = x - eps * F / norm(F)`` (Eq. 7). Where ``norm(F)`` is zero the row stays where it is.
 * ``tangent``: ``x~ = x + eps * d' / norm(d')``, ``d' = d - eps * t / norm(t)``, ``t = F - (F.d / d.d) d`` (Eq. 8 and
-back on
-  the sphere): a step of length ``eps`` along the part of ``-F`` that is tangent to the sphere. As ``t`` and ``d`` are
-  orthogonal, ``norm(d')^2 = d.d + eps^2``. Where ``t`` vanishes (``norm(t) <= 1e-3 norm(F)`` in float32, 1e-7 in
-  float64, which is where it drowns in rounding; or ``F`` or ``d`` is zero) the row stays: it is at a stationary point
-  of the sphere.
+  back on the sphere): a step of length ``eps`` along the part of ``-F`` that is tangent to the sphere. As ``t`` and
+  ``d`` are orthogonal, ``norm(d')^2 = d.d + eps^2``. Where ``t`` vanishes (``norm(t) <= 1e-3 norm(F)`` in float32,
+  1e-7 in float64, which is where it drowns in rounding; or ``F`` or ``d`` is zero) the row stays: it is at a
+  stationary point of the sphere.
 """
 
 import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check, check_radius
+from xai_fast.kernels.checks import FLOATS, check, check_radius
+from xai_fast.kernels.operators import operator
 
 __all__ = ["RULES", "sphere_step"]
 
-NAME = "sphere_step"
 RULES = ("sign", "normalized", "tangent")
-DTYPES = (torch.float32, torch.float64)
 TANGENT_FLOOR = {torch.float32: 1e-3, torch.float64: 1e-7}
 """Smallest norm(t) / norm(F) at which the tangent is told from rounding."""
-backends.register(NAME)
 
 
 def gradient_dtypes(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
@@ -35,6 +31,7 @@ def gradient_dtypes(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
     return (dtype, torch.bfloat16) if dtype == torch.float32 else (dtype,)
 
 
+@operator(writes=("points",), needs=("points",))
 def sphere_step(
     points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
 ) -> None:
@@ -53,16 +50,10 @@ def sphere_step(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.sphere_step(points, centers, gradients, item, active, radius, rule)
-
-
-def _check(
-    points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
-) -> None:
     if points.ndim != 2 or points.shape[1] < 1:
         raise bad_argument("points", "shape (R, N) with N >= 1", str(tuple(points.shape)))
     rows, entries = points.shape
-    check("points", points, shape=(rows, entries), dtypes=DTYPES)
+    check("points", points, shape=(rows, entries), dtypes=FLOATS)
     check("centers", centers, shape=(centers.shape[0], entries), dtypes=(points.dtype,), like=points)
     check("gradients", gradients, shape=(rows, entries), dtypes=gradient_dtypes(points.dtype), like=points)
     check("item", item, shape=(rows,), dtypes=(torch.int64,), like=points)
@@ -70,20 +61,3 @@ def _check(
     check_radius(radius)
     if rule not in RULES:
         raise bad_argument("rule", f"one of {', '.join(RULES)}", repr(rule))
-
-
-@torch.library.custom_op(
-    "xai_fast::sphere_step",
-    mutates_args=("points",),
-    schema="(Tensor(a!) points, Tensor centers, Tensor gradients, Tensor item, Tensor active, float radius, "
-    "str rule) -> ()",
-)
-def _sphere_step(
-    points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
-) -> None:
-    _check(points, centers, gradients, item, active, radius, rule)
-    if points.shape[0]:
-        backends.select(NAME, (points,)).run(points, centers, gradients, item, active, radius, rule)
-
-
-_sphere_step.register_fake(_check)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from torch import Tensor
 
 from xai_fast import native
-from xai_fast.backends import native_why_not as why_not
+from xai_fast.kernels.sphere_step import TANGENT_FLOOR
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 
 def run(
     points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
 ) -> None:
     """Run the contract of `xai_fast.kernels.sphere_step`."""
-    from xai_fast.kernels.sphere_step import TANGENT_FLOOR
-
     with native.checked_items():
         native.module().sphere_step(
             points=native.address(points),

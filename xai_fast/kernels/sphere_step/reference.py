@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-__all__ = ["run", "why_not"]
+from xai_fast.kernels.sphere_step import TANGENT_FLOOR
 
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
+__all__ = ["run"]
 
 
 def _norm(x: Tensor) -> Tensor:
@@ -35,8 +30,6 @@ def run(
     points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
 ) -> None:
     """Run the contract of `xai_fast.kernels.sphere_step`."""
-    from xai_fast.kernels.sphere_step import TANGENT_FLOOR
-
     (rows,) = active.nonzero(as_tuple=True)
     x, F = centers[item[rows]].double(), gradients[rows].double()
     if rule == "sign":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.backends import triton_why_not as why_not
+from xai_fast.kernels import triton_launch
+from xai_fast.kernels.sphere_step import TANGENT_FLOOR
+from xai_fast.kernels.sphere_step import triton_kernels as kernels
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 # Eight entries a thread: two 128-bit loads of each float32 row in flight, one of a bfloat16 gradient.
 BLOCK = {torch.float32: 1024, torch.float64: 512}
@@ -18,10 +20,6 @@ def run(
     points: Tensor, centers: Tensor, gradients: Tensor, item: Tensor, active: Tensor, radius: float, rule: str
 ) -> None:
     """Run the contract of `xai_fast.kernels.sphere_step`."""
-    from xai_fast.kernels import triton_launch
-    from xai_fast.kernels.sphere_step import TANGENT_FLOOR
-    from xai_fast.kernels.sphere_step import triton_kernels as kernels
-
     rows, entries = points.shape
     block = BLOCK[points.dtype]
     split = triton_launch.split(entries, block)

@@ -17,18 +17,15 @@ indices: there a tuple with such an index is NaN.
 import torch
 from torch import Tensor
 
-from xai_fast import backends
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import check
+from xai_fast.kernels.checks import FLOATS, check
+from xai_fast.kernels.operators import operator
 from xai_fast.kernels.tuple_sum.subsets import MAX_ORDER, MIN_ORDER, operations_of, orders_of, subsets_of
 
 __all__ = ["MAX_ORDER", "MIN_ORDER", "operations_of", "orders_of", "subsets_of", "tuple_sum"]
 
-NAME = "tuple_sum"
-DTYPES = (torch.float32, torch.float64)
-backends.register(NAME)
 
-
+@operator(writes=("out",), needs=("out",))
 def tuple_sum(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:
     """Write F_T of each item and tuple.
 
@@ -49,12 +46,6 @@ def tuple_sum(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, 
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    torch.ops.xai_fast.tuple_sum(out, derivatives, rows, adjoints, members, order)
-
-
-def check_arguments(
-    out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int
-) -> None:
     if not MIN_ORDER <= order <= MAX_ORDER:
         raise bad_argument("order", f"an integer from {MIN_ORDER} to {MAX_ORDER}", repr(order))
     for name, tensor, ndim in (("rows", rows, 3), ("derivatives", derivatives, 3), ("adjoints", adjoints, 3)):
@@ -63,7 +54,7 @@ def check_arguments(
     if members.ndim != 2:
         raise bad_argument("members", "2 dimensions", f"shape {tuple(members.shape)}")
     items, _, units = rows.shape
-    check("rows", rows, shape=tuple(rows.shape), dtypes=DTYPES)
+    check("rows", rows, shape=tuple(rows.shape), dtypes=FLOATS)
     same = (rows.dtype,)
     if derivatives.shape[1] <= order:
         raise bad_argument("derivatives", f"more than {order} of them", f"shape {tuple(derivatives.shape)}")
@@ -74,13 +65,3 @@ def check_arguments(
     columns = len(subsets_of(order))
     check("members", members, shape=(members.shape[0], columns), dtypes=(torch.int32,), like=rows)
     check("out", out, shape=(items, members.shape[0]), dtypes=same, like=rows)
-
-
-@torch.library.custom_op("xai_fast::tuple_sum", mutates_args=("out",))
-def _tuple_sum(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:
-    check_arguments(out, derivatives, rows, adjoints, members, order)
-    if out.numel():
-        backends.select(NAME, (rows,)).run(out, derivatives, rows, adjoints, members, order)
-
-
-_tuple_sum.register_fake(check_arguments)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from xai_fast import native
-from xai_fast.backends import native_why_not as why_not
 from xai_fast.kernels.tuple_sum.subsets import orders_of, subsets_of
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 
 def run(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -11,14 +9,9 @@ from xai_fast.errors import InputError
 from xai_fast.kernels.partition_sum.partitions import set_partitions
 from xai_fast.kernels.tuple_sum.subsets import orders_of, subsets_of
 
-__all__ = ["run", "why_not"]
+__all__ = ["run"]
 
 _ENTRIES_AT_ONCE = 1 << 22
-
-
-def why_not(tensors: Sequence[Tensor]) -> str | None:
-    """Return None: plain PyTorch runs everywhere."""
-    return None
 
 
 def run(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:

@@ -1,0 +1,190 @@
+"""The contract of every registered method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import xai_fast
+from xai_fast import Explanation, InputError, Method, ModelError
+from xai_fast.registry import find_method
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "neflag": {"radius": 0.3, "points": 3},
+    "gradcam": {"layer": "1"},
+    "gradcam_plus_plus": {"layer": "1"},
+    "taylor_cam": {"layer": "1"},
+    "captum:IntegratedGradients": {"n_steps": 4},
+    "captum:DeepLift": {},
+}
+TABLES: dict[str, dict[str, Any]] = {"tnid_rows": {"order": 3, "effect": "square"}}
+"""Methods whose items are rows of a table."""
+ITEMS = 7
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
+
+everywhere = pytest.mark.parametrize("name", [*OPTIONS, *TABLES])
+
+
+def test_every_method_is_in_the_table_of_this_test() -> None:
+    assert set(xai_fast.methods()) <= OPTIONS.keys() | TABLES.keys()
+
+
+def model_for(name: str, dtype: torch.dtype) -> nn.Module:
+    if name in TABLES:
+        layers: list[nn.Module] = [nn.Linear(5, 8), nn.GELU(), nn.Linear(8, 4)]
+    else:
+        layers = [nn.Conv2d(3, 4, 3, 2), nn.GELU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 16, 4)]
+    return nn.Sequential(*layers).to(dtype).eval()
+
+
+def method_for(name: str, dtype: torch.dtype = torch.float64) -> Method:
+    return find_method(name)(model_for(name, dtype), **(OPTIONS | TABLES)[name])
+
+
+def items_for(name: str, dtype: torch.dtype = torch.float64, count: int = ITEMS) -> Tensor:
+    return torch.rand(count, *((5,) if name in TABLES else (3, 10, 10)), dtype=dtype)
+
+
+def assert_equal(got: Explanation, expected: Explanation) -> None:
+    """Compare each field within the rounding of what it is made of."""
+    assert type(got) is type(expected)
+    assert got.constants() == expected.constants()
+    mine, theirs = got.tensors(), expected.tensors()
+    assert list(mine) == list(theirs)
+    for field, value in theirs.items():
+        if value.is_floating_point():
+            scale = float(value.abs().max()) or 1.0
+            if field == "standard_error":  # the difference of nearly equal numbers: its rounding is that of the maps
+                scale = float(theirs["attributions"].abs().max())
+            if field == "relative_standard_error":
+                scale = 1.0
+            torch.testing.assert_close(mine[field], value, rtol=0, atol=TOLERANCE[value.dtype] * scale, msg=field)
+        else:
+            assert torch.equal(mine[field], value), field
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@everywhere
+def test_items_do_not_depend_on_their_batch(name: str, dtype: torch.dtype) -> None:
+    method, x = method_for(name, dtype), items_for(name, dtype)
+    ids = [11, 5, 7, 0, 3, 2, 9]
+    whole = method.explain(x, item_ids=ids)
+    alone = [method.explain(x[i : i + 1], item_ids=ids[i : i + 1]) for i in range(ITEMS)]
+    assert_equal(Explanation.cat(alone), whole)
+    order = [4, 0, 6, 1, 5, 2, 3]
+    assert_equal(method.explain(x[order], item_ids=[ids[i] for i in order]), whole[order])
+    for size in (1, 3, 50):
+        assert_equal(method.explain(x, item_ids=ids, internal_batch_size=size), whole)
+
+
+@everywhere
+def test_attribute_is_the_tensor_of_explain(name: str) -> None:
+    method, x = method_for(name), items_for(name)
+    assert torch.equal(method.attribute(x, 2), method.explain(x, 2).attributions)
+    explanation = method.explain(x, 2)
+    assert (explanation.targets == 2).all()
+    assert explanation.method == name
+    assert set(explanation.settings) == set(type(method).options())
+    assert (OPTIONS | TABLES)[name].items() <= dict(explanation.settings).items()
+    assert explanation.evaluations.shape == explanation.scores.shape == (ITEMS,)
+    assert explanation.stored().keys() <= explanation.tensors().keys()
+
+
+@everywhere
+def test_slices_files_and_concatenation_keep_every_field(name: str, tmp_path: Path) -> None:
+    whole = method_for(name).explain(items_for(name))
+    whole.save(tmp_path / "file")
+    for same in (
+        Explanation.load(tmp_path / "file"),
+        Explanation.cat([whole[:2], whole[2], whole[[3, 4]], whole[torch.tensor([5, 6])]]),
+        Explanation.from_parts(whole.tensors(), whole.constants()),
+        whole.to("cpu"),
+    ):
+        assert type(same) is type(whole)
+        assert same.constants() == whole.constants()
+        assert same.tensors().keys() == whole.tensors().keys()
+        assert all(torch.equal(same.tensors()[field], value) for field, value in whole.tensors().items())
+    assert len(whole) == ITEMS
+    assert len(whole[-1]) == 1
+    assert repr(whole).startswith(f"{type(whole).__name__}(7 items of {name}: attributions")
+    assert "tensor(" not in repr(whole)
+    with pytest.raises(IndexError, match="item 7 of 7"):
+        whole[7]
+
+
+THIRD = torch.tensor(2)
+WRONG: dict[str, tuple[type[Exception], str, Callable[[Method, Tensor], object]]] = {
+    "empty": (InputError, "inputs: expected at least one item", lambda m, x: m.explain(x[:0])),
+    "NaN": (
+        ModelError,
+        "NaN or infinity .*item 2",
+        lambda m, x: m.explain(x.index_fill(0, torch.tensor(2), torch.nan)),
+    ),
+    "shape": (InputError, r"inputs: expected shape \(B, ...\)", lambda m, x: m.explain(x[0, ..., 0].flatten())),
+    "half": (InputError, "inputs: expected dtype float32 or float64", lambda m, x: m.explain(x.half())),
+    "complex": (InputError, "inputs: expected dtype", lambda m, x: m.explain(x.to(torch.complex64))),
+    "list": (InputError, "inputs: expected a tensor", lambda m, x: m.explain(x.tolist())),
+    "target": (InputError, "target: expected classes from 0 to 3", lambda m, x: m.explain(x, 4)),
+    "targets": (InputError, "target: expected one class per item", lambda m, x: m.explain(x, [0, 1])),
+    "ids": (InputError, "item_ids: expected", lambda m, x: m.explain(x, item_ids=[1])),
+    "rows": (InputError, "internal_batch_size: expected", lambda m, x: m.explain(x, internal_batch_size=0)),
+    "arguments": (InputError, "additional_forward_args: expected", lambda m, x: m.explain(x, 0, [x])),
+    "training": (ModelError, "model: expected evaluation mode", lambda m, x: (m.model.train(), m.explain(x))),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@everywhere
+def test_what_does_not_fit_gets_a_named_error_and_the_model_is_left_as_it_was(name: str, wrong: str) -> None:
+    method, x = method_for(name), items_for(name)
+    kept = x.clone()
+    kind, message, call = WRONG[wrong]
+    with pytest.raises(kind, match=message):
+        call(method, x)
+    assert_untouched(method.model, training=wrong == "training")
+    assert torch.equal(x, kept)
+
+
+@everywhere
+def test_the_model_and_the_inputs_are_left_as_they_were(name: str) -> None:
+    method, x = method_for(name), items_for(name)
+    for parameter in list(method.model.parameters())[::2]:
+        parameter.requires_grad_(False)
+    flags = [p.requires_grad for p in method.model.parameters()]
+    before = {key: value.clone() for key, value in method.model.state_dict().items()}
+    kept = x.clone()
+    with torch.no_grad():
+        quiet = method.explain(x)
+    with torch.inference_mode():
+        inference = method.explain(x)
+    for explanation in (quiet, inference):
+        assert_equal(explanation, method.explain(x))
+    assert_untouched(method.model, flags=flags)
+    assert all(torch.equal(value, before[key]) for key, value in method.model.state_dict().items())
+    assert torch.equal(x, kept)
+    assert x.grad is None
+    assert not x.requires_grad
+
+
+def assert_untouched(model: nn.Module, training: bool = False, flags: list[bool] | None = None) -> None:
+    parameters = list(model.parameters())
+    assert all(module.training is training for module in model.modules())
+    assert [p.requires_grad for p in parameters] == (flags or [True] * len(parameters))
+    assert all(p.grad is None for p in parameters)
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+
+
+def test_unknown_names_have_a_hint() -> None:
+    with pytest.raises(InputError, match=r"method: expected did you mean 'gradcam'\? .*got 'gradcm'"):
+        find_method("gradcm")
+    with pytest.raises(InputError, match="method: expected a class that can be imported, got 'captum:Nothing'"):
+        find_method("captum:Nothing")
+    with pytest.raises(InputError, match=r"torch\.nn:Linear to be a subclass of xai_fast.Method"):
+        find_method("torch.nn:Linear")
+    with pytest.raises(InputError, match=r"steps: expected an option of captum:IntegratedGradients, .*n_steps"):
+        find_method("captum:IntegratedGradients")(model_for("neflag", torch.float32), steps=3)
