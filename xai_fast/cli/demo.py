@@ -54,7 +54,7 @@ def _run(options: argparse.Namespace) -> bool:
 
     out, model = Path(options.out), ModelRef(options.model).load()
     photos = [str(photo.path) for photo in sample_photos()]
-    given = {
+    given: dict[str, dict[str, object]] = {
         "neflag": {**NEFLAG, **given_options(options)},
         "taylor_cam": {"layer": chosen_layer(None, options.model, model.for_pictures())},
     }

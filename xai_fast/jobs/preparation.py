@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_fast.jobs.references import LoadedModel
 from xai_fast.jobs.sources.base import ItemError
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["Preparation"]
 

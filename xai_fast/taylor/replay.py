@@ -117,7 +117,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 def _quick(func: Any) -> Callable[..., Any]:
-    return _FUNCTIONS.get(func.name(), func)
+    found: Callable[..., Any] = _FUNCTIONS.get(func.name(), func)
+    return found
 
 
 def _is_view(func: Any) -> bool:

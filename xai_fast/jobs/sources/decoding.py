@@ -9,7 +9,7 @@ from typing import Any
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import import_reference, suites_models
 from xai_fast.jobs.sources.base import ItemError
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["Decoder", "make_decoder"]
 
