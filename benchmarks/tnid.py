@@ -23,17 +23,19 @@ from torch import Tensor, nn
 from benchmarks.environment import describe
 from benchmarks.tnid_table import RESULT, table
 from benchmarks.tnid_training import one_network, trained
-from xai_fast.interaction.anova import anova_pairs
+from xai_fast.interaction import (
+    ANOVA,
+    FAST,
+    GLIDER,
+    NID,
+    HierarchicalLasso,
+    IntegratedHessians,
+    InteractionRanking,
+    RuleFit,
+    ShapleyInteractions,
+)
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS, aggregated, effect_of
-from xai_fast.interaction.fast_pairs import fast_pairs
-from xai_fast.interaction.glider import GLIDER
-from xai_fast.interaction.hierarchical_lasso import hierarchical_lasso
-from xai_fast.interaction.integrated_hessians import IntegratedHessians
-from xai_fast.interaction.nid import NID
 from xai_fast.interaction.representatives import STATISTICS, choose_representatives
-from xai_fast.interaction.rulefit import rulefit_pairs
-from xai_fast.interaction.shapley import shapley_interactions
-from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, without_redundant_subsets
 from xai_fast.interaction.table import read_table
 from xai_fast.kernels.combinations import unrank
 from xai_fast.metrics.interaction_auc import (
@@ -144,9 +146,9 @@ def _sweep(values: Tensor, positive: Tensor) -> dict[str, float]:
     return dict(zip(names, area_under_roc(torch.stack(strengths), positive).tolist(), strict=True))
 
 
-def _subsampled(derivatives: Derivatives) -> Strengths:
+def _subsampled(derivatives: Derivatives, names: Sequence[str]) -> InteractionRanking:
     """Detect as published: all pairs, then extensions of the ten strongest sets of the order before (mean of |F_T|)."""
-    found: Strengths = {}
+    found: dict[tuple[int, ...], float] = {}
     parents: set[tuple[int, ...]] | None = None
     for order, (sets, values) in derivatives.items():
         mean = dict(zip(sets, aggregated(effect_of(values, "absolute"), "mean")[0].tolist(), strict=True))
@@ -154,7 +156,7 @@ def _subsampled(derivatives: Derivatives) -> Strengths:
             mean = {s: v for s, v in mean.items() if any(p in parents for p in itertools.combinations(s, order - 1))}
         found |= mean
         parents = set(sorted(mean, key=lambda s: -mean[s])[:KEPT])
-    return ranked(found)
+    return InteractionRanking.from_effects(names, found)
 
 
 def _orders(function: KnownFunction, options: argparse.Namespace) -> dict[str, Any]:
@@ -171,25 +173,25 @@ def _orders(function: KnownFunction, options: argparse.Namespace) -> dict[str, A
             {order: (sets, values[part]) for order, (sets, values) in at_all.items()}
             for part in (slice(None, -ROWS), slice(-ROWS, None))
         )
-        exhaustive = ranked(
-            [pair for s, v in many.values() for pair in zip(s, v.double().abs().mean(0).tolist(), strict=True)]
-        )
-        nid = NID(network)
-        weights = nid.any_order(largest=max(ORDERS), prune=False)
+        means = [zip(s, v.double().abs().mean(0).tolist(), strict=True) for s, v in many.values()]
+        exhaustive = InteractionRanking.from_effects(data.names, dict(itertools.chain(*means)))
+        subsampled = _subsampled(four, data.names)
+        weights = NID(network, order=None).detect(data.values)
         for order in (o for o in ORDERS if 3 <= o <= largest):
-            for name, strengths in (("subsampled, four rows", _subsampled(four)), ("200 rows", exhaustive)):
-                both = interaction_auc_on_union([strengths, weights], function.interactions, order)
+            for name, ranking in (("subsampled, four rows", subsampled), ("200 rows", exhaustive)):
+                both = interaction_auc_on_union([ranking, weights], function.interactions, order)
                 for method, auc in zip(("T-NID", "NID"), both or (0.0, 0.0), strict=True):  # nothing true was found
                     result.setdefault(f"{order}-way, {name}", {}).setdefault(method, []).append(auc)
-        for method, strengths in (("T-NID, 200 rows", exhaustive), ("NID", nid.any_order(prune=False))):
-            ranking = list(without_redundant_subsets(strengths))
-            result["r_precision"][method].append(r_precision(ranking, function.interactions))
+        for method, ranking in (("T-NID, 200 rows", exhaustive), ("NID", weights)):
+            sets = [found.indices for found in ranking.prune_redundant()]
+            result["r_precision"][method].append(r_precision(sets, function.interactions))
     return result
 
 
 def _nid(function: KnownFunction, options: argparse.Namespace, recipe: str) -> dict[str, Any]:
     networks = trained(function, recipe, options.weights, networks=options.networks)
-    found = [NID(one_network(networks, seed, "relu")).pairs() for seed in range(len(networks.r2))]
+    x = function.inputs(1)  # of which NID reads the columns only
+    found = [NID(one_network(networks, seed, "relu")).detect(x) for seed in range(len(networks.r2))]
     return {
         "r2": networks.r2,
         "epochs": networks.epochs,
@@ -205,31 +207,33 @@ def _of_the_network(function: KnownFunction, options: argparse.Namespace) -> dic
         network = one_network(networks, seed)
         x = choose_representatives(read_table("data", function.table(seed=seed).train.x), ROWS, seed).rows
         found = {
-            "GLIDER, 200 rows": GLIDER(network).pairs(x),
-            "Integrated Hessians, 200 rows": IntegratedHessians(network, steps=10).pairs(x),
+            "GLIDER, 200 rows": GLIDER(network).detect(x),
+            "Integrated Hessians, 200 rows": IntegratedHessians(network, steps=10).detect(x),
         }
         if seed < options.tables:
-            found["Shapley (SII), 20 rows"] = shapley_interactions(network, x[:20], x[100:150])
-        for name, strengths in found.items():
-            result.setdefault(name, []).append(interaction_auc(strengths, function.interactions))
+            found["Shapley (SII), 20 rows"] = ShapleyInteractions(network, background=x[100:150]).detect(x[:20])
+        for name, ranking in found.items():
+            result.setdefault(name, []).append(interaction_auc(ranking, function.interactions))
     return {"pairs": result}
 
 
 def _of_the_table(function: KnownFunction, options: argparse.Namespace) -> dict[str, Any]:
     """The methods that fit a model of their own."""
-    methods: dict[str, Callable[[Tensor, Tensor], Strengths]] = {
-        "ANOVA": lambda x, y: anova_pairs(x, y).statistic,
-        "hierarchical lasso": lambda x, y: hierarchical_lasso(x, y).pairs(),
-        "RuleFit, H statistic": lambda x, y: rulefit_pairs(x[:3000], y[:3000]),
-        "FAST (GA2M)": fast_pairs,
+    methods = {
+        "ANOVA": (ANOVA(), None),
+        "hierarchical lasso": (HierarchicalLasso(), None),
+        "RuleFit, H statistic": (RuleFit(), 3000),
+        "FAST (GA2M)": (FAST(), None),
     }
     result: dict[str, list[float]] = {name: [] for name in methods}
     for seed in range(options.tables):
         rows = function.table(seed=seed).train
-        for name, method in methods.items():
-            result[name].append(interaction_auc(method(rows.x, rows.y), function.interactions))
-    strength = pair_strengths(function.pair_strength())
-    true = {f"{i + 1},{j + 1}": value for (i, j), value in strength.items() if function.interacts((i, j))}
+        for name, (method, count) in methods.items():
+            ranking = method.detect(rows.x[:count], rows.y[:count])
+            result[name].append(interaction_auc(ranking, function.interactions))
+    strength = function.pair_strength()
+    pairs = sorted(itertools.combinations(range(len(strength)), 2), key=lambda p: -float(strength[p]))
+    true = {f"{i + 1},{j + 1}": float(strength[i, j]) for i, j in pairs if function.interacts((i, j))}
     return {"pairs": result, "strength_of_the_true_pairs": true}
 
 

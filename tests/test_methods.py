@@ -22,7 +22,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},
 }
-TABLES: dict[str, dict[str, Any]] = {}
+TABLES: dict[str, dict[str, Any]] = {"tnid_rows": {"order": 3, "effect": "square"}}
 """Methods whose items are rows of a table."""
 ITEMS = 7
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -19,6 +19,7 @@ from xai_fast.interaction import (
     GLIDER,
     NID,
     TNID,
+    Detector,
     IntegratedHessians,
     InteractionMap,
     InteractionRanking,
@@ -26,7 +27,7 @@ from xai_fast.interaction import (
     fit_mlp,
 )
 from xai_fast.method import Method
-from xai_fast.registry import methods
+from xai_fast.registry import detectors, methods
 
 try:
     __version__ = version("xai-fast")
@@ -38,6 +39,7 @@ __all__ = [
     "NID",
     "TNID",
     "BackendUnavailable",
+    "Detector",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
@@ -55,6 +57,7 @@ __all__ = [
     "XaiFastError",
     "ZeroCurvatureError",
     "__version__",
+    "detectors",
     "fit_mlp",
     "methods",
     "use_backend",

@@ -1,4 +1,4 @@
-"""Methods by name: those of this package, those that other packages register, and classes by reference."""
+"""Methods and detectors by name: those of this package, those that others register, and methods by reference."""
 
 from __future__ import annotations
 
@@ -6,19 +6,50 @@ import difflib
 import importlib
 import logging
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
 from xai_fast.attribution.captum import captum_method
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.interaction import TaylorCAM
+from xai_fast.interaction import (
+    ANOVA,
+    FAST,
+    GLIDER,
+    NID,
+    TNID,
+    Detector,
+    HierarchicalLasso,
+    HStatistic,
+    IntegratedHessians,
+    RuleFit,
+    ShapleyInteractions,
+    TaylorCAM,
+    TNIDRows,
+)
 from xai_fast.method import Method
 
-__all__ = ["ENTRY_POINTS", "find_method", "methods"]
+__all__ = ["DETECTOR_ENTRY_POINTS", "ENTRY_POINTS", "detectors", "find_method", "methods"]
 
 ENTRY_POINTS = "xai_fast.methods"
 """The group of entry points under which other packages register subclasses of `Method`, each by its name."""
 
-_OWN: tuple[type[Method], ...] = (NeFLAG, GradCAM, GradCAMPlusPlus, TaylorCAM)
+DETECTOR_ENTRY_POINTS = "xai_fast.detectors"
+"""The group of entry points under which other packages register subclasses of `Detector`, each by its name."""
+
+_OWN: tuple[type[Method], ...] = (NeFLAG, GradCAM, GradCAMPlusPlus, TaylorCAM, TNIDRows)
+
+_OWN_DETECTORS: tuple[type[Detector], ...] = (
+    TNID,
+    NID,
+    GLIDER,
+    IntegratedHessians,
+    ShapleyInteractions,
+    HStatistic,
+    RuleFit,
+    FAST,
+    HierarchicalLasso,
+    ANOVA,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +58,20 @@ def methods() -> dict[str, type[Method]]:
     """List the methods.
 
     Returns:
-        Name to class: those of this package, then those of the entry-point group ``xai_fast.methods``. One that cannot
+        Name to class: those of the entry-point group ``xai_fast.methods``, and those of this package. One that cannot
         be imported is left out, and logged.
     """
-    others = {entry.name: _loaded_or_logged(entry) for entry in entry_points(group=ENTRY_POINTS)}
-    own = {method.name: method for method in _OWN}
-    return own | {name: method for name, method in others.items() if method is not None and name not in own}
+    return _registered(ENTRY_POINTS, Method) | {method.name: method for method in _OWN}
+
+
+def detectors() -> dict[str, type[Detector]]:
+    """List the methods that rank the interactions of a whole table.
+
+    Returns:
+        Name to class: those of the entry-point group ``xai_fast.detectors``, and those of this package. One that cannot
+        be imported is left out, and logged.
+    """
+    return _registered(DETECTOR_ENTRY_POINTS, Detector) | {detector.name: detector for detector in _OWN_DETECTORS}
 
 
 def find_method(name: str) -> type[Method]:
@@ -55,43 +94,50 @@ def find_method(name: str) -> type[Method]:
             return own
     entry = next(iter(entry_points(group=ENTRY_POINTS, name=name)), None)
     if entry is not None:
-        return _loaded(entry)
+        loaded: type[Method] = _loaded(entry, Method)
+        return loaded
     known = sorted(methods())
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}? There are " if near else "one of "
     raise bad_argument("method", f"{hint}{', '.join(known)}, captum:NAME or package.module:Class", repr(name))
 
 
-def _loaded(entry: EntryPoint) -> type[Method]:
+def _registered(group: str, kind: type[Any]) -> dict[str, Any]:
+    found = {entry.name: _loaded_or_logged(entry, kind) for entry in entry_points(group=group)}
+    return {name: other for name, other in found.items() if other is not None}
+
+
+def _loaded_or_logged(entry: EntryPoint, kind: type[Any]) -> Any:
     try:
-        return _checked(entry.load(), entry.value)
+        return _loaded(entry, kind)
+    except InputError as error:
+        _log.warning("%r of another package cannot be used: %s", entry.name, error)
+        return None
+
+
+def _loaded(entry: EntryPoint, kind: type[Any]) -> Any:
+    try:
+        return _checked(entry.load(), entry.value, kind)
     except (ImportError, AttributeError) as error:
         raise InputError(f"method: expected a method that can be imported, got {entry.value}: {error}") from error
-
-
-def _loaded_or_logged(entry: EntryPoint) -> type[Method] | None:
-    try:
-        return _loaded(entry)
-    except InputError as error:
-        _log.warning("the method %r of another package cannot be used: %s", entry.name, error)
-        return None
 
 
 def _referenced(reference: str) -> type[Method]:
     module, _, attribute = reference.partition(":")
     module = "captum.attr" if module == "captum" else module
     try:
-        found: object = importlib.import_module(module)
+        found: Any = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"method: expected a class that can be imported, got {reference!r}: {error}") from error
     if isinstance(found, type) and not issubclass(found, Method) and hasattr(found, "attribute"):
         return captum_method(found, reference)
-    return _checked(found, reference)
+    method: type[Method] = _checked(found, reference, Method)
+    return method
 
 
-def _checked(found: object, reference: str) -> type[Method]:
-    if isinstance(found, type) and issubclass(found, Method):
+def _checked(found: object, reference: str, kind: type[Any]) -> Any:
+    if isinstance(found, type) and issubclass(found, kind):
         return found
-    raise bad_argument("method", f"{reference} to be a subclass of xai_fast.Method", type(found).__name__)
+    raise bad_argument("method", f"{reference} to be a subclass of xai_fast.{kind.__name__}", type(found).__name__)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
+from rankings import effects_of
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError, ModelError
-from xai_fast.interaction.glider import GLIDER
-from xai_fast.interaction.integrated_hessians import IntegratedHessians
+from xai_fast import GLIDER, InputError, IntegratedHessians
 
 
 class Formula(nn.Module):
@@ -60,15 +58,22 @@ def literal_glider(
 def test_glider_counts_rows_and_averages_squares(top_k: int) -> None:
     model, x = network(), rows(17)
     counts, means = literal_glider(model, x, top_k)
-    got = GLIDER(model, top_k=top_k).pairs(x)
+    got = effects_of(GLIDER(model, top_k=top_k).detect(x))
     assert {pair: int(strength * 17 + 1e-9) for pair, strength in got.items()} == counts
     assert list(got) == sorted(counts, key=lambda pair: (-counts[pair], -means[pair]))
-    assert GLIDER(model, aggregate="mean").pairs(x) == pytest.approx(means, rel=1e-9)
+    assert effects_of(GLIDER(model, aggregate="mean").detect(x)) == pytest.approx(means, rel=1e-9)
 
 
 def test_glider_of_a_product_finds_its_factors() -> None:
-    got = GLIDER(module(lambda x: 3 * x[:, 0] * x[:, 1] + x[:, 2] ** 3), top_k=1, aggregate="mean").pairs(rows(5))
-    assert got == {(0, 1): 9.0, (0, 2): 0.0, (0, 3): 0.0, (1, 2): 0.0, (1, 3): 0.0, (2, 3): 0.0}
+    model = module(lambda x: 3 * x[:, 0] * x[:, 1] + x[:, 2] ** 3)
+    assert effects_of(GLIDER(model, aggregate="mean").detect(rows(5))) == {
+        (0, 1): 9.0,
+        (0, 2): 0.0,
+        (0, 3): 0.0,
+        (1, 2): 0.0,
+        (1, 3): 0.0,
+        (2, 3): 0.0,
+    }
 
 
 @pytest.mark.parametrize("score", ["logit", "probability", "log_probability"])
@@ -76,7 +81,7 @@ def test_glider_of_a_product_finds_its_factors() -> None:
 def test_integrated_hessians_sum_to_the_change_of_the_score(outputs: int, score: str) -> None:
     model, x = network(outputs), rows(6)
     baseline = torch.tensor([0.3, -0.2, 0.1, 0.5], dtype=torch.float64)
-    matrix = IntegratedHessians(model, score=score).matrix(x, baseline)
+    matrix = IntegratedHessians(model, score=score, baseline=baseline).matrix(x)
     target = model(x).argmax(1)
 
     def value(at: Tensor) -> Tensor:
@@ -126,33 +131,32 @@ def test_integrated_hessians_equal_the_double_integral() -> None:
 
 def test_rows_are_brought_to_the_dtype_of_the_model() -> None:
     model, x = network().float(), rows(5)
-    assert GLIDER(model).pairs(x) == GLIDER(model).pairs(x.float())
-    found = IntegratedHessians(model).matrix(x.numpy())
-    assert found.dtype == torch.float32
-    assert torch.equal(found, IntegratedHessians(model).matrix(x.float()))
+    for method in (GLIDER(model), IntegratedHessians(model)):
+        assert effects_of(method.detect(x.numpy())) == effects_of(method.detect(x.float()))
 
 
 def test_pairs_are_the_mean_size_over_rows() -> None:
     model, x = network(), rows(5)
     method = IntegratedHessians(model)
-    mean = method.matrix(x).abs().mean(0)
-    assert method.pairs(x) == pytest.approx({(i, j): float(mean[i, j]) for i in range(4) for j in range(i + 1, 4)})
+    sizes = method.matrix(x).abs()
+    mean, spread = sizes.mean(0), sizes.std(0, correction=0)
+    for found in method.detect(x):
+        assert found.effect == pytest.approx(float(mean[found.indices]))
+        assert found.spread == pytest.approx(float(spread[found.indices]))
     torch.testing.assert_close(method.matrix(x)[2:3], method.matrix(x[2:3]), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(
-    ("call", "error", "message"),
+    ("call", "message"),
     [
-        (lambda: GLIDER(network(), top_k=0), InputError, "top_k: expected an integer"),
-        (lambda: GLIDER(network(), aggregate="sum"), InputError, "aggregate: expected one of"),
-        (lambda: GLIDER(network()).pairs(torch.full((2, 4), math.nan)), InputError, "finite"),
-        (lambda: GLIDER(network().train()).pairs(rows(2)), ModelError, "evaluation mode"),
-        (lambda: IntegratedHessians(network(), steps=0), InputError, "steps: expected an integer"),
-        (lambda: IntegratedHessians(network(), score="odds"), InputError, "score: expected one of"),
-        (lambda: IntegratedHessians(network()).matrix(rows(2), torch.zeros(3)), InputError, "baseline: expected"),
-        (lambda: IntegratedHessians(network(3)).matrix(rows(2), target=5), InputError, "target: expected"),
+        (lambda: GLIDER(network(), top_k=0), "top_k: expected an integer"),
+        (lambda: GLIDER(network(), aggregate="sum"), "aggregate: expected one of"),
+        (lambda: IntegratedHessians(network(), steps=0), "steps: expected an integer"),
+        (lambda: IntegratedHessians(network(), score="odds"), "score: expected one of"),
+        (lambda: IntegratedHessians(network(), baseline=torch.zeros(3)).detect(rows(2)), "baseline: expected"),
+        (lambda: IntegratedHessians(network(3)).detect(rows(2), target=5), "target: expected"),
     ],
 )
-def test_what_does_not_fit_is_said(call: Callable[[], object], error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_what_does_not_fit_is_said(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()

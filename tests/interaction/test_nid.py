@@ -5,11 +5,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from rankings import effects_of
 from torch import Tensor, nn
 
-from xai_fast import fit_mlp
-from xai_fast.errors import InputError, ModelError, XaiFastError
-from xai_fast.interaction.nid import NID
+from xai_fast import NID, InputError, ModelError, XaiFastError, fit_mlp
 
 # Three features, two hidden layers of two units, two outputs.
 WEIGHTS = [
@@ -38,6 +37,18 @@ def literal_pairs(weights: list[Tensor], target: int) -> dict[tuple[int, int], f
     }
 
 
+def of_weights(weights: list[Tensor]) -> nn.Sequential:
+    network = chain((weights[0].shape[1], *(len(weight) for weight in weights)))
+    with torch.no_grad():
+        for layer, weight in zip((m for m in network if isinstance(m, nn.Linear)), weights, strict=True):
+            layer.weight.copy_(weight)
+    return network
+
+
+def pairs_of(network: nn.Module, features: int, target: int | None = None) -> dict[tuple[int, ...], float]:
+    return effects_of(NID(network).detect(torch.zeros(1, features), target))
+
+
 def chain(sizes: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     layers: list[nn.Module] = []
     for before, after in itertools.pairwise(sizes):
@@ -47,47 +58,42 @@ def chain(sizes: tuple[int, ...], activation: type[nn.Module] = nn.ReLU) -> nn.S
 
 def test_pairs_by_hand() -> None:
     # Output 0: influence of the first layer's units |-1| |1| + |.5| |2| = 2, and |-1| |-1| + 0 = 1.
-    assert NID(WEIGHTS, target=0).pairs() == {(0, 2): 2 * 1 + 4.0, (1, 2): 2 * 2 + 0.0, (0, 1): 2 * 1 + 0.0}
+    network = of_weights(WEIGHTS)
+    assert pairs_of(network, 3, target=0) == {(0, 2): 2 * 1 + 4.0, (1, 2): 2 * 2 + 0.0, (0, 1): 2 * 1 + 0.0}
     # Output 1: 2 and 0.
-    assert NID(WEIGHTS, target=1).pairs() == {(1, 2): 4.0, (0, 1): 2.0, (0, 2): 2.0}
+    assert pairs_of(network, 3, target=1) == {(1, 2): 4.0, (0, 1): 2.0, (0, 2): 2.0}
 
 
 def test_any_order_by_hand() -> None:
     # Unit 0 proposes {1, 2} with min(3, 2) and {0, 1, 2} with 1, unit 1 {0, 2} with 4 and {0, 1, 2} with 0.
-    method = NID(WEIGHTS, target=0)
-    assert method.any_order(prune=False) == {(0, 2): 4.0, (1, 2): 4.0, (0, 1, 2): 2.0}
-    assert method.any_order() == {(0, 2): 4.0, (1, 2): 4.0, (0, 1, 2): 2.0}  # what is in front has no superset yet
-    assert method.any_order(largest=2) == {(0, 2): 4.0, (1, 2): 4.0}
+    for order in (None, 3, 4):
+        found = NID(of_weights(WEIGHTS), order=order).detect(torch.zeros(1, 3), target=0)
+        assert effects_of(found) == {(0, 2): 4.0, (1, 2): 4.0, (0, 1, 2): 2.0}
+    heavy = of_weights([torch.tensor([[1.0, 1.0, 1.0, 0.1], [0.0, 0.5, 0.4, 0.0]]), torch.ones(1, 2)])
+    found = NID(heavy, order=None).detect(torch.zeros(1, 4))
+    assert found[0, 1, 2].effect == found[0, 1].effect == 1.0
+    assert not found.order(2).exhaustive
+    assert {one.indices for one in found.prune_redundant()} == {(0, 1), (0, 1, 2), (0, 1, 2, 3)}
+    assert NID(heavy, order=3).detect(torch.zeros(1, 4)).max_order == 3
 
 
 @pytest.mark.parametrize("sizes", [(2, 1, 1), (4, 7, 1), (5, 3, 6, 4, 3)])
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.GELU, nn.Tanh])
-def test_a_network_and_its_weights_give_the_formula(sizes: tuple[int, ...], activation: type[nn.Module]) -> None:
+def test_a_network_gives_the_formula(sizes: tuple[int, ...], activation: type[nn.Module]) -> None:
     torch.manual_seed(sum(sizes))
     network = chain(sizes, activation)
     weights = [module.weight.detach() for module in network if isinstance(module, nn.Linear)]
     for target in range(sizes[-1]):
-        want = literal_pairs(weights, target)
-        for method in (NID(network, target), NID(weights, target)):
-            got = method.pairs()
-            assert list(got.values()) == sorted(got.values(), reverse=True)
-            assert got == pytest.approx(want, rel=1e-6)
-
-
-def test_pruning_leaves_out_what_a_stronger_set_contains() -> None:
-    heavy = [torch.tensor([[1.0, 1.0, 1.0, 0.1], [0.0, 0.5, 0.4, 0.0]]), torch.ones(1, 2)]
-    unpruned = NID(heavy).any_order(prune=False)
-    assert unpruned[0, 1, 2] == 1.0
-    assert unpruned[0, 1] == 1.0  # before (0, 1, 2) by the tie rule, so it stays
-    assert (1, 2) in unpruned
-    assert set(NID(heavy).any_order()) == {(0, 1), (0, 1, 2), (0, 1, 2, 3)}
+        got = pairs_of(network, sizes[0], target)
+        assert list(got.values()) == sorted(got.values(), reverse=True)
+        assert got == pytest.approx(literal_pairs(weights, target), rel=1e-6)
 
 
 def test_a_feature_without_weights_interacts_with_nothing() -> None:
     network = chain((4, 6, 1))
     with torch.no_grad():
         network[0].weight[:, 2] = 0
-    for pair, strength in NID(network).pairs().items():
+    for pair, strength in pairs_of(network, 4).items():
         assert (strength == 0) == (2 in pair)
 
 
@@ -107,15 +113,16 @@ class Wrapped(nn.Module):
 
 def test_a_module_that_is_used_as_a_chain_is_read_as_one() -> None:
     plain = Wrapped(residual=False).eval()
-    assert NID(plain).pairs() == NID([plain.first.weight, plain.hidden.weight, plain.last.weight]).pairs()
+    weights = [plain.first.weight, plain.hidden.weight, plain.last.weight]
+    assert pairs_of(plain, 4) == pairs_of(of_weights(weights), 4)
 
 
 def test_what_fit_mlp_trains_is_read() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(60, 3, generator=generator)
     fitted = fit_mlp(x, x[:, 0] * x[:, 1], hidden=(6, 4), epochs=2)
-    linear = [module.weight for module in fitted.model.modules() if isinstance(module, nn.Linear)]
-    assert NID(fitted.model).pairs() == NID(linear).pairs()
+    weights = [module.weight for module in fitted.model.modules() if isinstance(module, nn.Linear)]
+    assert pairs_of(fitted.model, 3) == pairs_of(of_weights(weights), 3)
 
 
 class Convolution(nn.Sequential):
@@ -123,19 +130,22 @@ class Convolution(nn.Sequential):
         super().__init__(nn.Conv1d(1, 1, 1), nn.Linear(4, 1))
 
 
+NOT_FINITE = of_weights([torch.full((3, 2), torch.nan), torch.ones(1, 3)])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: NID(WEIGHTS), InputError, "target: expected the output"),
-        (lambda: NID(WEIGHTS, target=2), InputError, "target: expected an integer"),
-        (lambda: NID(nn.Linear(3, 1)), ModelError, "needs a hidden layer"),
-        (lambda: NID(Convolution()), ModelError, "Conv1d"),
-        (lambda: NID(Wrapped(residual=True).eval()), ModelError, "does more with its layers"),
-        (lambda: NID(Wrapped(residual=False).train()), ModelError, "evaluation mode"),
-        (lambda: NID([torch.ones(3, 2), torch.ones(1, 4)]), ModelError, "cannot follow"),
-        (lambda: NID([torch.ones(3, 1), torch.ones(1, 3)]), ModelError, "two features"),
-        (lambda: NID([torch.full((3, 2), torch.nan), torch.ones(1, 3)]).pairs(), ModelError, "NaN"),
-        (lambda: NID(WEIGHTS, target=0).any_order(largest=1), InputError, "largest: expected an integer"),
+        (lambda: pairs_of(of_weights(WEIGHTS), 3), InputError, "target: expected the output"),
+        (lambda: pairs_of(of_weights(WEIGHTS), 3, target=2), InputError, "target: expected an integer"),
+        (lambda: pairs_of(of_weights(WEIGHTS), 4, target=1), InputError, "rows: expected 3 columns"),
+        (lambda: pairs_of(nn.Linear(3, 1).eval(), 3), ModelError, "needs a hidden layer"),
+        (lambda: pairs_of(Convolution().eval(), 4), ModelError, "Conv1d"),
+        (lambda: pairs_of(Wrapped(residual=True).eval(), 4), ModelError, "does more with its layers"),
+        (lambda: pairs_of(nn.Sequential(nn.Linear(3, 2), nn.Linear(3, 1)).eval(), 3), ModelError, "cannot follow"),
+        (lambda: pairs_of(NOT_FINITE, 2), ModelError, "x0, x1 is nan"),
+        (lambda: NID(chain((3, 2, 1)), order=1), InputError, "order: expected an integer"),
+        (lambda: NID(WEIGHTS), InputError, "model: expected a module"),
     ],
 )
 def test_what_does_not_fit_is_said(call: Callable[[], object], error: type[XaiFastError], message: str) -> None:

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from rankings import effects_of
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError
-from xai_fast.interaction.shapley import INDICES, shapley_interactions
+from xai_fast import InputError, InteractionRanking
+from xai_fast.interaction import ShapleyInteractions
+from xai_fast.interaction.shapley import INDICES
 
 pytest.importorskip("shapiq")
 
@@ -17,6 +19,10 @@ pytest.importorskip("shapiq")
 class Product(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x[:, 0] * x[:, 1] + x[:, 2]
+
+
+def detect(model: nn.Module, rows: Tensor, background: Tensor | None = None, **options: object) -> InteractionRanking:
+    return ShapleyInteractions(model, background=background, **options).detect(rows)
 
 
 def numbers(rows: int) -> Tensor:
@@ -28,7 +34,7 @@ def test_of_a_product_it_is_the_product_of_the_changes(index: str) -> None:
     rows, background = numbers(3), numbers(5)
     changes = rows[:, None] - background
     want = float((changes[..., 0] * changes[..., 1]).mean(1).abs().mean())
-    got = shapley_interactions(Product().eval(), rows, background, index=index)
+    got = effects_of(detect(Product().eval(), rows, background, index=index))
     assert next(iter(got)) == (0, 1)
     assert got[0, 1] == pytest.approx(want, rel=1e-6)
     assert sorted(got) == list(itertools.combinations(range(4), 2))
@@ -47,7 +53,7 @@ def test_of_a_network_it_is_the_definition() -> None:
             mixed[:, feature] = rows[row, feature]
         return float(model(mixed)[:, target[row]].mean())
 
-    got = shapley_interactions(model, rows, background)
+    got = effects_of(detect(model, rows, background))
     for i, j in itertools.combinations(range(4), 2):
         sizes = []
         for row in range(2):
@@ -68,7 +74,7 @@ def test_higher_orders() -> None:
             return x[:, 0] * x[:, 2] * x[:, 3]
 
     rows, background = numbers(2), numbers(1)
-    got = shapley_interactions(Triple().eval(), rows, background, order=3, index="STII")
+    got = effects_of(detect(Triple().eval(), rows, background, order=3, index="STII"))
     changes = rows - background
     assert len(got) == 6 + 4
     assert got[0, 2, 3] == pytest.approx(float((changes[:, 0] * changes[:, 2] * changes[:, 3]).abs().mean()), rel=1e-9)
@@ -77,13 +83,19 @@ def test_higher_orders() -> None:
     assert max(got[features] for features in [(0, 1, 2), (0, 1, 3), (1, 2, 3)]) < 1e-12
 
 
+def test_without_a_background_it_is_the_rows() -> None:
+    rows = numbers(3)
+    assert effects_of(detect(Product().eval(), rows)) == effects_of(detect(Product().eval(), rows, rows))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model: shapley_interactions(model, numbers(1), numbers(1), index="SV"), "index: expected one of"),
-        (lambda model: shapley_interactions(model, numbers(1), numbers(1), order=1), "order: expected an integer"),
-        (lambda model: shapley_interactions(model, numbers(1), numbers(1)[:, :3]), "background: expected 4 features"),
-        (lambda model: shapley_interactions(model, torch.ones(1, 17), torch.ones(1, 17)), "at most 16 features"),
+        (lambda model: detect(model, numbers(1), index="SV"), "index: expected one of"),
+        (lambda model: detect(model, numbers(1), order=1), "order: expected an integer"),
+        (lambda model: detect(model, numbers(1), order=5), "order: expected an integer, from 2 to 4"),
+        (lambda model: detect(model, numbers(1), numbers(1)[:, :3]), "background: expected rows of shape"),
+        (lambda model: detect(model, torch.ones(1, 17)), "at most 16 features"),
     ],
 )
 def test_what_does_not_fit_is_said(call: Callable[[nn.Module], object], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Methods that fit a model of their own to a table: the analysis of variance, hierarchical lasso, RuleFit, FAST."""
+"""Methods that fit a model of their own to a table, and the H statistic against its definition."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from rankings import effects_of
 
-from xai_fast.errors import InputError
-from xai_fast.interaction.anova import anova_pairs
-from xai_fast.interaction.fast_pairs import fast_pairs
-from xai_fast.interaction.h_statistic import h_statistic
-from xai_fast.interaction.hierarchical_lasso import _one_row, hierarchical_lasso
-from xai_fast.interaction.rulefit import RuleFit, rulefit_pairs
+from xai_fast import InputError, ModelError
+from xai_fast.interaction import ANOVA, FAST, HierarchicalLasso, HStatistic, RuleFit
+from xai_fast.interaction.hierarchical_lasso import _one_row
 
 
 def table(rows: int = 400, features: int = 4, noise: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
@@ -27,9 +25,8 @@ def table(rows: int = 400, features: int = 4, noise: float = 0.1) -> tuple[np.nd
 
 def test_anova_is_the_f_test_of_leaving_a_product_out() -> None:
     pytest.importorskip("statsmodels")
-    stats = pytest.importorskip("scipy.stats")
     x, y = table()
-    got = anova_pairs(x, y)
+    got = ANOVA().detect(x, y)
     normal = (x - x.mean(0)) / x.std(0)
     pairs = list(itertools.combinations(range(4), 2))
 
@@ -38,13 +35,12 @@ def test_anova_is_the_f_test_of_leaving_a_product_out() -> None:
         return float(np.linalg.lstsq(design, y, rcond=None)[1][0])
 
     freedom = len(x) - 1 - 4 - len(pairs)
-    assert got.freedom == freedom
+    assert got.facts["degrees_of_freedom"] == freedom
     for pair in pairs:
         without = residual([p for p in pairs if p != pair])
         statistic = (without - residual(pairs)) / (residual(pairs) / freedom)
-        assert got.statistic[pair] == pytest.approx(statistic, rel=1e-6)
-        assert got.p_value[pair] == pytest.approx(stats.f.sf(statistic, 1, freedom), rel=1e-6, abs=1e-300)
-    assert next(iter(got.statistic)) == next(iter(got.p_value)) == (0, 1)
+        assert got[pair].effect == pytest.approx(statistic, rel=1e-6)
+    assert got.top(1)[0].indices == (0, 1)
 
 
 def objective(
@@ -83,36 +79,38 @@ def test_the_proximal_map_is_the_least_of_its_objective(seed: int) -> None:
 
 def test_the_hierarchical_lasso_finds_the_product_and_keeps_the_hierarchy() -> None:
     x, y = table()
-    got = hierarchical_lasso(x, y, penalties=8, iterations=100)
-    pairs = got.pairs()
-    assert next(iter(pairs)) == (0, 1)
-    assert pairs[0, 1] > 20 * sorted(pairs.values())[-2]
+    method = HierarchicalLasso(penalties=8, iterations=100)
+    got = method.detect(x, y)
+    pairs = got.order(2)
+    assert pairs[0].indices == (0, 1)
+    assert pairs[0].effect > 20 * abs(pairs[1].effect)
     scale = y[:320].std()
-    assert got.interaction[0, 1].item() == pytest.approx(2 / scale, rel=0.1)
-    assert got.main[2].item() == pytest.approx(1 / scale, rel=0.1)
-    assert got.validation_error[0] > 5 * min(got.validation_error)
-    same = hierarchical_lasso(torch.from_numpy(x), torch.from_numpy(y), penalties=8, iterations=100)
-    assert torch.equal(same.interaction, got.interaction)
+    assert pairs[0].effect == pytest.approx(2 / scale, rel=0.1)
+    assert got[2].effect == pytest.approx(1 / scale, rel=0.1)
+    errors = got.facts["validation_error"]
+    assert errors[0] > 5 * min(errors)
+    assert effects_of(method.detect(torch.from_numpy(x), torch.from_numpy(y))) == effects_of(got)
 
 
-def test_the_hierarchical_lasso_with_the_largest_penalty_has_nothing() -> None:
+def test_the_hierarchical_lasso_of_noise_has_next_to_nothing() -> None:
     x, y = table()
-    got = hierarchical_lasso(x, np.random.default_rng(0).normal(size=len(y)), penalties=8, iterations=100)
-    assert float(got.interaction.abs().max()) < 0.1  # noise
+    noise = np.random.default_rng(0).normal(size=len(y))
+    got = HierarchicalLasso(penalties=8, iterations=100).detect(x, noise)
+    assert got.order(2).strength.max() < 0.1
 
 
 def test_h_is_one_for_a_product_and_zero_for_a_sum() -> None:
     x, _ = table(60)
     x = np.concatenate([x, 14 - x])  # symmetric, yet a product of factors that are not centred has main effects
 
-    def predict(rows: np.ndarray) -> np.ndarray:
-        return (rows[:, 0] - x[:, 0].mean()) * (rows[:, 1] - x[:, 1].mean()) + np.sin(rows[:, 2]) + rows[:, 3]
+    def predict(rows: torch.Tensor) -> torch.Tensor:
+        return (rows[:, 0] - x[:, 0].mean()) * (rows[:, 1] - x[:, 1].mean()) + rows[:, 2].sin() + rows[:, 3]
 
-    got = h_statistic(predict, x)
+    got = effects_of(HStatistic(predict, sample=120).detect(x))
     # Partial dependences of centred factors vanish, so all of PD_01 but its mean is interaction.
     assert got[0, 1] == pytest.approx(1, abs=1e-9)
     assert max(value for pair, value in got.items() if pair != (0, 1)) < 1e-7
-    raw = h_statistic(predict, x, normalized=False)
+    raw = effects_of(HStatistic(predict, sample=120, normalized=False).detect(x))
     product = (x[:, 0] - x[:, 0].mean()) * (x[:, 1] - x[:, 1].mean())
     assert raw[0, 1] == pytest.approx(product.std(), rel=1e-9)
 
@@ -131,30 +129,39 @@ def test_h_is_the_definition_on_a_function_with_everything() -> None:
             values.append(predict(mixed).mean())
         return np.array(values) - np.mean(values)
 
-    for (j, k), value in h_statistic(predict, x).items():
+    # An array in the place of a tensor, as estimators of scikit-learn return them.
+    method = HStatistic(lambda rows: predict(rows.numpy()))
+    for (j, k), value in effects_of(method.detect(x)).items():
         both = dependence((j, k))
         rest = both - dependence((j,)) - dependence((k,))
         assert value == pytest.approx(np.sqrt((rest**2).sum() / (both**2).sum()), rel=1e-9, abs=1e-7)
 
 
+def test_h_draws_rows_by_its_seed() -> None:
+    x, _ = table(60)
+    first, again, other = (
+        effects_of(HStatistic(lambda rows: rows.prod(1), sample=10, seed=seed).detect(x)) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
 def test_rulefit_fits_and_finds_the_product() -> None:
     pytest.importorskip("sklearn")
     x, y = table(1500)
-    model = RuleFit().fit(x[:1000], y[:1000])
-    assert 1 - np.var(y[1000:] - model.predict(x[1000:])) / np.var(y[1000:]) > 0.8
-    got = rulefit_pairs(x, y, trees=50, rows=40)
-    assert next(iter(got)) == (0, 1)
+    got = RuleFit(trees=50, sample=40).detect(x, y)
+    assert 0.8 < got.facts["r2"] < 1
+    assert got.top(1)[0].indices == (0, 1)
     assert len(got) == 6
-    assert got == rulefit_pairs(torch.from_numpy(x), torch.from_numpy(y), trees=50, rows=40)
+    assert effects_of(got) == effects_of(RuleFit(trees=50, sample=40).detect(torch.from_numpy(x), torch.from_numpy(y)))
 
 
 def test_fast_finds_the_product() -> None:
     pytest.importorskip("interpret")
     x, y = table(1500)
-    got = fast_pairs(x, y)
-    assert next(iter(got)) == (0, 1)
-    assert sorted(got) == list(itertools.combinations(range(4), 2))
-    assert got[0, 1] > 5 * sorted(got.values())[-2]
+    got = FAST().detect(x, y)
+    assert sorted(effects_of(got)) == list(itertools.combinations(range(4), 2))
+    assert got.order(2)[0].indices == (0, 1)
+    assert got.order(2)[0].effect > 5 * got.order(2)[1].effect
 
 
 X, Y = table(50)
@@ -165,21 +172,27 @@ CONSTANT = np.concatenate([X, np.ones((50, 1))], 1)
 @pytest.mark.parametrize(
     ("call", "message", "library"),
     [
-        (lambda: anova_pairs(X[:10], Y[:10]), "more rows than the 11 terms", "statsmodels"),
-        (lambda: anova_pairs(COPIED, Y), "linearly independent", "statsmodels"),
-        (lambda: anova_pairs(CONSTANT, Y), "feature 4, constant", "statsmodels"),
-        (lambda: hierarchical_lasso(X, Y, penalties=1), "penalties: expected an integer", "torch"),
-        (lambda: hierarchical_lasso(X, Y, validation=1.0), "validation: expected a share", "torch"),
-        (lambda: hierarchical_lasso(CONSTANT, Y), "that vary", "torch"),
-        (lambda: hierarchical_lasso(X, np.ones(50)), "that vary", "torch"),
-        (lambda: h_statistic(lambda rows: rows, X), "predict: expected finite values", "torch"),
-        (lambda: h_statistic(lambda rows: rows[:, 0], X[:1]), "two or more of each", "torch"),
-        (lambda: rulefit_pairs(CONSTANT, Y), "feature 4, constant", "sklearn"),
-        (lambda: rulefit_pairs(X, Y, rows=1), "rows: expected an integer", "sklearn"),
-        (lambda: fast_pairs(X, Y, rounds=0), "rounds: expected an integer", "interpret"),
+        (lambda: ANOVA().detect(X[:10], Y[:10]), "more rows than the 11 terms", "statsmodels"),
+        (lambda: ANOVA().detect(COPIED, Y), "linearly independent", "statsmodels"),
+        (lambda: ANOVA().detect(CONSTANT, Y), "'x4', constant", "statsmodels"),
+        (lambda: HierarchicalLasso(penalties=1), "penalties: expected an integer", "torch"),
+        (lambda: HierarchicalLasso(validation=1.0), "validation: expected a share", "torch"),
+        (lambda: HierarchicalLasso().detect(CONSTANT, Y), "that vary", "torch"),
+        (lambda: HierarchicalLasso().detect(X, np.ones(50)), "that vary", "torch"),
+        (lambda: HStatistic(lambda rows: rows).detect(X), "target: expected a class", "torch"),
+        (lambda: HStatistic(lambda rows: rows).detect(X, [0] * 50), "target: expected one class for all", "torch"),
+        (lambda: HStatistic(lambda rows: rows[:, 0]).detect(X[:1]), "two rows or more", "torch"),
+        (lambda: RuleFit().detect(CONSTANT, Y), "'x4', constant", "sklearn"),
+        (lambda: RuleFit(sample=1), "sample: expected an integer", "sklearn"),
+        (lambda: FAST(rounds=0), "rounds: expected an integer", "interpret"),
     ],
 )
 def test_what_does_not_fit_is_said(call: Callable[[], object], message: str, library: str) -> None:
     pytest.importorskip(library)
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ModelError, match="model: expected finite scores"):
+        HStatistic(lambda rows: rows[:, 0] / 0).detect(X)

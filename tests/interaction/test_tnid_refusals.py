@@ -45,19 +45,17 @@ def with_value(value: float) -> Tensor:
 
 
 BAD_CALLS: dict[str, tuple[Callable[[], dict[str, object]], str]] = {
-    "no rows": (lambda: {"data": rows()[:0]}, "data: expected rows and columns"),
-    "no columns": (lambda: {"data": rows()[:, :0]}, "data: expected rows and columns"),
-    "one row": (lambda: {"data": rows()[0]}, "data: expected rows and columns"),
-    "NaN": (lambda: {"data": with_value(math.nan)}, "data: expected finite values, got nan in the column 'x3', row 7"),
-    "infinity": (lambda: {"data": with_value(math.inf)}, "got inf in the column 'x3', row 7"),
-    "words": (lambda: {"data": np.array([["a", "b"]])}, "data: expected an array, a tensor or a DataFrame of numbers"),
-    "nothing": (lambda: {"data": None}, "data: expected an array"),
-    "complex": (lambda: {"data": rows().to(torch.complex128)}, "data: expected real numbers"),
+    "no columns": (lambda: {"rows": rows()[:, :0]}, "rows: expected rows and columns"),
+    "one row": (lambda: {"rows": rows()[0]}, "rows: expected rows and columns"),
+    "NaN": (lambda: {"rows": with_value(math.nan)}, "rows: expected finite values, got nan in the column 'x3', row 7"),
+    "infinity": (lambda: {"rows": with_value(math.inf)}, "got inf in the column 'x3', row 7"),
+    "words": (lambda: {"rows": np.array([["a", "b"]])}, "rows: expected an array, a tensor or a DataFrame of numbers"),
+    "complex": (lambda: {"rows": rows().to(torch.complex128)}, "rows: expected real numbers"),
     "few names": (lambda: {"feature_names": ["a"]}, "feature_names: expected 6 different names.*got 1 names"),
     "names twice": (lambda: {"feature_names": list("abcdea")}, "feature_names: expected 6.*got 'a' twice"),
     "no strings": (lambda: {"feature_names": range(6)}, "feature_names: expected strings"),
     "one string": (lambda: {"feature_names": "abcdef"}, "feature_names: expected 6 different names"),
-    "target length": (lambda: {"target": [0, 0, 0]}, "target: expected one class a row, so 40"),
+    "target length": (lambda: {"target": [0, 0, 0]}, "target: expected one class per row, so 40"),
     "target range": (lambda: {"target": 4}, "target: expected classes from 0 to 0"),
     "few features": (lambda: {"groups": {"all": [0, 1, 2, 3, 4]}}, "order: expected at most 2, the number of features"),
     "empty group": (lambda: {"groups": {"g": []}}, r"groups\['g'\]: expected a list"),
@@ -74,7 +72,7 @@ BAD_CALLS: dict[str, tuple[Callable[[], dict[str, object]], str]] = {
 def test_bad_arguments_are_refused(case: str) -> None:
     build, message = BAD_CALLS[case]
     with pytest.raises(InputError, match=message):
-        TNID(network(), order=3).detect(**{"data": rows(), **build()})
+        TNID(network(), order=3).detect(**{"rows": rows(), **build()})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from xai_fast.errors import InputError
+from xai_fast import InputError, InteractionRanking
 from xai_fast.metrics import (
     area_under_roc,
     interaction_auc,
@@ -30,8 +30,12 @@ def literal_auc(strengths: list[float], positive: list[bool]) -> float:
     return sum(wins) / len(wins)
 
 
-def pairs(features: int, strength: Callable[[int, int], float]) -> dict[tuple[int, ...], float]:
-    return {pair: float(strength(*pair)) for pair in itertools.combinations(range(features), 2)}
+def ranking(effects: dict[tuple[int, ...], float]) -> InteractionRanking:
+    return InteractionRanking.from_effects("abcde", effects)
+
+
+def pairs(features: int, strength: Callable[[int, int], float]) -> InteractionRanking:
+    return ranking({pair: float(strength(*pair)) for pair in itertools.combinations(range(features), 2)})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -52,7 +56,7 @@ def test_area_under_roc_is_the_share_of_pairs_in_order(n: int, dtype: torch.dtyp
         (lambda i, j: (i, j) in {(0, 1), (0, 2), (1, 2), (2, 3)}, 1.0),
         (lambda i, j: (i, j) not in {(0, 1), (0, 2), (1, 2), (2, 3)}, 0.0),
         (lambda i, j: 7.0, 0.5),
-        (lambda i, j: math.inf if (i, j) == (0, 1) else 0.0, (6 + 18 * 0.5) / 24),  # one of 4 positives of 10 pairs
+        (lambda i, j: -9.0 if (i, j) == (0, 1) else 0.0, (6 + 18 * 0.5) / 24),  # one of 4 positives of 10 pairs
         (lambda i, j: 1.0 if (i, j) == (3, 4) else 0.0, (4 * 5 * 0.5) / 24),  # one of the 6 negatives in front
     ],
     ids=["all right", "all wrong", "constant", "one right", "one wrong"],
@@ -62,17 +66,17 @@ def test_pairs_of_a_larger_true_set_are_positives(strength: Callable[[int, int],
 
 
 def test_auc_on_the_union_gives_zero_to_what_a_method_did_not_find() -> None:
-    ours = {(0, 1, 2): 2.0, (0, 1, 3): 1.0, (0, 1): 9.0}
-    theirs = {(2, 1, 4): 3.0, (0, 1, 2, 3): 5.0}  # order of the features does not matter, other orders are left out
+    ours = ranking({(0, 1, 2): 2.0, (0, 1, 3): 1.0, (0, 1): 9.0})
+    theirs = ranking({(1, 2, 4): 3.0, (0, 1, 2, 3): 5.0})  # other orders are left out
     # The union has one positive, (0, 1, 2), and two negatives.
     assert interaction_auc_on_union([ours, theirs], TRUTH, 3) == [1.0, 0.25]
     assert interaction_auc_on_union([ours, theirs], TRUTH, 4) is None  # no positive
     assert interaction_auc_on_union([ours, theirs], TRUTH, 2) is None  # no negative
-    assert interaction_auc_on_union([{}, {}], TRUTH, 2) is None
+    assert interaction_auc_on_union([ranking({})], TRUTH, 2) is None
 
 
 @pytest.mark.parametrize(
-    ("ranking", "want"),
+    ("sets", "want"),
     [
         ([(0, 1, 2), (3, 2)], 1.0),
         ([(0, 1), (1, 2), (2, 0, 1), (2, 3)], 1.0),  # parts of a true set are passed over
@@ -82,8 +86,8 @@ def test_auc_on_the_union_gives_zero_to_what_a_method_did_not_find() -> None:
         ([], 0.0),
     ],
 )
-def test_r_precision(ranking: list[tuple[int, ...]], want: float) -> None:
-    assert r_precision(ranking, TRUTH) == want
+def test_r_precision(sets: list[tuple[int, ...]], want: float) -> None:
+    assert r_precision(sets, TRUTH) == want
 
 
 @pytest.mark.parametrize(
@@ -94,8 +98,9 @@ def test_r_precision(ranking: list[tuple[int, ...]], want: float) -> None:
         (lambda: area_under_roc(torch.ones(3), torch.ones(2, dtype=torch.bool)), "positive: expected bool"),
         (lambda: area_under_roc(torch.ones(2), torch.tensor([0, 1])), "positive: expected bool"),
         (lambda: area_under_roc(torch.tensor([math.nan, 1]), torch.tensor([True, False])), "without NaN"),
-        (lambda: interaction_auc({}, TRUTH), "positive: expected at least"),
-        (lambda: interaction_auc_on_union([{}], TRUTH, 1), "order: expected an integer"),
+        (lambda: interaction_auc(ranking({(3, 4): 1.0}), TRUTH), "positive: expected at least"),
+        (lambda: interaction_auc(ranking({}), TRUTH), "order: expected one of"),
+        (lambda: interaction_auc_on_union([ranking({})], TRUTH, 1), "order: expected an integer"),
         (lambda: r_precision([(0, 1)], []), "truth: expected at least one"),
     ],
 )

@@ -267,7 +267,7 @@ def _detect(
         aggregate=settings.aggregate,
         seed=settings.seed,
     )
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the notes say the same
         ranking = method.detect(table.values, target, groups=table.groups, feature_names=table.columns)
-    return ranking, [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    return ranking, list(ranking.notes)

@@ -7,27 +7,18 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["AGGREGATES", "EFFECTS", "aggregated", "effect_of", "half_sample_mode"]
+__all__ = ["AGGREGATES", "EFFECTS", "aggregated", "effect_of", "half_sample_mode", "median"]
 
 EFFECTS = ("square", "absolute", "signed")
-"""What is made of F_T at a point."""
+"""What is made of F_T at a point: F_T^2, |F_T| or F_T."""
 
 
 def effect_of(values: Tensor, rule: str, combinations: Tensor | None = None) -> Tensor:
-    """Compute the effect of each set at each point.
-
-    Args:
-        values: (B, C) mixed derivatives.
-        rule: "square" (F_T^2), "absolute" (|F_T|) or "signed" (F_T).
-        combinations: (T,) how many consecutive columns belong to each set, where sets hold groups of columns: the
-            effect is then that of the Euclidean norm over them. None for one each.
-
-    Returns:
-        (B, T) float64.
-    """
+    """Compute the effect (B, T) float64 of each set at each point, from mixed derivatives (B, C)."""
     values = values.double()
     if combinations is None:
         return values.square() if rule == "square" else values.abs() if rule == "absolute" else values
+    # So many consecutive columns belong to each set, where sets hold groups: the norm over them counts.
     of_set = torch.repeat_interleave(combinations)
     if rule == "signed":  # only where each set has one column
         return values
@@ -36,15 +27,7 @@ def effect_of(values: Tensor, rule: str, combinations: Tensor | None = None) -> 
 
 
 def aggregated(effects: Tensor, rule: str) -> tuple[Tensor, Tensor]:
-    """Put the points together.
-
-    Args:
-        effects: (B, T) float64, at least one point.
-        rule: one of `AGGREGATES`; "mode" is the half-sample mode.
-
-    Returns:
-        (T,) the effect, and (T,) its spread: the standard deviation over the points (of the population).
-    """
+    """Put the points (B, T) together: the effect (T,), and its standard deviation over the points (T,)."""
     # Point after point, so that what a set gets does not depend on how many others are computed with it.
     center = _total(effects) / len(effects)
     spread = (_total((effects - center).square()) / len(effects)).sqrt()
@@ -62,30 +45,15 @@ def _mean(values: Tensor) -> Tensor:
     return _total(values) / len(values)
 
 
-def _median(values: Tensor) -> Tensor:
+def median(values: Tensor) -> Tensor:
+    """Compute the median of each column of (B, T)."""
     ordered = values.sort(0).values
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
-def _min(values: Tensor) -> Tensor:
-    return values.amin(0)
-
-
-def _max(values: Tensor) -> Tensor:
-    return values.amax(0)
-
-
 def half_sample_mode(values: Tensor) -> Tensor:
-    """Find where values are densest: the half of them that lies closest together, and again half of that, to the end.
-
-    Robertson and Cryer 1974, as Bickel and Fruehwirth 2006 write it. Needs no width of bins, and no value twice.
-
-    Args:
-        values: (B, T) with at least one row.
-
-    Returns:
-        (T,) the mode of each column.
-    """
+    """Find where values (B, T) are densest: the half that lies closest together, and again half of that, to the end."""
+    # Robertson and Cryer 1974, as Bickel and Fruehwirth 2006 write it. Needs no width of bins, and no value twice.
     ordered = values.sort(0).values
     while len(ordered) > 3:
         half = (len(ordered) + 1) // 2
@@ -102,9 +70,9 @@ def half_sample_mode(values: Tensor) -> Tensor:
 
 AGGREGATES: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": _mean,
-    "median": _median,
-    "min": _min,
-    "max": _max,
+    "median": median,
+    "min": lambda values: values.amin(0),
+    "max": lambda values: values.amax(0),
     "mode": half_sample_mode,
 }
 """Name to the rule over the points."""

@@ -81,7 +81,7 @@ def fit_mlp(
         hidden: widths of the hidden layers, those of the T-NID paper by default.
         epochs: at most. The learning rate rises over the first twentieth of them and falls to zero as half a cosine.
         patience: epochs without a smaller validation loss after which the training ends.
-        batch: rows a step; never more than an eighth of the rows.
+        batch: rows per step; never more than an eighth of the rows.
         learning_rate: the highest.
         weight_decay: of AdamW, on the weights.
         l1: factor of the sum of the absolute weights of all layers in the loss, as in Neural Interaction Detection
@@ -147,7 +147,7 @@ def _labels(y: object, rows: int, name: str = "y") -> np.ndarray:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (rows,):
-        raise bad_argument(name, f"({rows},), one value a row of X", str(values.shape))
+        raise bad_argument(name, f"({rows},), one value per row of X", str(values.shape))
     if values.dtype.kind == "O":
         values = np.asarray(values.tolist())
     if values.dtype.kind not in "biufUS":
@@ -166,21 +166,19 @@ def _split(
     device: torch.device,
 ) -> tuple[Rows, Rows]:
     """Give the rows to train on and those held back, each (rows, D) float64 and y."""
-    x = table.values.double()
+    x, y = table.values.double().to(device), y.to(device)
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
             raise bad_argument("validation", "a share, or (X, y)", f"{len(validation)} values")
         other = read_rows_like("validation", validation[0], table)
         labels = _labels(validation[1], len(other), "validation")
         held = other.values.double().to(device), goal.numbers(labels).to(device)
-        return (x.to(device), y.to(device)), held
+        return (x, y), held
     if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 < validation < 1:
         raise bad_argument("validation", "a share between 0 and 1, or (X, y)", repr(validation))
     count = max(1, round(len(table) * validation))
     if count >= len(table):
         raise bad_argument("X", "rows to train on beside those held back", f"{len(table)} rows")
     order = torch.randperm(len(table), generator=generator)
-    parts = (order[count:].sort().values, order[:count].sort().values)
-    of_x, of_y = x.device, y.device
-    training, held = ((x[p.to(of_x)].to(device), y[p.to(of_y)].to(device)) for p in parts)
-    return training, held
+    kept, held_back = (part.sort().values.to(device) for part in (order[count:], order[:count]))
+    return (x[kept], y[kept]), (x[held_back], y[held_back])

@@ -8,19 +8,20 @@ among the detected ones. Here the derivatives are those of the model itself, so 
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from collections.abc import Callable
+from typing import Any
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import check_eval_mode, frozen_parameters
 from xai_fast.engine.objective import SCORES, Target
-from xai_fast.interaction.strengths import Strengths, all_pairs, ranked
-from xai_fast.interaction.table import like_model, read_table
+from xai_fast.interaction.detector import Detector, Groups, all_pairs
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.table import Table, like_model
 from xai_fast.taylor import hessian
 
 __all__ = ["GLIDER"]
 
 
-class GLIDER:
+class GLIDER(Detector):
     """Pairs that are among the strongest of many rows.
 
     Args:
@@ -35,37 +36,24 @@ class GLIDER:
         InputError: an option is out of range.
     """
 
-    def __init__(self, model: nn.Module, *, top_k: int = 10, aggregate: str = "count", score: str = "logit") -> None:
-        check_choice("aggregate", aggregate, ("count", "mean"))
-        check_choice("score", score, SCORES)
-        self.model = model
+    def __init__(
+        self, model: Callable[..., Any], *, top_k: int = 10, aggregate: str = "count", score: str = "logit"
+    ) -> None:
+        super().__init__(model)
         self.top_k = check_integer("top_k", top_k, 1)
-        self.aggregate = aggregate
-        self.score = score
+        self.aggregate = check_choice("aggregate", aggregate, ("count", "mean"))
+        self.score = check_choice("score", score, SCORES)
 
-    def pairs(self, rows: Tensor, target: Target = None) -> Strengths:
-        """Compute the strength of every pair.
-
-        Args:
-            rows: (rows, features); they are brought to the model's dtype and device.
-            target: see `xai_fast.engine.objective.Objective`.
-
-        Returns:
-            All pairs, the strongest first.
-
-        Raises:
-            InputError: the rows do not fit.
-        """
-        x = like_model(self.model, read_table("rows", rows).values)
-        check_eval_mode(self.model)
-        with frozen_parameters(self.model):
-            second = hessian(self.model, x, target=target, score=self.score)
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
+        x = like_model(self.model, table.values)
+        second = hessian(self.model, x, target=target, score=self.score)
         pairs = all_pairs(x.shape[1])
         squares = second[:, pairs[:, 0], pairs[:, 1]].double().square()
-        strengths = squares.mean(0)
+        effects = squares.mean(0)
         if self.aggregate == "count":
-            chosen = squares.topk(min(self.top_k, len(pairs)), dim=1).indices
-            counts = strengths.new_zeros(len(pairs)).index_add_(0, chosen.flatten(), strengths.new_ones(chosen.numel()))
+            chosen = squares.topk(min(self.top_k, len(pairs)), dim=1).indices.flatten()
+            counts = effects.new_zeros(len(pairs)).index_add_(0, chosen, effects.new_ones(len(chosen)))
             # Counts differ by 1 or more, what decides among equal ones is below 1/2.
-            strengths = (counts + 0.5 * strengths / (strengths.max() + strengths.mean()).clamp_min(1e-300)) / len(x)
-        return ranked([((i, j), s) for (i, j), s in zip(pairs.tolist(), strengths.tolist(), strict=True)])
+            effects = (counts + 0.5 * effects / (effects.max() + effects.mean()).clamp_min(1e-300)) / len(x)
+        effect = dict(zip(map(tuple, pairs.tolist()), effects.tolist(), strict=True))
+        return InteractionRanking.from_effects(table.names, effect)

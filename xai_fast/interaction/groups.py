@@ -68,16 +68,13 @@ class Features:
         """Whether a feature has more than one direction."""
         return any(len(a) > 1 for a in self.axes)
 
+    def grouped_columns(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """Name the columns of the features that have several."""
+        of_each = zip(self.names, self.columns, strict=True)
+        return {name: [names[c] for c in columns] for name, columns in of_each if len(columns) > 1}
+
     def directions(self, width: int, like: Tensor) -> Tensor:
-        """Write out the directions, feature after feature.
-
-        Args:
-            width: D, the columns of the data.
-            like: a tensor of the dtype and on the device that is needed.
-
-        Returns:
-            (P, D).
-        """
+        """Write out the directions (P, D), feature after feature, in the dtype and on the device of ``like``."""
         directions = like.new_zeros(self.offsets[-1], width)
         for begin, columns, axes in zip(self.offsets, self.columns, self.axes, strict=False):
             directions[begin : begin + len(axes), list(columns)] = axes.to(like)
@@ -92,14 +89,7 @@ class Features:
         return counts[order]
 
     def expanded(self, sets: Tensor) -> tuple[Tensor, Tensor]:
-        """Write out the combinations of directions of sets of features.
-
-        Args:
-            sets: (T, k) int64, rising.
-
-        Returns:
-            (C, k) int64 sets of directions, those of a set side by side, and (T,) int64 how many each has.
-        """
+        """Write out the combinations (C, k) of directions of sets (T, k), and how many each set has (T,)."""
         offsets = torch.tensor(self.offsets, device=sets.device)
         widths = (offsets[1:] - offsets[:-1])[sets]
         counts = widths.prod(1)
@@ -116,21 +106,7 @@ class Features:
 def make_features(
     table: Table, groups: Mapping[str, Sequence[str | int]] | None, scale: str, largest: int | None = None
 ) -> Features:
-    """Make features of the columns of a table.
-
-    Args:
-        table: the data.
-        groups: names to columns, given by name or index; columns in no group are features of their own. A group takes
-            the place of its first column.
-        scale: "std" or "unit", see above.
-        largest: only so many principal axes of each group, the largest of the correlation of its columns; None for all.
-
-    Returns:
-        The features.
-
-    Raises:
-        InputError: a group is empty, two overlap, or a name is taken or not known.
-    """
+    """Make features of the columns of a table: groups, at the places of their first columns, and all other columns."""
     members = _members(table, groups or {})
     group_of = {column: name for name, columns in members.items() for column in columns}
     deviation = table.deviation()

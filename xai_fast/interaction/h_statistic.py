@@ -10,13 +10,19 @@ with the partial dependences PD centred, of any model. `xai_fast.interaction.rul
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import torch
 
-from xai_fast.errors import bad_argument
-from xai_fast.interaction.strengths import Strengths, all_pairs, ranked
+from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.interaction.detector import Detector, Effects, Groups, all_pairs
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.table import Table, like_model
 
-__all__ = ["h_statistic"]
+__all__ = ["HStatistic", "Predict", "h_statistics", "some_rows"]
 
 _ROWS_AT_ONCE = 1 << 17
 _FLOOR = 1e-12
@@ -25,42 +31,86 @@ _FLOOR = 1e-12
 Predict = Callable[[np.ndarray], np.ndarray]
 
 
-def h_statistic(predict: Predict, x: object, *, normalized: bool = True) -> Strengths:
-    """Compute H of every pair.
+class HStatistic(Detector):
+    """H of every pair of features.
+
+    The cost is features^2 / 2 times sample^2 predictions. As partial dependences mix the values of rows, the target is
+    one for all rows: an int or a callable where the model has several outputs.
 
     Args:
-        predict: (rows, features) to (rows,).
-        x: (rows, features), over which partial dependences are averaged and compared; the cost is features^2 / 2 times
-            rows^2 predictions, so a hundred rows will do.
+        model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,), tensors or arrays.
+        sample: random rows, at most, over which partial dependences are averaged and compared.
         normalized: divide as above, and take the root; else give the root mean square of the numerator, in the units of
-            the prediction, which does not blow up pairs of features that do next to nothing.
-
-    Returns:
-        All pairs, the strongest first.
+            the score, which does not blow up pairs of features that do next to nothing.
+        score: "logit", "probability" or "log_probability" of the target.
+        seed: of the random rows.
 
     Raises:
-        InputError: an argument does not fit, or a prediction is not finite.
+        InputError: an option is out of range.
     """
-    rows = np.asarray(x, dtype=np.float64)
-    if rows.ndim != 2 or rows.shape[1] < 2 or len(rows) < 2 or not np.isfinite(rows).all():
-        raise bad_argument("x", "finite (rows, features), two or more of each", str(rows.shape))
+
+    name = "h_statistic"
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        sample: int = 100,
+        normalized: bool = True,
+        score: str = "logit",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(model)
+        self.sample = check_integer("sample", sample, 2)
+        self.normalized = normalized
+        self.score = check_choice("score", score, SCORES)
+        self.seed = check_integer("seed", seed, 0)
+
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
+        if target is not None and not callable(target) and np.ndim(target):
+            raise bad_argument("target", "one class for all rows, or a callable", "a class for each row")
+        objective = Objective(target, self.score)
+
+        def predict(rows: np.ndarray) -> np.ndarray:
+            with torch.no_grad():
+                outputs = self.model(like_model(self.model, torch.from_numpy(rows).to(table.values)))
+                outputs = torch.as_tensor(outputs) if isinstance(outputs, np.ndarray) else outputs
+                if target is None and isinstance(outputs, torch.Tensor) and outputs[:1].numel() > 1:
+                    raise bad_argument("target", "a class or a callable, since there are several outputs", "None")
+                classes = objective.targets(outputs, start=0, batch=len(rows))
+                scores: np.ndarray = objective(outputs, classes).double().cpu().numpy()
+            return scores
+
+        rows = some_rows(table.values.double().cpu().numpy(), self.sample, self.seed)
+        return InteractionRanking.from_effects(table.names, h_statistics(predict, rows, self.normalized))
+
+
+def some_rows(rows: np.ndarray, sample: int, seed: int) -> np.ndarray:
+    """Draw at most so many rows."""
+    return rows[np.random.default_rng(seed).permutation(len(rows))[:sample]]
+
+
+def h_statistics(predict: Predict, rows: np.ndarray, normalized: bool) -> Effects:
+    """Compute H of every pair, with a function from (rows, features) float64 to (rows,)."""
+    if len(rows) < 2:
+        raise bad_argument("rows", "two rows or more", len(rows))
     alone = [_partial_dependence(predict, rows, [j]) for j in range(rows.shape[1])]
     variance = float(np.var(_predictions(predict, rows)))
-    strengths = {}
+    effects: Effects = {}
     for j, k in all_pairs(rows.shape[1]).tolist():
         both = _partial_dependence(predict, rows, [j, k])
         rest, whole = float(np.mean((both - alone[j] - alone[k]) ** 2)), float(np.mean(both**2))
         if normalized:
-            strengths[j, k] = (rest / whole) ** 0.5 if whole > _FLOOR * variance else 0.0
+            effects[j, k] = (rest / whole) ** 0.5 if whole > _FLOOR * variance else 0.0
         else:
-            strengths[j, k] = rest**0.5
-    return ranked(strengths)
+            effects[j, k] = rest**0.5
+    return effects
 
 
 def _predictions(predict: Predict, rows: np.ndarray) -> np.ndarray:
     values = np.asarray(predict(rows), dtype=np.float64)
     if values.shape != (len(rows),) or not np.isfinite(values).all():
-        raise bad_argument("predict", f"finite values ({len(rows)},)", f"{values.shape}, or NaN or infinity")
+        raise ModelError(f"model: expected finite scores ({len(rows)},), got {values.shape}, or NaN or infinity")
     return values
 
 

@@ -23,79 +23,64 @@ from torch import Tensor
 
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
-from xai_fast.interaction.strengths import Strengths, all_pairs, pair_strengths, read_regression
+from xai_fast.interaction.detector import Detector, Groups, all_pairs, pair_effects, read_regression
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.table import Table
 
-__all__ = ["HierarchicalLasso", "hierarchical_lasso"]
-
-
-@dataclass(frozen=True)
-class HierarchicalLasso:
-    """A fitted model, in units of standardised features and target.
-
-    Attributes:
-        main: (features,) float64, b+ - b-.
-        interaction: (features, features) float64, (Theta + Theta^T) / 2: what multiplies x_j x_k.
-        penalty: lambda, chosen by the validation rows.
-        validation_error: mean squared error there, for each lambda tried, the largest first.
-    """
-
-    main: Tensor
-    interaction: Tensor
-    penalty: float
-    validation_error: tuple[float, ...]
-
-    def pairs(self) -> Strengths:
-        """Give the strength of every pair, the size of its product's factor."""
-        return pair_strengths(self.interaction.abs())
+__all__ = ["HierarchicalLasso"]
 
 
-def hierarchical_lasso(
-    x: object, y: object, *, penalties: int = 20, iterations: int = 200, validation: float = 0.2
-) -> HierarchicalLasso:
-    """Fit the weak hierarchical lasso, and choose its penalty on rows that were left out.
+class HierarchicalLasso(Detector):
+    """Products of features in a weak hierarchical lasso, whose penalty is chosen on rows that are left out.
+
+    ``detect(rows, target)`` takes the column y as its target. The effects are the model's factors, with their signs, in
+    units of standardised features and target: b+ - b- of order 1, and (Theta_jk + Theta_kj) / 2, which multiplies
+    x_j x_k, of order 2. Facts: "penalty", lambda, and "validation_error", the mean squared error on the rows left out,
+    for each lambda tried, the largest first.
 
     Args:
-        x: (rows, features), an array or a tensor.
-        y: (rows,).
         penalties: how many to try, evenly on a log scale from the least that leaves nothing to a thousandth of it.
         iterations: proximal steps for each.
         validation: share of the rows, the last ones, by which the penalty is chosen.
 
-    Returns:
-        The model at the best penalty.
-
     Raises:
-        InputError: an argument does not fit, or a feature or the target is constant.
+        InputError: an option is out of range; in `detect`, a feature or the target is constant.
     """
-    check_integer("penalties", penalties, 2)
-    check_integer("iterations", iterations, 1)
-    if not 0 < validation < 1:
-        raise bad_argument("validation", "a share between 0 and 1", repr(validation))
-    table, target = (torch.from_numpy(np.array(values)) for values in read_regression(x, y))
-    held_out = max(1, round(validation * len(table)))
-    fitted = len(table) - held_out
-    if fitted < 2:
-        raise bad_argument("x", "two rows or more to fit", str(fitted))
-    pairs = all_pairs(table.shape[1])
-    design, goal = _standardised(table, target, pairs, fitted)
-    gram = design[:fitted].T @ design[:fitted] / fitted
-    moment = design[:fitted].T @ goal[:fitted] / fitted
-    # With lambda at the largest correlation nothing enters.
-    largest = max(float(moment.abs().max()), 1e-12)
-    step = 1 / (2 * float(torch.linalg.matrix_norm(gram, 2)))  # b+ and b- share a column, and so do two Thetas
-    state = _State.zeros(table.shape[1])
-    best: tuple[float, _State, float] | None = None
-    errors = []
-    for share in torch.logspace(0, -3, penalties, dtype=torch.float64).tolist():
-        state = _descend(state, gram, moment, pairs, largest * share, step, iterations)
-        rest = goal[fitted:] - design[fitted:] @ state.coefficients(pairs)
-        errors.append(float(rest.square().mean()))
-        if best is None or errors[-1] < best[0]:
-            best = errors[-1], state, largest * share
-    if best is None or not math.isfinite(best[0]):
-        raise bad_argument("x, y", "values of moderate size", "values whose squares overflow")
-    theta = best[1].theta
-    return HierarchicalLasso(best[1].plus - best[1].minus, (theta + theta.T) / 2, best[2], tuple(errors))
+
+    def __init__(self, *, penalties: int = 20, iterations: int = 200, validation: float = 0.2) -> None:
+        super().__init__()
+        self.penalties = check_integer("penalties", penalties, 2)
+        self.iterations = check_integer("iterations", iterations, 1)
+        if not 0 < validation < 1:
+            raise bad_argument("validation", "a share between 0 and 1", repr(validation))
+        self.validation = validation
+
+    def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
+        x, y = (torch.from_numpy(np.array(values)) for values in read_regression(table, target, varying=True))
+        fitted = len(x) - max(1, round(self.validation * len(x)))
+        if fitted < 2:
+            raise bad_argument("rows", "two rows or more to fit", str(fitted))
+        pairs = all_pairs(x.shape[1])
+        design, goal = _standardised(x, y, pairs, fitted)
+        gram = design[:fitted].T @ design[:fitted] / fitted
+        moment = design[:fitted].T @ goal[:fitted] / fitted
+        # With lambda at the largest correlation nothing enters.
+        largest = max(float(moment.abs().max()), 1e-12)
+        step = 1 / (2 * float(torch.linalg.matrix_norm(gram, 2)))  # b+ and b- share a column, and so do two Thetas
+        state = _State.zeros(x.shape[1])
+        states, errors = [], []
+        penalties = (largest * torch.logspace(0, -3, self.penalties, dtype=torch.float64)).tolist()
+        for penalty in penalties:
+            state = _descend(state, gram, moment, pairs, penalty, step, self.iterations)
+            states.append(state)
+            errors.append(float((goal[fitted:] - design[fitted:] @ state.coefficients(pairs)).square().mean()))
+        best = int(np.argmin(errors))
+        if not math.isfinite(errors[best]):
+            raise bad_argument("rows", "values of moderate size", "values whose squares overflow")
+        theta, main = states[best].theta, states[best].plus - states[best].minus
+        effects = pair_effects((theta + theta.T) / 2) | {(j,): factor for j, factor in enumerate(main.tolist())}
+        facts = {"penalty": penalties[best], "validation_error": errors}
+        return InteractionRanking.from_effects(table.names, effects, facts=facts)
 
 
 def _standardised(table: Tensor, target: Tensor, pairs: Tensor, fitted: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +88,7 @@ def _standardised(table: Tensor, target: Tensor, pairs: Tensor, fitted: int) -> 
     center, spread = table[:fitted].mean(0), table[:fitted].std(0, correction=0)
     level, scale = target[:fitted].mean(), target[:fitted].std(correction=0)
     if not bool((spread > 0).all()) or not bool(scale > 0):
-        raise bad_argument("x, y", "features and a target that vary", "one that is constant")
+        raise bad_argument("rows", "columns and a target that vary over the fitted rows", "one that is constant")
     normal = (table - center) / spread
     joint = normal[:, pairs[:, 0]] * normal[:, pairs[:, 1]]
     return torch.cat([normal, joint - joint[:fitted].mean(0)], 1), (target - level) / scale
@@ -158,15 +143,10 @@ def _descend(
 
 
 def _one_row(plus: Tensor, minus: Tensor, theta: Tensor, penalty: float) -> _State:
-    """Apply the proximal map of the penalty and the constraint, row by row.
-
-    With the multiplier a >= 0 of the constraint, Theta is soft-thresholded by ``penalty / 2 + a`` and b+ and b- by
-    ``penalty - a``, not below zero. What is left of the constraint falls with a and is linear between the values of a
-    at which an entry comes or goes: a is found in between.
-
-    Returns:
-        The nearest state that the constraint allows.
-    """
+    """Apply the proximal map of the penalty and the constraint, row by row: the nearest state that is allowed."""
+    # With the multiplier a >= 0 of the constraint, Theta is soft-thresholded by penalty / 2 + a and b+ and b- by
+    # penalty - a, not below zero. What is left of the constraint falls with a and is linear between the values of a
+    # at which an entry comes or goes: a is found in between.
     theta = theta.clone().fill_diagonal_(0)
     sizes = theta.abs() - penalty / 2
 

@@ -13,16 +13,19 @@ second derivatives are exact.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import check_eval_mode, frozen_parameters
 from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import bad_argument
-from xai_fast.interaction.strengths import Strengths, pair_strengths
-from xai_fast.interaction.table import like_model, read_table
+from xai_fast.interaction.detector import Detector, Groups, pair_effects
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.table import Table, like_model
 from xai_fast.taylor import hessian
 
 __all__ = ["IntegratedHessians"]
@@ -31,67 +34,60 @@ _FINE = 200
 """Legendre nodes of the fine rule that stands for the weight; the densest rule that is asked for has 100 nodes."""
 
 
-class IntegratedHessians:
-    """Interactions of features along the way from a baseline.
+class IntegratedHessians(Detector):
+    """Interactions of features along the way from a baseline: the mean of |G_ij| over the rows, with their spread.
+
+    With ``target=None`` the class that is explained is the one that is predicted at the row, all along the path.
 
     Args:
         model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,); twice differentiable.
         steps: points on the path, 1 to 100.
+        baseline: (features,) or (rows, features); None for zeros.
         score: F: "logit", "probability" or "log_probability" of the target.
 
     Raises:
         InputError: an option is out of range.
     """
 
-    def __init__(self, model: nn.Module, *, steps: int = 20, score: str = "logit") -> None:
-        check_choice("score", score, SCORES)
-        self.model = model
+    def __init__(
+        self, model: Callable[..., Any], *, steps: int = 20, baseline: object = None, score: str = "logit"
+    ) -> None:
+        super().__init__(model)
         self.steps = check_integer("steps", steps, 1, 100)
-        self.score = score
+        self.baseline = baseline
+        self.score = check_choice("score", score, SCORES)
 
-    def matrix(self, rows: Tensor, baseline: Tensor | None = None, target: Target = None) -> Tensor:
+    def matrix(self, rows: Tensor, target: Target = None) -> Tensor:
         """Compute G of each row.
 
         Args:
-            rows: (rows, features); they are brought to the model's dtype and device.
-            baseline: (features,) or (rows, features); None for zeros.
-            target: see `xai_fast.engine.objective.Objective`; the predicted class is that at the row, all along.
+            rows: (rows, features) in the dtype of the model.
+            target: see `Detector.detect`.
 
         Returns:
             (rows, features, features) in the dtype of the model, symmetric.
 
         Raises:
-            InputError: an argument does not fit.
+            InputError: the baseline does not fit the rows.
         """
-        x = like_model(self.model, read_table("rows", rows).values)
-        start = torch.zeros_like(x) if baseline is None else torch.as_tensor(baseline).to(x)
-        if start.shape not in (x.shape, x.shape[1:]):
-            expected = f"({x.shape[1]},) or {tuple(x.shape)}"
+        start = torch.zeros_like(rows) if self.baseline is None else torch.as_tensor(self.baseline).to(rows)
+        if start.shape not in (rows.shape, rows.shape[1:]):
+            expected = f"({rows.shape[1]},) or {tuple(rows.shape)}"
             raise bad_argument("baseline", expected, str(tuple(start.shape)))
-        check_eval_mode(self.model)
-        place, weight = (torch.from_numpy(v).to(x) for v in _gauss_rule(self.steps))
-        change = x - start
+        place, weight = (torch.from_numpy(v).to(rows) for v in _gauss_rule(self.steps))
+        change = rows - start
         points = (start + place[:, None, None] * change).flatten(0, 1)  # (steps * rows, features)
-        with frozen_parameters(self.model):
-            fixed = self._targets(x, target)
-            second = hessian(self.model, points, target=fixed, score=self.score)
-            second = second.view(self.steps, len(x), x.shape[1], x.shape[1])
-            first = self._gradients(points, fixed).view(self.steps, *x.shape)
+        fixed = self._targets(rows, target)
+        second = hessian(self.model, points, target=fixed, score=self.score)
+        second = second.view(self.steps, len(rows), rows.shape[1], rows.shape[1])
+        first = self._gradients(points, fixed).view(self.steps, *rows.shape)
         joint = torch.einsum("s,srij->rij", weight * place, second) * change[:, :, None] * change[:, None, :]
         return joint + torch.diag_embed(torch.einsum("s,sri->ri", weight, first) * change)
 
-    def pairs(self, rows: Tensor, baseline: Tensor | None = None, target: Target = None) -> Strengths:
-        """Compute the strength of every pair: the mean of |G_ij| over the rows.
-
-        Args:
-            rows: see `matrix`.
-            baseline: see `matrix`.
-            target: see `matrix`.
-
-        Returns:
-            All pairs, the strongest first.
-        """
-        return pair_strengths(self.matrix(rows, baseline, target).double().abs().mean(0))
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
+        sizes = self.matrix(like_model(self.model, table.values), target).double().abs()
+        spread = pair_effects(sizes.std(0, correction=0))
+        return InteractionRanking.from_effects(table.names, pair_effects(sizes.mean(0)), spread)
 
     def _targets(self, x: Tensor, target: Target) -> Target:
         if callable(target):
@@ -112,14 +108,9 @@ class IntegratedHessians:
 
 
 def _gauss_rule(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes and weights of the Gauss rule on (0, 1) for the weight -ln u, which sum to 1.
-
-    The weight is written as a fine sum of points, and Lanczos' method makes the Gauss rule of that sum (Golub and
-    Welsch, 1969). With u = t^4 the logarithm is tame enough for a Legendre rule.
-
-    Returns:
-        Nodes and weights, (steps,) float64 each.
-    """
+    """Give nodes and weights, (steps,) float64, of the Gauss rule on (0, 1) for the weight -ln u; weights sum to 1."""
+    # The weight is written as a fine sum of points, and Lanczos' method makes the Gauss rule of that sum (Golub and
+    # Welsch, 1969). With u = t^4 the logarithm is tame enough for a Legendre rule.
     t, fine = np.polynomial.legendre.leggauss(_FINE)
     t = (t + 1) / 2
     u = t**4

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+import math
 import numbers
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations as subsets_of
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xai_fast.arguments import check_integer
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError, ModelError, bad_argument
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
+from xai_fast.interaction.ranking_exchange import does_not_fit, read_fields, shapiq_values, write_fields
 
 if TYPE_CHECKING:
     import pandas
     import shapiq
 
-__all__ = ["InteractionRanking"]
+__all__ = ["FACTS", "InteractionRanking"]
 
 Key: TypeAlias = "str | int | tuple[str | int, ...]"
+
+FACTS: dict[str, str] = {
+    "no_interactions": "every interaction is exactly zero: the score is additive at the representatives, or saturated "
+    "there",
+    "piecewise_linear": "the score has {}: piecewise linear operations have no curvature and count as linear, so "
+    'interactions through them alone are not found; smooth="gelu" or smooth="softplus" explains the model with smooth '
+    "functions in the place of ReLU and clamp",
+}
+"""What has to be known of a ranking, by name, in a sentence. A method may have further facts."""
 
 
 @dataclass(frozen=True, eq=False)
 class InteractionRanking:
-    """Interactions of a function, as `xai_fast.TNID` finds them.
+    """Interactions between features, as `xai_fast.TNID` and the other detectors find them.
 
-    Main effects (order 1) are there to compare with, by ``ranking.order(1)`` and ``ranking["name"]``; they are no
-    interactions, so they are not among those of `top`, ``len`` and iteration.
+    Main effects (order 1), where the method has them, are there to compare with, by ``ranking.order(1)`` and
+    ``ranking["name"]``; they are no interactions, so they are not among those of `top`, ``len`` and iteration.
 
     Attributes:
         feature_names: of all features, groups among them.
         orders: order to its sets, the strongest first.
-        representatives: what the points are at which effects were measured.
+        representatives: what the points are at which effects were measured; empty where the method has no such points.
         representative_indices: their rows in the data; None where the user gave them.
         scores: the score at each of them.
-        settings: the options of the method, by name.
+        settings: the options of the method, by name, as JSON holds them; "method" is its name.
         remedy: what was swapped in the model against zero curvature, or None.
+        facts: what has to be known of the ranking, by name, as JSON holds it: see `FACTS` and the method.
 
     Raises:
         InputError: parts do not fit one another.
@@ -53,6 +65,7 @@ class InteractionRanking:
     scores: tuple[float, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     remedy: str | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(set(self.feature_names)) != len(self.feature_names):
@@ -60,6 +73,51 @@ class InteractionRanking:
         for order, ranking in self.orders.items():
             if ranking.order != order or ranking.names != self.feature_names:
                 raise bad_argument(f"orders[{order}]", f"sets of {order} of these features", "others")
+
+    @classmethod
+    def from_effects(
+        cls,
+        feature_names: Sequence[str],
+        effects: Mapping[tuple[int, ...], float],
+        spread: Mapping[tuple[int, ...], float] | None = None,
+        **others: Any,
+    ) -> InteractionRanking:
+        """Rank sets of features by the magnitude of their effects.
+
+        Args:
+            feature_names: of all features.
+            effects: of each set of places among the features, rising; of any orders.
+            spread: of each set; None for zero.
+            **others: further fields of the ranking.
+
+        Returns:
+            The ranking, equals in the order of their sets.
+
+        Raises:
+            ModelError: an effect is NaN or infinite.
+        """
+        names = tuple(feature_names)
+        for members, effect in effects.items():
+            if not math.isfinite(effect):
+                raise ModelError(f"the effect of {', '.join(names[i] for i in members)} is {effect}, not finite")
+        orders = {}
+        for order in sorted({len(members) for members in effects}):
+            sets = sorted((s for s in effects if len(s) == order), key=lambda s: (-abs(effects[s]), s))
+            orders[order] = OrderRanking(
+                sets=np.array(sets, np.int64),
+                effects=np.array([effects[s] for s in sets], np.float64),
+                spread=np.array([0.0 if spread is None else spread[s] for s in sets], np.float64),
+                names=names,
+                candidates=len(sets),
+                exhaustive=len(sets) == math.comb(len(names), order),
+            )
+        return cls(names, orders, **others)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The facts that a reader of the ranking should know, in sentences."""
+        known = ((FACTS[name], value) for name, value in self.facts.items() if value and name in FACTS)
+        return tuple(text.format(", ".join(value) if isinstance(value, list) else value) for text, value in known)
 
     @property
     def max_order(self) -> int:
@@ -261,8 +319,8 @@ class InteractionRanking:
     def to_shapiq(self) -> shapiq.InteractionValues:
         """Make shapiq's record of the interactions, for its plots and its arithmetic.
 
-        Its players are the features; main effects are there, the empty set is 0. The values are effects of this method,
-        not Shapley interactions: they do not add up to the score, and the record's index says "T-NID".
+        Its players are the features; main effects are there, the empty set is 0. The values are effects of the method,
+        as a rule no Shapley interactions that add up to the score; the record's index is the name of the method.
 
         Returns:
             The InteractionValues.
@@ -274,9 +332,8 @@ class InteractionRanking:
             import shapiq
         except ImportError as error:
             raise InputError("to_shapiq: expected shapiq, which is not installed; pip install shapiq") from error
-        from xai_fast.interaction.ranking_exchange import shapiq_values
-
-        values: shapiq.InteractionValues = shapiq_values(self, shapiq)
+        index = str(self.settings.get("method", "effects"))
+        values: shapiq.InteractionValues = shapiq_values(self.orders, len(self.feature_names), index, shapiq)
         return values
 
     def save(self, path: str | Path) -> None:
@@ -285,9 +342,7 @@ class InteractionRanking:
         Args:
             path: where to; the name is used as it is, and a file that is there is replaced.
         """
-        from xai_fast.interaction.ranking_exchange import save  # it knows this class
-
-        save(self, Path(path))
+        write_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> InteractionRanking:
@@ -302,9 +357,11 @@ class InteractionRanking:
         Raises:
             InputError: the file holds something else, is damaged, or is of a version that is not known here.
         """
-        from xai_fast.interaction.ranking_exchange import load
-
-        return load(Path(path))
+        found = read_fields(Path(path))
+        try:
+            return cls(**found)
+        except InputError as error:
+            raise does_not_fit(Path(path), f"one whose parts do not fit ({error})") from error
 
 
 def _rows(ranking: OrderRanking, kept: NDArray[np.bool_]) -> OrderRanking:

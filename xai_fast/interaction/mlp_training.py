@@ -1,4 +1,4 @@
-"""The network of `xai_fast.fit_mlp`, what it is to give, and the loop that trains it."""
+"""The network of `xai_fast.fit_mlp`, its goal, and the loop that trains it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,7 @@ Rows = tuple[Tensor, Tensor]
 
 
 class Standardize(nn.Module):
-    """x to (x - center) * scale, entry by entry.
-
-    Args:
-        center: (D,).
-        scale: (D,).
-    """
+    """x to (x - center) * scale, entry by entry."""
 
     center: Tensor
     scale: Tensor
@@ -48,7 +43,7 @@ class Standardize(nn.Module):
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch of a training came to.
+    """The losses of one epoch.
 
     Attributes:
         training_loss: mean over its steps, the penalty not included.
@@ -76,7 +71,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Goal:
-    """What the network is to give.
+    """What the network learns: numbers or classes.
 
     Attributes:
         classes: of a classification; None for a regression.
@@ -90,18 +85,7 @@ class Goal:
 
     @classmethod
     def of(cls, labels: np.ndarray, task: str) -> Goal:
-        """Choose between regression and classification.
-
-        Args:
-            labels: (N,) y as it came.
-            task: see `xai_fast.fit_mlp`.
-
-        Returns:
-            The goal, not yet standardised.
-
-        Raises:
-            InputError: y does not fit the task.
-        """
+        """Choose between regression and classification of y (N,); the goal is not yet standardised."""
         distinct = np.unique(labels)
         kind = labels.dtype.kind
         if task == "auto":
@@ -156,17 +140,7 @@ class Goal:
 
 
 def new_network(x: Tensor, goal: Goal, hidden: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
-    """Make the network as it is before training.
-
-    Args:
-        x: (N, D) float64, the rows to train on.
-        goal: what it is to give.
-        hidden: widths.
-        generator: of its weights.
-
-    Returns:
-        Standardisation, linear layers and GELU between them, on the CPU.
-    """
+    """Make the network before training: standardisation, linear layers and GELU between them, on the CPU."""
     center = x.mean(0)
     scale = (x - center).square().mean(0).sqrt()
     scale = torch.where(x.amax(0) > x.amin(0), scale, torch.ones_like(scale))
@@ -191,23 +165,7 @@ def train(
     generator: torch.Generator,
     bar: Progress | None,
 ) -> tuple[tuple[Epoch, ...], int]:
-    """Train a network, and give it the weights with the least loss on the rows held back.
-
-    Args:
-        model: as `new_network` makes it, changed.
-        training: rows to train on.
-        held: rows held back.
-        goal: what the network is to give.
-        settings: how.
-        generator: of the order of the rows.
-        bar: is told of each epoch.
-
-    Returns:
-        All epochs, and which of them was the best.
-
-    Raises:
-        ModelError: the training diverged.
-    """
+    """Train a network in place; give all epochs, and the best on the rows held back, whose weights it keeps."""
     steps = _Steps(model, training, goal, settings, generator)
     history: list[Epoch] = []
     best, best_epoch, kept = math.inf, 0, {}
@@ -276,16 +234,7 @@ def _schedule(progress: float) -> float:
 
 
 def quality(model: nn.Sequential, held: Rows, goal: Goal) -> tuple[float, float]:
-    """Measure how well a network fits rows.
-
-    Args:
-        model: the network, y of a regression still standardised.
-        held: the rows.
-        goal: what it is to give.
-
-    Returns:
-        Mean loss, and R^2 or accuracy.
-    """
+    """Measure how well a network fits rows: mean loss (of standardised y), and R^2 or accuracy."""
     with torch.no_grad():
         outputs = torch.cat([model(rows.float()) for rows in torch.split(held[0], _ROWS_AT_ONCE)]).double()
     wanted = goal.wanted(held[1])

@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
-from xai_fast.engine.call import check_eval_mode
 from xai_fast.errors import ModelError, bad_argument
+from xai_fast.interaction.detector import Detector, Effects, Groups, pair_effects
+from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.mlp_training import Standardize
-from xai_fast.interaction.strengths import Strengths, pair_strengths, ranked, without_redundant_subsets
+from xai_fast.interaction.table import Table
 
 __all__ = ["NID"]
 
@@ -34,82 +35,70 @@ _PARTS = (
 )  # fmt: skip
 
 
-class NID:
+class NID(Detector):
     """Statistical interactions from the weights of a feed-forward network.
 
+    Of the rows, `detect` uses the names and the number of the columns only. The target is an output, by position.
+    `InteractionRanking.prune_redundant` leaves out the sets that a stronger set contains, as the paper does.
+
     Args:
-        model: a chain of `torch.nn.Linear` with activations in between, such as `fit_mlp` trains, or the weights of its
-            layers, (out, in) each, the input's first. Strengths are in units of what the first of them reads. Where
-            the modules are not all in a `torch.nn.Sequential`, that they are used as a chain is tried on a few points,
-            so the model must be in evaluation mode.
-        target: the output that is explained, by position; None where there is one.
+        model: a chain of `torch.nn.Linear` with activations in between, such as `fit_mlp` trains. Effects are in units
+            of what the first of them reads. Where the modules are not all in a `torch.nn.Sequential`, that they are
+            used as a chain is tried on a few points.
+        order: 2 for all pairs; more for the sets of up to so many features that some unit proposes; None for those of
+            any number.
 
     Raises:
-        ModelError: the model is not such a chain.
-        InputError: the target is out of range, or there is more than one output and no target.
+        InputError: the model is no module, or the order is out of range.
     """
 
-    def __init__(self, model: nn.Module | Sequence[Tensor], target: int | None = None) -> None:
-        weights = _weights(model)
-        outputs = weights[-1].shape[0]
-        if target is None and outputs > 1:
-            raise bad_argument("target", f"the output to explain, one of {outputs}", "None")
-        row = check_integer("target", 0 if target is None else target, 0, outputs - 1)
-        influence = weights[-1][row].abs()
-        for weight in reversed(weights[1:-1]):
-            influence = influence @ weight.abs()
-        self._first = weights[0].abs()
-        self._influence = influence
-        self.features = self._first.shape[1]
+    def __init__(self, model: nn.Module, *, order: int | None = 2) -> None:
+        if not isinstance(model, nn.Module):
+            raise bad_argument("model", "a module, whose weights are read", type(model).__name__)
+        super().__init__(model)
+        self.order = None if order is None else check_integer("order", order, 2)
 
-    def pairs(self) -> Strengths:
-        """Compute the strength of every pair: the sum over the first layer's units.
-
-        Returns:
-            All pairs, the strongest first.
-        """
-        least = torch.minimum(self._first[:, :, None], self._first[:, None, :])
-        return pair_strengths(torch.einsum("s,sij->ij", self._influence, least))
-
-    def any_order(self, *, largest: int | None = None, prune: bool = True) -> Strengths:
-        """Find interactions of any order with the greedy algorithm.
-
-        Args:
-            largest: features a set at most; None for any number.
-            prune: leave out sets that a stronger set contains.
-
-        Returns:
-            The sets that some unit proposed, the strongest first.
-        """
-        limit = self.features if largest is None else check_integer("largest", largest, 2)
-        weights, order = self._first.sort(dim=1, descending=True, stable=True)
-        found: Strengths = {}
-        strengths = (weights * self._influence[:, None]).tolist()
-        for features, unit in zip(order.tolist(), strengths, strict=True):
-            for size in range(2, min(limit, self.features) + 1):
-                proposed = tuple(sorted(features[:size]))
-                found[proposed] = found.get(proposed, 0.0) + unit[size - 1]
-        return without_redundant_subsets(found) if prune else ranked(found)
+    def _rank(self, table: Table, target: int | None, groups: Groups) -> InteractionRanking:
+        first, *hidden, last = (weight.detach().double().cpu().abs() for weight in _weights(self.model))
+        if first.shape[1] != len(table.names):
+            raise bad_argument("rows", f"{first.shape[1]} columns, as the model has", len(table.names))
+        if target is None and len(last) > 1:
+            raise bad_argument("target", f"the output to explain, one of {len(last)}", "None")
+        influence = last[check_integer("target", target or 0, 0, len(last) - 1)]
+        for weight in reversed(hidden):
+            influence = influence @ weight
+        if self.order == 2:
+            least = torch.minimum(first[:, :, None], first[:, None, :])
+            effects = pair_effects(torch.einsum("s,sij->ij", influence, least))
+        else:
+            effects = _proposed(first, influence, min(self.order or first.shape[1], first.shape[1]))
+        return InteractionRanking.from_effects(table.names, effects)
 
 
-def _weights(model: nn.Module | Sequence[Tensor]) -> list[Tensor]:
-    if isinstance(model, nn.Module):
-        steps = _steps(model)
-        weights = [step.weight for step in steps if isinstance(step, nn.Linear)]
-    else:
-        weights = list(model)
+def _proposed(first: Tensor, influence: Tensor, largest: int) -> Effects:
+    """Find interactions of any order with the greedy algorithm."""
+    weights, order = first.sort(dim=1, descending=True, stable=True)
+    found: Effects = {}
+    for features, unit in zip(order.tolist(), (weights * influence[:, None]).tolist(), strict=True):
+        for size in range(2, largest + 1):
+            proposed = tuple(sorted(features[:size]))
+            found[proposed] = found.get(proposed, 0.0) + unit[size - 1]
+    return found
+
+
+def _weights(model: nn.Module) -> list[Tensor]:
+    steps = _steps(model)
+    weights = [step.weight for step in steps if isinstance(step, nn.Linear)]
     if len(weights) < 2:
         raise ModelError(f"NID needs a hidden layer: two linear layers or more, got {len(weights)}")
     for before, after in itertools.pairwise(weights):
-        if before.ndim != 2 or after.ndim != 2 or after.shape[1] != before.shape[0]:
+        if after.shape[1] != before.shape[0]:
             raise ModelError(
                 f"NID reads chains: a layer of {tuple(after.shape)}, (out, in), cannot follow {tuple(before.shape)}"
             )
-    if weights[0].shape[1] < 2:
-        raise ModelError("NID needs two features or more")
-    if isinstance(model, nn.Module) and not _is_sequential(model):
+    if not _is_sequential(model):
         _check_chain(model, steps, weights[0])
-    return [weight.detach().double().cpu() for weight in weights]
+    return weights
 
 
 def _steps(model: nn.Module) -> list[nn.Module]:
@@ -130,7 +119,6 @@ def _is_sequential(model: nn.Module) -> bool:
 
 def _check_chain(model: nn.Module, steps: Sequence[nn.Module], first: Tensor) -> None:
     """Try on a few points whether a module of the user's own applies its parts one after the other, and no more."""
-    check_eval_mode(model)
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(5, first.shape[1], generator=generator, dtype=torch.float64).to(first)
     with torch.no_grad():

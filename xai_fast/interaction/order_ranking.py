@@ -26,7 +26,7 @@ class FeatureInteraction:
         features: their names.
         indices: their places among the features.
         effect: as the ranking's ``effect`` and ``aggregate`` say.
-        spread: standard deviation of the effect over the representatives.
+        spread: standard deviation of the effect over the representatives or rows; 0 where the method measures once.
         rank: place among the sets of the same order, from 1.
     """
 
@@ -125,14 +125,7 @@ class OrderRanking(Sequence[FeatureInteraction]):
         return numbers[places], places
 
     def places(self, sets: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Find sets.
-
-        Args:
-            sets: (S, k), features rising within a set.
-
-        Returns:
-            (S,) the place of each, from 0; -1 where it is not there.
-        """
+        """Find the places (S,) of sets (S, k), rising within a set; -1 where a set is not there."""
         numbers, places = self._numbers
         if not len(numbers):
             return np.full(len(sets), -1)

@@ -1,8 +1,8 @@
 """Which rows of the data stand for all of them: where interactions are measured.
 
 The paper measures at four rows: those nearest to the mean, the minimum and the mode of all rows, and a random one. A
-mixed derivative at four points says little about a function that bends differently elsewhere, and more points cost
-next to nothing here: 200 random rows are recommended, which rank pairs better than any choice of four.
+mixed derivative at four points says little about a function whose curvature varies, and more points cost next to
+nothing here: 200 random rows are recommended, which rank pairs better than any choice of four.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
-from xai_fast.interaction.effects import half_sample_mode
+from xai_fast.interaction.effects import half_sample_mode, median
 from xai_fast.interaction.table import Table, read_rows_like
 
 __all__ = ["PAPER", "STATISTICS", "Representatives", "RepresentativesLike", "choose_representatives"]
@@ -125,13 +125,8 @@ def _statistic(table: Table, name: str) -> Tensor:
     if name == "max":
         return table.values.amax(0).double()
     columns = torch.split(table.values, max(1, (1 << 24) // len(table)), dim=1)
-    rule = _median if name == "median" else _mode
+    rule = median if name == "median" else _mode
     return torch.cat([rule(column.double()) for column in columns])
-
-
-def _median(values: Tensor) -> Tensor:
-    ordered = values.sort(0).values
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _mode(values: Tensor) -> Tensor:

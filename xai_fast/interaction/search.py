@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -31,53 +32,28 @@ KEPT = 1_000_000
 _COMBINATIONS_AT_ONCE = 1 << 16
 
 
+@dataclass(frozen=True)
 class Search:
     """Looks at the sets of features, order after order.
 
-    Args:
+    Attributes:
         features: what interacts.
         derivatives: along the features' directions.
-        effect: see `xai_fast.TNID`, like all that follow.
-        aggregate: see there.
-        exhaustive_order: see there.
-        top_k: see there.
-        budget: see there.
-        keep: see there.
+
+    The others are the options of `xai_fast.TNID`.
     """
 
-    def __init__(
-        self,
-        features: Features,
-        derivatives: SetDerivatives,
-        *,
-        effect: str,
-        aggregate: str,
-        exhaustive_order: int | str,
-        top_k: int | None,
-        budget: float,
-        keep: int,
-    ) -> None:
-        self.features = features
-        self.derivatives = derivatives
-        self.effect = effect
-        self.aggregate = aggregate
-        self.exhaustive_order = exhaustive_order
-        self.top_k = top_k
-        self.budget = budget
-        self.keep = keep
+    features: Features
+    derivatives: SetDerivatives
+    effect: str
+    aggregate: str
+    exhaustive_order: int | str
+    top_k: int | None
+    budget: float
+    keep: int
 
     def orders(self, highest: int) -> dict[int, OrderRanking]:
-        """Rank the sets of all orders.
-
-        Args:
-            highest: the highest order, at most the number of features.
-
-        Returns:
-            Order to ranking, from 1 on.
-
-        Raises:
-            ModelError: a derivative is not finite.
-        """
+        """Rank the sets of all orders, from 1 to the highest."""
         best, candidates = self._all(1)
         found = {1: self._ranking(best, candidates, True)}
         spent, exhaustive = 0.0, True

@@ -8,94 +8,97 @@ features. Index: "SII" (Grabisch and Roubens, 1999), "k-SII" (Bordt and von Luxb
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import check_eval_mode
 from xai_fast.engine.objective import SCORES, Objective, Target
 from xai_fast.errors import bad_argument
-from xai_fast.interaction.strengths import Strengths, needs, ranked
-from xai_fast.interaction.table import read_table
+from xai_fast.interaction.detector import Detector, Groups, needs
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.table import Table, like_model, read_rows_like
 
-__all__ = ["INDICES", "MAX_FEATURES", "shapley_interactions"]
+__all__ = ["INDICES", "MAX_FEATURES", "ShapleyInteractions"]
 
 INDICES = ("SII", "k-SII", "STII", "FSII")
 MAX_FEATURES = 16
 _ROWS_AT_ONCE = 1 << 16
 
 
-def shapley_interactions(
-    model: nn.Module,
-    rows: Tensor,
-    background: Tensor,
-    *,
-    order: int = 2,
-    index: str = "SII",
-    score: str = "logit",
-    target: Target = None,
-) -> Strengths:
-    """Compute the mean absolute Shapley interaction of every set over some rows.
+class ShapleyInteractions(Detector):
+    """The mean absolute Shapley interaction over the rows, of all sets of two features or more up to an order.
+
+    The spread is over the rows. The cost is rows x background rows x 2^features evaluations of the model. With
+    ``target=None`` the class that is explained is the one that is predicted at the row, whichever features are absent.
 
     Args:
-        model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,).
-        rows: (rows, features), at most 16 features.
-        background: (background rows, features), whose values stand in for features that are absent; the cost is
-            rows x background rows x 2^features evaluations of the model.
-        order: features a set, at most.
+        model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,); at most 16 features.
+        background: (background rows, features), whose values stand in for features that are absent; None for the rows
+            that are explained.
+        order: features per set, at most.
         index: one of `INDICES`.
         score: F: "logit", "probability" or "log_probability" of the target.
-        target: see `xai_fast.engine.objective.Objective`; needed where there are several classes and rows differ.
-
-    Returns:
-        All sets of two features or more up to the order, the strongest first.
 
     Raises:
-        InputError: an argument does not fit, or shapiq is not installed.
+        InputError: an option is out of range; in `detect`, shapiq is not installed.
     """
-    shapiq = needs("shapiq", "shapiq", "the Shapley interactions")
-    check_choice("index", index, INDICES)
-    check_choice("score", score, SCORES)
-    x, others = read_table("rows", rows).values, read_table("background", background).values
-    features = x.shape[1]
-    if features > MAX_FEATURES:
-        raise bad_argument("rows", f"at most {MAX_FEATURES} features, for all coalitions are tried", str(features))
-    if others.shape[1] != features:
-        raise bad_argument("background", f"{features} features, like the rows", str(others.shape[1]))
-    check_integer("order", order, 2, features)
-    check_eval_mode(model)
-    objective = Objective(target, score)
-    total: dict[tuple[int, ...], float] = {}
-    for row in x:
-        game = _Game(model, objective, row, others.to(x))
-        values = shapiq.ExactComputer(game, n_players=features)(index, order=order)
-        for features_of, value in values.dict_values.items():
-            if len(features_of) >= 2:
-                total[features_of] = total.get(features_of, 0.0) + abs(float(value)) / len(x)
-    return ranked(total)
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        *,
+        background: object = None,
+        order: int = 2,
+        index: str = "SII",
+        score: str = "logit",
+    ) -> None:
+        super().__init__(model)
+        self.background = background
+        self.order = check_integer("order", order, 2, MAX_FEATURES)
+        self.index = check_choice("index", index, INDICES)
+        self.score = check_choice("score", score, SCORES)
+
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
+        shapiq = needs("shapiq", "shapiq", "the Shapley interactions")
+        features = len(table.names)
+        if features > MAX_FEATURES:
+            raise bad_argument("rows", f"at most {MAX_FEATURES} features, for all coalitions are tried", str(features))
+        check_integer("order", self.order, 2, features)
+        others = table if self.background is None else read_rows_like("background", self.background, table)
+        x, background = (like_model(self.model, t.values) for t in (table, others))
+        objective = Objective(target, self.score)
+        sets = [s for size in range(2, self.order + 1) for s in itertools.combinations(range(features), size)]
+        sizes = []
+        with torch.no_grad():
+            classes = objective.targets(self.model(x), start=0, batch=len(x))
+            for i, row in enumerate(x):
+                game = _Game(self.model, objective, None if classes is None else classes[i], row, background.to(row))
+                values = shapiq.ExactComputer(game, n_players=features)(self.index, order=self.order).dict_values
+                sizes.append([abs(float(values.get(members, 0.0))) for members in sets])
+        effects, spread = (dict(zip(sets, of.tolist(), strict=True)) for of in (np.mean(sizes, 0), np.std(sizes, 0)))
+        return InteractionRanking.from_effects(table.names, effects, spread)
 
 
 class _Game:
     """Value of each coalition at one row."""
 
-    def __init__(self, model: nn.Module, objective: Objective, row: Tensor, background: Tensor) -> None:
-        self.model, self.objective, self.row, self.background = model, objective, row, background
-        with torch.no_grad():  # the class is the row's, whoever is absent
-            self.target = objective.targets(model(row[None]), start=0, batch=1)
+    def __init__(
+        self, model: Callable[..., Any], objective: Objective, target: Tensor | None, row: Tensor, background: Tensor
+    ) -> None:
+        self.model, self.objective, self.target, self.row, self.background = model, objective, target, row, background
 
     def __call__(self, coalitions: np.ndarray) -> np.ndarray:
         present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool)).to(self.row.device)
-        return np.concatenate([self._values(part) for part in torch.split(present, self._at_once)])
-
-    @property
-    def _at_once(self) -> int:
-        return max(1, _ROWS_AT_ONCE // len(self.background))
+        at_once = max(1, _ROWS_AT_ONCE // len(self.background))
+        return np.concatenate([self._values(part) for part in torch.split(present, at_once)])
 
     def _values(self, present: Tensor) -> np.ndarray:
         mixed = torch.where(present[:, None, :], self.row, self.background).flatten(0, 1)
-        with torch.no_grad():
-            outputs = self.model(mixed)
-            scores = self.objective(outputs, None if self.target is None else self.target.expand(len(mixed)))
+        scores = self.objective(self.model(mixed), None if self.target is None else self.target.expand(len(mixed)))
         values: np.ndarray = scores.double().view(len(present), -1).mean(1).cpu().numpy()
         return values

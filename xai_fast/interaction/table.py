@@ -23,7 +23,7 @@ class Table:
     """Rows of finite numbers.
 
     Attributes:
-        values: (N, D) float32 or float64, an item's numbers side by side.
+        values: (N, D) float32 or float64, the numbers of an item side by side.
         names: of the D columns, all different.
         shape: of an item as the model takes it; its product is D.
     """
@@ -51,25 +51,14 @@ class Table:
 
 
 def read_table(name: str, data: object, feature_names: Sequence[str] | None = None) -> Table:
-    """Read data, and check it.
-
-    Args:
-        name: the argument, for messages.
-        data: a tensor or an array (N, D) or (N, ...), or a DataFrame of numbers; integers and booleans become numbers.
-        feature_names: of the columns; None for those of a DataFrame, else x0, x1, ...
-
-    Returns:
-        The table, where the data was.
-
-    Raises:
-        InputError: there is no row or no column, a value is missing or infinite, or names do not fit.
-    """
+    """Read and check an argument: a tensor, an array (N, D) or (N, ...), or a DataFrame; it stays on its device."""
     columns: list[str] | None = None
     if isinstance(data, Tensor):
         values = data.detach()
-    elif hasattr(data, "columns") and hasattr(data, "to_numpy"):
-        columns = [str(column) for column in data.columns]
-        values = _frame_values(name, data)
+    elif _is_frame(data):
+        frame: Any = data
+        columns = [str(column) for column in frame.columns]
+        values = _frame_values(name, frame)
     else:
         values = _array_values(name, data)
     if values.dtype.is_complex:
@@ -86,21 +75,10 @@ def read_table(name: str, data: object, feature_names: Sequence[str] | None = No
 
 
 def read_names(feature_names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """Check names, or make them up.
-
-    Args:
-        feature_names: one a column, all different; None for x0, x1, ...
-        count: of columns.
-
-    Returns:
-        The names.
-
-    Raises:
-        InputError: they do not fit.
-    """
+    """Check that names are different, one per column; None for x0, x1, ..."""
     if feature_names is None:
         return tuple(f"x{i}" for i in range(count))
-    expected = f"{count} different names, one a column"
+    expected = f"{count} different names, one per column"
     if isinstance(feature_names, str):
         raise bad_argument("feature_names", expected, repr(feature_names))
     names = tuple(feature_names)
@@ -109,32 +87,18 @@ def read_names(feature_names: Sequence[str] | None, count: int) -> tuple[str, ..
             raise bad_argument("feature_names", "strings that are not empty", repr(value))
     if len(names) != count:
         raise bad_argument("feature_names", expected, f"{len(names)} names")
-    seen: set[str] = set()
-    for value in names:
-        if value in seen:
-            raise bad_argument("feature_names", expected, f"{value!r} twice")
-        seen.add(value)
+    if len(set(names)) != count:
+        raise bad_argument("feature_names", expected, f"{max(names, key=names.count)!r} twice")
     return names
 
 
 def read_rows_like(name: str, data: object, table: Table) -> Table:
-    """Read further rows of a table; the columns of a DataFrame are brought to its order by their names.
-
-    Args:
-        name: the argument, for messages.
-        data: as in `read_table`; an array or a tensor has the columns in the order of the table.
-        table: whose columns these are. Where its own are not named, it takes a DataFrame's as they come.
-
-    Returns:
-        The rows.
-
-    Raises:
-        InputError: see `read_table`; or the rows have another shape, or a DataFrame has other columns.
-    """
+    """Read further rows of a table; the columns of a DataFrame are brought to its order by their names."""
     rows = read_table(name, data)
     if rows.shape != table.shape:
         raise bad_argument(name, f"rows of shape {table.shape}, like the data", str(rows.shape))
-    named = not isinstance(data, Tensor) and hasattr(data, "columns") and hasattr(data, "to_numpy")
+    named = _is_frame(data)
+    # A table whose own columns are not named takes those of a DataFrame as they come.
     unnamed = table.names == tuple(f"x{i}" for i in range(len(table.names)))
     if not named or rows.names == table.names or (unnamed and set(rows.names) != set(table.names)):
         return rows
@@ -146,18 +110,7 @@ def read_rows_like(name: str, data: object, table: Table) -> Table:
 
 
 def like_model(model: Callable[..., object], rows: Tensor) -> Tensor:
-    """Bring rows to the dtype and the device of a model's parameters; a model without any takes them as they are.
-
-    Args:
-        model: a module, or a function.
-        rows: float32 or float64.
-
-    Returns:
-        The rows.
-
-    Raises:
-        InputError: the parameters are neither float32 nor float64.
-    """
+    """Bring rows to the dtype and the device of a model's parameters; a model without any takes them as they are."""
     parameter = None
     if isinstance(model, nn.Module):
         tensors = (*model.parameters(), *model.buffers())
@@ -167,6 +120,10 @@ def like_model(model: Callable[..., object], rows: Tensor) -> Tensor:
     if parameter.dtype not in (torch.float32, torch.float64):
         raise bad_argument("model", "parameters in float32 or float64", str(parameter.dtype))
     return rows.to(parameter.device, parameter.dtype)
+
+
+def _is_frame(data: object) -> bool:
+    return not isinstance(data, Tensor) and hasattr(data, "columns") and hasattr(data, "to_numpy")
 
 
 def _frame_values(name: str, data: Any) -> Tensor:

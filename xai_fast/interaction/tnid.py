@@ -11,45 +11,51 @@ Source: Lerman et al., "Explaining local, global, and higher-order interactions 
 from __future__ import annotations
 
 import numbers
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.engine.call import check_eval_mode
 from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
+from xai_fast.interaction.detector import Detector, Groups
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
-from xai_fast.interaction.groups import SCALES, Features, make_features
+from xai_fast.interaction.groups import SCALES, make_features
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.kinks import kinks
 from xai_fast.interaction.representatives import PAPER, Representatives, RepresentativesLike, choose_representatives
 from xai_fast.interaction.search import BUDGET, KEPT, Search
-from xai_fast.interaction.table import Table, like_model, read_table
+from xai_fast.interaction.table import Table, like_model
 from xai_fast.taylor import Function, prepare
 from xai_fast.taylor.planner import is_out_of_memory
 from xai_fast.taylor.sets import SetDerivatives
 from xai_fast.taylor.smooth import SMOOTH, remedy, smoothed
 
-__all__ = ["TNID"]
+__all__ = ["MAX_ORDER", "NO_CURVATURE", "TNID", "smooth_model"]
 
 MAX_ORDER = 6
 
-_KINKS = (
-    "piecewise linear operations have no curvature and count as linear, so interactions through them alone are not "
-    'found; smooth="gelu" or smooth="softplus" explains the model with smooth functions in the place of ReLU and clamp'
+NO_CURVATURE = (
+    "model: expected a score with curvature, got one that is piecewise linear in the features, so that every mixed "
+    'derivative is zero; pass smooth="gelu" or "softplus", explain score="probability" or "log_probability", or train '
+    "a smooth network (xai_fast.fit_mlp)"
 )
 
 
-class TNID:
+class TNID(Detector):
     """Interactions between features of any order up to six, from exact mixed derivatives at representative rows.
 
     What is differentiated is by default the model's output itself, ``score="logit"``: the prediction of a regression,
     the logit of a class. It is what the paper differentiates, and a softmax or sigmoid on top would relate every
-    feature to every other, whether or not the network does. The model must be smooth: see ``smooth``; where
-    it is piecewise linear in part, a warning says so.
+    feature to every other, whether or not the network does. The model must be smooth: see ``smooth``. The ranking's
+    facts say where it is piecewise linear in part ("piecewise_linear", names of operations), and whether every
+    interaction is exactly zero ("no_interactions").
+
+    The effect of a set with groups of columns is the Euclidean norm over combinations of their principal axes in the
+    data; `xai_fast.interaction.groups` says why. A class for each row is one for each representative where these are
+    given.
 
     The result depends on the model, the data, the options and the seed, never on how the work is cut up.
 
@@ -57,20 +63,20 @@ class TNID:
         model: a module in evaluation mode from rows (B, ...) like the data to outputs (B, C), (B, 1) or (B,), or any
             function from rows to scores (B,).
         order: the highest order, 2 to 6.
-        exhaustive_order: all sets are looked at up to this order; "auto" for as far as ``budget`` goes.
-        top_k: from then on the extensions of so many of the strongest sets are looked at; None for 1,000, or fewer, to
-            10, where these alone would exceed ``budget``. An exhaustive order is kept whole whatever this is.
+        exhaustive_order: evaluate all sets up to this order; "auto" for as far as ``budget`` goes.
+        top_k: at higher orders, evaluate the extensions of this many of the strongest sets; None for 1,000, or fewer
+            (at least 10) where these alone would exceed ``budget``. An exhaustive order is kept whole whatever this is.
         representatives: rows at which to measure, see `choose_representatives`: names of statistics, by default the
             paper's four; "paper" for these; an integer for so many random rows; "kmeans:n"; or rows. A few hundred rows
-            say more about a function that bends differently here and there, and cost in proportion; 200 are
-            recommended where an order is not the work of minutes.
+            say more about a function whose curvature varies, and cost in proportion; 200 are recommended unless an
+            order takes minutes.
         effect: what is made of F_T at a row: "square", "absolute" or "signed". Sets are ranked by the magnitude of
             their aggregated effect, also where it has a sign.
         aggregate: over the rows: "mean", "median", "min", "max" or "mode". The paper's choice is the mean, of squares,
             and for two classes of signed derivatives, whose sign says which class the features favour together
             (``target=lambda outputs: -outputs[:, 0]`` turns it to the other class). With many rows the median of
             "absolute" ranks the pairs of the paper's functions best (`benchmarks/tnid.py`): a mean of squares is swayed
-            by the few rows where the function bends most.
+            by the few rows of largest curvature.
         seed: of what is random in the choice of rows.
         smooth: "gelu" or "softplus" to explain the network with these in the place of its ReLUs, which have no
             curvature; the model itself is not changed. The result says what was done. None to explain it as it is.
@@ -89,9 +95,11 @@ class TNID:
         InputError: an option is out of range.
     """
 
+    takes_groups = True
+
     def __init__(
         self,
-        model: nn.Module,
+        model: Callable[..., Any],
         *,
         order: int = 3,
         exhaustive_order: int | str = "auto",
@@ -108,92 +116,29 @@ class TNID:
         keep: int = KEPT,
         memory_limit: int | None = None,
     ) -> None:
-        if not callable(model):
-            raise bad_argument("model", "a module or a function", type(model).__name__)
-        self.order = check_integer("order", order, 2, MAX_ORDER)
+        super().__init__(model)
         if isinstance(exhaustive_order, str):
             check_choice("exhaustive_order", exhaustive_order, ("auto",))
         else:
             exhaustive_order = check_integer("exhaustive_order", exhaustive_order, 1, MAX_ORDER)
-        check_choice("effect", effect, EFFECTS)
-        check_choice("aggregate", aggregate, tuple(AGGREGATES))
-        check_choice("score", score, SCORES)
-        check_choice("scale", scale, SCALES)
-        if smooth is not None:
-            check_choice("smooth", smooth, tuple(SMOOTH))
-        self.model = model
+        self.order = check_integer("order", order, 2, MAX_ORDER)
         self.exhaustive_order = exhaustive_order
-        self.top_k = None if top_k is None else check_integer("top_k", top_k, 1)
-        self.representatives = representatives
-        self.effect = effect
-        self.aggregate = aggregate
-        self.seed = check_integer("seed", seed, 0, 2**63 - 1)
-        self.smooth = smooth
-        self.score = score
-        self.scale = scale
-        self.group_directions = (
-            None if group_directions is None else check_integer("group_directions", group_directions, 1)
+        self.top_k = _at_least_one("top_k", top_k)
+        self.representatives = (
+            int(representatives) if isinstance(representatives, numbers.Integral) else representatives
         )
+        self.effect = check_choice("effect", effect, EFFECTS)
+        self.aggregate = check_choice("aggregate", aggregate, tuple(AGGREGATES))
+        self.seed = check_integer("seed", seed, 0, 2**63 - 1)
+        self.smooth = None if smooth is None else check_choice("smooth", smooth, tuple(SMOOTH))
+        self.score = check_choice("score", score, SCORES)
+        self.scale = check_choice("scale", scale, SCALES)
+        self.group_directions = _at_least_one("group_directions", group_directions)
         self.budget = check_positive("budget", budget)
         self.keep = check_integer("keep", keep, 1)
         self.memory_limit = memory_limit
 
-    @property
-    def settings(self) -> dict[str, object]:
-        """The options of the method, by name."""
-        named: object = self.representatives
-        if isinstance(named, numbers.Integral):
-            named = int(named)
-        elif isinstance(named, list | tuple) and all(isinstance(n, str) for n in named):
-            named = list(named)
-        return {
-            "method": "T-NID",
-            "order": self.order,
-            "exhaustive_order": self.exhaustive_order,
-            "top_k": self.top_k,
-            "representatives": named if isinstance(named, int | str | list) else "given",
-            "effect": self.effect,
-            "aggregate": self.aggregate,
-            "seed": self.seed,
-            "smooth": self.smooth,
-            "score": self.score,
-            "scale": self.scale,
-            "group_directions": self.group_directions,
-            "budget": self.budget,
-            "keep": self.keep,
-        }
-
-    def detect(
-        self,
-        data: object,
-        target: Target = None,
-        groups: Mapping[str, Sequence[str | int]] | None = None,
-        feature_names: Sequence[str] | None = None,
-    ) -> InteractionRanking:
-        """Find the interactions.
-
-        Args:
-            data: an array, a tensor or a DataFrame, rows (N, D) or (N, ...) as the model takes them, finite numbers; it
-                is brought to the model's dtype and device.
-            target: None for the class that the model predicts at each row, an int, a list or tensor with a class for
-                each row of the data (of the representatives where these are given), or a callable on the outputs. With
-                one output there is nothing to choose.
-            groups: names to columns that make one feature together, such as the one-hot columns of a category, an
-                embedding or a patch of pixels, by name or index. The effect of a set with groups is the Euclidean norm
-                over combinations of their principal axes in the data; `xai_fast.interaction.groups` says why.
-            feature_names: of the columns; None for those of a DataFrame, else x0, x1, ...
-
-        Returns:
-            The ranking.
-
-        Raises:
-            InputError: an argument does not fit, or a value of the data is missing.
-            ModelError: the model is in training mode, cannot be traced, or gives values that are not finite.
-            UnsupportedOperation: an operation of the model has no rule.
-            ZeroCurvatureError: the model is piecewise linear; the message says what to do.
-        """
-        check_eval_mode(self.model)
-        table = read_table("data", data, feature_names)
+    def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
         features = make_features(table, groups, self.scale, self.group_directions)
         if self.order > len(features):
             raise bad_argument("order", f"at most {len(features)}, the number of features", self.order)
@@ -201,11 +146,31 @@ class TNID:
             raise bad_argument("effect", '"square" or "absolute" where groups have several directions', '"signed"')
         chosen = choose_representatives(table, self.representatives, self.seed)
         points = like_model(self.model, chosen.rows.reshape(-1, *table.shape))
-        model = _smooth_copy(self.model, self.smooth)
-        targets = _targets(target, table, chosen)
+        function, scores = self._prepared(points, _targets(target, table, chosen))
+        directions = features.directions(table.values.shape[1], points).reshape(-1, *table.shape)
+        derivatives = SetDerivatives(function, points, directions, memory_limit=self.memory_limit)
+        options = (self.effect, self.aggregate, self.exhaustive_order, self.top_k, self.budget, self.keep)
+        orders = Search(features, derivatives, *options).orders(self.order)
+        found = kinks(function.program(points)) if self.smooth is None else ()
+        return InteractionRanking(
+            feature_names=features.names,
+            orders=orders,
+            representatives=chosen.names,
+            representative_indices=chosen.indices,
+            scores=tuple(scores.tolist()),
+            settings={"groups": features.grouped_columns(table.names)},
+            remedy=remedy(self.smooth),
+            facts={
+                "no_interactions": not any(ranking.effects.any() for order, ranking in orders.items() if order > 1),
+                "piecewise_linear": list(found),
+            },
+        )
+
+    def _prepared(self, points: Tensor, target: Target) -> tuple[Function, Tensor]:
+        """Trace the score, and evaluate it at the representatives."""
         try:
-            function = prepare(model, points, target=targets, score=self.score)
-            scores = self._checked(function, points)
+            function = prepare(smooth_model(self.model, self.smooth), points, target=target, score=self.score)
+            return function, self._checked(function, points)
         except RuntimeError as error:
             if isinstance(error, XaiFastError) or is_out_of_memory(error):
                 raise
@@ -213,27 +178,6 @@ class TNID:
             raise ModelError(
                 f"model: expected to take the data's rows of shape {row}, but it raised: {error}"
             ) from error
-        found = kinks(function.program(points)) if self.smooth is None else ()
-        if found:
-            warnings.warn(f"the score has {', '.join(found)}: {_KINKS}", UserWarning, stacklevel=2)
-        directions = features.directions(table.values.shape[1], points).reshape(-1, *table.shape)
-        derivatives = SetDerivatives(function, points, directions, memory_limit=self.memory_limit)
-        orders = self._search(features, derivatives).orders(self.order)
-        if all(not r.effects.any() for order, r in orders.items() if order > 1):
-            warnings.warn(
-                "every interaction is exactly zero: the score is additive at the representatives, or saturated there",
-                UserWarning,
-                stacklevel=2,
-            )
-        return InteractionRanking(
-            feature_names=features.names,
-            orders=orders,
-            representatives=chosen.names,
-            representative_indices=chosen.indices,
-            scores=tuple(scores.tolist()),
-            settings={**self.settings, "target": _described(target), "groups": _columns(features, table)},
-            remedy=remedy(self.smooth),
-        )
 
     def _checked(self, function: Function, points: Tensor) -> Tensor:
         with torch.no_grad():
@@ -241,24 +185,8 @@ class TNID:
         if not torch.isfinite(scores).all():
             raise ModelError(f"model: expected finite scores at the representatives, got {scores.tolist()}")
         if not function.program(points).curved:
-            raise ZeroCurvatureError(
-                "model: expected a score that bends, got one that is piecewise linear in the features, so that every "
-                'mixed derivative is zero; pass smooth="gelu" or "softplus", explain score="probability" or '
-                '"log_probability", or train a smooth network (xai_fast.fit_mlp)'
-            )
+            raise ZeroCurvatureError(NO_CURVATURE)
         return scores
-
-    def _search(self, features: Features, derivatives: SetDerivatives) -> Search:
-        return Search(
-            features,
-            derivatives,
-            effect=self.effect,
-            aggregate=self.aggregate,
-            exhaustive_order=self.exhaustive_order,
-            top_k=self.top_k,
-            budget=self.budget,
-            keep=self.keep,
-        )
 
 
 class _Smoothed(nn.Module):
@@ -275,7 +203,8 @@ class _Smoothed(nn.Module):
             return self.model(x)
 
 
-def _smooth_copy(model: Callable[..., object], smooth: str | None) -> Callable[..., object]:
+def smooth_model(model: Callable[..., Any], smooth: str | None) -> Callable[..., Any]:
+    """Give the model with smooth activations in the place of piecewise linear ones; itself for None."""
     if smooth is None:
         return model
     if isinstance(model, nn.Module):
@@ -288,21 +217,8 @@ def _smooth_copy(model: Callable[..., object], smooth: str | None) -> Callable[.
     return function
 
 
-def _described(target: object) -> object:
-    if target is None:
-        return None
-    if isinstance(target, numbers.Integral):
-        return int(target)
-    return "a callable" if callable(target) else "by row"
-
-
-def _columns(features: Features, table: Table) -> dict[str, list[str]]:
-    """Name the columns of the features that have several."""
-    return {
-        name: [table.names[c] for c in columns]
-        for name, columns in zip(features.names, features.columns, strict=True)
-        if len(columns) > 1
-    }
+def _at_least_one(name: str, value: int | None) -> int | None:
+    return None if value is None else check_integer(name, value, 1)
 
 
 def _targets(target: Target, table: Table, chosen: Representatives) -> Target:
@@ -313,5 +229,5 @@ def _targets(target: Target, table: Table, chosen: Representatives) -> Target:
         return classes
     expected = len(table) if chosen.indices is not None else len(chosen.rows)
     if classes.ndim != 1 or classes.shape[0] != expected:
-        raise bad_argument("target", f"one class a row, so {expected}", str(tuple(classes.shape)))
+        raise bad_argument("target", f"one class per row, so {expected}", str(tuple(classes.shape)))
     return classes if chosen.indices is None else classes[list(chosen.indices)]

@@ -6,18 +6,16 @@ and 5.3; Lerman et al., "Explaining local, global, and higher-order interactions
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
+from xai_fast.interaction.interaction_ranking import InteractionRanking
 
 __all__ = ["area_under_roc", "interaction_auc", "interaction_auc_on_union", "is_interaction", "r_precision"]
-
-Strengths = Mapping[tuple[int, ...], float]
-"""Strength of each set of features; features are positions."""
 
 
 def area_under_roc(strengths: Tensor, positive: Tensor) -> Tensor:
@@ -55,46 +53,51 @@ def is_interaction(features: Collection[int], truth: Collection[Collection[int]]
     return any(set(features) <= set(known) for known in truth)
 
 
-def interaction_auc(strengths: Strengths, truth: Collection[Collection[int]]) -> float:
+def interaction_auc(ranking: InteractionRanking, truth: Collection[Collection[int]], order: int = 2) -> float:
     """Compute the AUC of a ranking: a set that is part of a true interaction is a positive.
 
     Args:
-        strengths: of each set; for the published pairwise AUC, of all pairs.
+        ranking: its sets of the order are compared; for the published pairwise AUC, all pairs.
         truth: the largest true interactions, by position.
+        order: features per set.
 
     Returns:
         From 0 to 1.
 
     Raises:
-        InputError: there is no positive or no negative set, or a strength is NaN.
+        InputError: there is no such order, or no positive or no negative set.
     """
-    positive = torch.tensor([is_interaction(s, truth) for s in strengths], dtype=torch.bool)
-    return float(area_under_roc(torch.tensor(list(strengths.values()), dtype=torch.float64), positive))
+    sets = ranking.order(order)
+    positive = torch.tensor([is_interaction(members, truth) for members in sets.sets.tolist()], dtype=torch.bool)
+    return float(area_under_roc(torch.from_numpy(sets.strength), positive))
 
 
 def interaction_auc_on_union(
-    found: Sequence[Strengths], truth: Collection[Collection[int]], order: int
+    found: Sequence[InteractionRanking], truth: Collection[Collection[int]], order: int
 ) -> list[float] | None:
     """Compute the AUC of several methods at one order, on all sets that any of them found.
 
     Args:
-        found: of each method, the strengths of the sets that it found; a set that it did not find has strength 0.
+        found: the ranking of each method; a set that it did not find has strength 0.
         truth: the largest true interactions, by position.
         order: features per set; other sets are left out.
 
     Returns:
-        One AUC a method, or None where all sets of the union are positives, or none is, so that there is nothing to
+        One AUC per method, or None where all sets of the union are positives, or none is, so that there is nothing to
         tell apart.
 
     Raises:
-        InputError: the order is below 2, or a strength is NaN.
+        InputError: the order is below 2.
     """
     check_integer("order", order, 2)
-    union = sorted({tuple(sorted(s)) for strengths in found for s in strengths if len(s) == order})
-    positive = torch.tensor([is_interaction(s, truth) for s in union], dtype=torch.bool)
+    tables = [
+        dict(zip(map(tuple, of.sets.tolist()), of.strength.tolist(), strict=True)) if of is not None else {}
+        for of in (ranking.orders.get(order) for ranking in found)
+    ]
+    union = sorted({members for table in tables for members in table})
+    positive = torch.tensor([is_interaction(members, truth) for members in union], dtype=torch.bool)
     if not 0 < int(positive.sum()) < len(union):
         return None
-    tables = [{tuple(sorted(s)): value for s, value in strengths.items()} for strengths in found]
     values = torch.tensor([[table.get(s, 0.0) for s in union] for table in tables], dtype=torch.float64)
     return [float(value) for value in area_under_roc(values, positive)]
 
