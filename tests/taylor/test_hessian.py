@@ -214,7 +214,7 @@ ERRORS = {
     "method: expected one of": lambda m, x, V: taylor.bilinear_form(m, x, V, method="magic"),
     "memory_limit: expected a positive": lambda m, x, V: taylor.bilinear_form(m, x, V, memory_limit=0),
     "target: expected classes from 0 to 4": lambda m, x, V: taylor.bilinear_form(m, x, V, target=7),
-    "target: expected one class an item": lambda m, x, V: taylor.bilinear_form(m, x, V, target=[1, 2]),
+    "target: expected one class per item": lambda m, x, V: taylor.bilinear_form(m, x, V, target=[1, 2]),
     "fn: expected": lambda m, x, V: taylor.bilinear_form("model", x, V),
     "fn: expected a function from": lambda m, x, V: taylor.bilinear_form(lambda y: y, x, V),
     "additional_forward_args: expected": lambda m, x, V: taylor.bilinear_form(m, x, V, additional_forward_args=[x]),
