@@ -11,7 +11,7 @@ import matplotlib as mpl
 import torch
 
 from xai_fast import NeFLAG
-from xai_fast.plot import show_attribution
+from xai_fast.plot import overlay
 from xai_fast.suites import load, sample_photos
 
 mpl.use("Agg")
@@ -33,7 +33,8 @@ def main() -> None:
         axes[0, column].imshow(network.crop(picture, scale=2))
         axes[0, column].axis("off")
         name = network.class_names[int(result.targets[column])].split(",")[0]
-        show_attribution(axes[1, column], rgb, result.attributions[column], smooth=2.0)
+        axes[1, column].imshow(overlay(rgb, result.attributions[column], smooth=2.0))
+        axes[1, column].set(xticks=[], yticks=[])
         axes[1, column].set_xlabel(f"{name}, {float(result.scores[column]):.0%}", fontsize=11)
         for spine in axes[1, column].spines.values():
             spine.set_visible(False)

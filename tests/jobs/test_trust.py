@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gallery_store import write_store
+from store_of_maps import write_store
 
 from xai_fast.errors import InputError, StoreError
 from xai_fast.jobs.trust import called_functions, check_trust

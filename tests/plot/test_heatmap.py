@@ -4,10 +4,9 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from xai_fast.errors import InputError
-from xai_fast.plot import colormap, heat, heat_layer, overlay, show_attribution
+from xai_fast.plot import colormap, heat, heat_layer, overlay
 from xai_fast.plot.heatmap import BRIGHTNESS, GREY
 
 mpl.use("agg")
@@ -99,17 +98,6 @@ def test_the_layer_of_the_report_over_the_faded_picture_is_the_overlay() -> None
     mixed = alpha * layer[..., :3] + (1 - alpha) * 128 * BRIGHTNESS
     np.testing.assert_allclose(mixed, overlay(image, attribution), atol=1.0)
     assert (alpha[heat(attribution) == 0] == 0).all()
-
-
-def test_show_attribution_draws_the_overlay_on_the_axis() -> None:
-    image = np.zeros((20, 30, 3), np.uint8)
-    figure = Figure()
-    ax = figure.subplots()
-    drawn = show_attribution(ax, image, an_attribution(), title="cost: $5 and $6 <b>", smooth=1.0)
-    assert np.array_equal(drawn.get_array(), overlay(image, an_attribution(), smooth=1.0))
-    assert ax.get_title() == "cost: $5 and $6 <b>"
-    assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0
-    figure.canvas.draw()
 
 
 IMAGE = np.zeros((20, 30, 3), np.uint8)

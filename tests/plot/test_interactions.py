@@ -13,14 +13,7 @@ from matplotlib.patches import Rectangle
 
 from xai_fast.errors import InputError
 from xai_fast.interaction import AxisGeometry, CellGeometry, InteractionMap
-from xai_fast.plot import (
-    PAIR_COLORS,
-    colormap,
-    show_interaction_matrix,
-    show_interactions,
-    show_marginal,
-    show_partners,
-)
+from xai_fast.plot import PAIR_COLORS, colormap, show_interactions, show_marginal
 
 mpl.use("agg")
 
@@ -41,7 +34,8 @@ def interactions(pairs: dict[tuple[int, ...], float], order: int = 2, **more: ob
     for cells, value in pairs.items():
         saliency[(1, *cells)] = value
     options = {"geometry": geometry()} | more
-    return InteractionMap(saliency=saliency, grid=(3, 4), scores=torch.zeros(2), layer="conv", **options)
+    done = {"scores": torch.zeros(2), "evaluations": torch.ones(2, dtype=torch.int64)}
+    return InteractionMap(attributions=saliency, grid=(3, 4), layer="conv", **done, **options)
 
 
 PAIRS = interactions({(0, 7): 4.0, (0, 5): 3.0, (6, 10): 1.0, (1, 2): 0.5})
@@ -82,7 +76,6 @@ def test_each_pair_has_two_boxes_at_its_cells_a_line_and_its_rank() -> None:
     assert len(lines) == 3
     widths = [lines[color].get_linewidth() for color in PAIR_COLORS[:3]]
     assert widths == sorted(widths, reverse=True)
-    assert ax.get_xlabel().replace("\N{NO-BREAK SPACE}", " ").split("  ") == ["1: 100%", "2: 75%", "3: 25%"]
 
 
 def test_lines_end_at_the_frames() -> None:
@@ -107,23 +100,10 @@ def test_triples_are_joined_as_triangles_and_fields_are_larger() -> None:
     triple = interactions({(0, 7, 9): 1.0}, 3)
     ax, wide = an_axis(), an_axis()
     show_interactions(ax, IMAGE, triple, item=1)
-    show_interactions(wide, IMAGE, triple, item=1, of="field", strengths=False)
+    show_interactions(wide, IMAGE, triple, item=1, of="field")
     assert len(frames(ax)) == len(ax.lines) == 3
-    assert wide.get_xlabel() == ""
     for (_, cell), (_, field) in zip(frames(ax), frames(wide), strict=True):
         assert field[2] - field[0] > cell[2] - cell[0]
-
-
-def test_the_question_is_wrapped_and_taken_literally() -> None:
-    ax = an_axis()
-    question = "How many of the objects that cost $5 and $6 have the shape of the <b>red</b> object?"
-    show_interactions(ax, IMAGE, PAIRS, item=0, question=question)
-    ax.figure.canvas.draw()
-    assert ax.get_title().split() == question.split()
-    assert "\n" in ax.get_title()
-    extent = ax.title.get_window_extent()
-    assert extent.width <= ax.get_window_extent().width * 1.1
-    assert ax.get_xlabel() == "no interaction"
 
 
 def test_many_ranks_have_places_of_their_own() -> None:
@@ -143,7 +123,7 @@ def shown(ax: object) -> np.ndarray:
 def test_marginal_is_hottest_at_the_centre_of_the_strongest_cell() -> None:
     ax = an_axis()
     one = interactions({(6, 11): 1.0})
-    show_marginal(ax, IMAGE, one, item=1, clip=(0.0, 100.0), title="marginal")
+    show_marginal(ax, IMAGE, one, item=1, clip=(0.0, 100.0))
     brightness = shown(ax).astype(int).sum(2)
     # Cells 6 and 11 are (1, 2) and (2, 3), with centres at twice (25, 15) and twice (35, 25) pixels.
     for x, y in ((50, 30), (70, 50)):
@@ -155,34 +135,6 @@ def test_marginal_is_hottest_at_the_centre_of_the_strongest_cell() -> None:
     # Between two centres the value falls linearly, so it is cold up to the centre of the next cell.
     assert (shown(ax)[:10, :40] == shown(ax)[0, 0]).all()
     assert (shown(ax)[29, 29] == shown(ax)[0, 0]).all()
-
-
-def test_partners_are_drawn_cell_by_cell() -> None:
-    ax = an_axis()
-    show_partners(ax, IMAGE, PAIRS, (0, 0), item=1, title="partners of the corner")
-    picture = shown(ax)
-    cold = picture[5, 5]
-    for row, column in itertools.product(range(3), range(4)):
-        cell = picture[20 * row : 20 * row + 20, 20 * column : 20 * column + 20].reshape(-1, 3)
-        assert (cell == cell[0]).all()
-        assert bool((cell[0] == cold).all()) == ((row, column) not in ((1, 3), (1, 1)))
-    assert (picture[30, 70] == colormap()[-1]).all()
-    assert len(frames(ax)) == 1
-
-
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_the_matrix_has_both_halves(symmetric: bool) -> None:
-    ax = an_axis()
-    one = interactions({(0, 7): 4.0, (2, 3): 1.0}, symmetric=symmetric)
-    drawn = show_interaction_matrix(ax, one, item=1)
-    expected = one.saliency[1].numpy()
-    assert np.array_equal(drawn.get_array(), expected + expected.T if symmetric else expected)
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["0", "1", "2"]
-    tokens = InteractionMap(saliency=torch.rand(1, 3, 3), grid=(3,), scores=torch.zeros(1), layer="encoder")
-    ax = an_axis()
-    show_interaction_matrix(ax, tokens, labels=["it", "costs", "$5 $6"])
-    ax.figure.canvas.draw()
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["it", "costs", "$5 $6"]
 
 
 # Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009:
@@ -213,12 +165,9 @@ WRONG = {
         ax, IMAGE, interactions({}, geometry=None)
     ),
     "interactions: expected order 2 or more": lambda ax: show_interactions(ax, IMAGE, interactions({}, 1)),
-    "interactions: expected order 2, got order 3": lambda ax: show_interaction_matrix(ax, interactions({}, 3)),
     "item: expected an integer, from 0 to 1": lambda ax: show_interactions(ax, IMAGE, PAIRS, item=2),
     "k: expected an integer, at least 1": lambda ax: show_interactions(ax, IMAGE, PAIRS, k=0),
     "of: expected one of cell, field": lambda ax: show_interactions(ax, IMAGE, PAIRS, of="map"),
-    "cell: expected a position": lambda ax: show_partners(ax, IMAGE, PAIRS, (3, 0)),
-    "labels: expected 12 of them, got 1": lambda ax: show_interaction_matrix(ax, PAIRS, labels=["a"]),
     r"image: expected \(H, W, 3\) uint8": lambda ax: show_interactions(ax, IMAGE / 255, PAIRS),
 }
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xai_fast.jobs.gallery import View, report
     from xai_fast.jobs.observe import JobStatus, status
+    from xai_fast.jobs.pages import View, report
     from xai_fast.jobs.references import ModelRef
     from xai_fast.jobs.running import retry_failed, run
     from xai_fast.jobs.spec import JobSpec
@@ -46,12 +46,12 @@ _PLACES = {
     "JobStatus": ("observe", "JobStatus"),
     "ModelRef": ("references", "ModelRef"),
     "Store": ("store.reader", "Store"),
-    "View": ("gallery", "View"),
+    "View": ("pages", "View"),
     "clean": ("store.cleaning", "clean"),
     "export": ("store.export", "export"),
     "open": ("store.reader", "open_store"),
     "repair": ("store.check", "repair"),
-    "report": ("gallery", "report"),
+    "report": ("pages", "report"),
     "retry_failed": ("running", "retry_failed"),
     "run": ("running", "run"),
     "status": ("observe", "status"),

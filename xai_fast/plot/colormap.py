@@ -72,14 +72,11 @@ def colormap() -> NDArray[np.uint8]:
         np.convolve(np.pad(values, 256, mode="reflect", reflect_type="odd"), window, mode="valid")
         for values in (lightness, chroma, hue)
     )
-    angle = np.deg2rad(hue)
-    lab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=1)
+    lab = _lab(lightness, chroma, hue)
     travelled = np.concatenate([[0.0], np.linalg.norm(np.diff(lab, axis=0), axis=1).cumsum()])
     even = np.linspace(0, travelled[-1], COLORS)
     lab = np.stack([np.interp(even, travelled, lab[:, k]) for k in range(3)], axis=1)
-    table: NDArray[np.uint8] = (oklab_to_srgb(lab).clip(0, 1) * 255).round().astype(np.uint8)
-    table.flags.writeable = False
-    return table
+    return _table(lab)
 
 
 @functools.cache
@@ -89,11 +86,17 @@ def diverging_colormap() -> NDArray[np.uint8]:
     Returns:
         (256, 3) uint8 sRGB, read-only.
     """
-    ends = np.array([_NEGATIVE, _ZERO, _POSITIVE])
-    angle = np.deg2rad(ends[:, 2])
-    lab = np.stack([ends[:, 0], ends[:, 1] * np.cos(angle), ends[:, 1] * np.sin(angle)], axis=1)
+    lab = _lab(*np.array([_NEGATIVE, _ZERO, _POSITIVE]).T)
     place = np.linspace(0, 2, COLORS)
-    mixed = np.stack([np.interp(place, range(3), lab[:, k]) for k in range(3)], axis=1)
-    table: NDArray[np.uint8] = (oklab_to_srgb(mixed).clip(0, 1) * 255).round().astype(np.uint8)
+    return _table(np.stack([np.interp(place, range(3), lab[:, k]) for k in range(3)], axis=1))
+
+
+def _lab(lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue: NDArray[np.float64]) -> NDArray[np.float64]:
+    angle = np.deg2rad(hue)
+    return np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=1)
+
+
+def _table(lab: NDArray[np.float64]) -> NDArray[np.uint8]:
+    table: NDArray[np.uint8] = (oklab_to_srgb(lab).clip(0, 1) * 255).round().astype(np.uint8)
     table.flags.writeable = False
     return table

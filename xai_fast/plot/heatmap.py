@@ -14,7 +14,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.metrics import gaussian_blur, rank_pixels
 from xai_fast.plot.colormap import COLORS, colormap
 
-__all__ = ["CLIP", "checked_picture", "heat", "heat_layer", "overlay", "show_attribution"]
+__all__ = ["CLIP", "checked_picture", "heat", "heat_layer", "overlay"]
 
 CLIP = (80.0, 99.0)
 """Percentiles of the importance: pixels below the first are transparent, those above the second saturated
@@ -54,7 +54,9 @@ def heat(
     values = torch.as_tensor(attribution)
     if values.ndim != 3:
         raise bad_argument("attribution", "shape (C, H, W)", str(tuple(values.shape)))
-    low, high = _checked_clip(clip)
+    low, high = clip
+    if not 0 <= low < high <= 100:
+        raise bad_argument("clip", "two percentiles, 0 <= low < high <= 100", repr(clip))
     if not 0.0 <= smooth < float("inf"):
         raise bad_argument("smooth", "0 or a positive number of pixels", repr(smooth))
     pixels = rank_pixels(values.detach().to("cpu")[None], ranking=ranking).reshape(1, 1, *values.shape[1:])
@@ -127,64 +129,11 @@ def overlay(
 
 
 def checked_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give a picture as an array (H, W, 3) of 8-bit RGB.
-
-    Args:
-        image: what came.
-
-    Returns:
-        The array.
-
-    Raises:
-        InputError: it is something else.
-    """
+    """Give a picture as an array (H, W, 3) of 8-bit RGB; `InputError` where it is something else."""
     picture = np.asarray(image)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
     return picture
-
-
-def show_attribution(
-    ax: Any,
-    image: NDArray[np.uint8],
-    attribution: Tensor | NDArray[np.floating[Any]],
-    *,
-    ranking: str = "sum_of_abs",
-    clip: tuple[float, float] = CLIP,
-    smooth: float = 0.0,
-    opacity: float = 1.0,
-    title: str | None = None,
-) -> Any:
-    """Draw `overlay` on a matplotlib axis, without ticks.
-
-    Args:
-        ax: a ``matplotlib.axes.Axes``.
-        image: (H, W, 3) uint8 RGB.
-        attribution: (C, H, W), in any units.
-        ranking: as for `overlay`.
-        clip: as for `overlay`.
-        smooth: as for `overlay`.
-        opacity: as for `overlay`.
-        title: a line above the picture; taken literally, a "$" starts no formula.
-
-    Returns:
-        The ``matplotlib.image.AxesImage``.
-
-    Raises:
-        InputError: as for `overlay`.
-    """
-    drawn = ax.imshow(overlay(image, attribution, ranking=ranking, clip=clip, smooth=smooth, opacity=opacity))
-    ax.set_xticks([])
-    ax.set_yticks([])
-    if title is not None:
-        ax.set_title(title, parse_math=False)
-    return drawn
-
-
-def _checked_clip(clip: tuple[float, float]) -> tuple[float, float]:
-    if len(clip) != 2 or not 0 <= clip[0] < clip[1] <= 100:
-        raise bad_argument("clip", "two percentiles, 0 <= low < high <= 100", repr(clip))
-    return clip
 
 
 def _color_index(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:

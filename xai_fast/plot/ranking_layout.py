@@ -1,8 +1,10 @@
-"""Where the features and sets of a ranking go in pictures; what matplotlib and the page draw alike."""
+"""Where the features and sets of a ranking go in pictures: the same for matplotlib and for the report."""
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,15 +23,12 @@ __all__ = [
     "joined",
     "make_network",
     "make_pair_matrix",
-    "shortened",
     "strongest_sets",
+    "told_apart",
 ]
 
 JOINED = " \u00d7 "
 """Between the names of features that act together."""
-
-_PULL = 0.72
-"""How far from the centre the junction of a set lies, as a share of the way to the middle of its features."""
 
 _WEAKEST = 0.02
 """Sets below this share of the strongest would be hairlines, and are not drawn."""
@@ -40,30 +39,21 @@ class Network:
     """The strongest sets, with their features on a circle.
 
     Attributes:
-        features: indices of the features that are drawn, in their order on the circle.
-        places: index to (x, y) on the unit circle, y upwards.
+        places: index of a feature to (x, y) on the unit circle, y upwards, in the order on the circle.
         sets: those that are drawn, the strongest first.
         shares: of each, its magnitude relative to the strongest.
         omitted: sets of the ranking that are not drawn.
     """
 
-    features: tuple[int, ...]
     places: dict[int, tuple[float, float]]
     sets: tuple[FeatureInteraction, ...]
     shares: tuple[float, ...]
     omitted: int
 
     def junction(self, one: FeatureInteraction) -> tuple[float, float]:
-        """Give the point at which the lines from the features of a set meet; for a pair, towards which its line bends.
-
-        Args:
-            one: of the sets.
-
-        Returns:
-            (x, y), inside the circle.
-        """
+        """Give the point at which the lines of a set meet; for a pair, the point towards which its line bends."""
         ends = np.array([self.places[i] for i in one.indices])
-        pull = _PULL if one.order > 2 else 0.8 - 0.25 * float(np.linalg.norm(ends[0] - ends[1]))
+        pull = 0.72 if one.order > 2 else 0.8 - 0.25 * float(np.linalg.norm(ends[0] - ends[1]))
         x, y = pull * ends.mean(0)
         return float(x), float(y)
 
@@ -89,26 +79,14 @@ class PairMatrix:
 
 
 def strongest_sets(ranking: InteractionRanking, order: int | None, k: int) -> list[FeatureInteraction]:
-    """Give the sets that a picture is about.
-
-    Args:
-        ranking: of any orders.
-        order: one order (1 for main effects), or None for all interactions together.
-        k: how many.
-
-    Returns:
-        At most k, the strongest first; those with no effect at all are left out.
-
-    Raises:
-        InputError: there is no such order, or k is no positive integer.
-    """
+    """Give at most k sets of one order, or of all interactions (None), the strongest first; none without an effect."""
     check_integer("k", k, 1)
     found = ranking.top(k) if order is None else list(ranking.order(order)[:k])
     return [one for one in found if one.effect]
 
 
 def make_network(ranking: InteractionRanking, order: int | None, k: int, features: int) -> Network:
-    """Choose what a network shows, and place it.
+    """Choose and place what a network shows.
 
     Args:
         ranking: of any orders.
@@ -134,33 +112,20 @@ def make_network(ranking: InteractionRanking, order: int | None, k: int, feature
         if len(chosen) < k and not weak and len(members | set(one.indices)) <= features:
             chosen.append(one)
             members |= set(one.indices)
-    largest = abs(chosen[0].effect) if chosen else 1.0
-    shares = [abs(one.effect) / largest for one in chosen]
+    shares = [abs(one.effect / chosen[0].effect) for one in chosen]
     circle = _circle(sorted(members), chosen, shares)
     angles = [math.pi / 2 - 2 * math.pi * i / max(len(circle), 1) for i in range(len(circle))]
     places = {feature: (math.cos(a), math.sin(a)) for feature, a in zip(circle, angles, strict=True)}
-    return Network(tuple(circle), places, tuple(chosen), tuple(shares), total - len(chosen))
+    return Network(places, tuple(chosen), tuple(shares), total - len(chosen))
 
 
 def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
-    """Choose the features whose pairs are strongest.
-
-    Args:
-        ranking: with pairs.
-        features: how many, at most.
-
-    Returns:
-        Their pairs.
-
-    Raises:
-        InputError: there are no pairs in the ranking, or the number is out of range.
-    """
+    """Choose at most so many features whose pairs are strongest; `InputError` where there are no pairs."""
     check_integer("features", features, 2)
     ranking.order(2)
     everything = ranking.pair_matrix()
     known = np.nan_to_num(everything)
-    strongest = np.argsort(-np.abs(known).max(1), kind="stable")[:features]
-    chosen = np.sort(strongest)
+    chosen = np.sort(np.argsort(-np.abs(known).max(1), kind="stable")[:features])
     values = everything[np.ix_(chosen, chosen)]
     relative = np.nan_to_num(values) / (np.abs(known).max() or 1.0)
     if ranking.settings.get("effect") == "square":
@@ -169,66 +134,8 @@ def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
     return PairMatrix(indices, values, relative, bool((known < 0).any()), len(everything) - len(indices))
 
 
-def shortened(name: str, letters: int) -> str:
-    """Cut a name that is longer than so many letters, in its middle, where names differ the least.
-
-    Args:
-        name: any text; letters that cannot be shown are marked by U+FFFD.
-        letters: at most, at least 3.
-
-    Returns:
-        The name, or its beginning and its end.
-    """
-    name = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-    if len(name) <= letters:
-        return name
-    head = math.ceil((letters - 1) * 0.6)
-    return f"{name[:head]}\u2026{name[len(name) - (letters - 1 - head) :]}"
-
-
-def told_apart(names: Sequence[str], letters: int) -> dict[str, str]:
-    """Shorten names so that they can still be told apart: of what all of them begin and end with nothing is left.
-
-    Args:
-        names: those that are shown together.
-        letters: at most, at least 3.
-
-    Returns:
-        Each name to what is shown.
-    """
-    short = {name: shortened(name, letters) for name in names}
-    if len(set(short.values())) == len(short):
-        return short
-    start = _alike(list(short))
-    end = min(_alike([name[::-1] for name in short]), min(map(len, short)) - start)
-    before, after = ("\u2026" if start else ""), ("\u2026" if end else "")
-    return {name: shortened(f"{before}{name[start : len(name) - end]}{after}", letters) for name in short}
-
-
-def _alike(names: Sequence[str]) -> int:
-    """How many letters all names begin with, without part of a word or of a number that goes on differently."""
-    first, last = min(names), max(names)  # what these two share, those between them do too
-    count = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
-
-    def within(name: str) -> bool:
-        return any(kind(name[count - 1]) and kind(name[count]) for kind in (str.isdigit, str.isalpha))
-
-    while count and any(len(name) > count and within(name) for name in names):
-        count -= 1
-    return count
-
-
 def joined(names: Sequence[str], letters: int, shown: Sequence[str] = ()) -> str:
-    """Join the names of a set, each shortened so that all of them are no longer than so many letters.
-
-    Args:
-        names: of the features.
-        letters: together, at most; a name keeps 3 whatever this is.
-        shown: all names that the picture has, from which these are to be told apart.
-
-    Returns:
-        One line.
-    """
+    """Join the names of a set, shortened so that they have so many letters together and differ from those shown."""
     each = (letters - len(JOINED) * (len(names) - 1)) // len(names)
     spare = sum(max(0, each - len(name)) for name in names)  # what short names leave, the long ones may have
     long = sum(len(name) > each for name in names)
@@ -236,16 +143,39 @@ def joined(names: Sequence[str], letters: int, shown: Sequence[str] = ()) -> str
     return JOINED.join(short[name] for name in names)
 
 
+def told_apart(names: Sequence[str], letters: int) -> dict[str, str]:
+    """Shorten names so that they still differ: what all of them begin and end with is left out where need be."""
+    short = {name: _shortened(name, letters) for name in names}
+    if len(set(short.values())) == len(short):
+        return short
+    start = _alike(list(short))
+    end = min(_alike([name[::-1] for name in short]), min(map(len, short)) - start)
+    before, after = ("\u2026" if start else ""), ("\u2026" if end else "")
+    return {name: _shortened(f"{before}{name[start : len(name) - end]}{after}", letters) for name in short}
+
+
+def _shortened(name: str, letters: int) -> str:
+    """Cut a name that is too long in its middle, where names differ the least; mark what cannot be shown."""
+    name = "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+    if len(name) <= letters:
+        return name
+    head = math.ceil((letters - 1) * 0.6)
+    return f"{name[:head]}\u2026{name[len(name) - (letters - 1 - head) :]}"
+
+
+def _alike(names: list[str]) -> int:
+    """Count the letters that all names begin with, without part of a word or of a number."""
+    alike = itertools.takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return len(re.sub(r"(\d+|[^\W\d_]+)$", "", "".join(letters[0] for letters in alike)))
+
+
 def _circle(members: list[int], sets: list[FeatureInteraction], shares: list[float]) -> list[int]:
     """Order features so that the sum of (strength of a pair) x (distance on the circle) is small."""
     count = len(members)
-    if count < 4:
-        return members
-    position = {feature: i for i, feature in enumerate(members)}
     weights = np.zeros((count, count))
     for one, share in zip(sets, shares, strict=True):
-        where = [position[i] for i in one.indices]
-        weights[np.ix_(where, where)] += (0.1 + share) / (len(where) - 1)
+        positions = [members.index(i) for i in one.indices]
+        weights[np.ix_(positions, positions)] += (0.1 + share) / (len(positions) - 1)
     steps = np.abs(np.subtract.outer(np.arange(count), np.arange(count)))
     distance = np.minimum(steps, count - steps).astype(np.float64)
 
@@ -253,16 +183,13 @@ def _circle(members: list[int], sets: list[FeatureInteraction], shares: list[flo
         return float((weights[np.ix_(order, order)] * distance).sum())
 
     order = list(range(count))
-    best = cost(order)
     improved = True
     while improved:  # the cost falls with each turn, so it ends
         improved = False
         for i in range(count):
             for j in range(i + 1, count):
-                order[i], order[j] = order[j], order[i]
-                value = cost(order)
-                if value < best - 1e-9:
-                    best, improved = value, True
-                else:
-                    order[i], order[j] = order[j], order[i]
+                swapped = order.copy()
+                swapped[i], swapped[j] = order[j], order[i]
+                if cost(swapped) < cost(order) - 1e-9:
+                    order, improved = swapped, True
     return [members[i] for i in order]

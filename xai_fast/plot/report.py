@@ -1,208 +1,287 @@
-"""One self-contained HTML page about many explained pictures."""
+"""One paged report for maps, pairs, features and rankings: ``report.html``, and its data in a folder beside it."""
 
 from __future__ import annotations
 
-import json
-import math
+import dataclasses
 import os
-import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from xai_fast.files import write_whole
-from xai_fast.plot.heatmap import BRIGHTNESS, CLIP, GREY
-from xai_fast.plot.page import bar, data_uri, fill, omitted_note, page, percent, template, text
+import numpy as np
 
-__all__ = ["Card", "Fact", "Report", "legend", "render_report", "write_report"]
+from xai_fast.arguments import check_integer
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.explanation import FACTS, Explanation
+from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.plot.colormap import colormap
+from xai_fast.plot.drawing import Look, entry, kind_of, plain_text
+from xai_fast.plot.heatmap import BRIGHTNESS, GREY
+from xai_fast.plot.interactions import PAIR_COLORS
+from xai_fast.plot.items import Front, Item, ItemList, StoreItems, held_items
+from xai_fast.plot.page import DATA, hex_colors, packed, page, plain_json, run_of, script
+from xai_fast.plot.ranking_page import RankingPages
+from xai_fast.progress import Progress
 
+__all__ = ["ItemPages", "Pages", "pages_of", "report"]
 
-@dataclass(frozen=True)
-class Fact:
-    """A number about a picture that the page shows and can sort by.
+MOST = 1_000_000
+"""Items in a report: the page holds their numbers in the memory of the browser."""
 
-    Attributes:
-        label: what it is; the same fact has the same label on all cards.
-        text: the number as shown.
-        value: the number to sort by; None or not finite is sorted last.
-        note: a sentence that explains it, or "".
-    """
+_FEW = 1000
+_SIDES = (448, 128)
+"""Of pictures in pixels, for few items and for many."""
 
-    label: str
-    text: str
-    value: float | None = None
-    note: str = ""
+_LARGE = 672
+_CHUNK = 16
+"""Items per file: a page of neighbours needs few files, and a page sorted by score does not read much in vain."""
 
+_FOLDER = 1000
+_STATIONS = 33
 
-@dataclass(frozen=True)
-class Card:
-    """A picture on the page.
-
-    Attributes:
-        name: of the file, any text.
-        heading: the class that was explained.
-        photo: JPEG of the picture.
-        layer: PNG of the heat map with transparency, in the photo's proportions, see `xai_fast.plot.heat_layer`.
-        size: (width, height) of the photo in pixels.
-        probability: of the explained class, 0 to 1, or None.
-        classes: the strongest predicted classes with their probabilities, the strongest first.
-        facts: what else is to be known.
-        flags: short warnings such as "no negative flux"; the page can show only the cards that have one.
-    """
-
-    name: str
-    heading: str
-    photo: bytes
-    layer: bytes
-    size: tuple[int, int]
-    probability: float | None = None
-    classes: Sequence[tuple[str, float]] = ()
-    facts: Sequence[Fact] = ()
-    flags: Sequence[str] = ()
+_READINGS = {
+    "heat": "Bright pixels are those that the explained score depends on most.",
+    "pairs": "Frames mark cells that act together; point at a cell of an opened picture to see its partners.",
+    "bars": "Bars are the effects of each feature, up where they are positive and down where they are negative.",
+    "numbers": "",
+}
 
 
-@dataclass(frozen=True)
-class Report:
-    """What the page says. All text is escaped; none of it is read as HTML.
-
-    Attributes:
-        title: the heading.
-        kicker: a line above it: method and model.
-        cards: the pictures, in the order of the page.
-        reading: how to read the pictures, a sentence or two.
-        clip: the percentiles between which the colours run.
-        summary: labels and numbers at the top.
-        settings: the options of the run.
-        versions: of what produced it.
-        failures: names and reasons of files that are missing on the page.
-        omitted: pictures that were explained but left out to keep the page small.
-    """
-
-    title: str
-    kicker: str
-    cards: Sequence[Card]
-    reading: str = ""
-    clip: tuple[float, float] = CLIP
-    summary: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, object] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    failures: Sequence[tuple[str, str]] = ()
-    omitted: int = 0
-
-
-def write_report(path: str | os.PathLike[str], report: Report) -> None:
-    """Write the page, whole or not at all.
+class ItemPages:
+    """The page about items and the scripts that it loads, each made when it is asked for.
 
     Args:
-        path: where to; a file that is there is replaced.
-        report: what it says.
+        source: of the items.
+        look: how explanations are drawn.
+        first: position of the first item that is shown.
+        limit: items, at most; None for all, where there are no more than `MOST`.
+        side: longer side of the pictures in pixels; None for 448 where there are up to 1,000 items, else 128.
+        chunk: items per script.
+        large: whether there are scripts with larger pictures for the viewer.
+
+    Raises:
+        InputError: a number is out of range, or there are too many items to show them all.
     """
-    write_whole(Path(path), render_report(report).encode("utf-8"))
+
+    def __init__(
+        self,
+        source: ItemList | StoreItems,
+        look: Look | None = None,
+        *,
+        first: int = 0,
+        limit: int | None = None,
+        side: int | None = None,
+        chunk: int = _CHUNK,
+        large: bool = False,
+    ) -> None:
+        self._source = source
+        self._look = look or Look()
+        self._span = _chosen(len(source), first, limit)
+        self._side = _SIDES[len(self._span) > _FEW] if side is None else check_integer("side", side, 16, 1024)
+        self._chunk = chunk
+        self._large = large
+
+    @property
+    def front(self) -> Front:
+        """The text of the page, completed."""
+        given, found = self._source.front, self._sample()
+        rest = _rest(self._span, len(self._source))
+        return dataclasses.replace(
+            given,
+            title=given.title or f"{len(self._span):,} item{'' if len(self._span) == 1 else 's'}",
+            kicker=given.kicker or ", ".join(self._source.methods),
+            reading=given.reading or " ".join(dict.fromkeys(_READINGS[kind_of(one)] for one in found)),
+            settings=given.settings or (found[0].settings if found else {}),
+            notes=[*([rest] if rest else []), *given.notes],
+        )
+
+    def page(self) -> bytes:
+        """Render the page."""
+        front, kinds = self.front, {kind_of(one) for one in self._sample()}
+        low, high = self._look.clip
+        legends = {
+            "heat": f"from percentile {low:g} to percentile {high:g} of each picture; weaker pixels stay clear.",
+            "pairs": "from no interaction to the strongest one of the picture.",
+        }
+        legend = next((text for kind, text in legends.items() if kind in kinds), "")
+        values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"}
+        return page(front, "items", ["pairs.js", "items.js"], legend=legend, values=values)
+
+    def names(self) -> Iterator[str]:
+        """List the scripts of the page."""
+        yield from ("index", "names")
+        for number in range(-(-len(self._span) // self._chunk)):
+            yield _chunk_name(number)
+
+    def script(self, name: str) -> bytes | None:
+        """Write the script of a name, which may come from anywhere; None where there is none."""
+        if name == "index":
+            return self._index()
+        if name == "names":
+            return script(name, [plain_text(self._source.name(i)) for i in self._span])
+        match = re.fullmatch(r"(\d{3,9})/(\d{3})(-large)?", name, re.ASCII)
+        number = int(match[1]) * _FOLDER + int(match[2]) if match else -1
+        large = name.endswith("-large")
+        if name.removesuffix("-large") != _chunk_name(number) or large > self._large:
+            return None
+        side = max(_LARGE, self._side) if large else self._side
+        chosen = self._span[number * self._chunk : (number + 1) * self._chunk]
+        drawn = [entry(self._source.item(i), self._source.methods, side, self._look) for i in chosen]
+        return script(name, drawn) if drawn else None
+
+    def refresh(self) -> None:
+        """Read again what may have changed since."""
+        self._source.refresh()
+
+    def _index(self) -> bytes:
+        columns = self._source.columns(self._span)
+        facts = {name: values for name, values in columns.facts.items() if values.any()}
+        content = {
+            "first": self._span.start,
+            "count": len(self._span),
+            "chunk": self._chunk,
+            "large": self._large,
+            "range": self._source.numbered,
+            "many": self._side < _SIDES[0],
+            "methods": self._source.methods,
+            "colors": {"pairs": PAIR_COLORS, "heat": hex_colors(colormap(), _STATIONS)},
+            "statuses": columns.labels,
+            "status": packed(columns.statuses),
+            "headings": columns.headings,
+            "classes": packed(columns.classes),
+            "numbers": [_number(name, values) for name, values in columns.numbers.items()],
+            "facts": [
+                {
+                    "label": name,
+                    "text": FACTS.get(name.replace(" ", "_"), ""),
+                    "values": packed(values.astype(np.uint8)),
+                }
+                for name, values in facts.items()
+            ],
+        }
+        return script("index", plain_json(content))
+
+    def _sample(self) -> list[Explanation]:
+        """Give the explanations of the first item that has some, among the first of them."""
+        for i in self._span[:_FEW]:
+            if found := self._source.item(i).explanations:
+                return list(found.values())
+        return []
 
 
-def render_report(report: Report) -> str:
-    """Render the page.
+Pages = ItemPages | RankingPages
 
-    The page loads nothing: pictures are data URIs, and its content security policy allows only its own style and
-    script, by their hashes.
+
+def pages_of(source: Any, *, front: Front | None = None, **options: Any) -> Pages:
+    """Make the pages of whatever a report can be about; see `report` for the arguments."""
+    if isinstance(source, InteractionRanking):
+        return RankingPages(source, front, **options)
+    given = {name: options.pop(name) for name in ("pictures", "names", "class_names") if name in options}
+    if isinstance(source, Explanation | Mapping):
+        source = held_items(source, front, **given)
+    elif isinstance(source, Sequence) and all(isinstance(item, Item) for item in source):
+        source = ItemList(source, front)
+    elif hasattr(source, "explanation") and hasattr(source, "columns"):
+        source = StoreItems(source, front, **given)
+    if not isinstance(source, ItemList | StoreItems):
+        raise bad_argument("source", "explanations, items, a store or an InteractionRanking", type(source).__name__)
+    return ItemPages(source, **options)
+
+
+def report(source: Any, out: str | os.PathLike[str], *, front: Front | None = None, **options: Any) -> Path:
+    """Write a report: ``report.html``, and the data that it loads in the folder ``report-data`` beside it.
+
+    The data are scripts, so nobody takes the pictures of a report for inputs.
 
     Args:
-        report: what it says.
+        source: an `xai_fast.Explanation`, or several of the same items by the name of the method; a sequence of `Item`;
+            a store of a job; or an `xai_fast.interaction.InteractionRanking`.
+        out: the folder, which is made if need be.
+        front: title, settings and other text; what is empty is filled in from the source.
+        **options: "look", "first", "limit" and "side", see `ItemPages`; for explanations also "pictures", "names" and
+            "class_names", see `items_of`; for rankings "fit", "top_k" and others, see `RankingPages`.
 
     Returns:
-        The HTML document, to be stored as UTF-8.
+        The page. The report of an earlier call for the same run is replaced.
+
+    Raises:
+        InputError: ``out`` holds the report of another run, or a folder of that name which is none, or an option does
+            not fit.
     """
-    labels = list(dict.fromkeys(fact.label for card in report.cards for fact in card.facts if fact.value is not None))
-    flags = list(dict.fromkeys(flag for card in report.cards for flag in card.flags))
-    sorts = (["probability"] if any(card.probability is not None for card in report.cards) else []) + labels
-    body = fill(
-        template("report.html"),
-        flags="".join(
-            f'<option value="{i}">{text(flag)} ({sum(flag in card.flags for card in report.cards)})</option>'
-            for i, flag in enumerate(flags)
-        ),
-        flags_hidden="" if flags else " hidden",
-        sorts="".join(f'<option value="{i}">{text(label)}</option>' for i, label in enumerate(sorts)),
-        cards="".join(_card(card, sorts, flags) for card in report.cards),
-        omitted=omitted_note(report.omitted),
-        viewer=template("viewer.html"),
-    )
-    return page(
-        title=report.title,
-        kicker=report.kicker,
-        lead=legend(report.reading, report.clip),
-        body=body,
-        styles=["report.css"],
-        scripts=["overlay.js", "report.js"],
-        style_values={"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"},
-        skip_to=("gallery", "Skip to the pictures"),
-        summary=report.summary,
-        settings=report.settings,
-        versions=report.versions,
-        failures=report.failures,
-    )
+    pages = pages_of(source, front=front, **options)
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / "report.html"
+    _check_replaceable(target, folder / DATA, run_of(pages.front))
+    # A new folder each time: nothing of an older report stays, and no link that somebody else made is followed.
+    made = Path(tempfile.mkdtemp(prefix=".report-", dir=folder))
+    try:
+        (made / DATA).mkdir()
+        _write_scripts(pages, made / DATA)
+        (made / target.name).write_bytes(pages.page())
+        if (folder / DATA).exists():
+            shutil.rmtree(folder / DATA)
+        (made / DATA).rename(folder / DATA)
+        (made / target.name).replace(target)  # the page last: it is there when its data are
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return target
 
 
-def _card(card: Card, sorts: Sequence[str], flags: Sequence[str]) -> str:
-    values = {fact.label: fact.value for fact in card.facts} | {"probability": card.probability}
-    numbers = [_number(values.get(label)) for label in sorts]
-    width, height = card.size
-    classes = " ".join(name for name, _ in card.classes)
-    return fill(
-        template("card.html"),
-        values=text(json.dumps(numbers)),
-        flags=text(json.dumps([flags.index(flag) for flag in card.flags])),
-        search=text(unicodedata.normalize("NFC", f"{card.name} {card.heading} {classes}").lower()),
-        photo=data_uri("image/jpeg", card.photo),
-        layer=data_uri("image/png", card.layer),
-        width=str(width),
-        height=str(height),
-        heading=text(card.heading),
-        value="" if card.probability is None else percent(card.probability),
-        bar="" if card.probability is None else bar(card.probability),
-        name=text(card.name),
-        marks="".join(f'<span class="mark">{text(flag)}</span>' for flag in card.flags),
-        classes="".join(
-            f"<li{' class=explained' if name == card.heading else ''}><bdi>{text(name)}</bdi> "
-            f"<span>{percent(probability)}</span>{bar(probability)}</li>"
-            for name, probability in card.classes
-        ),
-        facts="".join(
-            f"<div><dt>{text(fact.label.capitalize())}</dt><dd><bdi>{text(fact.text)}</bdi></dd>"
-            + (f'<dd class="note">{text(fact.note)}</dd>' if fact.note else "")
-            + "</div>"
-            for fact in card.facts
-        ),
-    )
+def _write_scripts(pages: Pages, folder: Path) -> None:
+    def write(name: str) -> None:
+        path = folder / f"{name}.js"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pages.script(name) or b"")
+
+    names = list(pages.names())
+    with Progress(len(names), "drawing") as progress, ThreadPoolExecutor(os.cpu_count()) as threads:
+        for _ in threads.map(write, names):
+            progress.advance(1)
 
 
-def legend(reading: str, clip: tuple[float, float]) -> str:
-    """Say how heat maps are to be read, as the lead of a page, in HTML.
-
-    Args:
-        reading: a sentence or two, any text.
-        clip: the percentiles between which the colours run.
-
-    Returns:
-        The sentences, and one about the colours, with a sample of them.
-    """
-    low, high = clip
-    colors = (
-        '<span class="run">Colours run <span class="legend" role="img" '
-        'aria-label="from dark violet over red and orange to pale yellow"></span></span> '
-        f"from the {_ordinal(low)} to the {_ordinal(high)} percentile of each picture; "
-        "weaker pixels stay clear."
-    )
-    return f"{text(reading)} {colors}"
+def _check_replaceable(target: Path, data: Path, run: str) -> None:
+    if data.is_symlink() or (data.exists() and not (data / "index.js").is_file()):
+        raise InputError(f"out: expected no folder {DATA}, or that of a report, got another one in {data.parent}")
+    if not target.exists():
+        return
+    found = None
+    if target.is_file():  # a pipe would keep its reader waiting
+        with target.open("rb") as file:
+            found = re.search(rb'<meta name="xai_fast-run" content="(\w+)">', file.read(1 << 14))
+    if found is None or found[1].decode() != run:
+        raise InputError(
+            f"out: expected no report of another run, got {target}; choose another folder, or remove the report"
+        )
 
 
-def _ordinal(percentile: float) -> str:
-    if percentile != int(percentile):
-        return f"{percentile:g}th"
-    number = int(percentile)
-    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
+def _chosen(count: int, first: int, limit: int | None) -> range:
+    check_integer("first", first, 0, max(count - 1, 0))
+    if limit is not None:
+        return range(first, min(first + check_integer("limit", limit, 1, MOST), count))
+    if count - first > MOST:
+        expected = f"a number up to {MOST:,} (--limit), from the item `first` (--first) on, of {count:,} items"
+        raise bad_argument("limit", expected, "None")
+    return range(first, count)
 
 
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _rest(shown: range, count: int) -> str:
+    if len(shown) == count:
+        return ""
+    if shown.start == 0:
+        return f"These are the first {len(shown):,} of {count:,} items."
+    return f"These are {len(shown):,} of {count:,} items, from item {shown.start:,} on."
+
+
+def _chunk_name(number: int) -> str:
+    return f"{number // _FOLDER:03d}/{number % _FOLDER:03d}"
+
+
+def _number(name: str, values: np.ndarray) -> dict[str, Any]:
+    known = values[~np.isnan(values)]
+    share = len(known) > 0 and bool(((known >= 0) & (known <= 1)).all())
+    return {"label": name, "share": share and name.endswith("score"), "values": packed(values.astype(np.float32))}

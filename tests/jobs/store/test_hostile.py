@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from xai_fast.errors import InputError, StoreError
 from xai_fast.jobs import JobSpec, status, store
-from xai_fast.jobs.gallery.catalog import Catalog
 from xai_fast.jobs.store.items import Items
+from xai_fast.plot import StoreItems
 
 _opened: list[str] | None = None
 
@@ -97,14 +97,14 @@ def _use(root: Path) -> int:
 
 
 def _look(root: Path) -> None:
-    """What the gallery shows first, and what a description of a job is."""
+    """What a report shows first, and what a description of a job is."""
     with suppress(InputError):  # it has nothing of a store to be wrong
         JobSpec.from_dict(store.read_job(store.Layout(root))["spec"])
-    catalog = Catalog(store.Layout(root))
-    first = range(min(len(catalog.items), 12))
-    catalog.columns(first)
+    shown = StoreItems(store.open(root))
+    first = range(min(len(shown), 12))
+    shown.columns(first)
     for i in first:
-        catalog.row(i)
+        shown.item(i)
 
 
 def _change(root: Path, attempt: Callable[[Callable[[], Any]], Any]) -> int:

@@ -84,7 +84,6 @@ class Layout:
         self.commits = self.root / "commits"
         self.manifest = self.root / "manifest.json"
         self.logs = self.root / "logs"
-        self.report = self.root / "report"
 
     def __repr__(self) -> str:
         return f"Layout({str(self.root)!r})"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import StoreError, bad_argument
+from xai_fast.explanation import Explanation
 from xai_fast.jobs.store.dataset import StoreDataset
 from xai_fast.jobs.store.fields import read_fields
 from xai_fast.jobs.store.items import Items
@@ -197,6 +198,78 @@ class Store:
             StoreError: a shard is not done, or damaged.
         """
         return self._batch([self._position(i) for i in indices])
+
+    @property
+    def statuses(self) -> tuple[str, ...]:
+        """The labels of the statuses, by their number; 0 is that of items with results."""
+        return tuple(status.label for status in Status)
+
+    @property
+    def methods(self) -> dict[str, dict[str, object]]:
+        """What is the same for the explanations of all items, by the name of the method; see `explanation`."""
+        given = self.job["spec"].get("explainer") or "explanation"
+        entries = given if isinstance(given, list) else [given]
+        names = [str(entry.get("name")) if isinstance(entry, dict) else str(entry) for entry in entries]
+        return {name: {"kind": "Explanation", "settings": {"method": name}} for name in names}
+
+    def explanation(self, method: str, items: Sequence[int]) -> Explanation:
+        """Read the explanations of some items.
+
+        Args:
+            method: one of `methods`.
+            items: (b,) their numbers.
+
+        Returns:
+            What was stored; without attributions the first field takes their place.
+
+        Raises:
+            StoreError: a shard is not done, or damaged.
+        """
+        prefix = f"{method}." if len(self.methods) > 1 else ""
+        fields = {
+            name[len(prefix) :]: values for name, values in self.batch(items).fields.items() if name.startswith(prefix)
+        }
+        maps = [name for name, values in fields.items() if values.ndim > 1]
+        attributions = (
+            fields["attributions" if "attributions" in fields else maps[0]] if maps else torch.zeros(len(items))
+        )
+        numbers = torch.full((len(items),), float("nan"))
+        return Explanation(
+            attributions=attributions,
+            scores=fields.get("scores", numbers),
+            targets=fields.get("targets"),
+            evaluations=fields.get("evaluations", torch.zeros(len(items), dtype=torch.int64)),
+            settings={"method": method},
+        )
+
+    def columns(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Read the status and the numbers of consecutive items, whether they are done or not.
+
+        Args:
+            start: the first one.
+            stop: one beyond the last.
+
+        Returns:
+            (stop - start,) uint8 of values of `Status`, 255 where there is no result yet, and by name those fields with
+            one number per item, as (stop - start,) float64, NaN where there is none.
+
+        Raises:
+            StoreError: a shard is damaged.
+        """
+        statuses = np.full(stop - start, 255, np.uint8)
+        names = [name for name, field in self.fields.items() if not field.shape]
+        numbers = {name: np.full(stop - start, np.nan) for name in names}
+        done = self.shards
+        wanted = range(start // self._size, -(-stop // self._size))
+        for shard in sorted(set(wanted).intersection(done)):
+            low, high = self.span(shard)
+            low, high = max(low, start), min(high, stop)
+            file, rows = self.shard(shard), slice(low - shard * self._size, high - shard * self._size)
+            statuses[low - start : high - start] = file.statuses[rows]
+            for name in names:
+                if name in file.fields:
+                    numbers[name][low - start : high - start] = file.decode(name, rows).double().numpy()
+        return statuses, numbers
 
     def _numbers_of(self, key: Tensor | np.ndarray) -> list[object]:
         """List the numbers of items that an array chooses, be it a mask of all items."""

@@ -1,0 +1,73 @@
+"""The report of a job: its store, with the pictures of its source as far as they can be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from xai_fast import plot
+from xai_fast.errors import XaiFastError
+from xai_fast.jobs.sources import open_source
+from xai_fast.jobs.spec import JobSpec
+from xai_fast.jobs.store.reader import Store, open_store
+
+__all__ = ["View", "report"]
+
+
+def report(out: str | os.PathLike[str], *, folder: str | os.PathLike[str] | None = None, **options: Any) -> Path:
+    """Write the report of a job; it may still be running, and then shows what is done.
+
+    Args:
+        out: folder of the store.
+        folder: where to; by default the store.
+        **options: "class_names", by default those of the model, where it can be asked; "trust", whether to call the
+            functions that the store names (data set, decoder, model) to show the pictures as the model saw them, while
+            files of pictures and arrays are read without; "limit", by default 100,000; and those of
+            `xai_fast.plot.report`.
+
+    Returns:
+        The page.
+    """
+    options = {"limit": 100_000} | options
+    return plot.report(_items(out, options), folder or out, **options)
+
+
+def View(out: str | os.PathLike[str], **options: Any) -> plot.View:
+    """Serve the report of a job on this machine; see `report` and `xai_fast.plot.View`."""
+    return plot.View(_items(out, options), **options)
+
+
+def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreItems:
+    store = open_store(out)
+    spec = JobSpec.from_dict(store.job["spec"])
+    pictures, class_names, note = _pictures(spec, store, options.pop("trust", False))
+    front = plot.Front(
+        kicker=" \u00b7 ".join([", ".join(store.methods), *([spec.model.reference] if spec.model else [])]),
+        settings=store.job["spec"],
+        notes=[note] if note else [],
+        run=store.job["fingerprint"],
+    )
+    return plot.StoreItems(store, front, options.pop("class_names", ()) or class_names, pictures)
+
+
+def _pictures(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence[str], str]:
+    """Give what reads the pictures, the names of the classes, and what is to be said of them."""
+    indexable = spec.source["kind"] == "indexable"
+    named = spec.source["path"] if indexable else spec.decoder if ":" in spec.decoder else None
+    if named is not None and not trust:
+        return None, (), f"The pictures come from {named}, which is called only for a store that you trust (--trust)."
+    try:
+        source = open_source(spec.source, decoder=spec.decoder, items=store.items)
+        if len(source) != len(store):
+            return None, (), f"The pictures cannot be shown: the source has {len(source):,} items by now."
+        model, note = None, ""
+        if spec.model is not None and spec.source["kind"] != "table":
+            if trust or ":" not in spec.model.reference:
+                model = spec.model.load().for_pictures()
+            elif spec.source["kind"] != "array":
+                note = f"Which part of a picture the model sees, only {spec.model.reference} says (--trust calls it)."
+    except (XaiFastError, OSError, ImportError) as error:
+        return None, (), f"The pictures cannot be read: {error}"
+    return lambda i, side: source.picture(i, side, model), (model and model.class_names) or (), note

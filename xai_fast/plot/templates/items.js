@@ -1,0 +1,340 @@
+// Items: found, filtered, sorted, paged; one of them large in the viewer.
+const PAGE = 48; // cards: divisible by 2, 3, 4, 6 and 8 columns
+const gallery = find("#gallery");
+const viewer = find("#viewer");
+const number = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
+const [search, method, classes, show, sort, reverse, least, most] =
+  ["search", "method", "class", "show", "sort", "reverse", "least", "most"].map((id) => find(`#${id}`));
+
+let index; // see _index in xai_fast/plot/report.py
+let shown = new Uint32Array(0);
+let names = null; // of all items in lower case, once somebody searches
+let page = 0;
+let current = 0; // position in `shown` of the card that has, or had last, the focus
+let turn = 0;
+let cards = [];
+
+const chunkOf = (item) => {
+  const chunk = Math.floor(item / index.chunk);
+  return [Math.floor(chunk / 1000), chunk % 1000].map((part) => String(part).padStart(3, "0")).join("/");
+};
+const entryOf = async (item) => (await load(chunkOf(item)))[item % index.chunk];
+const explained = (item) => index.statuses[index.status[item]] === "explained";
+const headingOf = (item) => index.headings[index.classes[item]] ?? "";
+const scoreOf = (item) => (index.score === null ? NaN : index.score.values[item]);
+
+// ---- which items, in which order
+const limited = () => index.numbers[sort.value] ?? index.score;
+
+function matching(words) {
+  const kept = new Uint32Array(index.count);
+  const wanted = classes.value === "" ? null : Number(classes.value);
+  const [kind, which] = show.value.split(":");
+  const status = kind === "status" ? Number(which) : null;
+  const fact = kind === "fact" ? index.facts[which].values : null;
+  const values = limited()?.values;
+  const low = least.value === "" ? -Infinity : Number(least.value);
+  const high = most.value === "" ? Infinity : Number(most.value);
+  const bounded = values && (low > -Infinity || high < Infinity);
+  let length = 0;
+  for (let item = 0; item < index.count; item++) {
+    if (wanted !== null && index.classes[item] !== wanted) continue;
+    if (status !== null && index.status[item] !== status) continue;
+    if (fact !== null && !fact[item]) continue;
+    if (bounded && !(values[item] >= low && values[item] <= high)) continue;
+    if (words.length && !words.every((word) => names[item].includes(word))) continue;
+    kept[length++] = item;
+  }
+  return kept.subarray(0, length);
+}
+
+function ordered(items) {
+  const direction = reverse.getAttribute("aria-pressed") === "true" ? -1 : 1;
+  if (sort.value === "") return direction < 0 ? items.reverse() : items;
+  const values = index.numbers[sort.value].values;
+  return items.sort((a, b) => {
+    const [x, y] = [values[a], values[b]];
+    if (x !== x || y !== y) return (x !== x) - (y !== y) || a - b; // NaN is last
+    return direction * (x - y) || a - b;
+  });
+}
+
+async function arrange() {
+  const words = search.value.normalize("NFC").toLowerCase().split(/\s+/).filter(Boolean);
+  if (words.length && names === null) {
+    const list = index.range ? Array.from({ length: index.count }, (_, item) => String(index.first + item)) : await load("names");
+    names = list.map((name, item) => `${name} ${headingOf(item)}`.normalize("NFC").toLowerCase());
+  }
+  shown = ordered(matching(words));
+  find("#nothing").hidden = shown.length > 0;
+  find(".limits").hidden = !limited();
+  find("#limited").textContent = limited()?.label ?? "";
+  const all = index.count.toLocaleString("en");
+  find("#count").textContent = shown.length === index.count ? `${all} shown` : `${shown.length.toLocaleString("en")} of ${all} shown`;
+  turnTo(0);
+}
+
+// ---- one page of cards
+function turnTo(wanted, position = null) {
+  const pages = Math.max(1, Math.ceil(shown.length / PAGE));
+  page = clamp(wanted, 0, pages - 1);
+  cards = [...shown.subarray(page * PAGE, (page + 1) * PAGE)].map(card);
+  gallery.replaceChildren(...cards.map((one) => one.element));
+  makeCurrent(position ?? page * PAGE, false);
+  find("#pager").hidden = pages === 1;
+  find("#page").value = String(page + 1);
+  find("#page").max = String(pages);
+  find("#pages").textContent = `of ${pages.toLocaleString("en")}`;
+  for (const id of ["first-page", "previous-page"]) find(`#${id}`).setAttribute("aria-disabled", String(page === 0));
+  for (const id of ["last-page", "next-page"]) find(`#${id}`).setAttribute("aria-disabled", String(page === pages - 1));
+  fill(++turn);
+}
+
+function card(item) {
+  const score = scoreOf(item);
+  const name = index.range ? String(index.first + item) : "\u00a0";
+  const picture = make("span", { class: "picture" }, make("img", { class: "photo", alt: "", decoding: "async" }), make("img", { class: "heat", alt: "", decoding: "async" }));
+  const marks = index.facts.filter((fact) => fact.values[item]).map((fact) => make("span", { class: "mark", title: fact.text }, fact.label));
+  if (!explained(item)) marks.push(make("span", { class: "mark status" }, index.statuses[index.status[item]]));
+  const button = make("button", { type: "button", class: "open", "aria-haspopup": "dialog", tabindex: -1 }, picture, make("span", { class: "caption" },
+    make("span", { class: "class" }, bdi(headingOf(item) || name)),
+    make("span", { class: "value" }, score === score ? (index.score.share ? percent(score) : number(score)) : ""),
+    index.score?.share && score === score ? bar(score) : null,
+    make("span", { class: "file" }, bdi(name)), make("span", { class: "marks" }, ...marks)));
+  const element = make("li", { class: explained(item) ? "card" : "card without" }, button);
+  button.addEventListener("click", () => openItem(page * PAGE + cards.findIndex((one) => one.element === element)));
+  return { item, element, button };
+}
+
+function paint(picture, entry) {
+  const layer = entry.layers[method.selectedIndex] ?? null;
+  if (entry.ratio) picture.style.aspectRatio = String(entry.ratio);
+  picture.style.setProperty("--ratio", String(entry.ratio ?? 1));
+  picture.classList.toggle("small", entry.small);
+  picture.classList.toggle("heated", layer?.kind === "heat");
+  const images = { photo: entry.photo && `data:image/jpeg;base64,${entry.photo}`, heat: layer?.kind === "heat" && `data:image/png;base64,${layer.image}` };
+  for (const [kind, source] of Object.entries(images)) {
+    if (source) find(`.${kind}`, picture).src = source;
+    else find(`.${kind}`, picture).removeAttribute("src");
+  }
+  find(".over", picture)?.remove();
+  const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
+  if (over) picture.append(fillIn(over, { class: `${over.getAttribute("class")} over` }, []));
+}
+
+function bars({ values }) {
+  const largest = Math.max(...values.map(Math.abs)) || 1;
+  const rects = values.map((value, i) => draw("rect", {
+    class: value < 0 ? "down" : "up", x: i + 0.1, width: 0.8, y: 50 - 44 * Math.max(0, value / largest), height: 44 * Math.abs(value / largest),
+  }));
+  return draw("svg", { class: "bars", viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" },
+    draw("rect", { class: "axis", width: values.length, y: 49.8, height: 0.4 }), ...rects);
+}
+
+async function fill(which) {
+  try {
+    await Promise.all(cards.map(async (one) => {
+      const entry = await entryOf(one.item);
+      paint(find(".picture", one.element), entry);
+      find(".file bdi", one.element).textContent = entry.name;
+      find(".file", one.element).title = entry.name;
+      if (!headingOf(one.item)) {
+        find(".class bdi", one.element).textContent = entry.name;
+        find(".file", one.element).hidden = true;
+      }
+      if (entry.question && !find(".question", one.element)) find(".caption", one.element).prepend(make("span", { class: "question" }, bdi(entry.question)));
+      one.button.setAttribute("aria-label", [entry.question, headingOf(one.item), entry.name].filter(Boolean).join(", "));
+      find(".status", one.element)?.setAttribute("title", entry.error);
+    }));
+    if (which !== turn) return;
+    gallery.dataset.page = String(page);
+    // What is looked at next, most likely.
+    shown.subarray((page + 1) * PAGE, (page + 2) * PAGE).forEach((item) => { load(chunkOf(item)).catch(() => {}); });
+  } catch (error) {
+    sayFault(error);
+  }
+}
+
+// ---- one item, large
+async function openItem(position) {
+  goTo(position, false);
+  const one = cards[current - page * PAGE];
+  const opened = current;
+  if (!viewer.open) {
+    viewer.showModal();
+    find("#viewer-title").focus(); // an `autofocus` of the closed dialog would be the page's own while it loads
+  }
+  find("#place").textContent = `${(current + 1).toLocaleString("en")} of ${shown.length.toLocaleString("en")}`;
+  // Not "disabled": a button that is disabled while it has the focus swallows the keys.
+  find("#previous").setAttribute("aria-disabled", String(current === 0));
+  find("#next").setAttribute("aria-disabled", String(current === shown.length - 1));
+  try {
+    const entry = await entryOf(one.item);
+    if (opened === current) detail(one.item, entry);
+    if (!index.large) return;
+    const [larger] = await load(`${chunkOf(one.item)}-large`);
+    if (opened === current && viewer.open) paint(stage, larger);
+  } catch (error) {
+    sayFault(error);
+  }
+}
+
+function detail(item, entry) {
+  const layer = entry.layers[method.selectedIndex] ?? null;
+  paint(stage, entry);
+  showPairs(layer?.kind === "pairs" ? layer : null);
+  stage.hidden = !entry.photo && !layer;
+  find(".panel .strength").hidden = !["heat", "pairs"].includes(layer?.kind);
+  viewer.classList.toggle("without", !explained(item));
+  const heading = headingOf(item) || (explained(item) ? entry.name : index.statuses[index.status[item]]);
+  find("#viewer-title").replaceChildren(bdi(heading), make("span", { class: "file" }, bdi(heading === entry.name ? "" : entry.name)));
+  for (const [id, text] of [["question", entry.question], ["reason", entry.error]]) {
+    find(`#${id}`).hidden = !text;
+    find(`#${id}`).replaceChildren(bdi(text));
+  }
+  const ranked = layer?.kind === "bars" ? layer.values.map((value, i) => [value, layer.names[i]]).sort(([a], [b]) => Math.abs(b) - Math.abs(a)) : [];
+  const largest = Math.abs(ranked[0]?.[0] ?? 0) || 1;
+  find("#features").replaceChildren(...ranked.slice(0, 12).filter(([value]) => value !== null).map(([value, name]) => make("li", { class: value < 0 ? "negative" : "" },
+    make("span"), make("span", { class: "who" }, bdi(name)), bar(Math.abs(value) / largest), make("span", { class: "amount" }, number(value)))));
+  find("#classes").replaceChildren(...entry.classes.map(([name, share]) => make("li", { class: name === headingOf(item) ? "explained" : "" }, bdi(name), make("span", {}, percent(share)), bar(share))));
+  const facts = index.facts.filter((fact) => fact.values[item]).map((fact) => [fact.label, "yes", fact.text]);
+  const numbers = index.numbers.filter((one) => one.values[item] === one.values[item]).map((one) => [one.label, number(one.values[item])]);
+  const rows = [["position", (index.first + item).toLocaleString("en")], ["status", index.statuses[index.status[item]]], ...facts, ...numbers, ...entry.notes];
+  find("#facts").replaceChildren(...rows.map(([label, value, text]) => make("div", {}, make("dt", {}, label), make("dd", {}, bdi(value)), text ? make("dd", { class: "note" }, text) : null)));
+}
+
+// ---- places and keys; only one card is a tab stop, and the arrow keys move it
+function makeCurrent(position, focus) {
+  if (!shown.length) return;
+  current = clamp(position, page * PAGE, page * PAGE + cards.length - 1);
+  for (const one of cards) one.button.tabIndex = -1;
+  const one = cards[current - page * PAGE];
+  one.button.tabIndex = 0;
+  if (!focus) return;
+  one.button.focus();
+  one.element.scrollIntoView({ block: "nearest" });
+}
+
+function goTo(position, focus) {
+  const wanted = clamp(position, 0, shown.length - 1);
+  if (Math.floor(wanted / PAGE) !== page) turnTo(Math.floor(wanted / PAGE), wanted);
+  makeCurrent(wanted, focus);
+}
+
+function columns() {
+  const next = cards.findIndex((one) => one.element.offsetTop > cards[0].element.offsetTop);
+  return next < 0 ? cards.length : next;
+}
+
+function turnPage(wanted) {
+  turnTo(wanted);
+  scrollTo({ top: find(".toolbar").offsetTop });
+}
+
+const moves = {
+  ArrowLeft: () => current - 1,
+  ArrowRight: () => current + 1,
+  PageUp: () => current - 1,
+  PageDown: () => current + 1,
+  ArrowUp: () => (current - columns() < 0 ? current : current - columns()),
+  ArrowDown: () => (current + columns() >= shown.length ? current : current + columns()),
+  Home: () => (viewer.open ? 0 : page * PAGE),
+  End: () => (viewer.open ? shown.length - 1 : page * PAGE + cards.length - 1),
+};
+const scrolls = { true: ["ArrowUp", "ArrowDown"], false: ["PageUp", "PageDown"] }; // in the viewer, and outside of it
+
+document.addEventListener("keydown", (event) => {
+  if (!plainKey(event) || !index) return;
+  const typing = event.target.matches("input:not([type=range], [type=checkbox]), select");
+  if (event.key === "/" && !typing && !viewer.open) {
+    search.focus();
+  } else if (event.key === "Escape" && event.target === search && search.value) {
+    search.value = "";
+    arrange().catch(sayFault);
+  } else if (event.key === "o" && !typing) {
+    setStrength(Number(ranges[0].value) > 0 ? 0 : lastStrength);
+  } else if (!typing && !viewer.open && (event.key === "n" || event.key === "p")) {
+    turnPage(page + (event.key === "n" ? 1 : -1));
+  } else if (!event.target.matches("input, select") && shown.length && event.key in moves && !scrolls[viewer.open].includes(event.key) && (viewer.open || gallery.contains(event.target))) {
+    if (viewer.open) openItem(moves[event.key]());
+    else goTo(moves[event.key](), true);
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+// ---- strength of the overlay
+const ranges = findAll(".strength-range");
+let lastStrength = 100;
+function setStrength(strength) {
+  document.documentElement.style.setProperty("--heat", String(strength / 100));
+  for (const range of ranges) range.value = String(strength);
+  if (strength > 0) lastStrength = strength;
+}
+for (const range of ranges) range.addEventListener("input", () => setStrength(Number(range.value)));
+
+let pause = 0;
+search.addEventListener("input", () => {
+  clearTimeout(pause);
+  pause = setTimeout(() => arrange().catch(sayFault), 60);
+});
+for (const control of [classes, show, sort, least, most]) control.addEventListener("change", () => arrange().catch(sayFault));
+for (const select of findAll("select.method")) select.addEventListener("change", () => {
+  for (const other of findAll("select.method")) other.value = select.value;
+  fill(++turn);
+  if (viewer.open) openItem(current);
+});
+reverse.addEventListener("click", () => {
+  reverse.setAttribute("aria-pressed", String(reverse.getAttribute("aria-pressed") !== "true"));
+  arrange().catch(sayFault);
+});
+find("#clear").addEventListener("click", () => {
+  for (const control of [search, classes, show, least, most]) control.value = "";
+  arrange().catch(sayFault);
+  search.focus();
+});
+find("#page").addEventListener("change", () => turnPage(Number(find("#page").value || 1) - 1));
+for (const [id, wanted] of [["first", () => 0], ["previous", () => page - 1], ["next", () => page + 1], ["last", () => Infinity]]) find(`#${id}-page`).addEventListener("click", () => turnPage(wanted()));
+find("#previous").addEventListener("click", () => openItem(current - 1));
+find("#next").addEventListener("click", () => openItem(current + 1));
+find("#close").addEventListener("click", () => viewer.close());
+viewer.addEventListener("click", (event) => { if (event.target === viewer) viewer.close(); });
+viewer.addEventListener("close", () => makeCurrent(current, true));
+
+// ---- the start
+const option = (value, text) => make("option", { value }, text);
+const counted = (name, count) => `${name} (${count.toLocaleString("en")})`;
+function countsOf(values, labels) {
+  const counts = new Uint32Array(labels.length);
+  for (const one of values) if (one >= 0) counts[one]++;
+  return counts;
+}
+
+load("index").then((content) => {
+  index = content;
+  colors = index.colors;
+  index.status = bytes(index.status);
+  index.classes = new Int32Array(bytes(index.classes).buffer);
+  for (const one of index.numbers) one.values = new Float32Array(bytes(one.values).buffer);
+  for (const one of index.facts) one.values = bytes(one.values);
+  index.score = index.numbers.find((one) => one.label.endsWith("score")) ?? null;
+  gallery.classList.toggle("many", index.many);
+  for (const select of findAll("select.method")) {
+    select.append(...index.methods.map((name, i) => option(i, name)));
+    select.parentElement.hidden = index.methods.length < 2;
+  }
+  const classCounts = countsOf(index.classes, index.headings);
+  classes.append(...index.headings.map((name, i) => option(i, counted(name, classCounts[i]))));
+  classes.parentElement.hidden = index.headings.length < 2;
+  if (index.statuses.length > 1) countsOf(index.status, index.statuses).forEach((count, i) => {
+    show.append(option(`status:${i}`, counted(index.statuses[i], count)));
+    find(".summary").append(make("div", {}, make("dt", {}, index.statuses[i]), make("dd", {}, count.toLocaleString("en"))));
+  });
+  show.append(...index.facts.map((one, i) => option(`fact:${i}`, counted(one.label, one.values.reduce((sum, value) => sum + value, 0)))));
+  show.parentElement.hidden = show.options.length < 2;
+  index.numbers.forEach((one, i) => sort.append(option(i, one.label)));
+  find(".toolbar").hidden = false;
+  find("#keys").hidden = false;
+  return arrange();
+}).catch(sayFault);
