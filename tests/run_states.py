@@ -164,7 +164,8 @@ STATES = (
         "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
         [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit"],
         variants=tuple(
-            {name: value, "OMP_NUM_THREADS": threads}
+            # Threads that wait sleep: another state runs beside this one.
+            {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
             for name, value in (
                 ("ATEN_CPU_CAPABILITY", "default"),
                 ("ATEN_CPU_CAPABILITY", "avx2"),
