@@ -41,7 +41,7 @@ try:
 except InputError as error:
     print("refused", error)
 else:
-    print("took", peak() - before, float(found.saliency.sum()))
+    print("took", peak() - before, float(found.sum()))
 """
 
 
