@@ -1,4 +1,4 @@
-"""Run all speed benchmarks, keep the results as JSON with the environment, and renew the README's table: ``make
+"""Run all speed benchmarks, keep the results as JSON with the environment, and renew docs/results.md: ``make
 bench``."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.environment import describe
-from benchmarks.table import renew_readme
+from benchmarks.table import renew_tables
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "speed.json"
@@ -42,7 +42,7 @@ def main() -> int:
         kept[name] = {"environment": environment, "median_seconds": one["stats"]["median"], **one["extra_info"]}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(dict(sorted(kept.items())), indent=1) + "\n")
-    renew_readme()
+    renew_tables()
     return code
 
 

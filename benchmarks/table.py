@@ -1,4 +1,4 @@
-"""Make the README's tables from the kept results, so that no number is typed by hand."""
+"""Make the tables of docs/results.md from the kept results, so that no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.quality_table import summary
 from benchmarks.tnid_table import RESULT as TNID
 from benchmarks.tnid_table import summary as tnid_summary
 
-__all__ = ["renew_readme", "speed_table"]
+__all__ = ["renew_tables", "speed_table"]
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -193,10 +193,10 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def renew_readme() -> None:
-    """Write the tables of speed, of quality, of interactions and of T-NID between the README's marks."""
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
+def renew_tables() -> None:
+    """Write the tables of speed, of quality, of interactions and of T-NID between the marks in docs/results.md."""
+    document = ROOT / "docs" / "results.md"
+    text = document.read_text(encoding="utf-8")
     speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
     if speed.exists():
         results = json.loads(speed.read_text(encoding="utf-8"))
@@ -207,7 +207,7 @@ def renew_readme() -> None:
         text = _between("interactions", table(json.loads(INTERACTIONS.read_text(encoding="utf-8"))), text)
     if TNID.exists():
         text = _between("tnid", tnid_summary(json.loads(TNID.read_text(encoding="utf-8"))), text)
-    readme.write_text(text, encoding="utf-8")
+    document.write_text(text, encoding="utf-8")
 
 
 def _machines(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -221,4 +221,4 @@ def _between(mark: str, content: str, text: str) -> str:
 
 
 if __name__ == "__main__":
-    renew_readme()
+    renew_tables()

@@ -60,7 +60,7 @@ def table(results: Mapping[str, Any]) -> str:
 
 
 def summary(results: Mapping[str, Any]) -> str:
-    """Make the tables of the README: pairs, the choice of effects, and higher orders."""
+    """Make the tables of docs/results.md: pairs, the choice of effects, and higher orders."""
     functions = results["functions"]
     narrow = pairs(functions, published=("NID, MLP-M",), spread=False)
     return "\n\n".join(part for part in (narrow, choices(functions), orders(functions)) if part)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
-from xai_fast import backends, doctor, use_backend
+from xai_fast import backends, detectors, doctor, methods, use_backend
 
 
 def test_the_report_has_versions_devices_and_every_kernel_on_every_backend() -> None:
@@ -24,25 +25,41 @@ def test_the_report_has_versions_devices_and_every_kernel_on_every_backend() -> 
     assert not re.search(r"[ \t]$", report, re.MULTILINE)
 
 
-OPTIONAL = {
-    "safetensors": "no long jobs",
-    "PyYAML": "jobs are described in JSON only",
-    "ray": "no long jobs on Ray",
-    "pyarrow": "no Parquet, neither read nor exported",
-    "zarr": "no export to Zarr",
-    "h5py": "no export to HDF5",
-}
-
-
-@pytest.mark.parametrize("package", OPTIONAL)
-def test_packages_for_long_jobs_are_told_with_what_is_missing_without_them(
+@pytest.mark.parametrize("package", ["safetensors", "ray", "captum"])
+def test_optional_packages_are_listed_with_what_is_missing_without_them(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "_installed", lambda name: doctor._MISSING if name == package else "1.2")
     lines = doctor.report().splitlines()
-    start = lines.index("Optional packages")
-    told = dict(line.split(None, 1) for line in lines[start + 1 : start + 1 + len(OPTIONAL)])
-    assert told == {name: f"not installed: {OPTIONAL[name]}" if name == package else "1.2" for name in OPTIONAL}
+    start = lines.index("Optional packages") + 1
+    listed = dict(line.split(None, 1) for line in lines[start : start + len(doctor._OPTIONAL)])
+    assert listed[package] == f"not installed: {doctor._OPTIONAL[package]}"
+    assert {found for name, found in listed.items() if name != package} == {"1.2"}
+
+
+def test_every_method_and_detector_is_listed() -> None:
+    report = doctor.report()
+    for name, found in {**methods(), **detectors()}.items():
+        assert re.search(rf"^  {name} +{found.__module__}.{found.__qualname__}$", report, re.MULTILINE), name
+
+
+BROKEN = {
+    "gone": ("nowhere_at_all:Method", "cannot be imported from nowhere_at_all:Method: ModuleNotFoundError: No module"),
+    "none": ("json:JSONDecoder", "json:JSONDecoder is no subclass of its base"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_method_of_another_package_that_cannot_be_used_has_the_reason(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference, reason = BROKEN[name]
+    about = tmp_path / "broken_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[xai_fast.methods]\n{name} = {reference}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert f"  {name:22}{reason}" in doctor.report()
 
 
 def test_a_native_module_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands."""
+"""The Python of the README and of docs/ runs as it stands, and what they name exists."""
 
 from __future__ import annotations
 
@@ -7,29 +7,57 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 
-def test_python_blocks_run_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) >= 2
-    names: dict[str, object] = {}
-    for block in blocks:
-        exec(compile(block, str(README), "exec"), names)
+def run_blocks(document: Path) -> dict[str, object]:
+    names: dict[str, object] = {"__name__": "documentation"}
+    for block in re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, str(document), "exec"), names)
+    return names
+
+
+def test_the_readme_runs() -> None:
+    names = run_blocks(ROOT / "README.md")
     assert names["maps"].shape == (16, 3, 32, 32)
     assert names["score"].difference.shape == (16,)
-    assert names["interactions"].saliency.shape == (16, 16, 16)
+    assert names["pairs"].attributions.shape == (16, 16, 16)
     assert names["ranking"]["a", "b", "c"].effect > 0
+
+
+def test_the_page_about_methods_runs() -> None:
+    explained = run_blocks(ROOT / "docs" / "methods.md")["explained"]
+    assert explained.attributions.shape == (4, 3, 8, 8)
+    assert explained.settings == {"value": 0.5}
+
+
+def test_the_page_about_the_command_line_runs() -> None:
+    pytest.importorskip("PIL")
+    assert run_blocks(ROOT / "docs" / "command-line.md")["load_classifier"]().size == (64, 64)
+
+
+@pytest.mark.slow
+def test_the_page_about_jobs_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("safetensors")
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(tmp_path)
+    names = run_blocks(ROOT / "docs" / "jobs.md")
     assert names["status"].complete
     assert names["store"][7].id == "1-trouser/000011.png"
     assert names["store"][7].fields["neflag.attributions"].shape == (3, 28, 28)
     assert list(names["store"].failures()) == []
 
 
-def test_every_path_that_the_readme_names_exists() -> None:
-    text = README.read_text(encoding="utf-8")
-    paths = re.findall(r"`((?:xai_fast|csrc|benchmarks|tests)/[\w./<>]*)`", text)
-    assert len(paths) > 8
-    for path in paths:
-        assert (README.parent / path.replace("<kernel>", "sphere_step")).exists(), path
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_path_that_is_named_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:xai_fast|csrc|benchmarks|tests|docs)/[\w./<>]*)`", text)
+    links = [document.parent / link for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
+    assert document.name != "README.md" or len(paths) + len(links) > 8
+    for path in [ROOT / path.replace("<kernel>", "sphere_step") for path in paths] + links:
+        assert path.exists(), path
+
+
+def test_the_readme_fits_two_screens() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from xai_fast import jobs
 from xai_fast.terminal import printable, say
 
 
@@ -44,16 +46,30 @@ COMMANDS = {
 }
 
 
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which a job lies, in the folder job."""
+    place = tmp_path_factory.mktemp("place")
+    np.save(place / "x.npy", np.zeros((4, 3, 28, 28), np.float32))
+    jobs.run(
+        jobs.JobSpec(
+            source=str(place / "x.npy"),
+            method="gradcam",
+            options={"layer": "features"},
+            model="xai_fast.suites.generated_shapes:small_classifier",
+        ),
+        place / "job",
+        workers=0,
+    )
+    return place
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_reader_that_has_gone_is_no_error(name: str, tmp_path: Path) -> None:
-    from receipts_by_hand import write_job, write_receipt
-
-    write_job(tmp_path / "job", 4, 4)
-    write_receipt(tmp_path / "job", 0, (0, 4), finished=1.0)
+def test_a_reader_that_has_gone_is_no_error(name: str, job: Path) -> None:
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *COMMANDS[name]],
-        cwd=tmp_path,
+        cwd=job,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"},

@@ -6,39 +6,56 @@ import importlib
 import os
 import platform
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import torch
 
 from xai_fast import backends, native
 from xai_fast.errors import InputError
+from xai_fast.registry import DETECTOR_ENTRY_POINTS, ENTRY_POINTS, detectors, methods
 
-__all__ = ["report"]
+__all__ = ["report", "versions"]
 
 _MISSING = "not installed"
 _OPTIONAL = {
-    "safetensors": "no long jobs",
+    "Pillow": "no pictures",
+    "matplotlib": "no drawings",
+    "pandas": "no tables from files",
+    "safetensors": "no jobs, so no explain",
     "PyYAML": "jobs are described in JSON only",
-    "ray": "no long jobs on Ray",
+    "ray": "no jobs on Ray",
     "pyarrow": "no Parquet, neither read nor exported",
     "zarr": "no export to Zarr",
     "h5py": "no export to HDF5",
+    "captum": "no methods captum:NAME",
 }
-"""What long jobs use, and what is missing without it."""
+"""What only parts of the package need, and what is missing without it."""
 
 
 def report() -> str:
     """Describe this installation.
 
     Returns:
-        Plain text: versions, the CPU, CUDA devices, how the native module was built, and for each device each kernel
-        with each backend, or the reason that it cannot run.
+        Plain text: versions, the CPU, CUDA devices, how the native module was built, methods, and for each device each
+        kernel with each backend; what is missing or cannot run has the reason.
     """
-    lines = [*_versions(), *_optional_packages(), *_cpu(), *_cuda(), *_native_module()]
+    lines = ["Versions", *(f"  {name:10}{found}" for name, found in versions().items())]
+    lines += [*_optional_packages(), *_cpu(), *_cuda(), *_native_module(), *_methods()]
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         lines += _kernels(device)
     return "\n".join(lines)
+
+
+def versions() -> dict[str, str]:
+    """List the versions of what results depend on, by name."""
+    return {
+        "xai_fast": _installed("xai-fast"),
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+        "torch": torch.__version__,
+        "numpy": _installed("numpy"),
+        "triton": _installed("triton"),
+    }
 
 
 def _installed(package: str) -> str:
@@ -48,20 +65,33 @@ def _installed(package: str) -> str:
         return _MISSING
 
 
-def _versions() -> Iterator[str]:
-    yield "Versions"
-    yield f"  xai_fast  {_installed('xai-fast')}"
-    yield f"  Python    {platform.python_version()} on {platform.platform()}"
-    yield f"  torch     {torch.__version__}"
-    yield f"  numpy     {_installed('numpy')}"
-    yield f"  triton    {_installed('triton')}"
-
-
 def _optional_packages() -> Iterator[str]:
     yield "Optional packages"
     for package, needed_for in _OPTIONAL.items():
         found = _installed(package)
         yield f"  {package:12}{found}" + (f": {needed_for}" if found == _MISSING else "")
+
+
+def _methods() -> Iterator[str]:
+    """List methods and detectors, and those of other packages that cannot be imported, with the reason."""
+    for title, group, known in (
+        ("Methods (xai-fast explain --method NAME)", ENTRY_POINTS, methods()),
+        ("Detectors, on tables", DETECTOR_ENTRY_POINTS, detectors()),
+    ):
+        yield title
+        for name, found in known.items():
+            yield f"  {name:22}{found.__module__}.{found.__qualname__}"
+        for entry in entry_points(group=group):
+            if entry.name not in known:
+                yield f"  {entry.name:22}{_reason(entry)}"
+
+
+def _reason(entry: EntryPoint) -> str:
+    try:
+        entry.load()
+    except Exception as error:  # whatever the module of another package raises is what the user wants to know
+        return f"cannot be imported from {entry.value}: {type(error).__name__}: {error}"
+    return f"{entry.value} is no subclass of its base"
 
 
 def _cpu_name() -> str:

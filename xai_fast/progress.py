@@ -1,4 +1,4 @@
-"""A progress bar on standard error, with rate and time left; silent where nobody looks."""
+"""A progress bar on standard error, with rate and time left; silent where that is no terminal."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Counts pictures; as a context manager it shows a bar and takes it away at the end.
+    """Count items; as a context manager, show a bar and remove it at the end.
 
-    Drawn with rich where it is installed, else as one plain line; not at all where standard error is no terminal.
+    The bar is drawn with rich where it is installed, else as one plain line; not at all where standard error is no
+    terminal.
 
     Args:
-        total: pictures.
+        total: items.
         what: a word before the bar.
 
     Attributes:
-        note: what else is to be said, after rate and time left.
+        note: further text, after rate and time left.
     """
 
     def __init__(self, total: int, what: str = "explaining") -> None:
@@ -66,15 +67,15 @@ class Progress:
         elif self._visible:
             print(f"\r{'':78}\r", end="", file=sys.stderr, flush=True)
 
-    def advance(self, pictures: int, *, kept: bool = False) -> None:
-        """Count pictures that are done.
+    def advance(self, items: int, *, kept: bool = False) -> None:
+        """Count items that are done.
 
         Args:
-            pictures: how many more.
-            kept: they were there from an earlier run, and say nothing about the rate.
+            items: how many more.
+            kept: they were there from an earlier run, so they do not count in the rate.
         """
-        self.done += pictures
-        self._kept += pictures if kept else 0
+        self.done += items
+        self._kept += items if kept else 0
         if self._rich is not None:
             self._rich.update(self._task, completed=self.done, speed=self._after())
         elif self._visible:
@@ -84,7 +85,7 @@ class Progress:
             print(f"\r{line:78.78}", end="", file=sys.stderr, flush=True)
 
     def speed(self) -> str:
-        """Give the rate and the time left, or "" while nothing was computed."""
+        """Give the rate and the time left, or "" as long as nothing was computed."""
         computed = self.done - self._kept
         if computed <= 0:
             return ""

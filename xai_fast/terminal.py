@@ -1,4 +1,4 @@
-"""Text for people at a terminal: printed whatever the terminal can show, and whether or not somebody still reads."""
+"""Printing: letters that a terminal cannot show are replaced, and a closed pipe is no error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 import sys
 from typing import TextIO
 
-__all__ = ["flush", "printable", "say"]
+__all__ = ["flush", "printable", "say", "shown"]
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print text, whatever the terminal: letters that it lacks are replaced, and a reader that has gone is no error.
+    """Print text; letters that the terminal lacks are replaced, and a closed pipe is no error.
 
     Args:
         text: the lines.
@@ -25,7 +25,7 @@ def say(text: str, *, error: bool = False) -> None:
 
 
 def flush() -> None:
-    """Send on what others have printed to standard output; a reader that has gone is no error."""
+    """Flush standard output; a closed pipe is no error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -33,14 +33,14 @@ def flush() -> None:
 
 
 def _go_nowhere(stream: TextIO) -> None:
-    # As in `| head`. What is left in the buffer goes nowhere, or Python would complain about it when it ends.
+    # As in `| head`. What is left in the buffer is dropped, or Python would report it at exit.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def printable(text: str) -> str:
-    """Give text without the characters that do things to a terminal; each becomes U+FFFD.
+    """Replace the characters that control a terminal by U+FFFD.
 
     Args:
         text: any, such as the name of a file.
@@ -49,3 +49,8 @@ def printable(text: str) -> str:
         One line.
     """
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def shown(text: str) -> str:
+    """Give text that any terminal and file can take: bytes of a file name that are not UTF-8 become U+FFFD."""
+    return os.fsencode(text).decode("utf-8", "replace")

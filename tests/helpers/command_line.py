@@ -1,15 +1,11 @@
-"""A small model, pictures, and runs of the command line, for its tests."""
+"""Small models, pictures and a method of another package, for the tests of the command line."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
-
-from xai_fast import cli
 
 MODELS = """
 import torch
@@ -23,14 +19,21 @@ class Sine(nn.Module):
 def network(seed=0):
     # Bumpy, so that the random points matter: in a smooth one all of them step to the same corner.
     torch.manual_seed(seed)
-    return nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 32), Sine(), nn.Linear(32, 3))
+    return nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 32), Sine(), nn.Linear(32, 3)).eval()
 
-def build(model=None):
+def image_model(model):
     half = (0.5, 0.5, 0.5)
-    return ImageModel(model or network(), "tiny", (16, 16), half, half, ("ant", "b<i>ee</i>", "cricket"), margin=2)
+    return ImageModel(model.eval(), "tiny", (16, 16), half, half, ("ant", "b<i>ee</i>", "cricket"), margin=2)
+
+def build():
+    return image_model(network())
 
 def other_weights():
-    return build(network(1))
+    return image_model(network(1))
+
+def plain():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AvgPool2d(32), nn.Flatten(), nn.Linear(147, 3))
 
 class FailsOnWhite(nn.Module):
     def __init__(self):
@@ -41,36 +44,48 @@ class FailsOnWhite(nn.Module):
         return torch.where(white, torch.nan, self.network(x))
 
 def fails_on_white():
-    return build(FailsOnWhite())
+    return image_model(FailsOnWhite())
 
-class Detached(nn.Module):
+class Maps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 5, 3, stride=4, padding=1)
+        self.body = nn.Sequential(nn.GELU(), nn.Conv2d(5, 6, 1), nn.GELU())
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3))
     def forward(self, x):
-        return x.detach().mean((2, 3))
+        return self.head(self.body(self.stem(x)))
 
-def detached():
-    return build(Detached())
-
-class Flat(nn.Module):
-    def forward(self, x):
-        return x.mean((2, 3)) * 0
-
-def flat():
-    return build(Flat())
-
-class TwoOutputs(nn.Module):
-    def forward(self, x):
-        return x.mean((2, 3)), x
-
-def two_outputs():
-    return build(TwoOutputs())
-
-class Binary(nn.Module):
-    def forward(self, x):
-        return x.flatten(1).tanh().mean(1)
-
-def binary():
-    return build(Binary())
+def with_maps():
+    return image_model(Maps())
 """
+
+TOY = '''
+import torch
+from xai_fast import Explanation, Method
+
+class Toy(Method):
+    """Inputs, scaled.
+
+    Args:
+        model: a module.
+        strength: factor of the input.
+    """
+
+    def __init__(self, model, *, strength: float = 1.0) -> None:
+        super().__init__(model)
+        self.strength = strength
+
+    def _explain(self, call):
+        everything = range(call.batch)
+        x, items = call.take(everything), call.positions(everything)
+        outputs = call.run([value.clone() for value in x], items)
+        targets = call.targets(outputs, everything)
+        scores = call.objective(outputs, targets)
+        ones = torch.ones_like(items)
+        return Explanation(attributions=self.strength * x[0], scores=scores, targets=targets, evaluations=ones)
+'''
+
 QUICK = ("--model", "cli_models:build", "--points", "3", "--max-steps", "9")
 
 
@@ -80,14 +95,10 @@ def draw(path: Path, seed: int = 0, size: tuple[int, int] = (20, 30), **options:
     Image.fromarray(pixels).save(path, **options)
 
 
-def run(*arguments: object) -> int:
-    return cli.main(["neflag", *map(str, arguments), *QUICK])
-
-
-def summary(out: Path) -> dict[str, Any]:
-    return json.loads((out / "summary.json").read_text(encoding="utf-8"))
-
-
-def attribution(out: Path, name: str) -> np.ndarray:
-    with np.load(out / "maps" / (name + ".npz")) as stored:
-        return stored["attribution"]
+def install_toy(folder: Path) -> None:
+    """Write the package of a toy method and what makes it installed, into a folder on the path."""
+    (folder / "toy_package.py").write_text(TOY)
+    about = folder / "toy_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[xai_fast.methods]\ntoy = toy_package:Toy\n")

@@ -246,3 +246,12 @@ def test_a_transformer_layer() -> None:
     result = TaylorCAM(nn.Sequential(nn.Identity(), encoder).eval(), "0").explain(x)
     assert result.saliency.shape == (3, 3, 3)
     assert float(result.saliency.sum()) > 0
+
+
+def test_a_map_in_channels_last_may_be_pooled_to_one_cell() -> None:
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 6), nn.GELU(), nn.Linear(6, 3))
+    model = made(lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), *head))
+    x = numbers(2, 3, 5, 5)
+    exact, plain = (TaylorCAM(model, "0", method=method).explain(x).attributions for method in ("auto", "hvp"))
+    torch.testing.assert_close(exact, plain)
+    assert exact.any()

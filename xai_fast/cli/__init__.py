@@ -1,4 +1,4 @@
-"""The command line: ``xai-fast`` with ``neflag``, ``taylor-cam``, ``t-nid``, ``demo`` or ``doctor``."""
+"""The command line: ``xai-fast`` with ``explain``, ``run``, ``jobs``, ``t-nid``, ``demo`` and ``doctor``."""
 
 from __future__ import annotations
 

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
-import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from xai_fast.cli import interactions, neflag, tnid
-from xai_fast.cli.files import Picture, sample_pictures
-from xai_fast.cli.layers import KNOWN_LAYERS
-from xai_fast.cli.pictures import Failure
+from xai_fast import NeFLAG, TaylorCAM, jobs
+from xai_fast.cli import tnid
+from xai_fast.cli.explain import MODEL, explain, named_class
+from xai_fast.cli.layers import chosen_layer
+from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.run_job import DEVICE
 from xai_fast.errors import InputError
-from xai_fast.interaction.taylor_cam import TaylorCAM
-from xai_fast.plot import Item
-from xai_fast.suites import sort_of_clevr
-from xai_fast.suites.relation_network import RelationNetwork, relation_network
-from xai_fast.suites.tables import bikeshare
-from xai_fast.terminal import say
+from xai_fast.jobs.references import ModelRef
+from xai_fast.terminal import say, shown
 
-__all__ = ["run", "sort_of_clevr_views"]
+__all__ = ["add_command", "explain_bikeshare", "explain_scenes"]
 
+NEFLAG: dict[str, object] = {"radius": 0.3, "points": 20, "aggregate": "magnitude"}
+"""Options of NeFLAG that look well on photos scaled to [-1, 1]."""
+
+_BLUR = 2.0
 _SCENES = 12
 _SPARE_SCENES = 4
 _SCALE = 8
@@ -30,100 +31,113 @@ _GRID = (5, 5)
 _TABLE_EPOCHS = 30
 
 
-def run(settings: neflag.Settings, out: Path) -> list[Failure]:
-    """Explain the sample photos of installed packages, scenes of Sort-of-CLEVR, and the rentals of Bikeshare.
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``demo`` to those of the program."""
+    parser = commands.add_parser(
+        "demo",
+        help="explain the sample photos of installed packages, generated scenes, and the table of Bikeshare",
+        description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and with Taylor-CAM, "
+        "questions about generated scenes with Taylor-CAM, and the rentals of bicycles that the package ISLP carries "
+        "with T-NID. Writes neflag, taylor-cam, scenes and t-nid, each with a report.html.",
+    )
+    parser.set_defaults(run=_run)
+    parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
+    parser.add_argument("--target", metavar="CLASS", help="explain this class instead of the predicted one")
+    parser.add_argument("--device", metavar="NAME", help=DEVICE)
+    parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
+    add_options(parser, NeFLAG, leave_out=("seed",), defaults=NEFLAG)
+
+
+def _run(options: argparse.Namespace) -> bool:
+    from xai_fast.plot import Look
+    from xai_fast.suites import sample_photos
+
+    out, model = Path(options.out), ModelRef(options.model).load()
+    photos = [str(photo.path) for photo in sample_photos()]
+    given = {
+        "neflag": {**NEFLAG, **given_options(options)},
+        "taylor_cam": {"layer": chosen_layer(None, options.model, model.for_pictures())},
+    }
+    done = True
+    for method, settings in given.items():
+        spec = jobs.JobSpec(
+            source=photos,
+            method=method,
+            options=settings,
+            model=options.model,
+            target=named_class(options.target, model),
+            dtype="float32",
+        )
+        folder = out / method.replace("_", "-")
+        done &= explain(spec, model, folder, Look(smooth=_BLUR), device=options.device)
+    explain_scenes(out / "scenes")
+    explain_bikeshare(options.device or "auto", out / "t-nid")
+    return done
+
+
+def explain_scenes(out: Path) -> None:
+    """Explain relational questions about scenes of Sort-of-CLEVR: which pairs of cells the answer rests on.
+
+    Scenes of which the network is so sure that no derivative is left are skipped.
 
     Args:
-        settings: of NeFLAG; model, device and the like count for Taylor-CAM too, the device for T-NID.
-        out: the folder of the results; those of Taylor-CAM are in ``taylor-cam`` in it, those of T-NID in ``t-nid``.
-
-    Returns:
-        The pictures that could not be read or explained.
-
-    Raises:
-        InputError: an option is out of range, or the model cannot be loaded.
-        ModelError: the model can explain none of the pictures.
+        out: the folder of the report.
     """
-    pictures = sample_pictures()
-    failures = neflag.run(pictures, settings, out)
-    if settings.model in KNOWN_LAYERS:
-        failures += _interactions_of(pictures, settings, out)
-    else:
-        say(f"no Taylor-CAM page: no layer of {settings.model} is known; see xai-fast taylor-cam", error=True)
-    _explain_bikeshare(settings.device, out / "t-nid")
-    return failures
+    from xai_fast.plot import Front, Item, report
+    from xai_fast.suites import sort_of_clevr
+    from xai_fast.suites.relation_network import relation_network
+
+    try:
+        # In double precision, in which a sure answer still has derivatives: in single precision its probability is 1.
+        network = copy.deepcopy(relation_network()).double()
+    except InputError as error:  # without safetensors or the weights
+        say(f"no scenes of Sort-of-CLEVR: {error}", error=True)
+        return
+    scenes = sort_of_clevr.scenes(_SCENES + _SPARE_SCENES, split="test")
+    questions = [sort_of_clevr.ask(scene, i % 6, "relational", i % 3) for i, scene in enumerate(scenes)]
+    images, vectors = sort_of_clevr.image_batch(scenes).double(), sort_of_clevr.question_batch(questions)[0].double()
+    found = TaylorCAM(network, "tag", grid=_GRID).explain(images, additional_forward_args=vectors)
+    with torch.no_grad():
+        probabilities = network(images, vectors).softmax(1)
+    items = []
+    for i in [i for i in range(len(scenes)) if not found.facts["zero_curvature"][i]][:_SCENES]:
+        values, classes = probabilities[i].topk(3)
+        answers = [sort_of_clevr.ANSWERS[c] for c in classes.tolist()]
+        items.append(
+            Item(
+                name=f"test scene {scenes[i].index}",
+                explanations={"taylor_cam": found[i]},
+                picture=scenes[i].draw(_SCALE),
+                heading=answers[0],
+                question=questions[i].text,
+                classes=list(zip(answers, values.tolist(), strict=True)),
+                facts={"wrong answer": answers[0] != questions[i].answer_text},
+                notes={"right answer": questions[i].answer_text},
+            )
+        )
+    front = Front(title="What the relation network answers", kicker="Taylor-CAM \u00b7 Sort-of-CLEVR")
+    say(f"report: {shown(str(report(items, out, front=front)))}")
 
 
-def _interactions_of(pictures: Sequence[Picture], settings: neflag.Settings, out: Path) -> list[Failure]:
-    shared = {name: getattr(settings, name) for name in ("model", "target", "top_k_classes", "device", "overwrite")}
-    chosen = interactions.InteractionSettings(**shared)
-    more = _stored_scenes()
-    return interactions.run(pictures, chosen, out / "taylor-cam", more)
+def explain_bikeshare(device: str, out: Path) -> None:
+    """Explain the table of Bikeshare, where it is installed.
 
+    Args:
+        device: "auto", or a name that torch knows.
+        out: the folder of the results.
+    """
+    from xai_fast.suites.tables import bikeshare
 
-def _explain_bikeshare(device: str, out: Path) -> None:
     try:
         table = bikeshare()
     except InputError as error:  # the photos are explained all the same
         say(f"no T-NID page: {error}", error=True)
         return
-    chosen = tnid.TableSettings(
+    settings = tnid.TableSettings(
         target=table.target,
         categorical=table.categorical,
         ignore=table.ignore,
-        epochs=_TABLE_EPOCHS,
         device=device,
+        options={"epochs": _TABLE_EPOCHS},
     )
-    tnid.explain_frame(table.frame, table.name, chosen, out, table.about)
-
-
-def sort_of_clevr_views(network: RelationNetwork, count: int) -> list[Item]:
-    """Explain relational questions about scenes of the test split: which pairs of cells the answer rests on.
-
-    Args:
-        network: in evaluation mode, on the CPU.
-        count: scenes, about each of which the network answers a question; the three kinds of relational questions take
-            turns.
-
-    Returns:
-        An item per scene. Scenes of which the network is so sure that no derivative is left are skipped.
-    """
-    scenes = sort_of_clevr.scenes(count + _SPARE_SCENES, split="test")
-    questions = [sort_of_clevr.ask(scene, i % 6, "relational", i % 3) for i, scene in enumerate(scenes)]
-    # In double precision, in which a sure answer still has derivatives: in single precision its probability is 1.
-    network = copy.deepcopy(network).double()
-    images, vectors = sort_of_clevr.image_batch(scenes).double(), sort_of_clevr.question_batch(questions)[0].double()
-    method = TaylorCAM(network, "tag", grid=_GRID)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="all interactions of the items")
-        found = method.explain(images, additional_forward_args=vectors)
-    with torch.no_grad():
-        probabilities = network(images, vectors).softmax(1)
-    views = []
-    shown = [i for i in range(len(scenes)) if bool(found.saliency[i].any())][:count]
-    for i, scene, question in ((i, scenes[i], questions[i]) for i in shown):
-        answer = int(probabilities[i].argmax())
-        picture = scene.draw(_SCALE)
-        values, classes = (best.tolist() for best in probabilities[i].topk(3))
-        views.append(
-            Item(
-                f"test scene {scene.index}",
-                {"taylor_cam": found[i]},
-                picture,
-                sort_of_clevr.ANSWERS[answer],
-                question=question.text,
-                classes=[(sort_of_clevr.ANSWERS[c], p) for c, p in zip(classes, values, strict=True)],
-                facts={"wrong answer": answer != question.answer},
-                notes={"right answer": question.answer_text},
-            )
-        )
-    return views
-
-
-def _stored_scenes() -> Sequence[Item]:
-    try:
-        network = relation_network()
-    except InputError as error:  # without safetensors or the weights: the photos can be explained all the same
-        say(f"no scenes of Sort-of-CLEVR: {error}", error=True)
-        return ()
-    return sort_of_clevr_views(network, _SCENES)
+    tnid.explain_frame(table.frame, table.name, settings, out, table.about)

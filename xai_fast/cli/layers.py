@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
-from xai_fast.suites import ImageModel
+
+if TYPE_CHECKING:
+    from xai_fast.suites import ImageModel
 
 __all__ = ["KNOWN_LAYERS", "SIZES", "chosen_layer", "suitable_layers"]
 

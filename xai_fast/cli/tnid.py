@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_fast.cli.classifier import check_at_least, chosen_device
-from xai_fast.cli.files import shown
-from xai_fast.cli.table_file import MISSING, EncodedTable, encode, read_table_file
-from xai_fast.cli.tnid_outputs import Findings, write_outputs
+from xai_fast.arguments import check_integer
+from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.table_columns import MISSING, EncodedTable, encode
+from xai_fast.cli.tnid_outputs import Findings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
-from xai_fast.interaction import TNID, FittedMLP, InteractionRanking, fit_mlp
+from xai_fast.interaction import TNID, FittedMLP, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
-from xai_fast.plot import Fit
-from xai_fast.terminal import say
+from xai_fast.table_file import read_table_file
+from xai_fast.terminal import say, shown
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["LEAST_R2", "LEAST_SHARE", "TableSettings", "explain_frame", "judge", "run"]
+    from xai_fast.plot import Fit
+
+__all__ = ["LEAST_R2", "LEAST_SHARE", "TableSettings", "add_command", "explain_frame", "judge"]
 
 LEAST_R2 = 0.5
 """Below this R^2 on the rows held back a regression is flagged: less than half of what there is to explain."""
@@ -39,60 +42,80 @@ LEAST_SHARE = 0.2
 """A classification is flagged if it takes away less than this share of the cross-entropy of always answering with the
 shares of the classes (McFadden's pseudo R^2, of which he calls 0.2 to 0.4 an excellent fit)."""
 
+METHOD: dict[str, object] = {"representatives": 200, "effect": "absolute", "aggregate": "median"}
+"""Options of T-NID where the user says nothing: what ranks the published test functions best, see docs/results.md."""
+
+_NOT_OFFERED = ("smooth", "score")
+_NOT_OFFERED_TRAINING = ("feature_names", "seed", "device", "progress", "validation")
+_EXIT_CODES = """exit codes: 0 done; 3 finished, but the network does not fit the table well enough for its interactions
+to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cross-entropy taken away, on rows held
+back); 2 the arguments are wrong, or values are missing; 1 failed; 130 interrupted."""
+
 
 @dataclass(frozen=True)
 class TableSettings:
-    """The options of a run; the command line's help says what they mean.
+    """What is done with a table.
 
-    Raises:
-        InputError: a number is out of range.
+    Attributes:
+        target: the column that is predicted.
+        categorical: columns of categories, whatever their type.
+        ignore: columns to leave out.
+        missing: what is done with missing values, one of `MISSING`.
+        of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
+        listed: sets of each order in the report.
+        device: "auto", or a name that torch knows.
+        options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
     """
 
     target: str
-    task: str = "auto"
     categorical: Sequence[str] = ()
     ignore: Sequence[str] = ()
     missing: str = MISSING[0]
-    order: int | None = None
     of_class: str | None = None
-    representatives: str = "200"
-    effect: str = "absolute"
-    aggregate: str = "median"
-    extend: int | None = None
-    epochs: int = 100
-    patience: int = 15
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    seed: int = 0
-    top_k: int = 20
+    listed: int = 20
     device: str = "auto"
-
-    def __post_init__(self) -> None:
-        least = {"order": 2, "extend": 1, "epochs": 1, "patience": 1, "batch_size": 1, "seed": 0, "top_k": 1}
-        check_at_least(self, least)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run(path: Path, settings: TableSettings, out: Path) -> bool:
-    """Explain a table, and write ranking, pictures, report and summary.
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command ``t-nid`` to those of the program."""
+    parser = commands.add_parser(
+        "t-nid",
+        help="find columns of a table that act together on another one",
+        description="Train a smooth network that predicts one column of a table (CSV or Parquet) from the others, and "
+        "find the pairs, triples and larger sets of columns that act together in it, with T-NID. Prints the ranking; "
+        "writes ranking.json (for xai_fast.InteractionRanking.load), ranking.png, heatmap.png, network.png, "
+        "report.html to explore it, and summary.json.",
+        epilog=_EXIT_CODES,
+    )
+    parser.set_defaults(run=_run)
+    add = parser.add_argument
+    add("table", metavar="TABLE", help="a CSV file, or a Parquet file (.parquet)")
+    add("--target", required=True, metavar="COLUMN", help="the column that the others are to predict")
+    several: dict[str, Any] = {"nargs": "+", "default": (), "metavar": "COLUMN"}
+    add("--categorical", help="columns of numbers that are categories; text and truth values always are", **several)
+    add("--ignore", help="columns to leave out, such as those made of the target", **several)
+    missing = "refuse missing values; drop rows that have one; or impute the median of a column of numbers, and a "
+    missing += "category of its own elsewhere. Rows without a target are never kept (default: refuse)"
+    add("--missing", choices=MISSING, default=MISSING[0], help=missing)
+    of_class = "the class whose score is explained (default: the predicted one at each row; of two the second)"
+    add("--class", dest="of_class", metavar="CLASS", help=of_class)
+    add("--listed", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
+    add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: auto)")
+    add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
+    add_options(parser, TNID, leave_out=_NOT_OFFERED, defaults=METHOD)
+    add_options(parser, fit_mlp, leave_out=_NOT_OFFERED_TRAINING)
 
-    Args:
-        path: a CSV or Parquet file.
-        settings: the options.
-        out: the folder of the results.
 
-    Returns:
-        Whether the network fits well enough, see `LEAST_R2` and `LEAST_SHARE`.
-
-    Raises:
-        InputError: an option is out of range, or the table cannot be read.
-        ModelError: the training diverged.
-    """
-    chosen_device(settings.device)
-    return explain_frame(read_table_file(path), shown(path.name), settings, out)
+def _run(options: argparse.Namespace) -> bool:
+    own = [entry.name for entry in fields(TableSettings) if entry.name != "options"]
+    settings = TableSettings(**{name: getattr(options, name) for name in own}, options=given_options(options))
+    path = Path(options.table)
+    return explain_frame(read_table_file(path), shown(path.name), settings, Path(options.out))
 
 
 def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
-    """Explain a table that is read already; see `run`.
+    """Explain a table, and write ranking, pictures, report and summary.
 
     Args:
         frame: the table.
@@ -102,67 +125,35 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
         about: a sentence about the table, for the report.
 
     Returns:
-        As `run`.
+        Whether the network fits well enough, see `LEAST_R2` and `LEAST_SHARE`.
 
     Raises:
-        InputError: likewise.
-        ModelError: likewise.
+        InputError: an option is out of range, the table cannot be explained, or the folder holds another run's results.
+        ModelError: the training diverged.
     """
     started = time.perf_counter()
     table = encode(
-        frame,
-        settings.target,
-        categorical=settings.categorical,
-        ignore=settings.ignore,
-        missing=settings.missing,
+        frame, settings.target, categorical=settings.categorical, ignore=settings.ignore, missing=settings.missing
     )
-    order = _order(settings, table)
-    target = _target(settings, table)
-    representatives = _representatives(settings, table)
-    _make_folder(out)
+    check_integer("--listed", settings.listed, 1)
+    # What would be refused after minutes of training is refused before.
+    method, target = _method_options(settings, table), _target(settings, table)
+    training = {n: v for n, v in settings.options.items() if n not in TNID.options()}
+    training |= {"device": _device(settings.device), "seed": check_integer("seed", method.get("seed", 0), 0)}
+    check_folder(out, name, table, settings)
     for note in table.notes:
         say(note)
-    fitted = _train(table, settings)
+    fitted = fit_mlp(torch.from_numpy(table.values), table.labels, feature_names=table.columns, **training)
     fit = judge(fitted, table.labels)
     say(fit.verdict)
-    trained = time.perf_counter() - started
-    ranking, flags = _detect(fitted, table, settings, order, representatives, target)
-    findings = Findings(
-        name=name,
-        about=about,
-        table=table,
-        settings=settings,
-        fitted=fitted,
-        fit=fit,
-        ranking=ranking,
-        flags=flags,
-        seconds={"training": trained, "all": time.perf_counter() - started},
-    )
-    write_outputs(findings, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the notes of the ranking say the same
+        ranking = TNID(fitted.model, **method).detect(
+            table.values, target, groups=table.groups, feature_names=table.columns
+        )
+    seconds = time.perf_counter() - started
+    write_outputs(Findings(name, about, table, settings, fitted, fit, ranking, seconds), out)
     return fit.good
-
-
-def _make_folder(out: Path) -> None:
-    """Make the folder of the results before minutes of training, so that none is lost where it cannot be made."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out))) from None
-
-
-def _train(table: EncodedTable, settings: TableSettings) -> FittedMLP:
-    return fit_mlp(
-        torch.from_numpy(table.values),
-        table.labels,
-        task=settings.task,
-        epochs=settings.epochs,
-        patience=settings.patience,
-        batch=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        feature_names=table.columns,
-        seed=settings.seed,
-        device=chosen_device(settings.device),
-    )
 
 
 def judge(fitted: FittedMLP, labels: object) -> Fit:
@@ -175,6 +166,8 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
     Returns:
         The numbers and the verdict.
     """
+    from xai_fast.plot import Fit
+
     held = "on rows held back, which also decide when the training ends"
     if fitted.classes is None:
         score, least = fitted.validation_score, LEAST_R2
@@ -206,68 +199,51 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
     )
 
 
-def _order(settings: TableSettings, table: EncodedTable) -> int:
-    if settings.order is None:
-        return min(3, table.features)
-    if settings.order > table.features:
-        raise bad_argument("--order", f"at most {table.features}, the number of features", settings.order)
-    return settings.order
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise bad_argument("--device", "auto, cpu, cuda or cuda:N", repr(name)) from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
+        raise bad_argument("--device", "a device that this installation of torch can use", repr(name))
+    return device
+
+
+def _method_options(settings: TableSettings, table: EncodedTable) -> dict[str, Any]:
+    """Give the options of T-NID, checked against the table."""
+    given = {name: value for name, value in settings.options.items() if name in TNID.options()}
+    options: dict[str, Any] = {"order": min(3, table.features), **METHOD, **given}
+    method = TNID(torch.nn.Identity(), **options)
+    if method.order > table.features:
+        raise bad_argument("--order", f"at most {table.features}, the number of features", method.order)
+    if method.effect == "signed" and table.groups:
+        raise bad_argument("--effect", "absolute or square where columns have categories", "signed")
+    if isinstance(options["representatives"], int):
+        options["representatives"] = min(options["representatives"], len(table.values))
+    choose_representatives(read_table("TABLE", table.values, table.columns), options["representatives"], method.seed)
+    return options
 
 
 def _target(settings: TableSettings, table: EncodedTable) -> Target:
-    """Find the class to explain, before minutes of training."""
+    """Find the class to explain."""
     if settings.of_class is None:
         return None
-    classes = Goal.of(table.labels, settings.task).classes
+    classes = Goal.of(table.labels, settings.options.get("task", "auto")).classes
     if classes is None:
         raise bad_argument("--class", "a target with classes", f"numbers in {settings.target!r}")
     names = [str(one) for one in classes]
     if settings.of_class not in names:
         known = f"a class of {settings.target!r}: {', '.join(names[:20])}"
         raise bad_argument("--class", known, repr(settings.of_class))
-    place = names.index(settings.of_class)
+    position = names.index(settings.of_class)
     if len(names) > 2:
-        return place
-    return None if place == 1 else _other_class
+        return position
+    return None if position == 1 else _other_class
 
 
 def _other_class(outputs: Any) -> Tensor:
     """Give the logit of the first of two classes, where the network has that of the second (B, 1)."""
     negative: Tensor = -outputs[:, 0]
     return negative
-
-
-def _representatives(settings: TableSettings, table: EncodedTable) -> int | str | list[str]:
-    """Read what the method would refuse, before minutes of training."""
-    if settings.effect == "signed" and table.groups:
-        raise bad_argument("--effect", "absolute or square where columns have categories", "signed")
-    wanted: int | str | list[str] = settings.representatives
-    if settings.representatives.isdecimal():
-        wanted = min(int(settings.representatives), len(table.values))
-    elif "," in settings.representatives:
-        wanted = [name.strip() for name in settings.representatives.split(",")]
-    choose_representatives(read_table("TABLE", table.values, table.columns), wanted, settings.seed)
-    return wanted
-
-
-def _detect(
-    fitted: FittedMLP,
-    table: EncodedTable,
-    settings: TableSettings,
-    order: int,
-    representatives: int | str | list[str],
-    target: Target,
-) -> tuple[InteractionRanking, list[str]]:
-    method = TNID(
-        fitted.model,
-        order=order,
-        top_k=settings.extend,
-        representatives=representatives,
-        effect=settings.effect,
-        aggregate=settings.aggregate,
-        seed=settings.seed,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the notes say the same
-        ranking = method.detect(table.values, target, groups=table.groups, feature_names=table.columns)
-    return ranking, list(ranking.notes)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from xai_fast.cli.files import shown
-from xai_fast.cli.job import versions
-from xai_fast.cli.table_file import EncodedTable
+from xai_fast.cli.table_columns import EncodedTable
+from xai_fast.doctor import versions
+from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import write_whole
 from xai_fast.interaction import FittedMLP, InteractionRanking
-from xai_fast.plot import Fit, Front
-from xai_fast.plot import report as write_report
-from xai_fast.plot.ranking_layout import JOINED
+from xai_fast.options import plain
 from xai_fast.progress import duration
-from xai_fast.terminal import printable, say
+from xai_fast.terminal import printable, say, shown
 
 if TYPE_CHECKING:
     from xai_fast.cli.tnid import TableSettings
+    from xai_fast.plot import Fit, Front
 
-__all__ = ["Findings", "ranking_table", "write_outputs"]
+__all__ = ["Findings", "check_folder", "write_outputs"]
 
 _PRINTED = 10
+_JOINED = " \u00d7 "
 _DPI = 120
 _TITLES = {1: "main effects", 2: "pairs", 3: "triples", 4: "quadruples", 5: "quintuples", 6: "sextuples"}
 _EFFECTS = {"absolute": "magnitude", "square": "square", "signed": "value"}
+_SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +46,7 @@ class Findings:
         fitted: the network.
         fit: how well it fits.
         ranking: what was found.
-        flags: warnings of the method.
-        seconds: that parts of the run took.
+        seconds: that the run took.
     """
 
     name: str
@@ -55,67 +56,91 @@ class Findings:
     fitted: FittedMLP
     fit: Fit
     ranking: InteractionRanking
-    flags: list[str]
-    seconds: dict[str, float]
+    seconds: float
+
+    @property
+    def run(self) -> str:
+        """The identity of the run."""
+        return _identity(self.name, self.table, self.settings)
 
 
-def write_outputs(findings: Findings, out: Path) -> Path:
-    """Write everything, and print the ranking.
+def check_folder(out: Path, name: str, table: EncodedTable, settings: TableSettings) -> None:
+    """Look at the folder of the results, before minutes of training.
 
     Args:
-        findings: of the run.
-        out: the folder, which exists.
+        out: the folder.
+        name: of the table.
+        table: as the network takes it.
+        settings: the options.
 
-    Returns:
-        The path of the report.
+    Raises:
+        InputError: it cannot be made, or holds the results of another run.
     """
+    if not next(path for path in (out, *out.absolute().parents) if path.exists()).is_dir():
+        raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out)))
+    run = _identity(name, table, settings)
+    found = next((name for name in (_SUMMARY, "job.json", "report.html") if (out / name).exists()), None)
+    if found is None or _run_of(out / _SUMMARY) == run:
+        return
+    raise InputError(
+        f"--out: expected a folder without results of another run, got {shown(str(out))}, which has {found}; choose "
+        "another folder, or remove it"
+    )
+
+
+def _run_of(summary: Path) -> object:
+    try:
+        return json.loads(summary.read_text(encoding="utf-8"))["run"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _identity(name: str, table: EncodedTable, settings: TableSettings) -> str:
+    """Give a hash of all that the results depend on."""
+    own = {name: value for name, value in vars(settings).items() if name not in ("listed", "device")}
+    content = hashlib.sha256(json.dumps(plain(own), sort_keys=True).encode())
+    content.update(json.dumps([name, table.columns, table.labels.tolist()]).encode())
+    content.update(table.values.tobytes())
+    return content.hexdigest()
+
+
+def write_outputs(findings: Findings, out: Path) -> None:
+    """Write summary, ranking, pictures and report, then print the ranking."""
+    from xai_fast.plot import report
+
     ranking = findings.ranking
+    write_whole(out / _SUMMARY, _summary(findings))  # first: it says whose the folder is
     ranking.save(out / "ranking.json")
-    for name, picture in _pictures(ranking, findings.settings.top_k).items():
+    for name, picture in _pictures(ranking, findings.settings.listed).items():
         write_whole(out / f"{name}.png", picture)
-    top_k = findings.settings.top_k
-    report = write_report(ranking, out, front=_front(findings), fit=findings.fit, top_k=top_k)
-    _write_summary(findings, out)
-    # Only now: nobody loses a training by the way that it is printed.
-    say(ranking_table(ranking, min(findings.settings.top_k, _PRINTED)))
-    for flag in findings.flags:
-        say(f"note: {flag}")
-    say(f"{len(ranking.feature_names)} features explained in {duration(findings.seconds['all'])}")
-    say(f"report: {shown(str(report))}")
-    return report
+    page = report(ranking, out, front=_front(findings), fit=findings.fit, top_k=findings.settings.listed)
+    # Only now: a training is not lost by the way that it is printed.
+    say(_as_text(ranking, min(findings.settings.listed, _PRINTED)))
+    for note in ranking.notes:
+        say(f"note: {note}")
+    say(f"{len(ranking.feature_names)} features explained in {duration(findings.seconds)}")
+    say(f"report: {shown(str(page))}")
 
 
-def ranking_table(ranking: InteractionRanking, k: int) -> str:
-    """Write a ranking as text.
-
-    Args:
-        ranking: of any orders.
-        k: sets of each order, at most.
-
-    Returns:
-        Lines, order after order, without main effects.
-    """
+def _as_text(ranking: InteractionRanking, k: int) -> str:
     lines = []
     for order, found in sorted(ranking.orders.items()):
         if order == 1:
             continue
         how = "all there are" if found.exhaustive else "extensions of the strongest"
+        lines += ["", f"{_TITLES[order]}: {found.candidates:,} looked at, {how}"]
+        lines += ["rank      effect      spread  features"]
         lines += [
-            "",
-            f"{_TITLES[order]}: {found.candidates:,} looked at, {how}",
-            "rank      effect      spread  features",
-        ]
-        lines += [
-            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(JOINED.join(one.features))}"
+            f"{one.rank:4}  {one.effect:10.4g}  {one.spread:10.4g}  {printable(_JOINED.join(one.features))}"
             for one in found[:k]
         ]
     return "\n".join([*lines, ""])
 
 
 def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
-    from matplotlib.figure import Figure  # no pyplot: it would keep every figure
+    from matplotlib.figure import Figure  # not pyplot, which would keep every figure
 
-    from xai_fast.plot.rankings import show_interaction_network, show_pair_heatmap, show_ranking
+    from xai_fast.plot import show_interaction_network, show_pair_heatmap, show_ranking
 
     orders = sorted(order for order in ranking.orders if order > 1)
     letters = {order: 14 * (order + 1) for order in orders}
@@ -125,73 +150,61 @@ def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
         show_ranking(ax, ranking, order=order, k=min(k, 20), letters=letters[order], title=_TITLES[order])
     heat = Figure(figsize=(7, 7), dpi=_DPI, layout="constrained")
     ax = heat.subplots()
-    drawn = show_pair_heatmap(ax, ranking)
-    bar = heat.colorbar(drawn, ax=ax, shrink=0.6, label="relative to the strongest pair")
+    bar = heat.colorbar(show_pair_heatmap(ax, ranking), ax=ax, shrink=0.6, label="relative to the strongest pair")
     bar.outline.set_visible(False)
     network = Figure(figsize=(7.5, 7.5), dpi=_DPI, layout="constrained")
     show_interaction_network(network.subplots(), ranking)
-    figures = {"ranking": bars, "heatmap": heat, "network": network}
+    files = {"ranking": io.BytesIO(), "heatmap": io.BytesIO(), "network": io.BytesIO()}
     with warnings.catch_warnings():
         # Names in any script; what the font does not have is a box in the picture, and whole on the page.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        return {name: _png(figure) for name, figure in figures.items()}
-
-
-def _png(figure: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+        for figure, file in zip((bars, heat, network), files.values(), strict=True):
+            figure.savefig(file, format="png")
+    return {name: file.getvalue() for name, file in files.items()}
 
 
 def _front(findings: Findings) -> Front:
+    from xai_fast.plot import Front
+
     settings, ranking, table = findings.settings, findings.ranking, findings.table
-    flags = [f"{flag[:1].upper()}{flag[1:]}." for flag in findings.flags]
+    of_class = "the class" if settings.of_class is None else f"class {settings.of_class!r}"
+    unit = "the target" if findings.fitted.classes is None else f"the logit of {of_class}"
+    method = dict(ranking.settings)
+    reading = (
+        "An effect is the mixed derivative of the network along the features of a set, each in steps of one standard "
+        f"deviation, in units of {unit}: its {_EFFECTS[str(method['effect'])]}, the {method['aggregate']} over "
+        f"{len(ranking.representatives)} rows. The thin line on a bar is the standard deviation over them."
+    )
+    flags = [f"{note[:1].upper()}{note[1:]}." for note in ranking.notes]
+    own = {n: ", ".join(v) if isinstance(v, list | tuple) else v for n, v in vars(settings).items() if n != "options"}
+    of_ranking = {name: value for name, value in method.items() if name not in ("groups", "target", "keep")}
     return Front(
         title=f"What acts together on {settings.target}",
         kicker=f"T-NID \u00b7 {findings.name}",
-        reading=" ".join([findings.about, *flags, _reading(findings)]).strip(),
+        reading=" ".join([findings.about, *flags, reading]).strip(),
         notes=table.notes,
         summary={
             "rows": f"{len(table.values):,}",
             "features": f"{table.features:,}",
-            "time": duration(findings.seconds["all"]),
+            "time": duration(findings.seconds),
         },
-        settings={**_plain_settings(settings), **_method(ranking)},
+        settings={**own, **settings.options, **of_ranking},
         versions=versions(),
-        run="t-nid",
+        run=findings.run,
     )
 
 
-def _reading(findings: Findings) -> str:
-    settings = findings.settings
-    of_class = "the class" if settings.of_class is None else f"class {settings.of_class!r}"
-    unit = "the target" if findings.fitted.classes is None else f"the logit of {of_class}"
-    return (
-        f"An effect is the mixed derivative of the network along the features of a set, each in steps of one standard "
-        f"deviation, in units of {unit}: its {_EFFECTS[settings.effect]}, the {settings.aggregate} over "
-        f"{len(findings.ranking.representatives)} rows. The thin line on a bar is the standard deviation over them."
-    )
-
-
-def _method(ranking: InteractionRanking) -> dict[str, object]:
-    left_out = ("method", "groups", "target", "keep")
-    return {name: value for name, value in ranking.settings.items() if name not in left_out}
-
-
-def _plain_settings(settings: TableSettings) -> dict[str, object]:
-    return {n: ", ".join(v) or "none" if isinstance(v, list | tuple) else v for n, v in asdict(settings).items()}
-
-
-def _write_summary(findings: Findings, out: Path) -> None:
-    fitted, table = findings.fitted, findings.table
+def _summary(findings: Findings) -> bytes:
+    fitted, table, ranking = findings.fitted, findings.table, findings.ranking
     content = {
+        "run": findings.run,
         "table": findings.name,
         "rows": len(table.values),
-        "features": list(findings.ranking.feature_names),
+        "features": list(ranking.feature_names),
         "groups": table.groups,
         "notes": list(table.notes),
-        "settings": asdict(findings.settings),
-        "method": dict(findings.ranking.settings),
+        "settings": plain(asdict(findings.settings)),
+        "method": dict(ranking.settings),
         "task": fitted.task,
         "classes": None if fitted.classes is None else [str(one) for one in fitted.classes],
         "validation_score": fitted.validation_score if math.isfinite(fitted.validation_score) else None,
@@ -199,13 +212,13 @@ def _write_summary(findings: Findings, out: Path) -> None:
         "epochs": len(fitted.history),
         "fits": findings.fit.good,
         "verdict": findings.fit.verdict,
-        "flags": findings.flags,
+        "flags": list(ranking.notes),
         "versions": versions(),
-        "seconds": {name: round(value, 3) for name, value in findings.seconds.items()},
+        "seconds": round(findings.seconds, 3),
         "strongest": [
             {"features": list(one.features), "effect": one.effect, "spread": one.spread}
-            for one in findings.ranking.top(min(findings.settings.top_k, 20))
+            for one in ranking.top(min(findings.settings.listed, 20))
         ],
     }
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_whole(out / "summary.json", text.encode("utf-8", "backslashreplace"))
+    return text.encode("utf-8", "backslashreplace")

@@ -14,7 +14,7 @@ from xai_fast.errors import InputError, bad_argument
 
 __all__ = ["CapturedOutput", "Layer", "capture_output", "find_layer", "first_tensor", "replace_first_tensor"]
 
-Layer: TypeAlias = "str | nn.Module"
+Layer: TypeAlias = str | nn.Module
 
 _NAMES_SHOWN = 5
 

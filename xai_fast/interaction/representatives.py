@@ -26,7 +26,7 @@ STATISTICS = ("mean", "min", "mode", "random", "median", "max")
 PAPER = ("mean", "min", "mode", "random")
 """The set of four that the paper found best."""
 
-RepresentativesLike: TypeAlias = "int | str | Sequence[str] | object"
+RepresentativesLike: TypeAlias = int | str | Sequence[str] | object
 
 _ROWS_AT_ONCE = 1 << 16
 # k-means is written out here, with k-means++ as its start, so that rows do not depend on which packages are installed.

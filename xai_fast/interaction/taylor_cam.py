@@ -152,6 +152,8 @@ class TaylorCAM(Method[InteractionMap]):
         arguments = (*call.take(chunk), *call.extra.rows(item))
         output, outputs = self._downstream.split(*arguments)
         check_cut(output, len(chunk), self.layer)
+        # Of a channels-last map, pooling to a single cell sets strides, an operation without a rule.
+        output = output.contiguous()
         classes = call.targets(outputs, chunk)
         scores = objective(outputs, classes)
         bad = call.host.items(~torch.isfinite(scores))

@@ -9,67 +9,47 @@ from typing import Any
 
 from xai_fast import plot
 from xai_fast.errors import XaiFastError
-from xai_fast.jobs.observe import status
-from xai_fast.jobs.observe.summary import items_text
 from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.reader import Store, open_store
 
 __all__ = ["View", "report"]
 
-LIMIT = 100_000
-"""Items in a report, where nothing else is said."""
 
-
-def report(
-    out: str | os.PathLike[str],
-    *,
-    folder: str | os.PathLike[str] | None = None,
-    class_names: Sequence[str] = (),
-    trust: bool = False,
-    limit: int | None = LIMIT,
-    **options: Any,
-) -> Path:
+def report(out: str | os.PathLike[str], *, folder: str | os.PathLike[str] | None = None, **options: Any) -> Path:
     """Write the report of a job; it may still be running, and then shows what is done.
 
     Args:
         out: folder of the store.
         folder: where to; by default the store.
-        class_names: by the number of the class; by default those of the model, where it can be asked (see ``trust``).
-        trust: call the functions that the store names (data set, decoder, model) to show the pictures as the model saw
-            them; without, pictures and arrays are read from the files that it names.
-        limit: items, at most a million.
-        **options: see `xai_fast.plot.report`.
+        **options: "class_names", by default those of the model, where it can be asked; "trust", whether to call the
+            functions that the store names (data set, decoder, model) to show the pictures as the model saw them, while
+            files of pictures and arrays are read without; "limit", by default 100,000; and those of
+            `xai_fast.plot.report`.
 
     Returns:
         The page.
     """
-    return plot.report(_items(out, class_names, trust), folder or out, limit=limit, **options)
+    options = {"limit": 100_000} | options
+    return plot.report(_items(out, options), folder or out, **options)
 
 
-def View(
-    out: str | os.PathLike[str], *, class_names: Sequence[str] = (), trust: bool = False, **options: Any
-) -> plot.View:
+def View(out: str | os.PathLike[str], **options: Any) -> plot.View:
     """Serve the report of a job on this machine; see `report` and `xai_fast.plot.View`."""
-    return plot.View(_items(out, class_names, trust), **options)
+    return plot.View(_items(out, options), **options)
 
 
-def _items(out: str | os.PathLike[str], class_names: Sequence[str], trust: bool) -> plot.StoreItems:
+def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreItems:
     store = open_store(out)
     spec = JobSpec.from_dict(store.job["spec"])
-    found = status(str(out))
-    pictures, names, note = _pictures(spec, store, trust)
-    summary = {"items": f"{found.items:,}", "done": f"{found.done:,}", "failed": f"{found.failed:,}"}
-    model = [] if spec.model is None else [spec.model.reference]
+    pictures, class_names, note = _pictures(spec, store, options.pop("trust", False))
     front = plot.Front(
-        title=f"{items_text(found.done - found.failed)} explained",
-        kicker=" \u00b7 ".join([", ".join(store.methods), *model]),
-        summary=summary,
+        kicker=" \u00b7 ".join([", ".join(store.methods), *([spec.model.reference] if spec.model else [])]),
         settings=store.job["spec"],
         notes=[note] if note else [],
         run=store.job["fingerprint"],
     )
-    return plot.StoreItems(store, front, class_names or names, pictures)
+    return plot.StoreItems(store, front, options.pop("class_names", ()) or class_names, pictures)
 
 
 def _pictures(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence[str], str]:

@@ -145,7 +145,7 @@ class ItemList:
 class StoreItems:
     """The items of a store of a job, complete or not, as a source of a report; several threads may read.
 
-    A store is whatever has ``len(store)``, ``store[i]`` with an ``error``, ``items.id(i)``, ``methods`` (name to what
+    A store is whatever has ``len(store)``, ``store[i]`` with a ``reason``, ``items.id(i)``, ``methods`` (name to what
     is the same for all items), ``explanation(method, positions)``, ``statuses`` (labels by number, 0 for items that are
     explained), ``refresh()`` and ``columns(start, stop)``: the number of the status of each of those items (255 where
     there is no result yet), and by field name their numbers and facts.
@@ -184,7 +184,7 @@ class StoreItems:
         name, picture = self.name(index), self._pictures and functools.partial(self._pictures, index)
         code = int(self.store.columns(index, index + 1)[0][0])
         if code:
-            error = "" if code == _NOT_DONE else self.store[index].error or ""
+            error = "" if code == _NOT_DONE else self.store[index].reason or ""
             return Item(name, picture=picture, status=self._status(code), error=error)
         found = {method: self.store.explanation(method, [index]) for method in self.methods}
         return Item(name, found, picture, _heading(found, self._class_names))
@@ -209,8 +209,9 @@ class StoreItems:
         return Columns(statuses.astype(np.uint8), labels, classes, headings, *_numbers_and_facts(fields))
 
     def refresh(self) -> None:
-        """Look which items are done by now."""
+        """Look which items are done by now; before the first of them a store may know no method."""
         self.store.refresh()
+        self.methods = list(self.store.methods)
 
     def _status(self, code: int) -> str:
         named = {0: _EXPLAINED, _NOT_DONE: "to do"}

@@ -65,8 +65,8 @@ def page(front: Front, kind: str, scripts: Sequence[str], *, legend: str = "", v
         body=_template(f"{kind}.html"),
         summary=_pairs(front.summary),
         notes="".join(f'<p class="omitted">{_text(note)}</p>' for note in front.notes),
-        settings=_pairs({name.replace("_", " "): _setting(value) for name, value in front.settings.items()}),
-        versions=_pairs(front.versions),
+        settings=_details("Run settings", {n.replace("_", " "): _setting(v) for n, v in front.settings.items()}),
+        versions=_details("Versions", front.versions),
     ).encode("utf-8")
 
 
@@ -117,6 +117,10 @@ def _text(value: str) -> str:
 
 def _pairs(values: Mapping[str, str]) -> str:
     return "".join(f"<div><dt>{_text(k)}</dt><dd><bdi>{_text(v)}</bdi></dd></div>" for k, v in values.items())
+
+
+def _details(title: str, values: Mapping[str, str]) -> str:
+    return f'<details><summary>{title}</summary><dl class="pairs">{_pairs(values)}</dl></details>' if values else ""
 
 
 def _setting(value: object) -> str:

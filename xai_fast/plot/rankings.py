@@ -27,6 +27,7 @@ _LEAST_REACH, _REACH = 1.3, 1.85
 """Of the axis of a network, whose circle has the radius 1: the names are outside the circle."""
 
 _LETTERS = 9.0
+_HEATMAP_NAMES, _NETWORK_NAMES = 18, 20  # letters of a name, at most
 
 
 def show_ranking(
@@ -79,7 +80,7 @@ def show_ranking(
         _legend(ax, orders, "lower right" if (effects >= 0).all() else "best")
 
 
-def show_pair_heatmap(ax: Any, ranking: InteractionRanking, *, features: int = 30, letters: int = 18) -> Any:
+def show_pair_heatmap(ax: Any, ranking: InteractionRanking, *, features: int = 30) -> Any:
     """Draw the effects of pairs as a matrix of the features that act the most, in the order of the data.
 
     Shades are relative to the strongest pair; of squared effects they are roots. Pairs that were not looked at, or not
@@ -89,7 +90,6 @@ def show_pair_heatmap(ax: Any, ranking: InteractionRanking, *, features: int = 3
         ax: a ``matplotlib.axes.Axes``.
         ranking: with pairs.
         features: how many, at most; the strongest are chosen.
-        letters: of a name, at most.
 
     Returns:
         The ``matplotlib.image.AxesImage``.
@@ -99,7 +99,6 @@ def show_pair_heatmap(ax: Any, ranking: InteractionRanking, *, features: int = 3
     """
     from matplotlib.colors import ListedColormap  # loaded already, by whoever made the axis
 
-    check_integer("letters", letters, 3)
     matrix = make_pair_matrix(ranking, features)
     count = len(matrix.features)
     table = diverging_colormap() if matrix.signed else colormap()
@@ -108,7 +107,7 @@ def show_pair_heatmap(ax: Any, ranking: InteractionRanking, *, features: int = 3
     drawn = ax.imshow(shades, cmap=colors, vmin=-1.0 if matrix.signed else 0.0, vmax=1.0, interpolation="nearest")
     for side in ax.spines.values():
         side.set_visible(False)
-    names = list(told_apart([ranking.feature_names[i] for i in matrix.features], letters).values())
+    names = list(told_apart([ranking.feature_names[i] for i in matrix.features], _HEATMAP_NAMES).values())
     points = _points(ax) / count
     every = max(1, math.ceil(_SMALLEST_LETTERS / (0.8 * points)))
     size = min(10.0, max(_SMALLEST_LETTERS, 0.8 * points * every))
@@ -127,7 +126,6 @@ def show_interaction_network(
     order: int | None = None,
     k: int = 24,
     features: int = 24,
-    letters: int = 20,
 ) -> None:
     """Draw the strongest sets as a network: features on a circle, a line per pair, a star per larger set.
 
@@ -140,12 +138,10 @@ def show_interaction_network(
         order: 2 or more; None for all together, in a colour per order.
         k: sets, at most.
         features: at most; at least 2.
-        letters: of a name, at most.
 
     Raises:
         InputError: there is no such order, or a number is out of range.
     """
-    check_integer("letters", letters, 3)
     network = make_network(ranking, order, k, features)
     _bare(ax, None)
     ax.set_aspect("equal")
@@ -161,8 +157,8 @@ def show_interaction_network(
         if one.order > 2:
             ax.plot(*middle, "o", markersize=4 + 5 * share, color=color, markeredgecolor="white", zorder=3.5)
     shown = [ranking.feature_names[i] for i in network.places]
-    room = _make_room(ax, max(map(len, told_apart(shown, letters).values())))
-    names = told_apart(shown, min(letters, room))
+    room = _make_room(ax, max(map(len, told_apart(shown, _NETWORK_NAMES).values())))
+    names = told_apart(shown, min(_NETWORK_NAMES, room))
     for feature, (x, y) in network.places.items():
         ax.plot(x, y, "o", markersize=8, color=_INK, markeredgecolor="white", zorder=4)
         _label(ax, names[ranking.feature_names[feature]], x, y, len(network.places) <= _HORIZONTAL)

@@ -249,8 +249,10 @@ def _check_replaceable(target: Path, data: Path, run: str) -> None:
         raise InputError(f"out: expected no folder {DATA}, or that of a report, got another one in {data.parent}")
     if not target.exists():
         return
-    with target.open("rb") as file:
-        found = re.search(rb'<meta name="xai_fast-run" content="(\w+)">', file.read(1 << 14))
+    found = None
+    if target.is_file():  # a pipe would keep its reader waiting
+        with target.open("rb") as file:
+            found = re.search(rb'<meta name="xai_fast-run" content="(\w+)">', file.read(1 << 14))
     if found is None or found[1].decode() != run:
         raise InputError(
             f"out: expected no report of another run, got {target}; choose another folder, or remove the report"

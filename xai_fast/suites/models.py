@@ -74,6 +74,16 @@ class ImageModel:
         """The value of black in the model's input units, (3,) float32."""
         return -torch.tensor(self.mean) / torch.tensor(self.std)
 
+    @property
+    def preparation(self) -> str:
+        """How a picture becomes an input, for people."""
+        height, width = self.size
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (self.mean, self.std))
+        return (
+            f"resized to cover {height + self.margin} x {width + self.margin} pixels, cut to the central {height} x "
+            f"{width}, and scaled to (rgb / 255 - mean) / std with mean {mean} and std {std}"
+        )
+
     def crop(self, image: Image.Image, scale: int = 1) -> Image.Image:
         """Resize (bicubic) and cut out the centre that the model sees.
 

@@ -30,6 +30,11 @@ class ItemResult:
     fields: dict[str, Tensor]
 
     @property
+    def reason(self) -> str | None:
+        """Why it failed, or None."""
+        return self.error
+
+    @property
     def ok(self) -> bool:
         """Whether it has results."""
         return self.status == Status.OK

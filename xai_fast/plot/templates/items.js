@@ -304,10 +304,11 @@ viewer.addEventListener("close", () => makeCurrent(current, true));
 
 // ---- the start
 const option = (value, text) => make("option", { value }, text);
-function choices(values, labels, value) {
+const counted = (name, count) => `${name} (${count.toLocaleString("en")})`;
+function countsOf(values, labels) {
   const counts = new Uint32Array(labels.length);
   for (const one of values) if (one >= 0) counts[one]++;
-  return labels.flatMap((name, i) => (counts[i] ? [option(value(i), `${name} (${counts[i].toLocaleString("en")})`)] : []));
+  return counts;
 }
 
 load("index").then((content) => {
@@ -323,11 +324,14 @@ load("index").then((content) => {
     select.append(...index.methods.map((name, i) => option(i, name)));
     select.parentElement.hidden = index.methods.length < 2;
   }
-  classes.append(...choices(index.classes, index.headings, (i) => i));
+  const classCounts = countsOf(index.classes, index.headings);
+  classes.append(...index.headings.map((name, i) => option(i, counted(name, classCounts[i]))));
   classes.parentElement.hidden = index.headings.length < 2;
-  const statuses = choices(index.status, index.statuses, (i) => `status:${i}`);
-  const facts = index.facts.map((one, i) => option(`fact:${i}`, `${one.label} (${one.values.reduce((sum, value) => sum + value, 0).toLocaleString("en")})`));
-  show.append(...(statuses.length > 1 ? statuses : []), ...facts);
+  if (index.statuses.length > 1) countsOf(index.status, index.statuses).forEach((count, i) => {
+    show.append(option(`status:${i}`, counted(index.statuses[i], count)));
+    find(".summary").append(make("div", {}, make("dt", {}, index.statuses[i]), make("dd", {}, count.toLocaleString("en"))));
+  });
+  show.append(...index.facts.map((one, i) => option(`fact:${i}`, counted(one.label, one.values.reduce((sum, value) => sum + value, 0)))));
   show.parentElement.hidden = show.options.length < 2;
   index.numbers.forEach((one, i) => sort.append(option(i, one.label)));
   find(".toolbar").hidden = false;

@@ -1,0 +1,261 @@
+"""Tables as a network takes them: numbers, with categories as one-hot columns."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_fast.arguments import check_choice
+from xai_fast.errors import InputError, bad_argument
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = ["MISSING", "MOST_CATEGORIES", "EncodedTable", "encode"]
+
+MISSING = ("refuse", "drop", "impute")
+"""What is done with missing values: nothing is computed; rows that have one are left out; the median of the column
+takes their place, and a category of their own where a column has categories."""
+
+MOST_CATEGORIES = 100
+"""A column with more different values is a name or a text, not a category."""
+
+_NONE = "(missing)"
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTable:
+    """A table as a network takes it.
+
+    Attributes:
+        values: (N, D) float64, finite.
+        columns: names of the D columns.
+        groups: a feature of categories to its one-hot columns.
+        features: how many features there are, a group counted once.
+        labels: (N,) the target: numbers, booleans or strings.
+        notes: how the table was read, sentence by sentence.
+    """
+
+    values: NDArray[np.float64]
+    columns: tuple[str, ...]
+    groups: dict[str, list[str]]
+    features: int
+    labels: NDArray[Any]
+    notes: tuple[str, ...]
+
+
+def encode(
+    frame: pandas.DataFrame,
+    target: str,
+    *,
+    categorical: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    missing: str = "refuse",
+) -> EncodedTable:
+    """Write a table as numbers.
+
+    Columns of numbers stay as they are; text, truth values and columns named in ``categorical`` become one-hot columns,
+    one per value, and a group that is one feature. Columns with a single value are left out. A missing target is never
+    filled in: such rows are left out, or refused. A target named in ``categorical`` has classes.
+
+    Args:
+        frame: the table.
+        target: the column that is predicted.
+        categorical: columns of categories, whatever their type.
+        ignore: columns to leave out.
+        missing: one of `MISSING`.
+
+    Returns:
+        The table as numbers.
+
+    Raises:
+        InputError: there is no such column, a value is missing or infinite, a column is neither numbers nor categories,
+            or nothing is left.
+    """
+    check_choice("--missing", missing, MISSING)
+    names = [str(name) for name in frame.columns]
+    for option, wanted in {"--target": [target], "--categorical": categorical, "--ignore": ignore}.items():
+        for name in wanted:
+            _check_column(option, name, names)
+    if target in ignore:
+        raise bad_argument("--ignore", "columns other than the target", repr(target))
+    frame = frame[[name for name in names if name not in ignore]]
+    gaps = bool(frame[target].isna().any())
+    frame, notes = _without_missing(frame, target, missing)
+    if len(frame) < 10:
+        raise bad_argument("TABLE", "at least 10 rows", str(len(frame)))
+    columns = _Columns(set(names))
+    for name in (name for name in frame.columns if name != target):
+        columns.add(name, frame[name], name in categorical)
+    features = len(columns.parts) - sum(map(len, columns.groups.values())) + len(columns.groups)
+    if features < 2:
+        raise bad_argument("TABLE", "at least 2 columns beside the target that are not constant", str(features))
+    return EncodedTable(
+        values=np.stack(list(columns.parts.values()), axis=1),
+        columns=tuple(columns.parts),
+        groups=columns.groups,
+        features=features,
+        labels=_labels(target, frame[target], asked=target in categorical, gaps=gaps),
+        notes=(*notes, *columns.notes(ignore)),
+    )
+
+
+@dataclass
+class _Columns:
+    """Columns as numbers, one after the other, with what has to be said about them."""
+
+    taken: set[str]
+    parts: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
+    constant: list[str] = field(default_factory=list)
+    filled: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, column: pandas.Series, asked: bool) -> None:
+        absent = int(column.isna().sum())
+        category = _is_category(column, asked)
+        if _distinct(column) + (category and absent > 0) < 2:
+            self.constant.append(name)
+            return
+        if category:
+            self.groups[name] = self._add_categories(name, column)
+        else:
+            self.parts[name] = _numbers(name, column)
+        if absent:
+            self.filled[name] = absent
+
+    def _add_categories(self, name: str, column: pandas.Series) -> list[str]:
+        gaps = column.isna()
+        texts = np.array([_NONE if absent else _text(v) for v, absent in zip(column, gaps, strict=True)], object)
+        values = sorted(set(texts), key=_rank)
+        if len(values) > MOST_CATEGORIES:
+            expected = f"numbers, or at most {MOST_CATEGORIES} categories (--ignore {name} leaves it out)"
+            raise bad_argument(f"column {name}", expected, _strange(column, values))
+        added = []
+        for value in values:
+            label = f"{name}={value}"
+            while label in self.taken or label in self.parts:
+                label += "'"
+            self.parts[label] = (texts == value).astype(np.float64)
+            added.append(label)
+        return added
+
+    def notes(self, ignore: Sequence[str]) -> list[str]:
+        notes = []
+        if self.groups:
+            which = ", ".join(f"{name} ({len(columns)})" for name, columns in self.groups.items())
+            notes.append(f"Categories, written as one-hot columns, each column of the table one feature: {which}.")
+        if self.filled:
+            rules = {name: "a category of their own" if name in self.groups else "the median" for name in self.filled}
+            which = ", ".join(f"{name} ({count:,}, {rules[name]})" for name, count in self.filled.items())
+            notes.append(f"Missing values were replaced in {which}.")
+        if self.constant:
+            notes.append(f"Left out, since they have a single value: {', '.join(self.constant)}.")
+        if ignore:
+            notes.append(f"Left out, as asked: {', '.join(dict.fromkeys(ignore))}.")
+        return notes
+
+
+def _check_column(option: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3) or list(names[:8])
+        raise bad_argument(option, f"a column of the table, such as {', '.join(near)}", repr(name))
+
+
+def _without_missing(frame: pandas.DataFrame, target: str, missing: str) -> tuple[pandas.DataFrame, list[str]]:
+    total = len(frame)
+    counts = frame.isna().sum()
+    counts = counts[counts > 0]
+    notes = [f"{total:,} rows, {frame.shape[1] - 1} columns beside the target {target}."]
+    if not len(counts):
+        return frame, [*notes, "No value is missing."]
+    if missing == "refuse":
+        which = ", ".join(f"{name} ({count:,} of {total:,})" for name, count in counts.items())
+        raise InputError(
+            f"TABLE: values are missing in {which}; --missing drop leaves these rows out, --missing impute puts the "
+            "median of a column of numbers in their place and a category of their own into others, --ignore leaves a "
+            "column out"
+        )
+    kept = frame.dropna() if missing == "drop" else frame[frame[target].notna()]
+    left_out = total - len(kept)
+    if left_out:
+        why = "that have a missing value" if missing == "drop" else "without a target"
+        notes.append(f"Left out: {left_out:,} rows {why}.")
+    return kept, notes
+
+
+def _is_category(column: pandas.Series, asked: bool) -> bool:
+    from pandas import CategoricalDtype
+    from pandas.api import types
+
+    if asked or types.is_bool_dtype(column.dtype) or isinstance(column.dtype, CategoricalDtype):
+        return True
+    if types.is_numeric_dtype(column.dtype) and not types.is_complex_dtype(column.dtype):
+        return False
+    if types.is_string_dtype(column.dtype) or column.dtype == object:
+        return True
+    expected = "numbers or categories (make numbers of it, or --ignore it)"
+    raise bad_argument(f"column {column.name}", expected, str(column.dtype))
+
+
+def _distinct(column: pandas.Series) -> int:
+    """Count different values, missing ones not."""
+    try:
+        return int(column.nunique())
+    except TypeError:  # lists and the like, which Parquet files can hold
+        raise bad_argument(f"column {column.name}", "numbers or categories", "values of another kind") from None
+
+
+def _strange(column: pandas.Series, values: Sequence[str]) -> str:
+    """Say what is in a column that is neither numbers nor categories: the cells that are no numbers, if few are not."""
+    import pandas
+
+    wrong = column[pandas.to_numeric(column, errors="coerce").isna() & column.notna()]
+    if 0 < len(wrong) <= len(column) // 10:
+        return f"{wrong.iloc[0]!r} in row {wrong.index[0]} (counted from 0), among numbers"
+    return f"{len(values):,} different values such as {values[0]!r}"
+
+
+def _text(value: object) -> str:
+    """Write a value in full, so that different values have different names; 3.0 stands for 3 beside missing values."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(float(value))
+    return str(value)
+
+
+def _rank(value: str) -> tuple[bool, float, str]:
+    """Numbers in their order, then text, then what is missing."""
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, float(value == _NONE), value
+
+
+def _numbers(name: str, column: pandas.Series) -> NDArray[np.float64]:
+    given = column.astype(np.float64)
+    values = np.array(given.fillna(given.median()))
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = column.index[int(infinite.argmax())]
+        got = f"{int(infinite.sum())} that are infinite, the first in row {row} (counted from 0)"
+        raise bad_argument(f"column {name}", "finite numbers", got)
+    return values
+
+
+def _labels(target: str, column: pandas.Series, *, asked: bool, gaps: bool) -> NDArray[Any]:
+    """Give the target: as classes if asked for, whole numbers as integers where gaps alone had made them floats."""
+    if _distinct(column) < 2:
+        raise bad_argument("--target", "a column with at least two different values", repr(target))
+    if _is_category(column, asked):
+        values = np.array([_text(value) for value in column])
+        if len(set(values)) > MOST_CATEGORIES:
+            raise bad_argument("--target", f"numbers, or at most {MOST_CATEGORIES} classes", repr(target))
+        return values
+    numbers = _numbers(target, column)
+    exact = np.abs(numbers) < 2**53  # larger floats are whole numbers by themselves
+    whole = column.dtype.kind in "iu" or (gaps and bool(((numbers == np.rint(numbers)) & exact).all()))
+    return numbers.astype(np.int64) if whole else numbers
