@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
 from xai_fast.attribution.neflag_reference import neflag_reference
+from xai_fast.datasets.photos import sample_photos
 from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
-from xai_fast.engine.layout import preferred_memory_format
 from xai_fast.engine.objective import Objective
+from xai_fast.images import ImageModel
 from xai_fast.metrics import insertion_deletion
-from xai_fast.suites.models import ImageModel, load
-from xai_fast.suites.photos import sample_photos
+from xai_fast.models.classifiers import load
 
 NETWORKS = ("efficientnet-lite0", "resnet18-random")
 ROUNDS = 3
@@ -73,7 +73,7 @@ def test_overhead_over_its_own_gradients(benchmark: BenchmarkFixture, batch: int
     method = NeFLAG(network.model, radius=0.3, points=5)
     result = method.explain(x, internal_batch_size=batch)
     evaluations = int(result.evaluations.sum())
-    chosen = preferred_memory_format(network.model, x.device, "fp32")
+    chosen = torch.channels_last
     runs = {
         "neflag": lambda: method.explain(x, internal_batch_size=batch),
         "gradients": _bare(network.model, x, evaluations, chosen),
@@ -181,7 +181,7 @@ def test_memory_format(benchmark: BenchmarkFixture, name: str) -> None:
     """The format that is chosen automatically is not the slower one."""
     network = load(name)
     x = _photos(network, 8)
-    chosen = preferred_memory_format(network.model, x.device, "fp32")
+    chosen = torch.channels_last
     other = torch.contiguous_format if chosen == torch.channels_last else torch.channels_last
     runs = {str(f): _bare(network.model, x, 16, f) for f in (chosen, other)}
     seconds = in_turn(runs, 5)

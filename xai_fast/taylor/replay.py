@@ -116,7 +116,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _quick(func: Any) -> Callable[..., Any]:
+def _quick(func: Any) -> Any:
     return _FUNCTIONS.get(func.name(), func)
 
 
