@@ -31,7 +31,7 @@ def prepare(
     x: Tensor,
     *,
     target: Target = None,
-    score: str = "probability",
+    score: str = "auto",
     additional_forward_args: object = None,
     compile: bool = False,
 ) -> ScoreFunction:
@@ -45,7 +45,7 @@ def prepare(
             function from (B, ...) to scores (B,). Items must not depend on each other.
         x: (B, ...) float32 or float64.
         target: for a module: None for the predicted class, an int, a list or tensor (B,), or a callable on the outputs.
-        score: "probability", "logit" or "log_probability" of the target.
+        score: see `xai_fast.engine.objective.SCORES`.
         additional_forward_args: further arguments; tensors whose first dimension is B hold a row per item.
         compile: let `torch.compile` make one program of what is run for each shape, which takes a minute and a compiler
             and pays for small networks that are explained very often. Bilinear forms and Hessians only.
