@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,14 @@ from xai_fast.models.generated_shapes import ShapesNetwork, small_classifier
 from xai_fast.models.three_objects import ThreeObjectsNetwork
 from xai_fast.models.yield_or_go import YieldOrGoNetwork
 
-__all__ = ["train_generated_shapes", "train_three_objects", "train_yield_or_go"]
+__all__ = ["fit", "train_generated_shapes", "train_three_objects", "train_yield_or_go"]
 
 _CASES = ("neither", "cars only", "sign only", "sign and cars")
 
 
 def train_yield_or_go(
     *,
-    steps: int = 500,
+    steps: int,
     seed: int = 0,
     test_pictures: int = 1000,
     advance: Callable[[int], None] = lambda steps: None,
@@ -59,7 +59,8 @@ def train_yield_or_go(
         seeing = functional.binary_cross_entropy_with_logits(said[known], truth[known])
         return functional.cross_entropy(model.decide(features), answers) + 10 * seeing
 
-    _fit(model, loss, steps, 3e-3, advance)
+    fit(model.parameters(), loss, steps, advance)
+    model.eval()
     card = {
         "network": "four convolutions, the strongest evidence of two kinds, an MLP; see xai_fast.datasets.yield_or_go",
         "data": "Yield-or-Go as drawn by xai_fast.datasets.yield_or_go; no training picture is seen twice",
@@ -73,7 +74,7 @@ def train_yield_or_go(
 
 
 def train_three_objects(
-    *, steps: int = 6000, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
+    *, steps: int, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[ThreeObjectsNetwork, dict[str, Any]]:
     """Train the network of the third-order task.
 
@@ -97,7 +98,8 @@ def train_three_objects(
         boards = meeting.random_boards(256, generator)
         return functional.mse_loss(model(boards), meeting.score(boards))
 
-    _fit(model, loss, steps, 3e-3, advance)
+    fit(model.parameters(), loss, steps, advance)
+    model.eval()
     boards = meeting.random_boards(10_000, torch.Generator().manual_seed(seed + 1))
     with torch.no_grad():
         error = (model(boards) - meeting.score(boards)).square().mean().sqrt().item()
@@ -115,7 +117,7 @@ def train_three_objects(
 
 
 def train_generated_shapes(
-    *, steps: int = 600, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
+    *, steps: int, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[ShapesNetwork, dict[str, Any]]:
     """Train the network of the generated garments.
 
@@ -147,7 +149,8 @@ def train_generated_shapes(
         # Smoothed, so that probabilities keep off 0 and 1, where there is nothing left to explain.
         return functional.cross_entropy(model(x), labels, label_smoothing=0.1)
 
-    _fit(model, loss, steps, 3e-3, advance)
+    fit(model.parameters(), loss, steps, advance)
+    model.eval()
     with torch.no_grad():
         x, labels = pictures(0, 1000, 1)
         accuracy = (model(x).argmax(1) == labels).float().mean().item()
@@ -162,22 +165,29 @@ def train_generated_shapes(
     return model, card
 
 
-def _fit(
-    model: nn.Module, loss: Callable[[int], Tensor], steps: int, highest: float, advance: Callable[[int], None]
+def fit(
+    parameters: Iterable[Any],
+    loss: Callable[[int], Tensor],
+    steps: int,
+    advance: Callable[[int], None] = lambda steps: None,
+    *,
+    highest: float = 3e-3,
+    warm_up: int = 50,
+    clip: float = math.inf,
 ) -> None:
-    """Run AdamW with a short warm-up and a cosine down to zero; the model ends in evaluation mode."""
+    """Run AdamW, for parameters or groups of them, with a warm-up and half a cosine down to zero."""
     check_integer("steps", steps, 1)
-    optimizer = torch.optim.AdamW(model.parameters(), highest, weight_decay=1e-4)
-    model.train()
+    optimizer = torch.optim.AdamW(parameters, highest, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
     for step in range(steps):
-        warm_up = min(1.0, (step + 1) / 50)
-        for group in optimizer.param_groups:
-            group["lr"] = highest * warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         torch.autograd.backward(loss(step))
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
         optimizer.step()
+        schedule.step()
         advance(1)
-    model.eval()
 
 
 def _road_accuracy(model: YieldOrGoNetwork, count: int) -> dict[str, float]:
