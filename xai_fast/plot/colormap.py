@@ -7,10 +7,14 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLORS", "colormap", "diverging_colormap", "oklab_to_srgb"]
+__all__ = ["COLORS", "PAIR_COLORS", "colormap", "diverging_colormap", "oklab_to_srgb"]
 
 COLORS = 256
 """Entries of the table that `colormap` gives."""
+
+PAIR_COLORS = ("#e8590c", "#56b4e9", "#f0e442", "#8f5bd6", "#ffffff", "#009e73", "#e36bb0")
+"""One colour per rank of an interaction, then from the start. Colour-blind readers tell them apart, the first four
+easily; they are bright enough for dark photos, and a dark edge makes them show on bright ones."""
 
 # Lightness, chroma and hue (degrees) in OKLCH: violet, magenta, red-orange, yellow, almost white.
 _STATIONS = (

@@ -14,7 +14,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.metrics import gaussian_blur, rank_pixels
 from xai_fast.plot.colormap import COLORS, colormap
 
-__all__ = ["CLIP", "checked_picture", "heat", "heat_layer", "overlay"]
+__all__ = ["CLIP", "heat", "heat_layer", "overlay"]
 
 CLIP = (80.0, 99.0)
 """Percentiles of the importance: pixels below the first are transparent, those above the second saturated
@@ -110,7 +110,9 @@ def overlay(
     Raises:
         InputError: the picture and the attribution do not fit, or an argument is out of range.
     """
-    picture = checked_picture(image)
+    picture = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
     if not 0.0 <= opacity <= 1.0:
         raise bad_argument("opacity", "a number from 0 to 1", repr(opacity))
     scaled = heat(attribution, ranking=ranking, clip=clip, smooth=smooth)
@@ -126,14 +128,6 @@ def overlay(
     mixed = background + alpha * (colormap()[index] - background)
     result: NDArray[np.uint8] = mixed.round().clip(0, 255).astype(np.uint8)
     return result
-
-
-def checked_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give a picture as an array (H, W, 3) of 8-bit RGB; `InputError` where it is something else."""
-    picture = np.asarray(image)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
-    return picture
 
 
 def _color_index(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:
