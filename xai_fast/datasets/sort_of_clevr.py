@@ -198,8 +198,7 @@ def scene(index: int, *, split: str = "train", seed: int = 0) -> Scene:
     Raises:
         InputError: an argument is out of range.
     """
-    check_choice("split", split, tuple(SPLIT_SIZES))
-    numbers = _numbers(check_integer("seed", seed, 0, 2**64 - 1), split, check_integer("index", index, 0), 0)
+    numbers = RandomNumbers.of_item(index, split, seed)
     span = IMAGE_SIZE - 2 * _RADIUS
     objects: list[SceneObject] = []
     for color in COLORS:
@@ -271,7 +270,7 @@ def sample_questions(of: Scene, kind: str, count: int = 10) -> list[Question]:
         InputError: there is no such kind.
     """
     check_choice("kind", kind, KINDS)
-    numbers = _numbers(of.seed, of.split, of.index, 1 + KINDS.index(kind))
+    numbers = RandomNumbers.of_item(of.index, of.split, of.seed, 1 + KINDS.index(kind))
     return [ask(of, numbers.below(len(COLORS)), kind, numbers.below(3)) for _ in range(count)]
 
 
@@ -327,10 +326,6 @@ def answer_table(batch: Sequence[Scene]) -> Tensor:
         first_count - 1 + counts,
     ]
     return torch.stack([non_relational, torch.stack(answers, dim=-1)], dim=1).flatten(1)
-
-
-def _numbers(seed: int, split: str, index: int, purpose: int) -> RandomNumbers:
-    return RandomNumbers(seed, index, len(SPLIT_SIZES) * purpose + list(SPLIT_SIZES).index(split))
 
 
 def _apart(one: tuple[int, int], other: tuple[int, int]) -> bool:

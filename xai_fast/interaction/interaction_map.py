@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -213,10 +213,3 @@ class InteractionMap(Explanation):
 
     def _summed_over(self, axes: list[int]) -> Tensor:
         return self.attributions.sum(axes) if axes else self.attributions
-
-    def normalized(self) -> InteractionMap:
-        """Divide each item's salience by its largest one, and the sums by the root of that; zeros stay zeros."""
-        largest = self.attributions.flatten(1).amax(1) if self.cells else self.scores.new_zeros(len(self))
-        scale = torch.where(largest > 0, largest, torch.ones_like(largest)).reshape(-1, *[1] * self.order)
-        sums = None if self.sums is None else self.sums / scale.sqrt()
-        return replace(self, attributions=self.attributions / scale, sums=sums)

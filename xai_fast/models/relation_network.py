@@ -38,14 +38,7 @@ class TagPositions(nn.Module):
         self.register_buffer("coordinates", torch.stack([rows, columns], dim=-1).flatten(0, 1), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Tag a map.
-
-        Args:
-            features: (B, C, height, width).
-
-        Returns:
-            (B, height * width, C + 2), row by row; the last two channels are row and column, both from -1 to 1.
-        """
+        """Turn a map (B, C, height, width) into (B, height * width, C + 2): row and column come last, from -1 to 1."""
         batch = features.shape[0]
         coordinates = self.coordinates.to(features.dtype).expand(batch, -1, -1)
         return torch.cat([features.flatten(2).transpose(1, 2), coordinates], dim=2)
@@ -91,18 +84,7 @@ class PairwiseRelation(nn.Module):
         self.rest = nn.Sequential(*rest)
 
     def forward(self, objects: Tensor, questions: Tensor | None = None) -> Tensor:
-        """Sum g over the pairs.
-
-        Args:
-            objects: (B, n, d), any number of them.
-            questions: (B, q), or None where there are none.
-
-        Returns:
-            (B, width).
-
-        Raises:
-            InputError: there is a question where none is expected, or none where one is.
-        """
+        """Sum g over the pairs of objects (B, n, d), with questions (B, q) where it takes some: (B, width)."""
         if (questions is None) != (self.question is None):
             expected = "a question for each item" if self.question is not None else "None, as question_bits is 0"
             raise bad_argument("questions", expected, "None" if questions is None else tuple(questions.shape))
@@ -177,15 +159,7 @@ class RelationNetwork(nn.Module):
         return logits
 
     def forward(self, images: Tensor, questions: Tensor) -> Tensor:
-        """Answer one question about each image.
-
-        Args:
-            images: (B, 3, 75, 75), rgb / 255.
-            questions: (B, 11), see `xai_fast.datasets.sort_of_clevr.question_vector`.
-
-        Returns:
-            (B, 10) logits of `xai_fast.datasets.sort_of_clevr.ANSWERS`.
-        """
+        """Answer a question (B, 11) about each image (B, 3, 75, 75), rgb / 255, by logits (B, 10) of the `ANSWERS`."""
         return self.relate(self.objects(images), questions)
 
 

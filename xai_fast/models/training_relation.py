@@ -46,20 +46,7 @@ def train_relation_network(
     perception_steps: int = 1200,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> tuple[RelationNetwork, dict[str, Any]]:
-    """Train the network of Sort-of-CLEVR.
-
-    Args:
-        steps: of 64 questions; of 32 where all positions are paired.
-        seed: of the weights, the data and the order.
-        perception_steps: of 64 images, in which the convolutions learn alone.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the accuracy per question on the test images.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of Sort-of-CLEVR; see `training_small`. A step has 64 questions, or 32 of all positions."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
         model = _new_network()
@@ -101,15 +88,7 @@ def train_relation_network(
 
 
 def accuracy_by_question(model: RelationNetwork, images: int = 200) -> dict[str, float]:
-    """Measure the accuracy on ten questions of each kind about each image of the test split.
-
-    Args:
-        model: the network; it is left in the mode in which it was.
-        images: how many.
-
-    Returns:
-        From "relational", "relational 0" and so on (kind and subtype as in `sort_of_clevr`) to accuracy, 0 to 1.
-    """
+    """Measure the accuracy by kind and subtype, "relational 0", on ten questions of each kind about each test image."""
     was_training = model.training
     model.eval()
     right: dict[str, list[bool]] = {}

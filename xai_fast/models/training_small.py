@@ -1,4 +1,9 @@
-"""Training the small networks: Yield-or-Go (minutes of one core), three objects, generated shapes (half a minute)."""
+"""Training the small networks: Yield-or-Go (minutes of one core), three objects, generated shapes (half a minute).
+
+Each training takes a number of steps, the seed of weights and data, and a function that is given 1 after each step, for
+a progress bar. It gives the network in evaluation mode, and its card: the data, and how good it is on test data. An
+argument that is out of range is an `InputError`.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +36,7 @@ def train_yield_or_go(
     test_pictures: int = 1000,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> tuple[YieldOrGoNetwork, dict[str, Any]]:
-    """Train the network of Yield-or-Go on pictures of which none is seen twice.
-
-    Args:
-        steps: of 64 pictures.
-        seed: of the weights and the data.
-        test_pictures: for the accuracy on the card.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the accuracy on test pictures.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of Yield-or-Go on pictures of which none is seen twice."""
     batch = 64
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
@@ -76,19 +68,7 @@ def train_yield_or_go(
 def train_three_objects(
     *, steps: int, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[ThreeObjectsNetwork, dict[str, Any]]:
-    """Train the network of the third-order task.
-
-    Args:
-        steps: of 256 boards.
-        seed: of the weights and the data.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the root of the mean squared error on 10,000 new boards.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of the third-order task."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
         model = ThreeObjectsNetwork()
@@ -119,19 +99,7 @@ def train_three_objects(
 def train_generated_shapes(
     *, steps: int, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[ShapesNetwork, dict[str, Any]]:
-    """Train the network of the generated garments.
-
-    Args:
-        steps: of 64 pictures.
-        seed: of the weights and the data.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the accuracy on 1,000 pictures of another seed.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of the generated garments."""
     classifier = small_classifier(pretrained=False, seed=check_integer("seed", seed, 0, 2**63 - 1))
     model, batch = classifier.model, 64
     if not isinstance(model, ShapesNetwork):
