@@ -48,8 +48,7 @@ class PairwiseRelation(nn.Module):
     """``sum over all ordered pairs (i, j) of g(o_i, o_j, q)``, pairs of an object with itself among them.
 
     The first layer of g is linear in the concatenation [o_i, o_j, q], so its weight is kept as three blocks A, B, C:
-    ``A o_i + B o_j + C q + bias`` takes 2n + 1 products instead of n^2, and is the same function
-    (`concatenated_first_layer` gives the layer as it is published).
+    ``A o_i + B o_j + C q + bias`` takes 2n + 1 products instead of n^2, and is the same function.
 
     Args:
         channels: d, numbers per object.
@@ -100,15 +99,6 @@ class PairwiseRelation(nn.Module):
         """The bias of the first layer of g, (width,)."""
         return self._blocks()[-1].bias
 
-    def concatenated_first_layer(self) -> nn.Linear:
-        """Give the first layer of g as one linear layer of [o_i, o_j, q], (2d + q) to width."""
-        weight = torch.cat([block.weight.detach() for block in self._blocks()], dim=1)
-        layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
-        with torch.no_grad():
-            layer.weight.copy_(weight)
-            layer.bias.copy_(self.first_bias)
-        return layer
-
     def _blocks(self) -> list[nn.Linear]:
         blocks = [self.first_object, self.second_object]
         return blocks if self.question is None else [*blocks, self.question]
@@ -120,15 +110,11 @@ class RelationNetwork(nn.Module):
     Explanations can cut it at ``convolutions``, whose output is the feature map (B, 24, 5, 5), and at ``tag``, whose
     output is the objects (B, 25, 26). Cell (r, c) of the map is centred at pixel (16 r, 16 c) and sees 15 pixels
     around it.
-
-    Args:
-        channels: of each convolution.
-        width: units of the layers of g and f.
-        dropout: after the second layer of f, in training.
     """
 
-    def __init__(self, channels: int = 24, width: int = 256, dropout: float = 0.5) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        channels, width = 24, 256
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         inputs = 3
         for number in range(1, 5):
@@ -144,7 +130,7 @@ class RelationNetwork(nn.Module):
             nn.ReLU(),
             nn.Linear(width, width),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             nn.Linear(width, _ANSWERS),
         )
 

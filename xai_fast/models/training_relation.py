@@ -11,8 +11,8 @@ and none of them changes the network:
 - The sum over pairs makes the first layer of f as many times more sensitive; its weights start and learn at a scale
   that makes up for it. Layers are drawn as in He et al. 2015, since g is deep and its inputs are sparse.
 - Questions are drawn the more often the more often they are still answered wrong.
-- Images cost next to nothing to draw, so none is seen twice, and nothing has to be done against overfitting (no
-  dropout).
+- Images cost next to nothing to draw, so none is seen twice, and nothing has to be done against overfitting: dropout is
+  off.
 """
 
 from __future__ import annotations
@@ -53,7 +53,6 @@ def train_relation_network(
     _learn_to_see(model, perception_steps, seed)
     model.eval()  # normalisation keeps the statistics with which the convolutions learned to see
     generator = torch.Generator().manual_seed(seed)
-    vectors = _all_vectors()
     errors = torch.full((6,), 0.5)  # by kind, then subtype; recent averages
 
     def loss(step: int) -> Tensor:
@@ -61,13 +60,14 @@ def train_relation_network(
         few = resting and step % _ALL_CELLS_EVERY != 0
         start = _SEEN_AT_ONCE * perception_steps + _IMAGES * step
         scenes = sort_of_clevr.scenes(_IMAGES, start=start, seed=seed)
-        which, chosen, answers = _draw_questions(scenes, 4 if few else 2, errors, generator)
+        count = 4 if few else 2
+        chosen, vectors, answers = _draw_questions(scenes, count, errors, generator)
         with torch.set_grad_enabled(not resting):
             objects = model.objects(sort_of_clevr.image_batch(scenes))
         if few:
             cells = _cells_with_objects(scenes, generator)
             objects = objects.gather(1, cells[..., None].expand(-1, -1, objects.shape[2]))
-        logits = model.relate(objects[which], vectors[chosen])
+        logits = model.relate(objects.repeat_interleave(count, 0), vectors)
         _remember_errors(errors, chosen, logits.argmax(1) != answers)
         return functional.cross_entropy(logits, answers)
 
@@ -109,7 +109,7 @@ def accuracy_by_question(model: RelationNetwork, images: int = 200) -> dict[str,
 
 def _new_network() -> RelationNetwork:
     """Draw a network; see the notes of the module."""
-    model = RelationNetwork(dropout=0.0)
+    model = RelationNetwork()
     relation, readout = model.relation, model.readout
     for layer in (*relation.rest, *readout):
         if isinstance(layer, nn.Linear):
@@ -161,12 +161,13 @@ def _states(scenes: list[sort_of_clevr.Scene]) -> Tensor:
 def _draw_questions(
     scenes: list[sort_of_clevr.Scene], count: int, errors: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw questions about each scene: the scene's position, (B * count,), the question of the 36, and the answer."""
+    """Draw questions about each scene: which of the 36, (B * count,), their vectors and answers."""
     # A floor, so that what is known is not forgotten.
     weights = (errors.reshape(2, 1, 3) + 0.03).expand(-1, len(sort_of_clevr.COLORS), -1).flatten()
     chosen = torch.multinomial(weights.expand(len(scenes), -1), count, generator=generator)
-    answers = sort_of_clevr.answer_table(scenes).gather(1, chosen).flatten()
-    return torch.arange(len(scenes)).repeat_interleave(count), chosen.flatten(), answers
+    every = zip(map(sort_of_clevr.all_questions, scenes), chosen.tolist(), strict=True)
+    vectors, answers = sort_of_clevr.question_batch([questions[i] for questions, row in every for i in row])
+    return chosen.flatten(), vectors, answers
 
 
 def _remember_errors(errors: Tensor, chosen: Tensor, wrong: Tensor) -> None:
@@ -174,13 +175,6 @@ def _remember_errors(errors: Tensor, chosen: Tensor, wrong: Tensor) -> None:
     kinds = 3 * (chosen // per_kind) + chosen % 3
     asked, missed = (torch.bincount(kinds, weights, len(errors)) for weights in (None, wrong.float()))
     errors.lerp_(missed / asked.clamp(min=1), 1 - 0.999**asked)
-
-
-def _all_vectors() -> Tensor:
-    colors = range(len(sort_of_clevr.COLORS))
-    return torch.stack(
-        [sort_of_clevr.question_vector(c, kind, s) for kind in sort_of_clevr.KINDS for c in colors for s in range(3)]
-    )
 
 
 def _nearest_cells(scenes: list[sort_of_clevr.Scene]) -> tuple[Tensor, Tensor]:

@@ -92,7 +92,6 @@ def overlay(
     ranking: str = "sum_of_abs",
     clip: tuple[float, float] = CLIP,
     smooth: float = 0.0,
-    opacity: float = 1.0,
 ) -> NDArray[np.uint8]:
     """Lay the heat map of an attribution over a faded and darkened picture.
 
@@ -102,7 +101,6 @@ def overlay(
         ranking: how the channels of a pixel become one importance, see `xai_fast.metrics.rank_pixels`.
         clip: percentiles between which the colours run, see `heat`.
         smooth: blur for the eye, in pixels, see `heat`.
-        opacity: 0 shows the picture as it is, 1 the heat map on the faded picture.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -113,8 +111,6 @@ def overlay(
     picture = np.asarray(image)
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
-    if not 0.0 <= opacity <= 1.0:
-        raise bad_argument("opacity", "a number from 0 to 1", repr(opacity))
     scaled = heat(attribution, ranking=ranking, clip=clip, smooth=smooth)
     if scaled.shape != picture.shape[:2]:
         raise bad_argument(
@@ -123,8 +119,8 @@ def overlay(
     index = _color_index(scaled)
     color = picture.astype(np.float32)
     grey = (color @ _LUMA)[..., None]
-    background = (color + opacity * GREY * (grey - color)) * (1 - opacity * (1 - BRIGHTNESS))
-    alpha = (_alpha()[index] / 255 * opacity)[..., None]
+    background = (color + GREY * (grey - color)) * BRIGHTNESS
+    alpha = (_alpha()[index] / 255)[..., None]
     mixed = background + alpha * (colormap()[index] - background)
     result: NDArray[np.uint8] = mixed.round().clip(0, 255).astype(np.uint8)
     return result
