@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from benchmarks.jax_networks import jitted
 from benchmarks.measure import in_turn, ratio
 from xai_fast import TaylorCAM, taylor
-from xai_fast.suites.models import load
-from xai_fast.suites.photos import sample_photos
-from xai_fast.suites.relation_network import RelationNetwork
+from xai_fast.datasets.photos import sample_photos
+from xai_fast.models.classifiers import load
+from xai_fast.models.relation_network import RelationNetwork
 
 BATCH = 16
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 import xai_fast
 from xai_fast import NeFLAG, TaylorCAM, cli, jobs
-from xai_fast.suites import load, open_image
+from xai_fast.images import open_image
+from xai_fast.models import load
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -101,6 +102,11 @@ def test_the_results_of_another_run_are_refused(place: Path, capsys: pytest.Capt
         assert message in capsys.readouterr().err
     (place / "table.csv").write_text("a,b,y\n" + "".join(f"{i},{i % 3},{i % 5}\n" for i in range(30)))
     assert cli.main(["t-nid", "table.csv", "--target", "y", "--out", "out"]) == 2
+    (place / "other").mkdir()
+    for name in ("report.html", "summary.json"):
+        (place / "other" / name).write_text("{}")
+        assert explain("photos", *QUICK, "--out", "other") == 2
+        (place / "other" / name).unlink()
     assert {file: file.read_bytes() for file in (place / "out").rglob("*") if file.is_file()} == before
     assert explain("photos", *QUICK, "--out", "out") == 0
 

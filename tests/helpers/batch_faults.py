@@ -1,4 +1,4 @@
-"""Faults of long jobs, one table for every runner: data and explainers that misbehave, and what must hold afterwards.
+"""Faults of long jobs, one table for every runner: data and methods that misbehave, and what must hold afterwards.
 
 Workers import this module by its name, so the folder of the tests has to be on their path.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from live_processes import processes_of
-from torch import Tensor
+from live_processes import MARK, marked
+from torch import Tensor, nn
 
+from xai_fast import Explanation, Method
+from xai_fast.engine.call import Call
 from xai_fast.jobs import JobSpec, clean, open, status, verify
-from xai_fast.jobs.journal import live_attempts
-from xai_fast.jobs.store import Layout
 
 COUNT = 45
 SHARD = 10
@@ -36,15 +38,14 @@ class Numbers:
 
     Args:
         count: items.
-        pause: seconds that reading one takes.
+        pause: seconds that reading one takes, until there is a file "repaired" in the folder.
         unreadable: indices that raise, until there is a file "repaired" in the folder.
         nan: indices with NaN.
         kills: indices that kill the process that reads them, until "repaired" too.
         folder: of markers.
-        crash: what happens to a worker once: "between" kills it between data and receipt, "part" between data and
-            receipt of a part, "after" just after the receipt, "temporary" while it writes data, "rename" just before
-            data get their name; "pause" stops it between data and receipt, until somebody lets it go on. In workers
-            only, and always: "refuse" raises when the source is opened, "start" kills.
+        crash: what happens to a worker once, while it writes a shard: "temporary" kills it in the middle of the file,
+            "before" before the file has its name, "after" just after that; "pause" stops it before, until somebody lets
+            it go on. In workers only, and always: "refuse" raises when the source is opened, "start" kills.
             Several have commas between them.
     """
 
@@ -68,9 +69,9 @@ class Numbers:
         return self.count
 
     def __getitem__(self, index: int) -> Tensor:
-        if self.pause:
-            time.sleep(self.pause)
         repaired = self.folder is not None and (self.folder / "repaired").exists()
+        if self.pause and not repaired:
+            time.sleep(self.pause)
         if index in self.kills and not repaired:
             die()
         if index in self.unreadable and not repaired:
@@ -82,21 +83,39 @@ class Numbers:
         return item
 
 
-class Maps:
-    """An explainer of numbers: a map and a score, by a product of matrices, whose rounding may depend on the batch.
+def model() -> nn.Module:
+    """A model for methods that need none."""
+    return nn.Identity()
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class MapsExplanation(Explanation):
+    """With a number that depends on the identity of the item, and a sum that depends on the number of threads."""
+
+    noise: Tensor
+    sums: Tensor
+
+
+class Maps(Method):
+    """A method for numbers: a map and a score, by a product of matrices, whose rounding may depend on the batch.
 
     Args:
-        pause: seconds a call.
+        model: not used.
+        pause: seconds per call.
         kills: indices that kill the process that explains them.
-        raises: indices that the explainer refuses.
-        memory: items at once that fit; more raise as if memory did not suffice. 0 for any number.
+        raises: indices that the method refuses.
+        memory: rows at once that fit; more raise as if memory did not suffice. 0 for any number.
         loses: indices that leave the device of the process useless.
         large: indices that do not fit into memory.
         length: numbers in a sum, whose rounding depends on the number of threads where they are many.
     """
 
+    score = "logit"
+
     def __init__(
         self,
+        model: Callable[..., object],
+        *,
         pause: float = 0.0,
         kills: Sequence[int] = (),
         raises: Sequence[int] = (),
@@ -105,29 +124,36 @@ class Maps:
         large: Sequence[int] = (),
         length: int = 1,
     ) -> None:
-        self.pause, self.kills, self.raises, self.memory = pause, set(kills), set(raises), memory
-        self.loses, self.large = set(loses), set(large)
+        super().__init__(model)
+        self.pause, self.kills, self.raises, self.memory = pause, kills, raises, memory
+        self.loses, self.large, self.length = loses, large, length
         generator = torch.Generator().manual_seed(1)
         self.weights = torch.rand(SIDE * SIDE, SIDE * SIDE, generator=generator)
         self.many = torch.randn(length, generator=generator)
 
-    def explain(self, inputs: Tensor, item_ids: Sequence[int]) -> dict[str, Tensor]:
+    def _explain(self, call: Call) -> MapsExplanation:
+        inputs = call.values[0]
         indices = {int(item[0, 0]) for item in inputs}
         if self.pause:
             time.sleep(self.pause)
-        if indices & self.kills:
+        if indices & set(self.kills):
             die()
-        if (self.memory and len(inputs) > self.memory) or indices & self.large:
-            raise torch.OutOfMemoryError(f"{len(inputs)} items do not fit")
-        if indices & self.loses:
+        if (self.memory and call.rows > self.memory) or indices & set(self.large):
+            raise torch.OutOfMemoryError(f"{call.rows} rows do not fit")
+        if indices & set(self.loses):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        if indices & self.raises:
-            raise ValueError(f"cannot explain {sorted(indices & self.raises)}")
-        flat = inputs.flatten(1)
-        maps = (flat / (1 + flat[:, :1])) @ self.weights
-        noise = torch.tensor([(17 * one) % 101 for one in item_ids], dtype=torch.float32)
-        sums = torch.stack([(self.many * (1 + item[:1])).sum() for item in flat])
-        return {"attributions": maps.reshape(inputs.shape), "scores": maps.sum(1), "noise": noise, "sums": sums}
+        if indices & set(self.raises):
+            raise ValueError(f"cannot explain {sorted(indices & set(self.raises))}")
+        flat = [call.take(chunk)[0].flatten(1) for chunk in call.chunks()]
+        maps = torch.cat([(rows / (1 + rows[:, :1])) @ self.weights for rows in flat])
+        return MapsExplanation(
+            attributions=maps.reshape(inputs.shape),
+            scores=maps.sum(1),
+            targets=None,
+            evaluations=torch.ones(len(maps), dtype=torch.int64),
+            noise=(17 * call.item_ids % 101).float(),
+            sums=torch.stack([(self.many * (1 + row[0])).sum() for rows in flat for row in rows]),
+        )
 
 
 def die() -> None:
@@ -146,41 +172,33 @@ def once(folder: Path, name: str) -> bool:
 
 
 def _arm(crash: str, folder: Path) -> None:
-    """Make a worker die or stop at a certain step of a commit, once in the life of the folder."""
-    link, rename, fsync = os.link, os.rename, os.fsync
+    """Make a worker die or stop at a certain step of writing a shard, once in the life of the folder."""
+    link, fsync = os.link, os.fsync
     # Not by what is imported: the tests' own process may have imported anything.
-    in_worker = any("xai_fast.jobs.runners.local_worker import main" in word for word in sys.orig_argv)
+    in_worker = any("xai_fast.jobs.workers import main" in word for word in sys.orig_argv)
     if in_worker and crash == "refuse":
         raise ZeroDivisionError("not in a worker")
     if in_worker and crash == "start":
         die()
 
-    def in_folder(fd: int | None, name: str) -> bool:
-        return fd is not None and os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) == name
-
-    def linked(source: Any, target: Any, *, dst_dir_fd: int | None = None, **others: Any) -> None:
-        place = {"between": "commits", "part": "parts"}.get(crash)
-        if place is not None and in_folder(dst_dir_fd, place) and once(folder, crash):
+    def linked(source: Any, target: Any, **others: Any) -> None:
+        shard = str(target).endswith(".safetensors")
+        if shard and crash == "before" and once(folder, crash):
             die()
-        if crash == "pause" and in_folder(dst_dir_fd, "commits") and once(folder, crash):
+        if shard and crash == "pause" and once(folder, crash):
             os.kill(os.getpid(), signal.SIGSTOP)
-        link(source, target, dst_dir_fd=dst_dir_fd, **others)
-        if crash == "after" and in_folder(dst_dir_fd, "commits") and once(folder, crash):
+        link(source, target, **others)
+        if shard and crash == "after" and once(folder, crash):
             die()
-
-    def renamed(source: Any, target: Any, *, dst_dir_fd: int | None = None, **others: Any) -> None:
-        if crash == "rename" and in_folder(dst_dir_fd, "data") and once(folder, crash):
-            die()
-        rename(source, target, dst_dir_fd=dst_dir_fd, **others)
 
     def synced(fd: int) -> None:
         path = os.readlink(f"/proc/self/fd/{fd}")
-        if crash == "temporary" and "/data/.tmp-" in path and once(folder, crash):
+        if crash == "temporary" and "/.tmp-" in path and ".safetensors" in path and once(folder, crash):
             os.ftruncate(fd, os.fstat(fd).st_size // 2)
             die()
         fsync(fd)
 
-    os.link, os.rename, os.fsync = linked, renamed, synced  # type: ignore[assignment]
+    os.link, os.fsync = linked, synced  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -190,95 +208,65 @@ class Fault:
     Attributes:
         name: of the test.
         source: arguments of `Numbers`.
-        explainer: arguments of `Maps`.
+        method: options of `Maps`.
         failed: index to the label of its status; all others are fine.
-        reason: what each reason contains.
-        deaths: workers that are killed at least.
+        reasons: index to what its reason contains.
+        kills: whether workers are killed.
         options: of the `JobSpec`.
-        exact: whether the others are equal bit for bit to the undisturbed run; else, where chunks lack an item or are
-            smaller, to 1e-5.
+        exact: whether the others are equal bit for bit to the undisturbed run; else, where chunks lack an item or rows
+            at once are fewer, to 1e-5.
     """
 
     name: str
     source: Mapping[str, Any] = field(default_factory=dict)
-    explainer: Mapping[str, Any] = field(default_factory=dict)
+    method: Mapping[str, Any] = field(default_factory=dict)
     failed: Mapping[int, str] = field(default_factory=dict)
-    reason: str = ""
-    deaths: int = 0
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    kills: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    exact: bool = True
+    exact: bool = False
 
 
 FAULTS = (
     Fault(
-        "unreadable",
-        source={"unreadable": [3, 44]},
-        failed={3: "unreadable", 44: "unreadable"},
-        reason="scratched",
-        exact=False,
-    ),
-    Fault("not_finite", source={"nan": [13]}, failed={13: "not_finite"}, reason="NaN", exact=False),
-    Fault("refused", explainer={"raises": [20]}, failed={20: "failed"}, reason="cannot explain [20]", exact=False),
-    Fault("out_of_memory", explainer={"memory": 3}, exact=False),
-    Fault(
-        "too_large_for_the_memory",
-        explainer={"large": [12]},
-        failed={12: "failed"},
-        reason="batch_size (now 4; 1 was tried)",
-        exact=False,
-    ),
-    Fault(
-        "lost_device",
-        explainer={"loses": [30]},
-        failed={30: "killed"},
-        reason="1 times",
-        deaths=1,
-        options={"max_attempts": 1, "shard_size": 1},
-        exact=False,
+        "items",
+        source={"unreadable": [3, 44], "nan": [13]},
+        method={"raises": [20], "large": [30], "memory": 3},
+        failed={3: "unreadable", 44: "unreadable", 13: "not_finite", 20: "failed", 30: "failed"},
+        reasons={3: "scratched", 13: "NaN", 20: "cannot explain [20]", 30: "one row at a time does not fit"},
     ),
     Fault(
         "poison",
-        explainer={"kills": [13]},
-        failed={13: "killed"},
-        reason="2 times",
-        deaths=2 + 2,  # 12-14, and 13 by itself
-        options={"max_attempts": 2, "shard_size": 2},
-        exact=False,
-    ),
-    Fault(
-        "poison_in_decoding",
         source={"kills": [8]},
-        failed={8: "killed"},
-        reason="1 times",
-        deaths=1,
-        options={"max_attempts": 1, "shard_size": 1},
-        exact=False,
+        method={"kills": [27], "loses": [28]},
+        failed={8: "killed", 27: "killed", 28: "killed"},
+        reasons={8: "1 times", 27: "1 times", 28: "1 times"},
+        kills=True,
+        options={"max_attempts": 1},
     ),
-    Fault("crash_between_data_and_receipt", source={"crash": "between"}, deaths=1),
-    Fault("crash_after_the_receipt", source={"crash": "after"}, deaths=1),
-    Fault("crash_before_data_have_a_name", source={"crash": "rename"}, deaths=1),
-    Fault("crash_while_data_are_written", source={"crash": "temporary"}, deaths=1),
+    Fault("crashes while a shard is written", source={"crash": "temporary,before,after"}, kills=True, exact=True),
 )
 """Faults that need nobody from outside. ``folder`` is to be added to the source of those that crash."""
 
 
 def make_spec(
-    source: Mapping[str, Any] | None = None, explainer: Mapping[str, Any] | None = None, **options: Any
+    source: Mapping[str, Any] | None = None, method: Mapping[str, Any] | None = None, **options: Any
 ) -> JobSpec:
-    """Describe a job over `Numbers`.
+    """Describe a job over `Numbers`, by default in float32 (so that equal is equal) and with 4 rows at once.
 
     Args:
         source: arguments of `Numbers`.
-        explainer: arguments of `Maps`.
+        method: options of `Maps`.
         options: of the `JobSpec`.
 
     Returns:
-        The description, by default in float32 (so that equal is equal) and with 4 items at once.
+        The description.
     """
     return JobSpec(
         source={"kind": "indexable", "path": "batch_faults:Numbers", "arguments": dict(source or {})},
-        explainer="batch_faults:Maps",
-        parameters=dict(explainer or {}),
+        method="batch_faults:Maps",
+        options=dict(method or {}),
+        model="batch_faults:model",
         **{"shard_size": SHARD, "dtype": "float32", "batch_size": 4, **options},
     )
 
@@ -286,7 +274,7 @@ def make_spec(
 def spec_of(fault: Fault, folder: Path) -> JobSpec:
     """Describe the job of a fault; ``folder`` is for its markers."""
     source = {**fault.source, **({"folder": str(folder)} if "crash" in fault.source else {})}
-    return make_spec(source, fault.explainer, **fault.options)
+    return make_spec(source, fault.method, **fault.options)
 
 
 @contextmanager
@@ -299,26 +287,68 @@ def driver_of(out: Path, spec: JobSpec, **options: Any) -> Iterator[subprocess.P
         options: of `run`, as JSON holds them.
 
     Yields:
-        The process, which is the first of a group of its own; its standard error is a pipe.
+        The process, which has an attribute ``mark``, see `marked`; its standard error is a pipe.
     """
     program = (
         "import json, sys; sys.path.insert(0, sys.argv[1]); from xai_fast.jobs import JobSpec, run\n"
         "spec, out, options = json.loads(sys.argv[2]); run(JobSpec.from_dict(spec), out, **options)"
     )
+    mark = secrets.token_hex(8)
     arguments = json.dumps([spec.to_dict(), str(out), options])
     command = [sys.executable, "-c", program, str(Path(__file__).parent), arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True, env={**os.environ, MARK: mark}
+    ) as process:
+        process.mark = mark  # type: ignore[attr-defined]
         try:
             yield process
         finally:
-            for pid in processes_of(process.pid):
+            for pid in marked(mark):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
 
+class Killer(threading.Thread):
+    """Kills processes at random instants while a run goes on; a context manager.
+
+    Args:
+        victims: lists the processes that may be killed.
+        times: how often.
+        longest: seconds between two kills.
+        folder: where to write "repaired" after the last one.
+
+    Attributes:
+        killed: how many so far.
+    """
+
+    def __init__(self, victims: Callable[[], set[int]], times: int, longest: float, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.victims, self.times, self.longest, self.killed = victims, times, longest, 0
+        self.folder = folder
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        chance = random.Random(0)
+        while self.killed < self.times and not self._ended.wait(chance.uniform(0, self.longest)):
+            victims = sorted(self.victims())
+            if victims:
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(victims), signal.SIGKILL)
+                    self.killed += 1
+        (self.folder / "repaired").touch()
+
+    def __enter__(self) -> Killer:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self.join(60)
+
+
 def our_threads() -> list[str]:
     """Return the names of the threads of this process that long jobs have started; other tests may have theirs."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("xai_fast", "progress"))]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("xai_fast")]
 
 
 def results(out: Path) -> list[tuple[str, str, dict[str, Tensor]]]:
@@ -340,7 +370,7 @@ def check_undisturbed(
     found = results(out)
     assert [id for id, _, _ in found] == [id for id, _, _ in expected]
     assert {i: label for i, (_, label, _) in enumerate(found) if label != "ok"} == dict(failed)
-    tolerance = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-5, "atol": 1e-6}
+    tolerance = {"rtol": 0, "atol": 0} if exact else {"rtol": 1e-5, "atol": 1e-5}
     for (_, label, ours), (_, _, theirs) in zip(found, expected, strict=True):
         assert ours.keys() == theirs.keys()
         for name in theirs if label == "ok" else ():
@@ -352,19 +382,17 @@ def check_undisturbed(
 
 
 def check_clean(out: Path) -> None:
-    """Check that nothing is left behind: no live attempt, and after `clean` only what belongs to the results."""
-    layout = Layout(out)
-    assert live_attempts(layout) == []
-    clean(out, force=True)  # also what is new
-    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    """Check that after `clean` only what belongs to the results is left."""
+    clean(out, force=True)
     shards = status(out).shards
-    data = {name for name in files if name.startswith("data/shard-")}
-    receipts = {f"commits/shard-{shard:06d}.json" for shard in range(shards)}
-    other = {name for name in files if not name.startswith(("items/", "logs/"))} - data - receipts
-    assert receipts <= files
-    assert len(data) == shards
-    assert other <= {"job.json", "fields.json", "threads.json", "manifest.json"}
-    assert not [path for folder in (layout.journal, layout.parts) for path in folder.iterdir()]
+    expected = {f"shards/{shard // 1000:06d}/{shard:09d}.safetensors" for shard in range(shards)}
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith("items-")} - {"job.json", "fields.json"} == expected
+
+
+def shards_of(out: Path) -> list[str]:
+    """List the shards that are done."""
+    return sorted(path.name for path in out.glob("shards/*/0*.safetensors"))
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120.0) -> None:

@@ -1,19 +1,24 @@
-"""Models for tests of long jobs, which workers import by name."""
+"""Models and methods for tests of long jobs, which workers import by name."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from xai_fast.suites.models import ImageModel
+from xai_fast import Explanation, Method
+from xai_fast.engine.call import Call
+from xai_fast.images import ImageModel
 
 
 def tiny() -> ImageModel:
     """A model of pictures of 8 x 8 pixels."""
-    torch.manual_seed(0)
-    return ImageModel(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4)), "tiny", size=(8, 8), margin=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ImageModel(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4)), "tiny", size=(8, 8), margin=0)
 
 
 def linear(weights: str) -> nn.Module:
@@ -24,12 +29,65 @@ def linear(weights: str) -> nn.Module:
     return model
 
 
-class Sums:
-    """Explains an item by the sum of what the model says."""
+def random_weights() -> nn.Module:
+    """A factory that draws other weights each time."""
+    return nn.Linear(2, 2)
 
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
 
-    def explain(self, inputs: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            return {"sums": self.model(inputs).sum(1)}
+class Sums(Method):
+    """Costs next to nothing: the sum of each item, and of what the model says of it."""
+
+    score = "logit"
+
+    def _explain(self, call: Call) -> Explanation:
+        outputs = self.model(call.values[0])
+        assert isinstance(outputs, torch.Tensor)
+        return Explanation(
+            attributions=call.values[0].flatten(1).sum(1, keepdim=True),
+            scores=outputs.flatten(1).sum(1),
+            evaluations=torch.ones(call.batch, dtype=torch.int64),
+        )
+
+
+def identity() -> nn.Module:
+    """A model that says what it is given."""
+    return nn.Identity()
+
+
+class Vanish(Sums):
+    """The folder of the source vanishes after the first chunk, once.
+
+    Args:
+        model: see `Sums`.
+        source: the folder.
+    """
+
+    def __init__(self, model: Callable[..., object], *, source: str) -> None:
+        super().__init__(model)
+        self.source = source
+
+    def _explain(self, call: Call) -> Explanation:
+        found = super()._explain(call)
+        path = Path(self.source)
+        if int(call.item_ids[0]) == 2 and path.exists() and not path.with_name("back").exists():
+            path.rename(path.with_name("gone"))
+            path.with_name("back").touch()
+        return found
+
+
+class Overwrite(Sums):
+    """Writes other values over the array that is explained, at its tenth item.
+
+    Args:
+        model: see `Sums`.
+        path: of the array.
+    """
+
+    def __init__(self, model: Callable[..., object], *, path: str) -> None:
+        super().__init__(model)
+        self.path = path
+
+    def _explain(self, call: Call) -> Explanation:
+        if 10 in call.item_ids:
+            np.save(self.path, np.ones((40, 4), np.float32))
+        return super()._explain(call)

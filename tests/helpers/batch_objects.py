@@ -2,46 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xai_fast.jobs.computation import Computation, Outcome
-from xai_fast.jobs.references import ModelRef
 from xai_fast.jobs.sources import Source, open_source
-from xai_fast.jobs.spec import JobSpec
-
-LAYER = {"layer": "features"}  # of the small model
-
-
-class Listed:
-    """The frozen items of a source, without a store."""
-
-    def __init__(self, source: Source) -> None:
-        self._ids, self._stamps = source.ids(), source.stamps()
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def id(self, index: int) -> str:
-        return str(self._ids[index])
-
-    def item_id(self, index: int) -> int:
-        return index
-
-    def stamp(self, index: int) -> tuple[int, int] | None:
-        return None if self._stamps is None else (int(self._stamps[index, 0]), int(self._stamps[index, 1]))
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.items import Items
 
 
-def computation(spec: JobSpec, **options: Any) -> Computation:
-    """Open a source, freeze its items, and make the computation as a worker does."""
-    source = open_source(spec.source, decoder=spec.decoder)
-    return Computation(spec, Listed(source), identity=source.identity(), **options)
+def frozen(described: Any, decoder: str = "pillow") -> Source:
+    """Open a source and freeze its list of items, as a job does."""
+    source = open_source(described, decoder)
+    listing, root = source.listing(), Folder(Path(tempfile.mkdtemp()))
+    listed = {"count": listing, "folder": None} if isinstance(listing, int) else None
+    items = Items(root, listed or Items.freeze(root, source.columns, listing))  # type: ignore[arg-type]
+    source.use(items, json.loads(json.dumps(source.identity())))
+    return source
+
+
+def ids(source: Source) -> list[str]:
+    return [source.items.id(i) for i in range(len(source))]
 
 
 class Rows(nn.Module):
@@ -73,7 +60,9 @@ class Picky(Rows):
 
 
 def picky_model() -> nn.Module:
-    return Picky(6, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Picky(6, 3)
 
 
 class Small(nn.Module):
@@ -152,63 +141,6 @@ class Missing:
         return torch.full((6,), float(index))
 
 
-@dataclass(frozen=True)
-class Found:
-    totals: Tensor
-    signs: Tensor
-    note: str = "not a tensor"
-
-
-class Named(NamedTuple):
-    totals: Tensor
-    targets: Tensor | None
-
-
-class Totals:
-    """An explainer without a model."""
-
-    def __init__(self, kind: str = "dataclass", seed: int = 0) -> None:
-        self.kind, self.seed = kind, seed
-
-    def explain(self, inputs: Tensor) -> object:
-        totals = inputs.flatten(1).sum(1)
-        return {
-            "tensor": totals,
-            "dataclass": Found(totals, totals > 0),
-            "mapping": {"totals": totals, "seed": torch.full_like(totals, self.seed), "note": "no tensor"},
-            "named tuple": Named(totals, None),
-            "other": "text",
-            "nothing": {},
-            "short": totals[:-1],
-            "infinite": 1 / (totals - totals[:1]),
-        }[self.kind]
-
-
-class Weighted:
-    """An explainer with all that one can ask for."""
-
-    def __init__(self, model: nn.Module, *, power: int = 1, seed: int = 0) -> None:
-        self.model, self.power, self.seed = model, power, seed
-
-    def explain(self, inputs: Tensor, target: Any = None, item_ids: Sequence[int] = ()) -> dict[str, Tensor]:
-        scores = self.model(inputs).gather(1, torch.as_tensor(target)[:, None])[:, 0].detach()
-        return {
-            "scores": scores**self.power,
-            "ids": torch.tensor(item_ids),
-            "seed": torch.full((len(inputs),), self.seed),
-        }
-
-
-class NoExplain:
-    def __init__(self, model: nn.Module) -> None:
-        self.model = model
-
-
-class OutOfMemory(Totals):
-    def explain(self, inputs: Tensor) -> object:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 7 bytes")
-
-
 def read_header(data: bytes) -> Tensor:
     """A decoder of the user: the first bytes of a file."""
     if data.startswith(b"bad"):
@@ -222,57 +154,13 @@ def save_rows(path: Path, count: int = 40, features: int = 6, scale: int = 1) ->
     return x
 
 
-def linear_model() -> nn.Module:
-    """Without curvature behind its features."""
-    model = Small()
-    model.head = nn.Sequential(nn.Flatten(), nn.Linear(4 * 4 * 4, 5))
-    return model
-
-
-class Lost:
-    """Nothing can be read before item 150."""
-
-    reads = 0
-
-    def __len__(self) -> int:
-        return 200
-
-    def __getitem__(self, index: int) -> Tensor:
-        self.reads += 1
-        if index < 150:
-            raise KeyError(index)
-        return torch.zeros(6)
-
-
 class Huge:
-    """Item 1 never fits into memory, item 2 at the second try."""
-
-    def __init__(self) -> None:
-        self.reads: dict[int, int] = {}
+    """Item 1 does not fit into memory."""
 
     def __len__(self) -> int:
         return 3
 
     def __getitem__(self, index: int) -> Tensor:
-        self.reads[index] = self.reads.get(index, 0) + 1
-        if index == 1 or (index == 2 and self.reads[index] == 1):
+        if index == 1:
             raise MemoryError("10 TB")
         return torch.full((6,), float(index))
-
-
-def pictures(tmp_path: Path, count: int = 6) -> Tensor:
-    """Save pictures (count, 3, 16, 16) as the array that `made` reads."""
-    x = np.random.default_rng(1).normal(size=(count, 3, 16, 16)).astype(np.float32)
-    np.save(tmp_path / "x.npy", x)
-    return torch.from_numpy(x)
-
-
-def made(tmp_path: Path, explainer: Any, model: str = "small_model", **fields: Any) -> Computation:
-    """Make the computation of a job over the array that a test saved."""
-    source = str(tmp_path / "x.npy")
-    return computation(JobSpec(source=source, explainer=explainer, model=ModelRef(f"batch_objects:{model}"), **fields))
-
-
-def explained(held: Computation) -> Outcome:
-    indices = range(len(held.items))
-    return held.explain([held.load(index) for index in indices], indices)

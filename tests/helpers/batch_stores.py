@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -12,76 +14,96 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_fast.jobs import store
+from xai_fast import Explanation
+from xai_fast.jobs.store.fields import Agreed, Field, agree_on_fields
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import Status, create_job, read_job
+from xai_fast.jobs.store.rows import Rows
+from xai_fast.jobs.store.shards import Header, Shards
 
-ABOUT = {
-    "seconds": {"decode": 0.5, "model": 1.0, "kernels": 0.25, "total": 2.0},
-    "evaluations": 12,
-    "peak_memory": 1 << 20,
-    "worker": "tester",
-    "versions": {"torch": "2"},
-    "attempts": 1,
-}
 COUNT, SIZE = 10, 4
+JOB = "0123"
 _barrier: Barrier  # of a racer's process
 
 
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Known(Explanation):
+    """With a list of booleans."""
+
+    kept: Tensor
+
+
 def values(i: int) -> dict[str, Tensor]:
-    """The results of item i: a map, a score, an integer and a list of booleans."""
+    """The results of item i: a map, a score, integers and a list of booleans."""
     generator = torch.Generator().manual_seed(i)
     return {
         "attributions": torch.randn(3, 5, generator=generator) * 10.0 ** -(i % 9),
         "scores": torch.rand((), generator=generator),
         "targets": torch.tensor(i),
+        "evaluations": torch.tensor(2),
         "kept": torch.tensor([True, i % 2 == 0]),
     }
 
 
-def failed(i: int) -> tuple[int, str] | None:
+def failed(i: int) -> tuple[Status, str] | None:
     """Every fourth item from 2 fails."""
-    return (1 + i // 4 % 5, f"item {i} is b\u00e4d") if i % 4 == 2 else None
+    return (Status(1 + i // 4 % 5), f"item {i} is b\u00e4d") if i % 4 == 2 else None
 
 
-def rows_of(start: int, stop: int) -> store.Rows:
-    """The results of some consecutive items."""
-    rows = store.Rows(stop - start)
-    for i in range(start, stop):
-        bad = failed(i)
-        if bad:
-            rows.fail(i - start, *bad)
-        else:
-            rows.put(i - start, {name: value[None] for name, value in values(i).items()}, [0], [None])
-    return rows
+def opened(root: Path) -> tuple[Folder, Shards, str]:
+    """Open the folder of a store and its shards; the last is the codec."""
+    job, folder = read_job(root), Folder(root)
+    return folder, Shards(folder, JOB, job["items"]["count"], job["spec"]["shard_size"]), job["spec"]["dtype"]
 
 
-def begin(root: Path, count: int = COUNT, size: int = SIZE, dtype: str = "float16_scaled") -> store.Layout:
+def begin(root: Path, count: int = COUNT, size: int = SIZE, dtype: str = "float16_scaled") -> Path:
     """A store without results."""
-    layout = store.Layout(root)
-    items = store.Items.freeze(layout, [f"item {i}" for i in range(count)])
-    document = {
-        "spec": {"shard_size": size, "dtype": dtype},
-        "fingerprint": "0123",
-        "items": {"count": count, "sha256": items.sha256},
-    }
-    store.create_job(layout, document)
-    return layout
+    folder = Folder(root, create=True)
+    items = Items.freeze(folder, ("size",), ((f"item {i}", (i,)) for i in range(count)))
+    create_job(folder, {"spec": {"shard_size": size, "dtype": dtype}, "fingerprint": JOB, "items": items})
+    return root
 
 
-def commit(layout: store.Layout, shard: int) -> bool:
-    """Commit a shard of a job that `begin` made."""
-    job = store.read_job(layout)
-    size, count = job["spec"]["shard_size"], job["items"]["count"]
-    start, stop = shard * size, min(shard * size + size, count)
-    return store.write_shard(layout, shard, start, stop, rows_of(start, stop), job["spec"]["dtype"], ABOUT)
+def commit(
+    root: Path, shard: int, *, replace: bool = False, bad: Callable[[int], tuple[Status, str] | None] = failed
+) -> bool:
+    """Write a shard of a job that `begin` made."""
+    folder, shards, dtype = opened(root)
+    span = shards.span(shard)
+    agreed: list[Agreed] = []
+
+    def agree(fields: Mapping[str, Field]) -> Mapping[str, Field]:
+        agreed.append(agree_on_fields(folder, Agreed(fields, {"known": {"kind": "Known"}})))
+        return agreed[0].fields
+
+    rows = Rows(len(span), dtype, agree)
+    for i in span:
+        wrong = bad(i)
+        if wrong:
+            rows.fail(i - span.start, *wrong)
+        else:
+            rows.put([i - span.start], {name: value[None] for name, value in values(i).items()})
+    header = Header(
+        job=JOB,
+        start=span.start,
+        stop=span.stop,
+        failed={row: (status.label, reason) for row, (status, reason) in rows.failed.items()},
+        seconds={"decode": 0.5, "explain": 1.0, "total": 2.0},
+        evaluations=12,
+        worker="tester",
+        methods=agreed[0].methods if agreed else {},
+        finished=1000.0 + shard,
+    )
+    return shards.write(shard, header, rows.tensors, replace=replace)
 
 
-def complete(root: Path, count: int = COUNT, size: int = SIZE, dtype: str = "float16_scaled") -> store.Layout:
+def complete(root: Path, count: int = COUNT, size: int = SIZE, dtype: str = "float16_scaled") -> Path:
     """A store of a job that is done."""
-    layout = begin(root, count, size, dtype)
+    begin(root, count, size, dtype)
     for shard in range(-(-count // size)):
-        assert commit(layout, shard)
-    store.write_manifest(layout)
-    return layout
+        assert commit(root, shard)
+    return root
 
 
 def meet_at(barrier: Barrier) -> None:
@@ -95,10 +117,10 @@ def race(root: str, shards: int) -> list[int]:
 
     It is here and not in a test, because a spawned process must be able to import it.
     """
-    layout, won = store.Layout(root), []
+    won = []
     for shard in range(shards):
         _barrier.wait(60)
-        if commit(layout, shard):
+        if commit(Path(root), shard):
             won.append(shard)
     return won
 
@@ -106,7 +128,7 @@ def race(root: str, shards: int) -> list[int]:
 def files(root: Path) -> list[str]:
     """All files of a store, the unique part of their names left out."""
     names = (str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
-    return sorted(".".join(part for part in name.split(".") if len(part) != 16) for name in names)
+    return sorted(re.sub("-[0-9a-f]{12}", "", name) for name in names)
 
 
 class Crashed(BaseException):

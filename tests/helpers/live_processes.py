@@ -5,24 +5,36 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-
-def processes_of(group: int) -> set[int]:
-    """Return the live processes of a group, be their parents dead."""
-    found = set()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                state, _, parent_group = (folder / "stat").read_bytes().rpartition(b")")[2].split()[:3]
-            except OSError:
-                continue
-            if int(parent_group) == group and state not in (b"Z", b"X"):
-                found.add(int(folder.name))
-    return found
+MARK = "XAI_FAST_TEST_MARK"
+"""A variable of the environment, which all that a process starts inherits."""
 
 
-def is_stopped(process: int) -> bool:
+def marked(mark: str) -> set[int]:
+    """Return the live processes that have a mark in their environment, be their parents dead."""
+    return {pid for pid in _pids() if f"{MARK}={mark}".encode() in _read(pid, "environ").split(b"\0") and is_live(pid)}
+
+
+def workers_of(pid: int) -> set[int]:
+    """Return the live workers that a process has started."""
+    return {
+        child
+        for child in _pids()
+        if (fields := _stat(child))
+        and int(fields[1]) == pid
+        and fields[0] not in (b"Z", b"X")
+        and b"xai_fast.jobs.workers" in _read(child, "cmdline")
+    }
+
+
+def is_live(pid: int) -> bool:
+    """Return whether a process is there, and not only waited for."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in (b"Z", b"X")
+
+
+def is_stopped(pid: int) -> bool:
     """Return whether a process waits to be continued."""
-    return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    return _stat(pid)[:1] == [b"T"]
 
 
 def listening(processes: set[int]) -> list[str]:
@@ -33,3 +45,18 @@ def listening(processes: set[int]) -> list[str]:
     }
     lines = [line.split() for name in ("tcp", "tcp6") for line in Path("/proc/net", name).read_text().splitlines()[1:]]
     return [fields[1] for fields in lines if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets]
+
+
+def _pids() -> list[int]:
+    return [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+
+
+def _stat(pid: int) -> list[bytes]:
+    return _read(pid, "stat").rpartition(b")")[2].split()
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return b""

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
-from xai_fast.jobs.store import Items, Layout, Rows, Status, create_job, write_shard
+from xai_fast.jobs.store.fields import Agreed, agree_on_fields
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import Status, create_job, read_job
+from xai_fast.jobs.store.rows import Rows
+from xai_fast.jobs.store.shards import Header, Shards
+
+METHODS = {"neflag": {"kind": "Explanation", "settings": {"method": "neflag"}}}
 
 
 def write_store(
@@ -19,12 +27,13 @@ def write_store(
     count: int,
     *,
     shard_size: int = 64,
-    ids: Sequence[str] | range | None = None,
+    ids: Sequence[str] | None = None,
     shards: Sequence[int] | None = None,
     failed: dict[int, tuple[Status, str]] | None = None,
     shape: tuple[int, ...] = (1, 28, 28),
+    fingerprint: str = "0" * 64,
     **spec: Any,
-) -> Layout:
+) -> Path:
     """Write a store of `count` items, of which the source is an array beside it, pictures of 28 x 28 greys."""
     root.mkdir(parents=True, exist_ok=True)
     array = root.parent / f"{root.name}.npy"
@@ -33,19 +42,25 @@ def write_store(
         pictures[:, 9:18, 9:18] = 255
         np.save(array, pictures)
     job = JobSpec(**{"source": str(array), "model": "models:build", "shard_size": shard_size} | spec)
-    layout = Layout(root)
-    items = Items.freeze(layout, range(count) if ids is None else ids)
-    document = {"spec": job.to_dict(), "fingerprint": "0" * 64, "items": {"count": count, "sha256": items.sha256}}
-    create_job(layout, document)
+    folder = Folder(root)
+    numbered = {"count": count, "folder": None}
+    items = numbered if ids is None else Items.freeze(folder, (), ((name, ()) for name in ids))
+    source = {} if job.source["kind"] == "indexable" else open_source(job.source).identity()
+    create_job(folder, {"spec": job.to_dict(), "fingerprint": fingerprint, "items": items, "source": source})
     for shard in range(-(-count // shard_size)) if shards is None else shards:
-        start, stop = shard * shard_size, min((shard + 1) * shard_size, count)
-        write_shard(layout, shard, start, stop, some_rows(start, stop, failed or {}, shape), job.dtype, about())
-    return layout
+        write_shard(root, shard, failed, shape)
+    return root
 
 
-def some_rows(start: int, stop: int, failed: dict[int, tuple[Status, str]], shape: tuple[int, ...]) -> Rows:
-    numbers = torch.arange(start, stop)
-    maps = torch.rand(stop - start, *shape, generator=torch.Generator().manual_seed(start)) * 0.2
+def write_shard(
+    root: Path, shard: int, failed: dict[int, tuple[Status, str]] | None = None, shape: tuple[int, ...] = (1, 28, 28)
+) -> None:
+    """Write a shard of a store."""
+    job, folder = read_job(root), Folder(root)
+    store = Shards(folder, job["fingerprint"], job["items"]["count"], job["spec"]["shard_size"])
+    span, failed = store.span(shard), failed or {}
+    numbers = torch.arange(span.start, span.stop)
+    maps = torch.rand(len(span), *shape, generator=torch.Generator().manual_seed(span.start)) * 0.2
     maps[..., 9:18, 9:18] += 1.0
     fields = {
         "attributions": maps,
@@ -53,13 +68,18 @@ def some_rows(start: int, stop: int, failed: dict[int, tuple[Status, str]], shap
         "targets": numbers % 10,
         "evaluations": numbers + 5,
     }
-    rows = Rows(stop - start)
-    bad = [failed.get(int(number)) for number in numbers]
-    statuses = [Status.OK if entry is None else entry[0] for entry in bad]
-    rows.put(0, fields, statuses, [None if entry is None else entry[1] for entry in bad])
-    return rows
-
-
-def about() -> dict[str, Any]:
-    seconds = {"decode": 0.2, "model": 1.0, "kernels": 0.3, "write": 0.1, "total": 2.0}
-    return {"seconds": seconds, "evaluations": 700, "versions": {"torch": "2.6"}, "finished": time.time()}
+    rows = Rows(len(span), job["spec"]["dtype"], lambda found: agree_on_fields(folder, Agreed(found, METHODS)).fields)
+    good = [i for i in range(len(span)) if span.start + i not in failed]
+    rows.put(good, {name: value[good] for name, value in fields.items()})
+    header = Header(
+        job=job["fingerprint"],
+        start=span.start,
+        stop=span.stop,
+        failed={i - span.start: (failed[i][0].label, failed[i][1]) for i in span if i in failed},
+        seconds={"decode": 0.2, "explain": 1.3, "total": 2.0},
+        evaluations=700,
+        versions={"torch": "2.6"},
+        methods=METHODS,
+        finished=time.time(),
+    )
+    store.write(shard, header, rows.tensors)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from simulated_job import simulate
 
 from xai_fast.jobs import JobSpec, open, status
 
@@ -24,12 +25,12 @@ from pathlib import Path
 begun = time.perf_counter()  # before torch is imported
 import torch
 from xai_fast.jobs import JobSpec, run
-from xai_fast.jobs.memory import peak_memory
+from xai_fast.engine.memory import peak_memory
 spec, out, options = json.loads(sys.argv[1])
 first = []
 
 def look():
-    while not any(Path(out, "commits").glob("shard-*.json")):
+    while not any(Path(out, "shards").glob("*/0*.safetensors")):
         time.sleep(0.02)
     first.extend([time.process_time(), time.perf_counter() - begun])
 
@@ -46,7 +47,8 @@ def test_a_million_items_keep_the_driver_small_and_begin_at_once(tmp_path: Path)
     np.save(tmp_path / "items.npy", values)
     spec = JobSpec(
         source=str(tmp_path / "items.npy"),
-        explainer="tiny_items:Sums",
+        method="batch_models:Sums",
+        model="batch_models:identity",
         shard_size=8192,
         batch_size=2048,
     )
@@ -63,6 +65,18 @@ def test_a_million_items_keep_the_driver_small_and_begin_at_once(tmp_path: Path)
     store = open(tmp_path / "job")
     assert len(store) == COUNT
     picked = np.random.default_rng(1).integers(0, COUNT, 100)
-    found = torch.stack([store[int(i)].fields["sums"] for i in picked])
+    found = torch.stack([store[int(i)].fields["scores"] for i in picked])
     torch.testing.assert_close(found, torch.from_numpy(values[picked].sum(1)))
     assert status(tmp_path / "job").failed == 0
+
+
+@pytest.mark.slow
+def test_many_shards_workers_and_deaths(tmp_path: Path) -> None:
+    """A hundred thousand shards, by a hundred workers; the million is in the benchmarks."""
+    done = simulate(tmp_path, shards=100_000, workers=100, deaths=0.01)
+    assert done.complete
+    assert done.twice < 0.02 * 100_000
+    assert done.deaths > 500
+    assert done.operations_per_shard <= 12
+    assert done.largest_folder <= 2000
+    assert done.seconds_of_status < 10

@@ -1,10 +1,10 @@
+"""The runner on Ray: the same faults as on one machine, and those that clusters have."""
+
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -15,17 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from batch_faults import Fault, check_clean, check_undisturbed, make_spec, results, spec_of, wait_for
+from batch_faults import FAULTS, Killer, check_clean, check_undisturbed, make_spec, shards_of, spec_of, wait_for
 from ray_cluster import Cluster, processes, session_of, title, wait_for_end
 from small_disk import remount, small_disk
 
 from xai_fast import jobs
-from xai_fast.errors import JobError, StoreError
+from xai_fast.errors import InputError, JobError, StoreError
 from xai_fast.jobs import JobSpec, JobStatus
-from xai_fast.jobs.running import prepare_job
-from xai_fast.jobs.sources import SourceChanged
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,31 +57,25 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory) -> list:
-    """What an undisturbed run gives."""
-    out = tmp_path_factory.mktemp("undisturbed") / "job"
-    jobs.run(make_spec(), out, workers=0, progress=False)
-    return results(out)
-
-
 def run(spec: JobSpec, out: Path, cluster: Cluster | None, **options: Any) -> JobStatus:
     address = None if cluster is None else cluster.address
-    return jobs.run(spec, out, runner="ray", address=address, lease=5.0, progress=False, **options)
+    return jobs.run(spec, out, runner="ray", address=address, progress=False, **options)
 
 
-def claimed(out: Path) -> list[int]:
-    """List the processes that are at work on a shard."""
-    found = []
-    for path in (out / "journal").glob("shard-*/*-*.json"):
-        with contextlib.suppress(OSError, ValueError):  # finished just now
-            found.append(int(json.loads(path.read_text())["pid"]))
-    return found
+def tasks(session: int) -> set[int]:
+    """List the processes of Ray that do a shard."""
+    return {pid for pid in processes(session) if "ray::do_shard" in title(pid)}
 
 
-def actors(cluster: Cluster) -> list[int]:
-    """List the actors of Ray Data."""
-    return [pid for pid in processes(cluster.session) if "ray::MapWorker" in title(pid)]
+def workers(session: int) -> set[int]:
+    """List the processes that compute; each is in a session of its own."""
+    parents = set(processes(session))
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(entry.read_bytes().rpartition(b")")[2].split()[1]) in parents:
+                found.add(int(entry.parent.name))
+    return {pid for pid in found if "xai_fast.jobs.workers" in title(pid)}
 
 
 def kill(pid: int) -> bool:
@@ -112,17 +103,6 @@ class Meddler(threading.Thread):
 
     def __exit__(self, *error: object) -> None:
         self.join(60)
-
-
-# All faults of single items in one run, as each start of workers costs seconds.
-ITEMS = Fault(
-    "items",
-    source={"unreadable": [3, 44], "nan": [13], "kills": [8]},
-    explainer={"raises": [20], "kills": [27], "memory": 3},
-    failed={3: "unreadable", 44: "unreadable", 13: "not_finite", 8: "killed", 20: "failed", 27: "killed"},
-    options={"max_attempts": 1, "shard_size": 4},
-    exact=False,
-)
 
 
 def listening(pids: list[int]) -> set[str]:
@@ -155,10 +135,11 @@ def watch_own_cluster(ended: threading.Event) -> tuple[set[str], set[str]]:
 
 
 def test_a_cluster_of_its_own_is_private_and_finds_every_bad_item(tmp_path: Path, expected: list) -> None:
+    fault = FAULTS[0]
     ended = threading.Event()
     with Meddler(watch_own_cluster, ended) as watch:
         try:
-            now = run(spec_of(ITEMS, tmp_path), tmp_path / "job", None, workers=2)
+            now = run(spec_of(fault, tmp_path), tmp_path / "job", None, workers=2)
         finally:
             ended.set()
     addresses, settings = watch.done
@@ -166,36 +147,23 @@ def test_a_cluster_of_its_own_is_private_and_finds_every_bad_item(tmp_path: Path
     assert addresses <= {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
     assert {b"RAY_AUTH_MODE=token", b"RAY_USAGE_STATS_ENABLED=0"} <= settings
     assert not list(Path(tempfile.gettempdir()).glob(f"xai-fast-ray-{os.getpid()}-*"))
-    check_undisturbed(tmp_path / "job", expected, ITEMS.failed, exact=ITEMS.exact)
-    reasons = {failure.index: failure.reason for failure in now.failures}
-    for index, text in {3: "scratched", 13: "NaN", 8: "1 times", 20: "cannot explain [20]", 27: "1 times"}.items():
-        assert text in reasons[index]
+    check_undisturbed(tmp_path / "job", expected, fault.failed, exact=fault.exact)
+    assert all(fault.reasons.get(failure.index, "") in failure.reason for failure in now.failures)
     check_clean(tmp_path / "job")
 
 
-def test_crashes_while_a_shard_is_committed(tmp_path: Path, cluster: Cluster, expected: list) -> None:
-    source = {"folder": str(tmp_path), "crash": "between,rename,temporary"}
-    run(make_spec(source), tmp_path / "job", cluster, workers=2)
-    assert {path.name for path in tmp_path.iterdir()} == {"job", "between", "rename", "temporary"}
-    check_undisturbed(tmp_path / "job", expected, {}, exact=True)
+@pytest.mark.parametrize("fault", FAULTS[1:], ids=lambda fault: fault.name)
+def test_faults_that_kill(tmp_path: Path, cluster: Cluster, expected: list, fault: Any) -> None:
+    run(spec_of(fault, tmp_path), tmp_path / "job", cluster, workers=2)
+    check_undisturbed(tmp_path / "job", expected, fault.failed, exact=fault.exact)
     check_clean(tmp_path / "job")
-
-
-def kill_workers(out: Path, times: int) -> int:
-    chance = random.Random(0)
-    killed = 0
-    while killed < times and not (out / "manifest.json").exists():
-        time.sleep(chance.uniform(0.0, 0.4))
-        pids = claimed(out)
-        killed += bool(pids) and kill(chance.choice(pids))
-    return killed
 
 
 def test_workers_killed_at_random(tmp_path: Path, cluster: Cluster, expected: list) -> None:
-    with Meddler(kill_workers, tmp_path / "job", KILLS) as meddler:
-        # As many attempts at whole shards as there are deaths, so that chunks and bits are those of a quiet run.
-        run(make_spec({"pause": 0.3}, max_attempts=KILLS + 1), tmp_path / "job", cluster, workers=3)
-    assert meddler.done == KILLS
+    source = {"pause": 1.0, "folder": str(tmp_path)}
+    with Killer(lambda: workers(cluster.session), KILLS, 2.0, tmp_path) as killer:
+        run(make_spec(source, max_attempts=KILLS + 1), tmp_path / "job", cluster, workers=3)
+    assert killer.killed == KILLS
     check_undisturbed(tmp_path / "job", expected, {}, exact=True)
     check_clean(tmp_path / "job")
 
@@ -206,7 +174,7 @@ from batch_faults import make_spec
 from xai_fast import jobs
 spec = make_spec({"pause": 0.2}, max_attempts=1)
 try:
-    jobs.run(spec, sys.argv[1], runner="ray", workers=2, lease=5.0, progress=False)
+    jobs.run(spec, sys.argv[1], runner="ray", workers=2, progress=False)
 except KeyboardInterrupt:
     sys.exit(9)
 """
@@ -218,7 +186,8 @@ def test_the_driver_is_killed_interrupted_and_run_again(tmp_path: Path, cluster:
     for number in (signal.SIGKILL, signal.SIGINT):
         driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(out)], env=environment)
         try:
-            wait_for(lambda: bool(claimed(out)), 200)
+            done = len(shards_of(out)) + 1
+            wait_for(lambda done=done: len(shards_of(out)) >= done, 200)
             folder = next(Path(tempfile.gettempdir()).glob(f"xai-fast-ray-{driver.pid}-*"))
             session = session_of(folder)
             driver.send_signal(number)
@@ -228,83 +197,53 @@ def test_the_driver_is_killed_interrupted_and_run_again(tmp_path: Path, cluster:
             driver.wait()
         assert wait_for_end(session, 30) == []
         assert not folder.exists()
-        assert claimed(out) == []
     run(make_spec({"pause": 0.2}, max_attempts=1), out, cluster)
     check_undisturbed(out, expected, {}, exact=True)
     check_clean(out)
 
 
-def test_three_runs_race_for_every_shard(tmp_path: Path, cluster: Cluster, expected: list) -> None:
-    spec = make_spec({"pause": 0.02}, shard_size=5)
+def test_two_runs_race_for_every_shard(tmp_path: Path, cluster: Cluster, expected: list) -> None:
+    spec = make_spec({"pause": 0.02})
 
     def race() -> JobStatus:
         return run(spec, tmp_path / "job", cluster, workers=1)
 
-    others = [Meddler(race), Meddler(race)]
-    for other in others:
-        other.start()
-    assert race().complete
-    for other in others:
-        other.join(60)
-        assert other.done is not None
-        assert other.done.complete
-    check_undisturbed(tmp_path / "job", expected, {}, exact=False)
+    with Meddler(race) as other:
+        assert race().complete
+    assert other.done is not None
+    assert other.done.complete
+    check_undisturbed(tmp_path / "job", expected, {}, exact=True)
     check_clean(tmp_path / "job")
 
 
 def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(tmp_path: Path, cluster: Cluster, expected: list) -> None:
     with small_disk(tmp_path / "disk") as disk:
         out = disk / "job"
-        spec = make_spec(max_attempts=1)
-        prepare_job(spec, out)
+        jobs.run(make_spec(), out, workers=0, progress=False)
+        for path in out.glob("shards/*/*"):
+            path.unlink()
         left = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-        (disk / "filler").write_bytes(bytes(left - 16384))
+        (disk / "filler").write_bytes(bytes(left - 8192))
         with pytest.raises(StoreError, match="No space left on device"):
-            run(spec, out, cluster, workers=1)
+            run(make_spec(), out, cluster, workers=1)
         (disk / "filler").unlink()
-        run(spec, out, cluster, workers=1)
+        run(make_spec(), out, cluster, workers=1)
         check_undisturbed(out, expected, {}, exact=True)
         check_clean(out)
 
 
-@pytest.fixture
-def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail where the driver of Ray is started."""
-
-    def started(setup: dict[str, Any], folder: Path) -> None:
-        pytest.fail("Ray was started")
-
-    monkeypatch.setattr("xai_fast.jobs.runners.ray._drive", started)
-
-
-@pytest.mark.usefixtures("no_ray")
-def test_a_store_that_is_read_only_is_refused_before_ray_starts(tmp_path: Path) -> None:
+def test_a_store_that_is_read_only_is_refused_before_ray_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai_fast.jobs.runners.ray._drive", lambda *arguments: pytest.fail("Ray was started"))
     with small_disk(tmp_path / "disk") as disk:
         out = disk / "job"
-        prepare_job(make_spec(), out)
+        jobs.run(make_spec(), out, workers=0, progress=False)
+        shards_of(out)
+        next(out.glob("shards/*/*")).unlink()
         remount(disk, "ro")
         with pytest.raises(StoreError, match=f"{out}: expected a folder that can be written to, got a read-only one"):
             run(make_spec(), out, None)
-
-
-@pytest.mark.usefixtures("no_ray")
-def test_a_source_that_changed_is_refused_before_ray_starts(tmp_path: Path) -> None:
-    file = tmp_path / "items.npy"
-    spec = JobSpec(source=str(file), explainer="tiny_items:Sums")
-    np.save(file, np.ones((5, 2), np.float32))
-    prepare_job(spec, tmp_path / "job")
-    np.save(file, np.zeros((5, 3), np.float32))
-    with pytest.raises(SourceChanged, match="the source is not what it was when the job began"):
-        run(spec, tmp_path / "job", None)
-
-
-@pytest.mark.parametrize(("workers", "shard_size"), [(1, 1024), (4, 7)])
-def test_workers_and_size_of_shards_do_not_show(
-    tmp_path: Path, cluster: Cluster, expected: list, workers: int, shard_size: int
-) -> None:
-    run(make_spec(shard_size=shard_size), tmp_path / "job", cluster, workers=workers, num_cpus=0.5)
-    check_undisturbed(tmp_path / "job", expected, {}, exact=False)  # other chunks
-    check_clean(tmp_path / "job")
 
 
 def test_a_cluster_without_room_says_so(tmp_path: Path, cluster: Cluster) -> None:
@@ -314,25 +253,38 @@ def test_a_cluster_without_room_says_so(tmp_path: Path, cluster: Cluster) -> Non
         run(make_spec(), tmp_path / "job", cluster, num_gpus=1, patience=0.5)
 
 
-def end_actors_and_a_node(out: Path, cluster: Cluster) -> int:
+def end_tasks_and_a_node(out: Path, cluster: Cluster) -> int:
     ended = 0
-    for _ in range(3):
-        wait_for(lambda: bool(claimed(out) and actors(cluster)), 200)
+    for done in range(2):
+        wait_for(lambda done=done: bool(len(shards_of(out)) >= done and workers(cluster.session)), 200)
         time.sleep(0.3)
-        ended += any([kill(pid) for pid in actors(cluster)])
+        ended += any([kill(pid) for pid in tasks(cluster.session)])
         time.sleep(1.0)
-    wait_for(lambda: bool(claimed(out)), 200)
+    wait_for(lambda: bool(workers(cluster.session)), 200)
     cluster.remove_node()
     return ended
 
 
 def test_what_ray_ends_is_nobodys_fault(tmp_path: Path, cluster: Cluster, expected: list) -> None:
-    with Meddler(end_actors_and_a_node, tmp_path / "job", cluster) as meddler:
-        # A single death that counted would have its shard halved, and kill an item in the end.
+    with Meddler(end_tasks_and_a_node, tmp_path / "job", cluster) as meddler:
         run(make_spec({"pause": 0.2}, max_attempts=1), tmp_path / "job", cluster, workers=3)
     cluster.add_node()
-    assert meddler.done == 3
+    assert meddler.done == 2
     check_undisturbed(tmp_path / "job", expected, {}, exact=True)
-    store = jobs.open(tmp_path / "job")
-    assert {store.receipt(shard).attempts for shard in store.shards} == {1}
     check_clean(tmp_path / "job")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 0}, "workers: expected an integer, at least 1"),
+        ({"num_cpus": 0.0}, "num_cpus: expected a positive number"),
+        ({"num_gpus": -1.0}, "num_gpus: expected a number of GPUs"),
+        ({"device": "cuda:1", "num_gpus": 1.0}, "device: expected"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_starts(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        run(make_spec(), tmp_path / "job", None, **options)

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_of_maps import write_store
 
 from xai_fast.errors import InputError, StoreError
+from xai_fast.jobs.spec import JobSpec
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.job_file import create_job
 from xai_fast.jobs.trust import called_functions, check_trust
 
 CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
@@ -20,12 +22,12 @@ CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "decoder": ({"model": "efficientnet-lite0", "decoder": "d:e"}, ["decoder: d:e()"]),
     "target": ({"model": "efficientnet-lite0", "target": "a.b:c.d"}, ["target: a.b:c.d()"]),
-    "explainers": (
+    "methods": (
         {
-            "model": None,
-            "explainer": [{"name": "e:A", "parameters": {"x": "y" * 500}}, {"name": "e:B", "as": "b"}],
+            "model": "efficientnet-lite0",
+            "method": [{"name": "e:A", "options": {"x": "y" * 500}}, {"name": "e:B", "as": "b"}],
         },
-        [f'explainer: e:A(x="{"y" * 117}...)', "explainer: e:B()"],
+        [f'method: e:A(x="{"y" * 117}...)', "method: e:B()"],
     ),
 }
 
@@ -33,7 +35,9 @@ CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_all_that_a_job_calls_is_listed_and_needs_trust(name: str, tmp_path: Path) -> None:
     spec, calls = CALLS[name]
-    write_store(tmp_path / "job", 3, shards=[], **spec)
+    described = JobSpec(**{"source": "x.npy", **spec}).to_dict()
+    items = {"count": 3, "folder": None}
+    create_job(Folder(tmp_path / "job", create=True), {"spec": described, "fingerprint": "0", "items": items})
     assert called_functions(tmp_path / "job") == calls
     check_trust(tmp_path / "job", True)
     if not calls:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xai_fast.arguments import check_integer
 from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.run_job import DEVICE
 from xai_fast.cli.table_columns import MISSING, EncodedTable, encode
 from xai_fast.cli.tnid_outputs import Findings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
@@ -63,7 +64,7 @@ class TableSettings:
         missing: what is done with missing values, one of `MISSING`.
         of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
         listed: sets of each order in the report.
-        device: "auto", or a name that torch knows.
+        device: a name that torch knows; None for a GPU where there is one.
         options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
     """
 
@@ -73,7 +74,7 @@ class TableSettings:
     missing: str = MISSING[0]
     of_class: str | None = None
     listed: int = 20
-    device: str = "auto"
+    device: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -101,7 +102,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     of_class = "the class whose score is explained (default: the predicted one at each row; of two the second)"
     add("--class", dest="of_class", metavar="CLASS", help=of_class)
     add("--listed", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
-    add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: auto)")
+    add("--device", metavar="NAME", help=DEVICE)
     add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
     add_options(parser, TNID, leave_out=_NOT_OFFERED, defaults=METHOD)
     add_options(parser, fit_mlp, leave_out=_NOT_OFFERED_TRAINING)
@@ -131,6 +132,8 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
         InputError: an option is out of range, the table cannot be explained, or the folder holds another run's results.
         ModelError: the training diverged.
     """
+    from xai_fast.jobs.runners.local import devices_of  # needs safetensors
+
     started = time.perf_counter()
     table = encode(
         frame, settings.target, categorical=settings.categorical, ignore=settings.ignore, missing=settings.missing
@@ -139,7 +142,7 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     # What would be refused after minutes of training is refused before.
     method, target = _method_options(settings, table), _target(settings, table)
     training = {n: v for n, v in settings.options.items() if n not in TNID.options()}
-    training |= {"device": _device(settings.device), "seed": check_integer("seed", method.get("seed", 0), 0)}
+    training |= {"device": devices_of(settings.device)[0], "seed": check_integer("seed", method.get("seed", 0), 0)}
     check_folder(out, name, table, settings)
     for note in table.notes:
         say(note)
@@ -197,18 +200,6 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
         validation_losses=[epoch.validation_loss for epoch in fitted.history],
         best_epoch=fitted.best_epoch,
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise bad_argument("--device", "auto, cpu, cuda or cuda:N", repr(name)) from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise bad_argument("--device", "a device that this installation of torch can use", repr(name))
-    return device
 
 
 def _method_options(settings: TableSettings, table: EncodedTable) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xai_fast.cli.reports import refuse_results
 from xai_fast.cli.table_columns import EncodedTable
 from xai_fast.doctor import versions
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import bad_argument
 from xai_fast.files import write_whole
 from xai_fast.interaction import FittedMLP, InteractionRanking
 from xai_fast.options import plain
@@ -78,14 +79,8 @@ def check_folder(out: Path, name: str, table: EncodedTable, settings: TableSetti
     """
     if not next(path for path in (out, *out.absolute().parents) if path.exists()).is_dir():
         raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out)))
-    run = _identity(name, table, settings)
-    found = next((name for name in (_SUMMARY, "job.json", "report.html") if (out / name).exists()), None)
-    if found is None or _run_of(out / _SUMMARY) == run:
-        return
-    raise InputError(
-        f"--out: expected a folder without results of another run, got {shown(str(out))}, which has {found}; choose "
-        "another folder, or remove it"
-    )
+    if _run_of(out / _SUMMARY) != _identity(name, table, settings):
+        refuse_results(out)
 
 
 def _run_of(summary: Path) -> object:
@@ -200,7 +195,6 @@ def _summary(findings: Findings) -> bytes:
         "run": findings.run,
         "table": findings.name,
         "rows": len(table.values),
-        "features": list(ranking.feature_names),
         "groups": table.groups,
         "notes": list(table.notes),
         "settings": plain(asdict(findings.settings)),
@@ -209,7 +203,6 @@ def _summary(findings: Findings) -> bytes:
         "classes": None if fitted.classes is None else [str(one) for one in fitted.classes],
         "validation_score": fitted.validation_score if math.isfinite(fitted.validation_score) else None,
         "validation_loss": fitted.validation_loss,
-        "epochs": len(fitted.history),
         "fits": findings.fit.good,
         "verdict": findings.fit.verdict,
         "flags": list(ranking.notes),

@@ -5,7 +5,7 @@
 >>> jobs.run(spec, "out")  # doctest: +SKIP
 
 `run` brings a job to its end and may be called again after whatever ended it; `open` reads the store like an array.
-Exactly once is the store's doing: each shard has one receipt, and the first writer wins. Who computes is a runner's.
+A shard's file is its receipt, and the first writer wins; who computes is a runner's business.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xai_fast.jobs.observe import JobStatus, status
+    from xai_fast.jobs.job_status import JobStatus, status
     from xai_fast.jobs.pages import View, report
     from xai_fast.jobs.references import ModelRef
     from xai_fast.jobs.running import retry_failed, run
     from xai_fast.jobs.spec import JobSpec
-    from xai_fast.jobs.store.check import repair, verify
-    from xai_fast.jobs.store.cleaning import clean
+    from xai_fast.jobs.store.check import clean, repair, verify
     from xai_fast.jobs.store.export import export
     from xai_fast.jobs.store.reader import Store
     from xai_fast.jobs.store.reader import open_store as open
@@ -43,18 +42,18 @@ __all__ = [
 
 _PLACES = {
     "JobSpec": ("spec", "JobSpec"),
-    "JobStatus": ("observe", "JobStatus"),
+    "JobStatus": ("job_status", "JobStatus"),
     "ModelRef": ("references", "ModelRef"),
     "Store": ("store.reader", "Store"),
     "View": ("pages", "View"),
-    "clean": ("store.cleaning", "clean"),
+    "clean": ("store.check", "clean"),
     "export": ("store.export", "export"),
     "open": ("store.reader", "open_store"),
     "repair": ("store.check", "repair"),
     "report": ("pages", "report"),
     "retry_failed": ("running", "retry_failed"),
     "run": ("running", "run"),
-    "status": ("observe", "status"),
+    "status": ("job_status", "status"),
     "verify": ("store.check", "verify"),
 }
 

@@ -3,77 +3,106 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import platform
 import time
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 import xai_fast
-from xai_fast.arguments import check_integer
+from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, StoreError, bad_argument
-from xai_fast.jobs.computation import Computation, in_effect
-from xai_fast.jobs.explainers import make_explainer
-from xai_fast.jobs.references import weights_sha256
-from xai_fast.jobs.sources import open_source
-from xai_fast.jobs.sources.base import Source
-from xai_fast.jobs.sources.since import changes_since
+from xai_fast.jobs.computation import Computation, Plan
+from xai_fast.jobs.references import LoadedModel, ModelRef, weights_sha256
+from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
 from xai_fast.jobs.spec import JobSpec, flat
-from xai_fast.jobs.store import Items, Layout, committed, create_job, read_job
-from xai_fast.jobs.store.folders import is_temporary
-from xai_fast.jobs.targets import ItemTargets
+from xai_fast.jobs.store.fields import Agreed, Field, agree_on_fields, read_fields
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
+from xai_fast.jobs.store.shards import Shards
+from xai_fast.jobs.values import digest
 
 __all__ = ["Job", "open_job", "prepare_job", "versions"]
 
+_FEWEST_ITEMS = 32
+"""Items per call of a method, at least: enough for a queue of points, few enough for any memory."""
+_FIRST_ITEMS = 100
+"""So many items are tried for the shape that all shall have."""
+_LOOKED_AT = 16
 
-@dataclass(frozen=True)
+
 class Job:
     """A job with its store.
 
+    Args:
+        path: folder of the store.
+        spec: what is computed; None for what ``job.json`` says.
+
     Attributes:
-        layout: of the store.
-        spec: what is computed.
-        items: the frozen list.
         document: what ``job.json`` says.
+        items: the frozen list.
+        shards: the files of results.
+        plan: what is fixed, so that results are the same bits everywhere.
+
+    Raises:
+        StoreError: there is no store, or it is damaged.
     """
 
-    layout: Layout
-    spec: JobSpec
-    items: Items
-    document: dict[str, Any]
+    def __init__(self, path: Path, spec: JobSpec | None = None) -> None:
+        self.path = path
+        self.document = read_job(path)
+        try:
+            self.spec = spec or JobSpec.from_dict(self.document["spec"])
+            plan = self.document["plan"]
+            shape = None if plan["shape"] is None else tuple(plan["shape"])
+            self.plan = Plan(int(plan["threads"]), int(plan["chunk"]), int(plan["rows"]), shape, plan["dtype"])
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{path / JOB}: {error}") from error
+        self.root = Folder(path)
+        self.items = Items(self.root, self.document["items"])
+        size = int(self.document["spec"]["shard_size"])
+        self.shards = Shards(self.root, self.document["fingerprint"], len(self.items), size)
+        self._agreed: Agreed | None = None
 
     @property
-    def shards(self) -> int:
-        """The number of shards."""
-        return -(-len(self.items) // self.spec.shard_size)
+    def complete(self) -> bool:
+        """Whether all shards are done."""
+        return next(self.shards.missing(), None) is None
 
-    def rows(self, shard: int) -> range:
-        """Return the indices of a shard's items.
+    @property
+    def agreed(self) -> Agreed | None:
+        """What all shards have in common; None before the first success."""
+        self._agreed = self._agreed or read_fields(self.root)
+        return self._agreed
 
-        Args:
-            shard: its number.
+    def agree(self, fields: Mapping[str, Field], methods: Mapping[str, dict[str, Any]]) -> Agreed:
+        """Make these the fields of the store, unless another shard was first."""
+        self._agreed = self.agreed or agree_on_fields(self.root, Agreed(fields, methods))
+        return self._agreed
+
+    def source(self) -> Source:
+        """Open the source, and compare it with what it was.
 
         Returns:
-            The indices.
+            The source, with the frozen list.
 
         Raises:
-            InputError: there is no such shard.
+            InputError: it does not exist.
+            SourceChanged: it is not what it was when the job began.
         """
-        check_integer("shard", shard, 0, self.shards - 1)
-        start = shard * self.spec.shard_size
-        return range(start, min(start + self.spec.shard_size, len(self.items)))
-
-    def pending(self) -> list[int]:
-        """Return the numbers of the shards without a receipt, in order."""
-        done = committed(self.layout)
-        return [shard for shard in range(self.shards) if shard not in done]
+        source = open_source(self.spec.source, self.spec.decoder)
+        source.use(self.items, self.document["source"])
+        return source
 
     def compute_on(self, device: str | torch.device) -> Computation:
-        """Load the source, the model and the explainers, in the process that computes.
+        """Load the source, the model and the methods, in the process that computes.
 
         Args:
             device: where the model runs.
@@ -82,20 +111,33 @@ class Job:
             What explains chunks of items.
 
         Raises:
-            InputError: something that the description refers to is not there, or the weights are others.
+            InputError: something that the description refers to is not there, or is not what it was.
             SourceChanged: the data is not what it was.
         """
-        made = Computation(self.spec, self.items, device=device, identity=self.document["source"])
-        _check_in_effect(self.document, made.in_effect)
+        model = _load(self.spec)
+        made = Computation(self.spec, self.source(), model, self.plan, device)
+        _check_in_effect(self.document, _in_effect(model, made))
+        made.to_device()
         return made
 
+    def check_writable(self) -> None:
+        """Check that this process may write to the store.
 
-def prepare_job(spec: JobSpec, out: str | os.PathLike[str]) -> Job:
+        Raises:
+            StoreError: it may not.
+        """
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise StoreError(f"{self.path}: expected a folder that can be written to, got a read-only one")
+
+
+def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> Job:
     """Create a store for a job, or reopen the one that is there; several processes may do so at once.
 
     Args:
         spec: what is computed.
         out: folder of the store.
+        device: where a new job is going to run, which says how many rows suit it.
+        threads: of a worker's operations, in a new job.
 
     Returns:
         The job.
@@ -108,22 +150,20 @@ def prepare_job(spec: JobSpec, out: str | os.PathLike[str]) -> Job:
     """
     if not isinstance(spec, JobSpec):
         raise bad_argument("spec", "a JobSpec", type(spec).__name__)
-    layout = Layout(out)
-    if not layout.exists:
-        _check_folder(layout)
-        document = _create(layout, spec)
-        if document is not None:
-            return Job(layout, spec, Items.open(layout), document)
-    return _reopen(layout, spec)
+    path = Path(out)
+    if not (path / JOB).exists():
+        _check_folder(path, spec)
+        if _create(path, spec, device, threads):
+            return Job(path, spec)
+    return _reopen(path, spec)
 
 
-def open_job(out: str | os.PathLike[str], *, batch_size: int | None = None, max_attempts: int | None = None) -> Job:
+def open_job(out: str | os.PathLike[str], **changes: Any) -> Job:
     """Open a job as a worker does, whose driver has checked it.
 
     Args:
         out: folder of the store.
-        batch_size: items at once instead of what ``job.json`` says, as a job may be resumed with another value.
-        max_attempts: likewise.
+        changes: fields of the description that may be another, such as where the source lies by now.
 
     Returns:
         The job.
@@ -131,19 +171,8 @@ def open_job(out: str | os.PathLike[str], *, batch_size: int | None = None, max_
     Raises:
         StoreError: there is none, or it is damaged.
     """
-    layout = Layout(out)
-    document = read_job(layout)
-    try:
-        spec = JobSpec.from_dict(document["spec"])
-    except InputError as error:
-        raise StoreError(f"{layout.job}: {error}") from error
-    spec = dataclasses.replace(
-        spec, batch_size=batch_size or spec.batch_size, max_attempts=max_attempts or spec.max_attempts
-    )
-    items = Items.open(layout)
-    if len(items) != document["items"]["count"] or items.sha256 != document["items"]["sha256"]:
-        raise StoreError(f"{layout.items}: expected the list of items of this job, got another")
-    return Job(layout, spec, items, document)
+    job = Job(Path(out))
+    return Job(Path(out), dataclasses.replace(job.spec, **changes)) if changes else job
 
 
 def versions() -> dict[str, str]:
@@ -156,64 +185,124 @@ def versions() -> dict[str, str]:
     }
 
 
-def _create(layout: Layout, spec: JobSpec) -> dict[str, Any] | None:
-    """Write the store; None where another process was first."""
-    source = open_source(spec.source, decoder=spec.decoder)
-    found = _look(spec, source)
-    layout.check_writable()
-    identity = source.identity()
-    items = Items.freeze(layout, source.ids(), source.stamps())
-    document = {
-        "spec": spec.to_dict(),
-        "fingerprint": spec.fingerprint({"source": identity, "items": items.sha256, **found}),
-        "items": {"count": len(items), "sha256": items.sha256},
-        "source": identity,
-        **found,
-        "versions": versions(),
-        "created": time.time(),
-    }
+def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
+    """Write the store; tell whether this process was the first."""
+    source = open_source(spec.source, spec.decoder)
+    model = _load_twice(spec)
+    for entry in spec.methods:  # what is wrong with them is told before files are hashed
+        entry.make(model.module, spec.seed)
+    listing, identity = source.listing(), source.identity()
+    root = Folder(path, create=True)
+    listed = {"count": listing, "folder": None} if isinstance(listing, int) else None
+    described = listed or Items.freeze(root, source.columns, listing)  # type: ignore[arg-type]  # an int is no list
     try:
-        create_job(layout, document)
-    except StoreError:
-        if not layout.exists:
-            raise
-        return None
-    return read_job(layout)
+        source.use(Items(root, described), identity)
+        made = Computation(spec, source, model, None, device)
+        document = {
+            "spec": spec.to_dict(),
+            "items": described,
+            "source": identity,
+            "plan": dataclasses.asdict(_plan(spec, made, threads)),
+            **_in_effect(model, made),
+        }
+        fingerprint = digest({**document, "spec": spec.of_results(), "source": _content(identity)})
+        if create_job(root, {**document, "fingerprint": fingerprint, "versions": versions(), "created": time.time()}):
+            return True
+    except BaseException:
+        _forget(root, described)
+        raise
+    _forget(root, described)
+    return False
 
 
-def _reopen(layout: Layout, spec: JobSpec) -> Job:
-    job = open_job(layout.root)
-    differences = job.spec.differences(spec)
+def _forget(root: Folder, described: Mapping[str, Any]) -> None:
+    """Remove the list of a job that was not made."""
+    if described["folder"] is not None:
+        root.remove_folder(described["folder"])
+
+
+def _plan(spec: JobSpec, made: Computation, threads: int) -> Plan:
+    """Look at the first item that can be read, and choose what is fixed."""
+    tried = (made.load(index) for index in range(min(_FIRST_ITEMS, len(made.source))))
+    value = next((item.value for item in tried if item.value is not None), None)
+    entries = 1 << 20 if value is None else math.prod(value.shape)
+    rows = spec.batch_size or default_rows(entries, made.device)
+    chunk = rows * -(-_FEWEST_ITEMS // rows)
+    shape, dtype = (None, None) if value is None else (tuple(value.shape), str(value.dtype))
+    return Plan(threads, chunk, rows, shape, dtype)
+
+
+def _reopen(path: Path, spec: JobSpec) -> Job:
+    job, earlier = Job(path, spec), Job(path).spec
+    differences = earlier.differences(spec)
+    if not differences and not job.complete:
+        job.check_writable()
+        differences = _other_content(job, earlier)
     if differences:
         raise InputError(
-            f"out: {layout.root} holds another job; take another folder, or ask for the same:\n  "
-            + "\n  ".join(differences)
+            f"out: {path} holds another job; take another folder, or ask for the same:\n  " + "\n  ".join(differences)
         )
-    if job.pending():
-        layout.check_writable()
-        layout.create()
-        source = open_source(spec.source, decoder=spec.decoder, items=job.items)
-        source.check(job.document["source"])
-        _check_in_effect(job.document, _look(spec, source))
+    if not job.complete:
         _tell(_other_versions(job.document))
-    _tell([f"source: {line}" for line in changes_since(spec.source, job.document["source"], job.items)])
-    return dataclasses.replace(job, spec=spec)
+    return job
 
 
-def _look(spec: JobSpec, source: Source) -> dict[str, object]:
-    """Load all that a worker will, so that what is wrong is told before anything starts; return what is in effect."""
-    ItemTargets(spec.target, source)
-    model = None if spec.model is None else spec.model.load()
-    module = None if model is None else model.module
-    weights = None if module is None else weights_sha256(module)
-    wanted = None if spec.model is None else spec.model.weights_sha256
-    if wanted is not None and weights != wanted:
-        raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", str(weights))
-    settings = {entry.prefix: make_explainer(entry, module, spec.seed).settings for entry in spec.explainers}
-    return in_effect(model, weights, settings)
+def _other_content(job: Job, earlier: JobSpec) -> list[str]:
+    """Compare the source with what it was, wherever it lies now; return what is different at another place."""
+    was, now = earlier.source["path"], job.spec.source["path"]
+    try:
+        source = job.source()
+        step = max(1, len(job.items) // _LOOKED_AT)
+        for index in range(0, len(job.items), step) if was != now else ():
+            _check_same(source, index)
+    except SourceChanged as error:
+        if was == now:
+            raise
+        return [f"source.path: {was} in the store, {now} asked for, whose content is another: {error}"]
+    if source.kind == "images" and source.count() != len(job.items):
+        _tell([f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}"])
+    return []
 
 
-def _check_in_effect(document: dict[str, Any], found: dict[str, object]) -> None:
+def _check_same(source: Source, index: int) -> None:
+    try:
+        source.read(index)
+    except ItemError as error:
+        if error.status == Status.CHANGED:
+            raise SourceChanged(f"{source.items.id(index)}: {error.reason}") from error
+
+
+def _load(spec: JobSpec) -> LoadedModel:
+    model = ModelRef.read(spec.model).load()
+    wanted = ModelRef.read(spec.model).weights_sha256
+    if wanted is not None and (found := weights_sha256(model.module)) != wanted:
+        raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", found)
+    return model
+
+
+def _load_twice(spec: JobSpec) -> LoadedModel:
+    """Load the model as two workers would."""
+    first = weights_sha256(_load(spec).module)
+    model = _load(spec)
+    if weights_sha256(model.module) != first:
+        reference = ModelRef.read(spec.model).reference
+        raise InputError(
+            f"model: {reference} gives other weights each time it is called, so every worker would explain another "
+            "model; read the weights from a file, or call torch.manual_seed in it"
+        )
+    return model
+
+
+def _in_effect(model: LoadedModel, made: Computation) -> dict[str, Any]:
+    """Gather what results depend on beside the description."""
+    return {
+        "weights_sha256": weights_sha256(model.module),
+        "settings": made.settings,
+        "preparation": model.preparation,
+    }
+
+
+def _check_in_effect(document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Refuse to go on with what the description does not say, but results depend on, where it is another."""
     wanted = document.get("weights_sha256")
     if found["weights_sha256"] != wanted:
@@ -221,8 +310,7 @@ def _check_in_effect(document: dict[str, Any], found: dict[str, object]) -> None
     names = ("settings", "preparation")
     was, now = (flat({name: values.get(name) for name in names}) for values in (document, found))
     # An option that there was not is no difference by itself; the release is, which is told.
-    both = [name for name in was if name in now and was[name] != now[name]]
-    lines = [f"{name}: {was[name]!r} in the store, {now[name]!r} now" for name in both]
+    lines = [f"{n}: {was[n]!r} in the store, {now[n]!r} now" for n in was if n in now and was[n] != now[n]]
     if lines:
         raise InputError(
             "out: the job began with other values of what was left to defaults or to the model; give them, or take "
@@ -230,33 +318,36 @@ def _check_in_effect(document: dict[str, Any], found: dict[str, object]) -> None
         )
 
 
-def _other_versions(document: dict[str, Any]) -> list[str]:
+def _other_versions(document: Mapping[str, Any]) -> list[str]:
     """Say where the rest of a job is computed by other releases than its beginning."""
-    was, now = document.get("versions"), versions()
-    if not isinstance(was, dict):
-        return []
+    was, now = document.get("versions", {}), versions()
     changed = [
         f"{name} {was.get(name)}, now {now[name]}" for name in ("xai_fast", "torch") if was.get(name) != now[name]
     ]
-    return (
-        [f"out: the job began with {' and '.join(changed)}; what is left may come out differently"] if changed else []
-    )
+    if not changed:
+        return []
+    return [f"out: the job began with {' and '.join(changed)}; what is left may come out differently"]
 
 
 def _tell(lines: list[str]) -> None:
-    """Warn whoever called `run`, with these in between: `_reopen`, `prepare_job` and `run` itself."""
+    """Warn whoever called `run`, with these in between: `_reopen` (or one below), `prepare_job` and `run` itself."""
     for line in lines:
         warnings.warn(line, UserWarning, stacklevel=5)
 
 
-def _check_folder(layout: Layout) -> None:
-    """Refuse a folder that holds something else: `clean` removes files, and nobody wants a store among others."""
-    root = layout.root
-    if not root.exists():
+def _content(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flat(identity).items() if not name.endswith("mtime_ns")}
+
+
+def _check_folder(path: Path, spec: JobSpec) -> None:
+    """Refuse a folder that holds something else than the pictures that are explained."""
+    paths = spec.source["path"]
+    if not path.exists() or path.resolve() in [
+        Path(p).resolve() for p in (paths if isinstance(paths, list) else [paths])
+    ]:
         return
-    if not root.is_dir():
-        raise bad_argument("out", "a folder", f"the file {root}")
-    ours = {"items", "journal", "parts", "data", "commits", "logs"}
-    foreign = sorted(name for name in os.listdir(root) if name not in ours and not is_temporary(name))
-    if foreign and not layout.exists:  # somebody else may have begun the job since we looked
-        raise bad_argument("out", "a new folder, or one with a job", f"{root}, which holds {foreign[0]!r}")
+    if not path.is_dir():
+        raise bad_argument("out", "a folder", f"the file {path}")
+    foreign = sorted(name for name in os.listdir(path) if not is_ours(name))
+    if foreign:
+        raise bad_argument("out", "a new folder, or one with a job", f"{path}, which holds {foreign[0]!r}")

@@ -59,9 +59,8 @@ def _pictures(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence[s
     if named is not None and not trust:
         return None, (), f"The pictures come from {named}, which is called only for a store that you trust (--trust)."
     try:
-        source = open_source(spec.source, decoder=spec.decoder, items=store.items)
-        if len(source) != len(store):
-            return None, (), f"The pictures cannot be shown: the source has {len(source):,} items by now."
+        source = open_source(spec.source, spec.decoder)
+        source.use(store.items, store.job.get("source") or {})
         model, note = None, ""
         if spec.model is not None and spec.source["kind"] != "table":
             if trust or ":" not in spec.model.reference:

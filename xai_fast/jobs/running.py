@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xai_fast.arguments import check_choice
 from xai_fast.errors import JobError
-from xai_fast.jobs import journal
 from xai_fast.jobs.job import Job, open_job, prepare_job
-from xai_fast.jobs.observe import JobProgress, JobStatus, Log, status
-from xai_fast.jobs.retry import withdraw_failed
+from xai_fast.jobs.job_status import JobStatus, status
+from xai_fast.jobs.progress import JobProgress
+from xai_fast.jobs.references import check_arguments
+from xai_fast.jobs.runners.local import default_threads, devices_of
 from xai_fast.jobs.spec import JobSpec
-from xai_fast.jobs.store import Layout
-from xai_fast.jobs.store.manifest import manifest_is_current, write_manifest
 from xai_fast.jobs.trust import check_trust
 
-__all__ = ["RUNNERS", "prepare_job", "retry_failed", "run"]
+__all__ = ["RUNNERS", "retry_failed", "run"]
 
 RUNNERS = ("local", "rank", "ray")
+_Work = Callable[[Job, "Iterator[int] | None", JobProgress], None]
 
 
 def run(
@@ -29,6 +29,7 @@ def run(
     runner: str = "local",
     workers: int | None = None,
     device: str | None = None,
+    threads: int | None = None,
     progress: bool = True,
     **options: Any,
 ) -> JobStatus:
@@ -43,23 +44,32 @@ def run(
             or Kubernetes) or "ray" (a cluster of Ray).
         workers: processes; None for what suits the machine. With "local", 0 works in this process. Not for "rank".
         device: "cpu", "cuda" or one such as "cuda:1"; None for GPUs where there are any.
-        progress: show a bar where standard error is a terminal.
-        options: of the runner: ``lease`` (seconds without a heartbeat after which a worker of another machine counts as
-            dead), ``rank`` and ``world_size`` for "rank", ``address`` and others for "ray".
+        threads: of each worker's operations in a new job; None for its share of the cores. A job keeps its number, so
+            that results are the same bits.
+        progress: show a bar where standard error is a terminal, else a line now and then.
+        options: of the runner: ``rank`` and ``world_size`` for "rank"; for "ray" see
+            `xai_fast.jobs.runners.ray.run_ray`.
 
     Returns:
         How the job stands: complete, with what failed.
 
     Raises:
         InputError: an argument is wrong, the store holds another job, or something that the job refers to is missing.
-        SourceChanged: the data is not what it was when the job began.
         StoreError: the store cannot be written or read.
-        JobError: workers cannot be started, or failed for a reason that is not an item's.
+        JobError: the data is not what it was when the job began, or is gone; workers cannot be started, or failed for a
+            reason that is not an item's.
     """
     check_choice("runner", runner, RUNNERS)
-    work = _runner(runner, workers, options)
-    job = prepare_job(spec, out)
-    return _finish(job, work, runner, device, progress)
+    work = _runner(runner, workers, device, options)
+    cores = int(options.get("num_cpus", 1)) or 1 if runner == "ray" else default_threads(device)
+    job = prepare_job(spec, out, device=devices_of(device)[0], threads=threads or cores)
+    if not job.complete:
+        with JobProgress(job, visible=progress) as seen:
+            work(job, None, seen)
+        left = next(job.shards.missing(), None)
+        if left is not None:
+            raise JobError(f"shard {left} is missing again: something has removed it")
+    return status(out, exact=True)
 
 
 def retry_failed(
@@ -70,6 +80,7 @@ def retry_failed(
     device: str | None = None,
     progress: bool = True,
     trust: bool = False,
+    source: Any = None,
     **options: Any,
 ) -> JobStatus:
     """Do the failed items of a job again, such as after an unreadable file was replaced; the good ones are kept.
@@ -82,6 +93,7 @@ def retry_failed(
         progress: show a bar.
         trust: call the functions that the store names (data set, model, methods); it is refused where there are any,
             with their names, unless the store is yours.
+        source: where the data lies by now, if it was moved.
         options: of the runner.
 
     Returns:
@@ -89,46 +101,22 @@ def retry_failed(
 
     Raises:
         InputError: an argument is wrong.
-        SourceChanged: the data as a whole is not what it was when the job began.
         StoreError: there is no store, or it cannot be written or read.
         JobError: as in `run`.
     """
     check_choice("runner", runner, RUNNERS)
-    work = _runner(runner, workers, options)
-    layout = Layout(out)
+    work = _runner(runner, workers, device, options)
     check_trust(out, trust)
-    job = prepare_job(open_job(out).spec, out)
-    layout.check_writable()
-    shards = withdraw_failed(layout)
-    Log(layout, f"driver-{journal.worker_name()}").event("retry_started", shards=len(shards))
-    return _finish(job, work, runner, device, progress)
+    job = open_job(out, **({} if source is None else {"source": source}))
+    job.check_writable()
+    failed = (shard for shard in job.shards.all_done() if job.shards.header(shard).failed)
+    with JobProgress(job, visible=progress, again=True) as seen:
+        work(job, failed, seen)
+    return status(out, exact=True)
 
 
-def _finish(
-    job: Job, work: Callable[[Job, str | None], None], runner: str, device: str | None, progress: bool
-) -> JobStatus:
-    if job.pending():
-        log = Log(job.layout, f"driver-{journal.worker_name()}")
-        log.event("run_started", runner=runner, shards=job.shards, left=len(job.pending()))
-        try:
-            with JobProgress(job.layout, len(job.items), visible=None if progress else False):
-                work(job, device)
-        except BaseException as error:
-            log.event("run_ended", error=f"{type(error).__name__}: {error}")
-            raise
-        log.event("run_finished")
-    left = job.pending()
-    if left:
-        raise JobError(f"{len(left)} shards are left, such as {left[0]}: something has taken back their receipts")
-    if not job.layout.read_only and not manifest_is_current(job.layout):
-        write_manifest(job.layout)
-    return status(job.layout.root)
-
-
-def _runner(name: str, workers: int | None, options: dict[str, Any]) -> Callable[[Job, str | None], None]:
+def _runner(name: str, workers: int | None, device: str | None, options: dict[str, Any]) -> _Work:
     """Import a runner, so that what it needs is missed before the job begins."""
-    from xai_fast.jobs.references import check_arguments
-
     function: Any
     if name == "local":
         from xai_fast.jobs.runners.local import run_local as function
@@ -136,10 +124,10 @@ def _runner(name: str, workers: int | None, options: dict[str, Any]) -> Callable
         from xai_fast.jobs.runners.rank import run_rank as function
     else:
         from xai_fast.jobs.runners.ray import run_ray as function
-    given = dict(options) if workers is None else {**options, "workers": workers}
-    check_arguments(f"options of runner={name!r}", function, {**given, "device": None}, given=1)
+    given = {**options, "device": device} | ({} if workers is None else {"workers": workers})
+    check_arguments(f"options of runner={name!r}", function, given, given=3)
 
-    def work(job: Job, device: str | None) -> None:
-        function(job, device=device, **given)
+    def work(job: Job, shards: Iterator[int] | None, seen: JobProgress) -> None:
+        function(job, shards, seen, **given)
 
     return work

@@ -12,10 +12,10 @@ from typing import Any
 
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.errors import bad_argument
-from xai_fast.jobs.explainers.named import ExplainerSpec, read_explainers
+from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.references import ModelRef, check_reference
 from xai_fast.jobs.sources.describe import describe
-from xai_fast.jobs.values import REFERENCE, check_keys, digest, plain
+from xai_fast.jobs.values import REFERENCE, check_keys, plain
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 
@@ -26,8 +26,8 @@ DECODERS = ("pillow",)
 """What reads pictures; any other is given as ``package.module:function``, from bytes to a PIL image."""
 
 _MAX_SEED = 2**32 - 1
-_DEFAULTS_OF_SPEED = {"batch_size": None, "max_attempts": 3}
-"""What no result depends on, so that a job may be resumed with another value."""
+_NOT_OF_RESULTS = ("batch_size", "max_attempts")
+"""What may be another when a job is resumed: the rows at once stay those that the job began with."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class JobSpec:
             "x.safetensors" for the rows of an array; ".csv" or ".parquet" for the rows of a table; ".tar" files or a
             glob of them for webdataset; "package.module:factory" for an indexable data set; or a mapping with "kind",
             "path" and options. Relative paths are made absolute.
-        explainer: a registered name ("neflag", "gradcam", "gradcam++", "taylor_cam", "tnid"), a class
-            "package.module:Class" that has ``explain``, or a list of these and of mappings {"name": ...,
-            "parameters": {...}, "as": ...} to compute several in one pass; ``as`` is what its fields are called
-            after, by default the name.
-        parameters: options of a single explainer.
-        model: a `ModelRef`, or its text; may be None for a class that needs no model.
+        method: one of `xai_fast.methods`, "captum:NAME", a class "package.module:Class", or a list of these and of
+            mappings {"name": ..., "options": {...}, "as": ...} to compute several in one pass; ``as`` is what its
+            fields are called after, by default the name.
+        options: of a single method.
+        model: a `ModelRef`, or its text.
         target: None for the predicted class, an int, a list with a class for each item, "label" for the item's label,
             the name of a column of a table, or "package.module:function" from the model's output (R, C) to scores (R,).
-        shard_size: items that are stored in one file, at least 1.
+        shard_size: items per file, at least 1.
         dtype: of maps in the store, one of `DTYPES`.
         seed: of what is random, 0 to 2**32 - 1.
         decoder: of pictures, see `DECODERS`.
-        max_attempts: how often an item may kill the process that works on it.
-        batch_size: items that are explained at once; None to find out.
+        max_attempts: how often an item may kill the process that works on it alone.
+        batch_size: rows that go through the model at once, see `xai_fast.Method.explain`; None for what suits the
+            device.
 
     Nothing is imported or opened here, so that reading the description of a foreign store runs no code.
 
@@ -61,8 +61,8 @@ class JobSpec:
     """
 
     source: Any
-    explainer: Any = "neflag"
-    parameters: Mapping[str, object] = field(default_factory=dict)
+    method: Any = "neflag"
+    options: Mapping[str, object] = field(default_factory=dict)
     model: ModelRef | None = None
     target: int | list[int] | str | None = None
     shard_size: int = 1024
@@ -74,12 +74,12 @@ class JobSpec:
 
     def __post_init__(self) -> None:
         source = describe(self.source)
-        explainers = read_explainers(self.explainer, self.parameters)
-        several = isinstance(self.explainer, list | tuple)
+        methods = read_methods(self.method, self.options)
+        several = isinstance(self.method, list | tuple)
         checked = {
             "source": source,
-            "explainer": [entry.to_dict() for entry in explainers] if several else explainers[0].name,
-            "parameters": {} if several else dict(explainers[0].parameters),
+            "method": [entry.to_dict() for entry in methods] if several else methods[0].name,
+            "options": {} if several else dict(methods[0].options),
             "model": None if self.model is None else ModelRef.read(self.model),
             "target": _checked_target(self.target),
             "shard_size": check_integer("shard_size", self.shard_size, 1, 2**31 - 1),
@@ -96,19 +96,17 @@ class JobSpec:
                 raise bad_argument("decoder", expected, repr(self.decoder))
             check_reference("decoder", self.decoder)
         if self.model is None:
-            needy = [entry.name for entry in explainers if ":" not in entry.reference]
-            if needy:
-                raise bad_argument("model", f'ModelRef("package.module:factory") for {needy[0]}', "None")
+            raise bad_argument("model", 'ModelRef("package.module:factory")', "None")
 
     @property
-    def explainers(self) -> tuple[ExplainerSpec, ...]:
-        """The explainers one by one, with their parameters."""
-        return read_explainers(self.explainer, self.parameters)
+    def methods(self) -> tuple[MethodSpec, ...]:
+        """The methods one by one, with their options."""
+        return read_methods(self.method, self.options)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the description as JSON holds it."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        values["model"] = None if self.model is None else self.model.to_dict()
+        values["model"] = ModelRef.read(self.model).to_dict()
         result: Any = plain("spec", values)
         return dict(result)
 
@@ -152,17 +150,6 @@ class JobSpec:
             values["source"] = describe(values["source"], base=Path(path).absolute().parent)
         return cls.from_dict(values)
 
-    def fingerprint(self, extra: Mapping[str, object] | None = None) -> str:
-        """Give a hash of all that the store's content depends on.
-
-        Args:
-            extra: what else it depends on, such as the hash of the model's weights.
-
-        Returns:
-            64 hexadecimal digits.
-        """
-        return digest({"spec": self._of_results(), "extra": plain("extra", dict(extra or {}))})
-
     def differences(self, other: JobSpec) -> list[str]:
         """Compare the description in a store with one that is asked for.
 
@@ -173,22 +160,25 @@ class JobSpec:
             One line for each field that results depend on and that differs, such as
             ``shard_size: 1024 in the store, 7 asked for``.
         """
-        mine, theirs = flat(self._of_results()), flat(other._of_results())
+        mine, theirs = flat(self.of_results()), flat(other.of_results())
         lines = [
             f"{name}: {_shown(mine, name)} in the store, {_shown(theirs, name)} asked for"
             for name in [*mine, *(name for name in theirs if name not in mine)]
             if mine.get(name, _ABSENT) != theirs.get(name, _ABSENT)
         ]
-        pins = [None if spec.model is None else spec.model.weights_sha256 for spec in (self, other)]
+        pins = [ModelRef.read(spec.model).weights_sha256 for spec in (self, other)]
         if None not in pins and pins[0] != pins[1]:
             lines.append(f"model.weights_sha256: {pins[0]} in the store, {pins[1]} asked for")
         return lines
 
-    def _of_results(self) -> dict[str, Any]:
-        values = {name: value for name, value in self.to_dict().items() if name not in _DEFAULTS_OF_SPEED}
-        if values["model"] is not None:
-            # The weights that were found are compared themselves, whether or not the user had named them.
-            del values["model"]["weights_sha256"]
+    def of_results(self) -> dict[str, Any]:
+        """Give what results depend on, as JSON holds it; weights and files are compared by their content."""
+        values = {name: value for name, value in self.to_dict().items() if name not in _NOT_OF_RESULTS}
+        values["model"].pop("weights_sha256")  # those that were found are compared, whether or not they were named
+        if self.source["kind"] != "indexable":
+            values["source"].pop("path")
+            if str(values["source"].get("labels", "")).endswith(".npy"):
+                values["source"].pop("labels")
         return values
 
 

@@ -10,7 +10,7 @@ from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import import_reference
 from xai_fast.jobs.sources.base import ItemError, Source
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["ItemTargets"]
 

@@ -1,8 +1,8 @@
 """What a job calls by name, and whether somebody who only looked at the store may make that happen.
 
-Who runs a job says himself what it calls. Who retries one takes that from the store; a store that came from somewhere
-else could name any function of any module. Whose the files are says nothing: what is unpacked from an archive belongs
-to whoever unpacked it.
+`run` takes what is called from the user. `retry_failed` takes it from the store, and a store that came from somewhere
+else could name any function of any module. The owner of the files says nothing: what is unpacked from an archive
+belongs to whoever unpacked it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from xai_fast.errors import InputError
 from xai_fast.jobs.spec import JobSpec
-from xai_fast.jobs.store.layout import Layout, read_job
+from xai_fast.jobs.store.job_file import read_job
 
 __all__ = ["called_functions", "check_trust"]
 
@@ -32,7 +33,7 @@ def called_functions(out: str | os.PathLike[str]) -> list[str]:
     Raises:
         StoreError: there is no store, or it cannot be read.
     """
-    spec = JobSpec.from_dict(read_job(Layout(out))["spec"])
+    spec = JobSpec.from_dict(read_job(Path(out))["spec"])
     calls: list[tuple[str, str, Mapping[str, object]]] = []
     if spec.source["kind"] == "indexable":
         calls.append(("source", spec.source["path"], spec.source.get("arguments", {})))
@@ -40,7 +41,7 @@ def called_functions(out: str | os.PathLike[str]) -> list[str]:
         calls.append(("decoder", spec.decoder, {}))
     if spec.model is not None and ":" in spec.model.reference:
         calls.append(("model", spec.model.reference, spec.model.arguments))
-    calls += [("explainer", one.reference, one.parameters) for one in spec.explainers if ":" in one.reference]
+    calls += [("method", one.name, one.options) for one in spec.methods if ":" in one.name]
     if isinstance(spec.target, str) and ":" in spec.target:
         calls.append(("target", spec.target, {}))
     return [f"{role}: {reference}({_arguments(arguments)})" for role, reference, arguments in calls]

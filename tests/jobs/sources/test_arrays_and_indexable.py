@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from batch_objects import save_rows
+from batch_objects import frozen, ids, save_rows
 
 from xai_fast.errors import InputError
-from xai_fast.jobs.sources import SourceChanged, open_source
-from xai_fast.jobs.sources.base import ItemError
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
+from xai_fast.jobs.store.job_file import Status
+
+
+def load(source: Source, index: int) -> Any:
+    return source.read(index).value
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", "int64", "uint8", "bool"])
@@ -25,13 +28,12 @@ from xai_fast.jobs.store.layout import Status
 def test_rows_of_numpy_arrays(dtype: str, order: Any, tmp_path: Path) -> None:
     values = (np.random.default_rng(0).normal(size=(7, 2, 3)) * 50).astype(dtype)
     np.save(tmp_path / "x.npy", np.asarray(values, order=order))
-    source = open_source(tmp_path / "x.npy")
+    source = frozen(tmp_path / "x.npy")
     assert len(source) == 7
-    assert source.ids() == range(7)
-    assert source.stamps() is None
+    assert ids(source) == [str(i) for i in range(7)]
     for index in (0, 3, 6):
         native = values[index].astype(values.dtype.newbyteorder("="))
-        assert torch.equal(source.load(index), torch.from_numpy(native.copy()))
+        assert torch.equal(load(source, index), torch.from_numpy(native.copy()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.uint8, torch.bool])
@@ -40,7 +42,7 @@ def test_rows_of_safetensors(dtype: torch.dtype, tmp_path: Path) -> None:
     values = (torch.randn(5, 3) * 20).to(dtype)
     library.save_file({"x": values, "y": torch.arange(5), "z": torch.zeros(0, 2)}, tmp_path / "x.safetensors")
     source = open_source({"kind": "array", "path": tmp_path / "x.safetensors", "key": "x", "labels": "y"})
-    assert all(torch.equal(source.load(i), values[i]) for i in range(5))
+    assert all(torch.equal(load(source, i), values[i]) for i in range(5))
     assert [source.label(i) for i in range(5)] == list(range(5))
     source.check_column("label")
 
@@ -64,16 +66,10 @@ def write_safetensors(path: Path, header: Any, data: bytes = b"\0" * 24) -> None
 ENTRY = {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}
 BAD_SAFETENSORS: list[tuple[Any, str]] = [
     (b"{", "is no safetensors file"),
-    (b"[1]", "is no safetensors file: a header that is a list"),
-    ({"x": {**ENTRY, "data_offsets": [0, 28]}}, "cannot be read: the offsets"),
-    ({"x": {**ENTRY, "data_offsets": [-24, 0]}}, "cannot be read: the offsets"),
-    ({"x": {**ENTRY, "shape": [3, 3]}}, "cannot be read: the offsets"),
-    ({"x": {**ENTRY, "shape": [-2, -3]}}, "cannot be read: the offsets"),
-    ({"x": {**ENTRY, "shape": "ab"}}, "cannot be read"),
-    ({"x": {**ENTRY, "dtype": "F31"}}, "cannot be read"),
-    ({"x": {"dtype": "F32"}}, "cannot be read"),
-    ({"x": 3}, "cannot be read"),
-    ({"x": ENTRY, "y": ENTRY}, "source.key: expected one of x, y"),
+    ({"x": {**ENTRY, "data_offsets": [0, 28]}}, "is no safetensors file"),
+    ({"x": {**ENTRY, "shape": [3, 3]}}, "is no safetensors file"),
+    ({"x": 3}, "is no safetensors file"),
+    ({"x": ENTRY, "y": {**ENTRY, "data_offsets": [24, 48]}}, "source.key: expected one of x, y"),
     ({"x": {**ENTRY, "shape": [], "data_offsets": [0, 4]}}, "with at least one row"),
     ({"x": {**ENTRY, "shape": [0, 3], "data_offsets": [0, 0]}}, "with at least one row"),
 ]
@@ -81,7 +77,8 @@ BAD_SAFETENSORS: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("header", "message"), BAD_SAFETENSORS, ids=[str(h)[:50] for h, _ in BAD_SAFETENSORS])
 def test_bad_safetensors_are_refused(header: Any, message: str, tmp_path: Path) -> None:
-    write_safetensors(tmp_path / "x.safetensors", header)
+    ends = [e["data_offsets"][1] for e in header.values() if isinstance(e, dict)] if isinstance(header, dict) else []
+    write_safetensors(tmp_path / "x.safetensors", header, bytes(min(max(ends, default=24), 24 * len(ends) or 24)))
     with pytest.raises(InputError, match=message):
         open_source(tmp_path / "x.safetensors")
 
@@ -91,7 +88,7 @@ def test_a_header_that_is_not_aligned_is_read(tmp_path: Path) -> None:
     for padding in range(4):
         text = json.dumps({"x": ENTRY}).encode() + b" " * padding
         write_safetensors(tmp_path / "x.safetensors", text, values.tobytes())
-        assert open_source(tmp_path / "x.safetensors").load(1).tolist() == [3, 4, 5]
+        assert load(open_source(tmp_path / "x.safetensors"), 1).tolist() == [3, 4, 5]
 
 
 def test_bad_arrays_are_refused(tmp_path: Path) -> None:
@@ -121,55 +118,65 @@ def test_bad_arrays_are_refused(tmp_path: Path) -> None:
         open_source({"kind": "array", "path": tmp_path / "x.npy", "labels": tmp_path / "y.npy"})
 
 
-def test_another_file_is_noticed(tmp_path: Path) -> None:
-    save_rows(tmp_path / "x.npy", 4)
-    identity = json.loads(json.dumps(open_source(tmp_path / "x.npy").identity()))
-    open_source(tmp_path / "x.npy").check(identity)
-    os.utime(tmp_path / "x.npy", ns=(1, 1))
-    with pytest.raises(SourceChanged, match=r"time of the last change: was 20.*, is 1970-01-01T00:00:00.000000001 UTC"):
-        open_source(tmp_path / "x.npy").check(identity)
-    save_rows(tmp_path / "x.npy", 5)
-    with pytest.raises(SourceChanged, match=r"shape: was \[4, 6\], is \[5, 6\]"):
-        open_source(tmp_path / "x.npy").check(identity)
+def test_another_file_is_noticed_by_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "x.npy"
+    x = save_rows(path, 4)
+    source = frozen(path)
+    os.utime(path, ns=(7, 7))
+    source.check()
+    x[3, 5] += 1
+    np.save(path, x)
+    with pytest.raises(SourceChanged, match="its content is another"):
+        source.check()
+    save_rows(path, 5)
+    with pytest.raises(SourceChanged, match="bytes then"):
+        source.check()
+    path.unlink()
+    with pytest.raises(SourceChanged, match="is gone: No such file"):
+        source.check()
+
+
+def test_large_files_are_compared_by_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xai_fast.jobs.sources.files.HASHED", 1 << 20)
+    path = tmp_path / "x.npy"
+    np.save(path, np.zeros((5, 1 << 18)))
+    source = frozen(path)
+    os.utime(path, ns=(7, 7))
+    source.check()
+    np.save(path, np.ones((5, 1 << 18)))
+    with pytest.raises(SourceChanged, match="its content is another"):
+        source.check()
 
 
 def test_a_million_rows_cost_nothing_until_they_are_read(tmp_path: Path) -> None:
     np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (1_000_000, 8)).flush()
     tracemalloc.start()
-    source = open_source(tmp_path / "x.npy")
-    assert source.ids() == range(1_000_000)
-    source.identity()
-    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    source = frozen(tmp_path / "x.npy")
+    assert len(source) == 1_000_000
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
-    assert source.load(999_999).tolist() == [0.0] * 8
+    assert load(source, 999_999).tolist() == [0.0] * 8
 
 
 def test_an_indexable_data_set_gives_items_and_labels() -> None:
-    source = open_source({"kind": "indexable", "path": "batch_objects:pairs", "arguments": {"count": 6}})
+    source = frozen({"kind": "indexable", "path": "batch_objects:pairs", "arguments": {"count": 6}})
     assert len(source) == 6
-    assert source.ids() == range(6)
     assert [source.label(i) for i in range(6)] == [0, 1, 2, None, 0, 1]
     wanted = torch.arange(36.0).reshape(6, 6) / 10
-    assert all(torch.allclose(source.load(i).float(), wanted[i]) for i in range(6))
-    assert source.identity() == {
-        "kind": "indexable",
-        "reference": "batch_objects:pairs",
-        "arguments": {"count": 6},
-        "length": 6,
-    }
+    assert all(torch.allclose(load(source, i).float(), wanted[i]) for i in range(6))
 
 
 def test_what_a_data_set_raises_is_told_with_the_item() -> None:
     source = open_source("batch_objects:Missing")
     with pytest.raises(ItemError, match="KeyError: 'lost'") as caught:
-        source.load(1)
+        load(source, 1)
     assert caught.value.status is Status.UNREADABLE
-    assert source.load(2).tolist() == [2.0] * 6
+    assert load(source, 2).tolist() == [2.0] * 6
     odd = open_source("batch_objects:odd_items")
     with pytest.raises(ItemError, match="expected a tensor, an array or a PIL image, got str"):
-        odd.load(3)
+        load(odd, 3)
     with pytest.raises(ItemError, match=r"expected an item or \(item, label\), got 3 values"):
-        odd.load(6)
+        load(odd, 6)
 
 
 BAD_REFERENCES = [
@@ -201,6 +208,6 @@ def test_maps_are_drawn_and_rows_are_not(shape: tuple[int, ...], drawn: bool, tm
     pytest.importorskip("PIL")
     for kind in (np.float32, np.uint8):
         np.save(tmp_path / "x.npy", (np.random.default_rng(0).random((2, *shape)) * 255).astype(kind))
-        picture = open_source(tmp_path / "x.npy").picture(1, 21)
+        picture = frozen(tmp_path / "x.npy").picture(1, 21)
         assert (picture is not None) == drawn
         assert picture is None or (picture.size == (21, 15) and picture.mode == "RGB")

@@ -9,16 +9,13 @@ import threading
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from batch_objects import Listed
+from batch_objects import frozen, ids
 
 from xai_fast.errors import InputError
-from xai_fast.jobs.sources import open_source
-from xai_fast.jobs.sources.base import ItemError
-from xai_fast.jobs.sources.names import PackedNames
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.sources import ItemError, SourceChanged, open_source
+from xai_fast.jobs.store.job_file import Status
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -41,56 +38,46 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_folders_are_searched_in_order(folder: Path) -> None:
-    source = open_source(folder)
-    assert list(source.ids()) == ["a.png", "b/10.PNG", "b/2.png", "b.jpg", "c/d/e.webp"]
+    source = frozen(folder)
+    assert ids(source) == ["a.png", "b/10.PNG", "b/2.png", "b.jpg", "c/d/e.webp"]
     assert len(source) == 5
-    stamps = source.stamps()
-    assert stamps is not None
-    for name, (size, changed) in zip(source.ids(), stamps, strict=True):
+    for index, name in enumerate(ids(source)):
         status = (folder / name).stat()
-        assert (size, changed) == (status.st_size, status.st_mtime_ns)
-    assert source.load(1).size == (6, 4)
+        found = source.items.value("size", index), source.items.value("time", index)
+        assert found == (status.st_size, status.st_mtime_ns)
+    assert source.read(1).value.size == (6, 4)
 
 
-def test_the_order_is_that_of_the_command_line(folder: Path) -> None:
-    from xai_fast.cli.files import find_pictures
-
-    (folder / "b-1").mkdir()
-    picture(folder / "b-1" / "x.png")
-    expected = [found.name for found in find_pictures([folder], leave_out=folder / "out")]
-    assert list(open_source(folder).ids()) == expected
+def test_results_are_no_inputs(folder: Path) -> None:
+    """The folder of a job, in the folder of its pictures."""
+    for place in (folder / "out", folder):
+        picture(place / "report-data" / "map.png")
+        (place / "shards").mkdir()
+        (place / "job.json").touch()
+    assert len(frozen(folder)) == 5
 
 
 def test_lists_keep_their_order(folder: Path) -> None:
-    source = open_source([folder / "b" / "2.png", folder / "a.png", folder / "c"])
-    assert list(source.ids()) == ["b/2.png", "a.png", "c/d/e.webp"]
-    assert list(open_source(folder / "b" / "2.png").ids()) == ["2.png"]
+    source = frozen([folder / "b" / "2.png", folder / "a.png", folder / "c"])
+    assert ids(source) == ["b/2.png", "a.png", "c/d/e.webp"]
+    assert source.read(1).value.size == (6, 4)
+    assert ids(frozen(folder / "b" / "2.png")) == ["2.png"]
     with pytest.raises(InputError, match="folders and pictures that exist"):
-        open_source([folder / "a.png", folder / "z.png"])
+        frozen([folder / "a.png", folder / "z.png"])
 
 
 def test_nothing_found_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"at least one picture \(\.png"):
-        open_source(tmp_path)
+        frozen(tmp_path)
     with pytest.raises(InputError, match="folders and pictures that exist"):
-        open_source(tmp_path / "photo")
+        frozen(tmp_path / "photo")
     with pytest.raises(InputError, match=r'source.labels: expected "folders"'):
-        open_source({"kind": "images", "path": tmp_path, "labels": "folder"})
-
-
-def test_frozen_items_do_not_shift(folder: Path) -> None:
-    items = Listed(open_source(folder))
-    picture(folder / "0.png")
-    source = open_source(folder, items=items)
-    assert len(source) == 5
-    assert list(source.ids()) == list(items._ids)
-    assert np.array_equal(source.stamps(), items._stamps)
-    assert source._path(0) == str(folder / "a.png")
-    with pytest.raises(InputError, match="a folder that exists"):
-        open_source(folder / "z", items=items)
+        frozen({"kind": "images", "path": tmp_path, "labels": "folder"})
 
 
 class Hostile:
+    """A frozen list that somebody else made."""
+
     def __init__(self, name: str) -> None:
         self.name = name
 
@@ -100,28 +87,52 @@ class Hostile:
     def id(self, index: int) -> str:
         return self.name
 
-    def stamp(self, index: int) -> None:
+    def value(self, column: str, index: int) -> None:
         return None
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "a/../../x.png", "", "a//b.png", "./a.png", "a\0b"])
 def test_names_that_lead_out_of_the_folder_are_refused(name: str, folder: Path) -> None:
     picture(folder.parent / "secret.png")
-    source = open_source(folder / "b", items=Hostile(name))  # type: ignore[arg-type]
+    source = open_source(folder / "b")
+    source._items = Hostile(name)  # type: ignore[assignment]
     with pytest.raises(ItemError, match="expected the name of a file below the folder"):
         source.read(0)
 
 
-def test_a_change_of_a_file_is_noticed(folder: Path) -> None:
-    source = open_source(folder)
-    stamp = Listed(source).stamp(0)
-    source.read(0, stamp)
-    picture(folder / "a.png", 200)
+def test_a_change_of_a_file_is_noticed_by_its_content(folder: Path) -> None:
+    source = frozen(folder)
+    data = (folder / "a.png").read_bytes()
     os.utime(folder / "a.png", ns=(5, 5))
-    with pytest.raises(ItemError, match="the file is not what it was") as caught:
-        source.read(0, stamp)
-    assert caught.value.status is Status.CHANGED
-    assert source.read(0).value.getpixel((0, 0)) == (200, 0, 0)
+    assert source.read(0).value.size == (6, 4), "touched, and the same"
+    (folder / "a.png").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    for message, content in (("another content", None), ("bytes then", data + b"more")):
+        if content:
+            (folder / "a.png").write_bytes(content)
+        with pytest.raises(ItemError, match=f"the file is not what it was.*{message}") as caught:
+            source.read(0)
+        assert caught.value.status is Status.CHANGED
+    assert source.read(0, as_it_is=True).value.size == (6, 4)
+
+
+def test_large_folders_are_not_hashed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xai_fast.jobs.sources.images.HASHED", 100)
+    source = frozen(folder)
+    assert source.items.value("hash", 0) == 0
+    os.utime(folder / "a.png", ns=(5, 5))
+    assert source.read(0).value.size == (6, 4)
+
+
+def test_a_folder_that_vanishes_concerns_the_job(folder: Path) -> None:
+    source = frozen(folder)
+    (folder / "a.png").rename(folder / "z.png")
+    with pytest.raises(ItemError, match="No such file"):
+        source.read(0)
+    folder.rename(folder.with_name("elsewhere"))
+    for _ in range(2):
+        with pytest.raises(SourceChanged, match=r"the pictures in .* are gone"):
+            source.read(1)
+        folder.mkdir(exist_ok=True)  # as where something was mounted
 
 
 def broken(kind: str, path: Path) -> str:
@@ -147,43 +158,41 @@ def broken(kind: str, path: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["gone", "text", "half", "pipe", "link to nowhere", "folder"])
 def test_what_cannot_be_read_is_told_with_the_item(kind: str, folder: Path) -> None:
-    source = open_source(folder)
+    source = frozen(folder)
     message = broken(kind, folder / "a.png")
     with pytest.raises(ItemError, match=message) as caught:
-        source.read(0)
+        source.read(0, as_it_is=True)
     assert caught.value.status is Status.UNREADABLE
     assert source.picture(0, 10) is None
-    assert source.load(1).size == (6, 4)
+    assert source.read(1).value.size == (6, 4)
 
 
 def test_a_link_to_nowhere_is_an_item(folder: Path) -> None:
     (folder / "z.png").symlink_to("nowhere.png")
     (folder / "y").symlink_to(folder)
-    source = open_source(folder)
-    assert list(source.ids())[-1] == "z.png"
-    assert source.stamps()[-1].tolist() == [-1, -1]  # type: ignore[index]
+    source = frozen(folder)
+    assert ids(source)[-1] == "z.png"
+    assert source.items.value("size", 5) == -1
 
 
 def test_labels_are_the_places_of_folders(tmp_path: Path) -> None:
     for name in ("cats/1.png", "birds/1.png", "cats/x/2.png", "top.png"):
         picture(tmp_path / name)
-    source = open_source({"kind": "images", "path": tmp_path, "labels": "folders"})
-    assert {name: source.label(i) for i, name in enumerate(source.ids())} == {
+    source = frozen({"kind": "images", "path": tmp_path, "labels": "folders"})
+    assert {name: source.label(i) for i, name in enumerate(ids(source))} == {
         "birds/1.png": 0,
         "cats/1.png": 1,
         "cats/x/2.png": 1,
         "top.png": None,
     }
-    again = open_source({"kind": "images", "path": tmp_path, "labels": "folders"}, items=Listed(source))
-    assert [again.label(i) for i in range(4)] == [source.label(i) for i in range(4)]
     with pytest.raises(InputError, match="target: expected a source with labels"):
         open_source(tmp_path).check_column("label")
 
 
 def test_a_decoder_of_the_user_gets_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bytes(range(10)))
-    source = open_source(tmp_path, decoder="batch_objects:read_header")
-    assert torch.equal(source.load(0), torch.arange(6.0))
+    source = frozen(tmp_path, decoder="batch_objects:read_header")
+    assert torch.equal(source.read(0).value, torch.arange(6.0))
     with pytest.raises(InputError, match="did you mean 'read_header'"):
         open_source(tmp_path, decoder="batch_objects:read_heder")
 
@@ -191,7 +200,7 @@ def test_a_decoder_of_the_user_gets_the_bytes(tmp_path: Path) -> None:
 def test_many_threads_read_at_once(tmp_path: Path) -> None:
     for number in range(20):
         picture(tmp_path / f"{number // 5}" / f"{number:02}.png", number)
-    source = open_source({"kind": "images", "path": tmp_path, "labels": "folders"})
+    source = frozen({"kind": "images", "path": tmp_path, "labels": "folders"})
     found: list[tuple[int, int, int | None]] = []
 
     def read(start: int) -> None:
@@ -208,12 +217,12 @@ def test_many_threads_read_at_once(tmp_path: Path) -> None:
 
 
 def test_pictures_for_people_show_what_the_model_sees(tmp_path: Path) -> None:
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
     wide = Image.new("RGB", (40, 20))
     wide.paste((255, 255, 255), (10, 0, 30, 20))
     wide.save(tmp_path / "wide.png")
-    source = open_source(tmp_path)
+    source = frozen(tmp_path)
     whole = source.picture(0, 20)
     assert whole is not None
     assert whole.size == (20, 10)
@@ -231,22 +240,11 @@ def test_what_a_decoder_chokes_on_is_no_picture(folder: Path, monkeypatch: pytes
     bomb = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
     (folder / "a.png").write_bytes(data[:33] + bomb + data[33:])
     with pytest.raises(ValueError, match="too large"):
-        open_source(folder).read(0)
-    assert open_source(folder).picture(0, 20) is None
-    source = open_source(folder, decoder="batch_objects:read_header")
+        frozen(folder).read(0)
+    assert frozen(folder).picture(0, 20) is None
+    source = frozen(folder, decoder="batch_objects:read_header")
     monkeypatch.setattr(source, "_decode", lambda data: bytearray(1 << 62))
     assert source.picture(1, 20) is None
-
-
-def test_names_are_packed() -> None:
-    names = ["a", "", "ü/ß.png", os.fsdecode(b"odd-\xff.png"), "a"]
-    packed = PackedNames(names)
-    assert list(packed) == names
-    assert packed[-1] == "a"
-    assert packed[1:3] == names[1:3]
-    assert names[3] in packed
-    with pytest.raises(IndexError):
-        packed[5]
 
 
 def test_file_names_need_not_be_text(tmp_path: Path) -> None:
@@ -255,5 +253,4 @@ def test_file_names_need_not_be_text(tmp_path: Path) -> None:
     path = os.path.join(os.fsencode(tmp_path), b"odd-\xff.png")
     with open(path, "wb") as file:
         file.write(data.getvalue())
-    source = open_source(tmp_path)
-    assert source.load(0).size == (2, 2)
+    assert frozen(tmp_path).read(0).value.size == (2, 2)

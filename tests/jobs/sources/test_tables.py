@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from batch_objects import frozen, ids
 
 from xai_fast.errors import InputError
 from xai_fast.jobs.sources import SourceChanged, open_source
@@ -41,19 +42,18 @@ def table(path: Path, **options: Any) -> dict[str, Any]:
 
 
 def test_rows_labels_and_names(path: Path) -> None:
-    source = open_source(table(path, ignore=["maybe"], label="class", id="name"))
-    assert source.columns == ["a", "b", "c"]  # type: ignore[attr-defined]
-    assert list(source.ids()) == ["x", "y", "z"]
-    assert source.load(2).tolist() == [3.0, 2.5, 1.0]
-    assert source.load(1).dtype == torch.float64
-    assert source.load(1).isnan().tolist() == [False, True, False]
+    source = frozen(table(path, ignore=["maybe"], label="class", id="name"))
+    assert ids(source) == ["x", "y", "z"]
+    assert source.read(2).value.tolist() == [3.0, 2.5, 1.0]
+    assert source.read(1).value.dtype == torch.float64
+    assert source.read(1).value.isnan().tolist() == [False, True, False]
     assert [source.read(i).label for i in range(3)] == [2, 0, 1]
 
 
 def test_columns_are_taken_in_the_order_of_the_user(path: Path) -> None:
-    source = open_source(table(path, columns=["c", "a"]))
-    assert source.ids() == range(3)
-    assert source.load(0).tolist() == [1.0, 1.0]
+    source = frozen(table(path, columns=["c", "a"]))
+    assert ids(source) == ["0", "1", "2"]
+    assert source.read(0).value.tolist() == [1.0, 1.0]
     assert source.label(0) is None
 
 
@@ -99,9 +99,11 @@ def test_a_table_that_is_missing_or_damaged_is_told(tmp_path: Path) -> None:
 
 def test_another_table_is_noticed(path: Path) -> None:
     options = table(path, columns=["a"])
-    identity = open_source(options).identity()
-    open_source(options).check(identity)
+    source = frozen(options)
+    source.check()
     longer = pandas.concat([FRAME, FRAME])
     longer.to_csv(path, index=False) if path.suffix == ".csv" else longer.to_parquet(path)
-    with pytest.raises(SourceChanged, match="rows: was 3, is 6"):
-        open_source(options).check(identity)
+    with pytest.raises(SourceChanged, match="bytes then"):
+        source.check()
+    with pytest.raises(SourceChanged, match="is not what it was"):
+        open_source(options).use(source.items, source.identity())

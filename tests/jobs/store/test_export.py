@@ -14,7 +14,13 @@ import torch
 from batch_stores import begin, commit, complete
 
 from xai_fast.errors import InputError, StoreError
-from xai_fast.jobs import store
+from xai_fast.jobs import export
+from xai_fast.jobs import open as open_store
+from xai_fast.jobs.store.fields import Agreed, agree_on_fields, describe_fields
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import Status, create_job
+from xai_fast.jobs.store.shards import Header, Shards
 
 TOLD = {"fingerprint": "0123", "complete": True, "items": 10, "finished": 10}
 
@@ -58,7 +64,7 @@ def _hdf5(path: Path) -> Mapping[str, Any]:
         return {name: file[name].asstr()[:] if file[name].dtype.kind == "O" else file[name][:] for name in file}
 
 
-COLUMNS = ("index", "id", "status", "error", "attributions", "kept", "scores", "targets")
+COLUMNS = ("index", "id", "status", "reason", "attributions", "evaluations", "kept", "scores", "targets")
 READERS: dict[str, tuple[str, str, Callable]] = {
     "parquet": ("pyarrow", "export.parquet", _parquet),
     "zarr": ("zarr", "export.zarr", _zarr),
@@ -71,56 +77,54 @@ READERS: dict[str, tuple[str, str, Callable]] = {
 def test_export(tmp_path: Path, caplog: pytest.LogCaptureFixture, format: str, finished: bool) -> None:
     package, name, read = READERS[format]
     pytest.importorskip(package)
-    layout = complete(tmp_path / "job") if finished else begin(tmp_path / "job")
+    root = complete(tmp_path / "job") if finished else begin(tmp_path / "job")
     if not finished:
-        commit(layout, 1)
-    path = store.export(layout.root, format)
-    assert path == layout.root / name
+        commit(root, 1)
+    path = export(root, format)
+    assert path == root / name
     assert _told(path, format) == (TOLD if finished else {**TOLD, "complete": False, "finished": 4})
     assert ("not complete: 4 of 10 items" in caplog.text) is not finished
     columns = read(path)
     assert set(columns) == set(COLUMNS)
-    wanted = store.open(layout.root)[:] if finished else store.open(layout.root)[4:8]
+    wanted = open_store(root)[:] if finished else open_store(root)[4:8]
     assert columns["index"].tolist() == wanted.indices.tolist()
     assert columns["id"].tolist() == wanted.ids
-    assert columns["status"].tolist() == [store.Status(code).label for code in wanted.status.tolist()]
-    assert columns["error"].tolist() == [error or "" for error in wanted.errors]
+    assert columns["status"].tolist() == [Status(code).label for code in wanted.status.tolist()]
+    assert columns["reason"].tolist() == [reason or "" for reason in wanted.reasons]
     for field, values in wanted.fields.items():
         assert columns[field].shape == values.shape
         np.testing.assert_array_equal(columns[field], values.numpy())
-    assert not [path for path in layout.root.iterdir() if path.name.startswith(".tmp")]
+    assert not [path for path in root.iterdir() if path.name.startswith(".tmp")]
     with pytest.raises(InputError, match="path: expected a name that is not taken"):
-        store.export(layout.root, format)
+        export(root, format)
 
 
 @pytest.mark.parametrize("format", READERS)
 def test_odd_names_and_shapes(tmp_path: Path, format: str) -> None:
     package, _, read = READERS[format]
     pytest.importorskip(package)
-    layout = store.Layout(tmp_path / "job")
-    items = store.Items.freeze(layout, ["a\0b", "odd\udcff", "é" * 50])
-    document = {"spec": {"shard_size": 9, "dtype": "float32"}, "fingerprint": "0123"}
-    store.create_job(layout, {**document, "items": {"count": 3, "sha256": items.sha256}})
-    rows = store.Rows(3)
-    rows.put(0, {"kept": torch.zeros(2, 3, 0), "index0": torch.zeros(2, dtype=torch.int8)}, [0, 0], [None, None])
-    rows.fail(2, store.Status.FAILED, "zero \0 in it")
-    store.write_shard(layout, 0, 0, 3, rows, "float32", {})
-    path = store.export(layout.root, format, tmp_path / "elsewhere")
+    folder = Folder(tmp_path / "job", create=True)
+    items = Items.freeze(folder, (), ((name, ()) for name in ("a\0b", "odd\udcff", "é" * 50)))
+    create_job(folder, {"spec": {"shard_size": 9, "dtype": "float32"}, "fingerprint": "0123", "items": items})
+    tensors = {"kept": torch.zeros(3, 3, 0), "index0": torch.zeros(3, dtype=torch.int8)}
+    agree_on_fields(folder, Agreed(describe_fields(tensors, "float32"), {}))
+    Shards(folder, "0123", 3, 9).write(0, Header("0123", 0, 3, {2: ("failed", "zero \0 in it")}), tensors)
+    path = export(tmp_path / "job", format, tmp_path / "elsewhere")
     assert path == tmp_path / "elsewhere"
     if format != "zarr":
         columns = read(path)
         assert columns["id"].tolist() == ["a\\x00b", "odd\\xff", "é" * 50]
-        assert columns["error"].tolist() == ["", "", "zero \\x00 in it"]
+        assert columns["reason"].tolist() == ["", "", "zero \\x00 in it"]
         assert columns["kept"].shape == (3, 3, 0)
 
 
 def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    layout = complete(tmp_path / "job")
+    root = complete(tmp_path / "job")
     with pytest.raises(InputError, match="format: expected one of parquet, zarr, hdf5"):
-        store.export(layout.root, "csv")
+        export(root, "csv")
     pytest.importorskip("h5py")
     with pytest.raises(StoreError, match="cannot write"):
-        store.export(layout.root, "hdf5", tmp_path / "no" / "folder.h5")
+        export(root, "hdf5", tmp_path / "no" / "folder.h5")
     real = importlib.import_module
 
     def missing(name: str, package: str | None = None) -> object:
@@ -130,4 +134,4 @@ def test_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(InputError, match=r"expected h5py to be installed \(pip install 'xai-fast\[export\]'\)"):
-        store.export(layout.root, "hdf5")
+        export(root, "hdf5")

@@ -1,50 +1,54 @@
 """Many machines without an engine: each process knows its number and how many there are, and takes its share.
 
-There is no communication but through the store. A process that is done with its own shards takes those of others that
-nobody is at, so a machine that is slow, late or gone costs time only.
+There is no communication but through the store. A process that is done with its own shards takes those that are still
+missing, so a machine that is slow, late or gone costs time only.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
-from xai_fast.jobs import journal
 from xai_fast.jobs.job import Job
-from xai_fast.jobs.runners.here import run_here
-from xai_fast.jobs.runners.signals import ends_on_sigterm
+from xai_fast.jobs.runners.local import Seen, feed
+from xai_fast.jobs.runners.order import in_turn
 
-__all__ = ["find_rank", "order_of_shards", "run_rank"]
+__all__ = ["find_rank", "run_rank"]
 
 
 def run_rank(
     job: Job,
+    shards: Iterator[int] | None,
+    seen: Seen,
     *,
     device: str | None = None,
     rank: int | None = None,
     world_size: int | None = None,
-    lease: float = journal.LEASE,
 ) -> None:
     """Work on a job as one of many processes, until all of it is done.
 
     Args:
         job: the job.
+        shards: whose failed items are done again; None to do what is missing.
+        seen: called with each shard that this process has done.
         device: where the model runs; None for the GPU of this process (``LOCAL_RANK``) if there is one, else the CPU.
         rank: number of this process; None to take it from the environment, see `find_rank`.
         world_size: number of processes; likewise.
-        lease: seconds after which a process that is not heard from is taken for dead.
 
     Raises:
         InputError: the environment does not say which process this is.
+        XaiFastError: what a worker met that concerns the whole job.
     """
     rank, world_size = find_rank(os.environ, rank, world_size)
-    with ends_on_sigterm():
-        order = order_of_shards(job.pending(), rank, world_size)
-        run_here(job, order, device=device or _own_device(os.environ), lease=lease)
+    if shards is None:
+        todo = in_turn(job.shards, rank, world_size)
+    else:
+        todo = (shard for shard in shards if shard % world_size == rank)
+    feed(job, todo, seen, [device or _own_device(os.environ)], retry=shards is not None)
 
 
 def find_rank(
@@ -77,27 +81,6 @@ def find_rank(
             raise bad_argument(name, f"a number, or the variables {variables}", "neither")
     checked = check_integer("world_size", world_size, 1)
     return check_integer("rank", rank, 0, checked - 1), checked
-
-
-def order_of_shards(pending: list[int], rank: int, world_size: int) -> list[int]:
-    """Put shards into the order in which a process takes them.
-
-    Args:
-        pending: numbers of the shards without a receipt.
-        rank: number of the process.
-        world_size: number of processes.
-
-    Returns:
-        Its own shards first; then those of the others, beginning with the next one's, from behind, where that process
-        gets last.
-    """
-    own = [shard for shard in pending if shard % world_size == rank]
-    others = [
-        shard
-        for step in range(1, world_size)
-        for shard in reversed([one for one in pending if one % world_size == (rank + step) % world_size])
-    ]
-    return own + others
 
 
 def _from_environment(environment: Mapping[str, str]) -> tuple[int | None, int | None]:

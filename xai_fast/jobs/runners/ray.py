@@ -1,8 +1,9 @@
-"""Runner ``ray``: the shards of a job on a cluster of Ray, by an actor pool of Ray Data.
+"""Runner ``ray``: one task of Ray per shard.
 
-Ray hands shards out, restarts workers and knows nodes and GPUs; that no item is lost or done twice is the store's work,
-as in all runners. The driver is a process of its own, see `xai_fast.jobs.runners.ray_driver`; this module starts it,
-waits, and sees to it that nothing of it stays.
+Ray hands shards out, begins them again where a node is gone, and knows nodes and GPUs; that no item is lost or done
+twice is the store's work, as in all runners. A task feeds a worker process as those of the runner ``local``, so an item
+that kills it does not touch Ray. Ray leaves much behind in the process that drives it, so the driver is a process of
+its own (`xai_fast.jobs.runners.ray_driver`); this module starts it, listens, and sees to it that nothing of it stays.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,9 @@ import torch
 from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, JobError, bad_argument
 from xai_fast.jobs.job import Job
-from xai_fast.jobs.journal import LEASE
-from xai_fast.jobs.runners.local import raised
-from xai_fast.jobs.runners.signals import ends_on_sigterm
+from xai_fast.jobs.runners.local import Seen, ends_on_sigterm
+from xai_fast.jobs.work import ShardDone
+from xai_fast.jobs.workers import Setup, raised
 
 __all__ = ["run_ray"]
 
@@ -44,13 +46,14 @@ _LONGEST_PATH = 30
 
 def run_ray(
     job: Job,
+    shards: Iterator[int] | None,
+    seen: Seen,
     *,
     workers: int | None = None,
-    device: str | torch.device | None = None,
+    device: str | None = None,
     address: str | None = None,
     num_cpus: float = 1.0,
     num_gpus: float | None = None,
-    lease: float = LEASE,
     patience: float = 60.0,
 ) -> None:
     """Do what is left of a job on a cluster of Ray.
@@ -61,122 +64,108 @@ def run_ray(
     the loopback interface only, asks for a token of its own, sends no usage statistics, and ends with the run.
 
     Args:
-        job: from `xai_fast.jobs.job.prepare_job`.
-        workers: how many at most; by default as many as the cluster has room for.
+        job: the job.
+        shards: whose failed items are done again; None to do what is missing.
+        seen: called with each shard that is done.
+        workers: tasks at once; by default as many as the cluster has room for.
         device: where the models run, "cpu" or "cuda": Ray says which GPU. By default "cuda" where this machine has GPUs
             or ``num_gpus`` says so.
         address: of the cluster, such as "10.0.0.1:6379", or "auto"; by default one is started.
-        num_cpus: processors of a worker.
-        num_gpus: GPUs of a worker, also a fraction; by default 1 on "cuda" and 0 on "cpu".
-        lease: seconds after which a worker that is not heard of is taken for dead.
-        patience: seconds to wait for a node that has room for a worker.
+        num_cpus: processors of a task.
+        num_gpus: GPUs of a task, also a fraction; by default 1 on "cuda" and 0 on "cpu".
+        patience: seconds to wait for a node that has room for a task.
 
     Raises:
         InputError: an argument is wrong, or Ray is not installed.
-        JobError: the cluster cannot be reached, has no room for a worker, or its driver was killed.
+        JobError: the cluster cannot be reached, has no room for a task, or its driver was killed.
         XaiFastError: what a worker says of the whole job, such as a store that is full.
     """
-    _check_installed()
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("runner: 'ray' needs the package ray; install it with pip install 'xai-fast[ray]'")
     if workers is not None:
         check_integer("workers", workers, 1)
     if not num_cpus > 0:
         raise bad_argument("num_cpus", "a positive number", repr(num_cpus))
     if num_gpus is not None and not num_gpus >= 0:
         raise bad_argument("num_gpus", "a number of GPUs", repr(num_gpus))
-    if not lease > 0:
-        raise bad_argument("lease", "a positive number of seconds", repr(lease))
     kind = _device(device, num_gpus)
     num_gpus = (1.0 if kind != "cpu" else 0.0) if num_gpus is None else float(num_gpus)
+    cores = workers * num_cpus if workers else max(len(os.sched_getaffinity(0)), num_cpus)
     with _temporary_folder() as folder:
-        cores = workers * num_cpus if workers else max(len(os.sched_getaffinity(0)), num_cpus)
         setup = {
-            "out": str(job.layout.root.absolute()),
-            "batch_size": job.spec.batch_size,
-            "max_attempts": job.spec.max_attempts,
-            "workers": workers,
-            "device": kind,
+            "worker": asdict(Setup.of(job, kind)),
+            "retry": None if shards is None else list(shards),
+            "tasks": workers,
             "address": address,
             "num_cpus": float(num_cpus),
             "num_gpus": num_gpus,
-            "threads": max(1, int(num_cpus)),
             "own_cpus": math.ceil(cores),
             "own_gpus": torch.cuda.device_count() if num_gpus else 0,
-            "lease": float(lease),
             "patience": float(patience) if address is not None else 0.0,
             "folder": str(folder),
-            "answer": str(folder / "answer.json"),
         }
-        _drive(setup, folder)
+        _drive(setup, folder, seen)
 
 
-def _check_installed() -> None:
-    try:
-        found = importlib.util.find_spec("ray")
-    except ValueError:  # something pretends that it is there
-        found = None
-    if found is None:
-        raise InputError("runner: 'ray' needs the package ray; install it with pip install 'xai-fast[ray]'")
-
-
-def _device(device: str | torch.device | None, num_gpus: float | None) -> str:
+def _device(device: str | None, num_gpus: float | None) -> str:
     if device is None:
         return "cuda" if num_gpus or (num_gpus is None and torch.cuda.is_available()) else "cpu"
     found = torch.device(device)
     if str(found) != found.type:
-        raise bad_argument(
-            "device", f"{found.type!r} without a number, since Ray gives each worker its own", str(device)
-        )
+        expected = f"{found.type!r} without a number, since Ray gives each task its own"
+        raise bad_argument("device", expected, str(device))
     return found.type
 
 
-def _drive(setup: dict[str, Any], folder: Path) -> None:
+def _drive(setup: dict[str, Any], folder: Path, seen: Seen) -> None:
     """Run the driver to its end, and raise what it answers."""
-    with open(folder / "driver.log", "wb") as output:
+    code = "import sys; from xai_fast.jobs.runners.ray_driver import main; main()"
+    with open(folder / "driver.log", "wb") as output, ends_on_sigterm():
         child = subprocess.Popen(
-            [sys.executable, "-c", "import sys; from xai_fast.jobs.runners.ray_driver import main; sys.exit(main())"],
+            [sys.executable, "-c", code],
             stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE,
+            stderr=output,
             env=_environment(setup),
             start_new_session=True,  # Ctrl-C is for us; the driver is told by closing the pipe
         )
+        assert child.stdin is not None  # pipes were asked for
+        assert child.stdout is not None
         try:
-            assert child.stdin is not None  # a pipe was asked for
-            child.stdin.write(json.dumps(setup).encode() + b"\n")
-            child.stdin.flush()
-            with ends_on_sigterm():
-                child.wait()
-        except BrokenPipeError:
-            child.wait()  # it ended at once; the reason is in its output
+            with contextlib.suppress(BrokenPipeError):
+                child.stdin.write(json.dumps(setup).encode() + b"\n")
+                child.stdin.flush()
+            answer: dict[str, Any] = {}
+            for line in child.stdout:
+                answer = json.loads(line)
+                if "done" in answer:
+                    seen(ShardDone(**answer["done"]))
         finally:
-            _end(child, setup)
-    answer = Path(setup["answer"])
-    if not answer.exists():
-        tail = "".join(
-            f"\n  {line}" for line in (folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:]
-        )
-        raise JobError(f"ray: the driver ended with code {child.returncode} and without an answer{tail}")
-    text = answer.read_text(encoding="utf-8")
-    if text:
-        raise raised(json.loads(text))
+            _end(child)
+    if "error" in answer:
+        raise raised(answer["error"])
+    if "ended" not in answer:
+        told = "\n".join((folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:])
+        raise JobError(f"ray: the driver ended with exit code {child.returncode}; its last lines are:\n{told}")
 
 
-def _end(child: subprocess.Popen[bytes], setup: dict[str, Any]) -> None:
-    """End the driver, and what it might leave behind."""
-    if child.stdin is not None:
-        with contextlib.suppress(BrokenPipeError):  # it ended before it was told to
-            child.stdin.close()
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Wait for the driver and all that it has started to end; end what does not."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.close()
     try:
         child.wait(_SECONDS_TO_END)
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
-    # Of a cluster that was there before, nothing is in the session of the driver but the driver.
+    child.stdout.close()
     ends = time.monotonic() + _SECONDS_TO_END / 2
     while found := _processes(child.pid):
-        if time.monotonic() > ends:
-            for pid in found:
-                _kill(pid)
+        for pid in found if time.monotonic() > ends else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
 
 
@@ -189,13 +178,6 @@ def _processes(session: int) -> list[int]:
             if int(fields[3]) == session and fields[0] != b"Z":
                 found.append(int(entry.parent.name))
     return found
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # it was quicker
 
 
 def _environment(setup: dict[str, Any]) -> dict[str, str]:
@@ -212,7 +194,7 @@ def _environment(setup: dict[str, Any]) -> dict[str, str]:
         found["RAY_TMPDIR"] = setup["folder"]
         found["RAY_AUTH_MODE"] = "token"
         found["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        # The system ends what fills the memory, and the journal counts that; Ray would begin it again for ever.
+        # What fills the memory is ended by the system, and counts; Ray would begin it again for ever.
         found["RAY_memory_monitor_refresh_ms"] = "0"
         # Ray's workers stand back behind all other processes by default, so that the raylet answers; with a core or
         # two, whatever else runs on the machine would bring the job to a halt.
@@ -230,20 +212,10 @@ def _temporary_folder() -> Iterator[Path]:
         above = Path("/tmp")
     for old in above.glob(f"{_PREFIX}*"):
         pid = old.name[len(_PREFIX) :].partition("-")[0]
-        if pid.isdigit() and not _exists(int(pid)) and old.lstat().st_uid == os.getuid():
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and old.lstat().st_uid == os.getuid():
             shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=above))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True  # somebody else's
-    return True

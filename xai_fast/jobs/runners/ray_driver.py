@@ -1,12 +1,12 @@
-"""The driver of Ray, a process of its own: it connects to a cluster or starts one, and feeds shards to the actors.
+"""The driver of Ray, a process of its own: it connects to a cluster or starts one, and has a task do each shard.
 
-Ray leaves much behind in the process that drives it: environment, signal handlers, threads, a folder of sockets. So the
-runner starts this module as a child (`xai_fast.jobs.runners.ray`), tells it on standard input what to do, and keeps
-that pipe open: when it closes, the parent is gone, and so is everything here.
+`xai_fast.jobs.runners.ray` tells it on standard input what to do and keeps that pipe open; when it closes, the parent
+is gone, and so is everything here. Answers are lines of JSON on standard output.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -14,151 +14,152 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job
-from xai_fast.jobs.observe import Log
-from xai_fast.jobs.runners.local import raised
-from xai_fast.jobs.runners.local_worker import described
-from xai_fast.jobs.runners.ray_attempts import take_back_all
-from xai_fast.jobs.runners.ray_worker import ShardWorker
+from xai_fast.jobs.runners.order import in_turn
+from xai_fast.jobs.workers import Setup, Shepherd, described, raised
 
-__all__ = ["drive", "main"]
+__all__ = ["main"]
 
-_BLOCKS = 1000
-"""Shards are handed out in at most so many blocks a round: each is an object and a task of Ray."""
-_IDLE_ROUNDS = 5
+_RETRIES = 10
+"""How often Ray begins a task again whose node or process is gone."""
 _OBJECT_STORE = 80 << 20
 """Bytes; only numbers of shards go through it, and Ray wants no less than 75 MiB."""
-_WAIT_FOR_OTHERS = 1.0
 _END = 20.0
-_parent = os.getppid()
+_LOOK = 1.0
+_shepherds: dict[str, Shepherd] = {}
 
 
-def main() -> int:
-    """Read what to do, do it, and write the answer.
-
-    Returns:
-        0, also where the answer is an error.
-    """
-    setup = json.loads(sys.stdin.readline())
+def main() -> None:
+    """Read what to do, do it, and write the answers."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever Ray prints goes to the log
+    setup, parent = json.loads(sys.stdin.readline()), os.getppid()
     threading.Thread(target=_follow_parent, name="xai_fast parent", daemon=True).start()
     signal.signal(signal.SIGTERM, _end)
-    answer = ""
+    answer: dict[str, Any] = {"ended": True}
     try:
-        drive(setup)
+        for done in _drive(setup):
+            print(json.dumps({"done": done}), file=answers, flush=True)
     except BaseException as error:
-        answer = json.dumps(described(error))
-    if os.getppid() != _parent:  # it was killed, and cannot do this
+        answer = {"error": described(error)}
+    if os.getppid() != parent:  # it was killed, and cannot do this
         shutil.rmtree(setup["folder"], ignore_errors=True)
     else:
-        Path(setup["answer"]).write_text(answer, encoding="utf-8")
-    return 0
+        print(json.dumps(answer), file=answers, flush=True)
+    os._exit(0)
 
 
-def drive(setup: Mapping[str, Any]) -> None:
-    """Do all shards of a job that have no receipt.
-
-    Args:
-        setup: what `xai_fast.jobs.runners.ray.run_ray` writes.
-
-    Raises:
-        XaiFastError: what a worker says of the whole job; or the cluster has not what a worker needs.
-    """
+def _drive(setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Do all shards that are missing; yield what became of each."""
     import ray
 
-    job = open_job(setup["out"], batch_size=setup["batch_size"], max_attempts=setup["max_attempts"])
-    log = Log(job.layout, f"ray-driver-{os.getpid()}")
-    tasks = {key: setup[key] for key in ("out", "device", "threads", "lease", "batch_size", "max_attempts")}
-    take_back_all(job.layout)
+    worker = Setup(**setup["worker"])
+    job = open_job(worker.out, source=worker.source)
     try:
         _connect(setup)
-        workers = _capacity(setup)
-        log.event("ray_started", workers=workers, nodes=len(ray.nodes()))
-        _rounds(job, tasks, setup, workers)
+        yield from _tasks(job, setup)
     finally:
         ray.shutdown()
-        take_back_all(job.layout)  # what the end itself has interrupted
 
 
-def _rounds(job: Job, tasks: dict[str, Any], setup: Mapping[str, Any], workers: int) -> None:
-    idle = 0
-    while pending := job.pending():
-        states = _round(pending, tasks, setup, workers)
-        if "busy" in states:  # others are at these: they finish them, or die and leave them to the next round
-            time.sleep(_WAIT_FOR_OTHERS)
-            continue
-        idle = idle + 1 if len(job.pending()) == len(pending) else 0
-        if idle == _IDLE_ROUNDS:
-            raise JobError(f"ray: {len(pending)} shards make no progress, the first is {pending[0]}")
+def _tasks(job: Job, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    import ray
+
+    # A process does one shard after the other, also with a GPU: it holds the model.
+    options = {"num_cpus": setup["num_cpus"], "num_gpus": setup["num_gpus"], "max_retries": _RETRIES, "max_calls": 0}
+    task = ray.remote(**options)(do_shard)
+    retry = setup["retry"] is not None
+    shards = iter(setup["retry"]) if retry else in_turn(job.shards)
+    running: dict[Any, int] = {}
+    room = _wait_for_room(setup)
+    while True:
+        room = _room(setup) or room  # nodes come and go
+        for shard in itertools.islice(shards, max(0, room - len(running))):
+            running[task.remote(setup["worker"], job.plan.threads, shard, retry)] = shard
+        if not running:
+            return
+        done, _ = ray.wait(list(running), timeout=_LOOK)
+        for reference in done:
+            shard = running.pop(reference)
+            try:
+                answer = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                raise JobError(f"ray: shard {shard} took its process or node down {_RETRIES} times: {error}") from error
+            if "error" in answer:
+                raise raised(answer["error"])
+            yield answer["done"]
 
 
-def _round(pending: list[int], tasks: dict[str, Any], setup: Mapping[str, Any], workers: int) -> set[str]:
-    """Hand shards out once; return the states that came back."""
-    import ray.data
+def do_shard(worker: Mapping[str, Any], threads: int, shard: int, retry: bool) -> dict[str, Any]:
+    """Do a shard in a process of Ray, which keeps its worker for the next one.
 
-    rows = [{"shard": shard} for shard in pending]
-    # The rows go to Ray as blocks that exist: a task that reads them would need a CPU beside those that the actors
-    # hold, and on a cluster where they hold all of them nothing would ever begin.
-    shards = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
-    done = shards.map_batches(
-        ShardWorker,
-        fn_constructor_args=(tasks,),
-        batch_size=1,
-        num_cpus=setup["num_cpus"],
-        num_gpus=setup["num_gpus"] or None,
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(rows))),
-    )
-    states = set()
-    for row in done.iter_rows():
-        if row["state"] == "error":
-            raise raised(json.loads(row["error"]))
-        states.add(str(row["state"]))
-    return states
+    Args:
+        worker: fields of a `Setup`.
+        threads: of the worker's operations.
+        shard: its number.
+        retry: do only its failed items.
+
+    Returns:
+        What became of it, or the error that concerns the whole job: nothing is raised to Ray.
+    """
+    key = json.dumps([worker, os.environ.get("CUDA_VISIBLE_DEVICES")], sort_keys=True)
+    for other in [other for other in _shepherds if other != key]:  # another job, or another GPU than before
+        _shepherds.pop(other).stop()
+    shepherd = _shepherds.setdefault(key, Shepherd(Setup(**worker), threads))
+    try:
+        return {"done": asdict(shepherd.do(shard, retry=retry))}
+    except Exception as error:
+        return {"error": described(error)}
 
 
 def _connect(setup: Mapping[str, Any]) -> None:
     """Become the driver of the cluster that is there, or of one of our own on the loopback interface."""
     import ray
-    import ray.data
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if setup["address"] is not None:
         ray.init(address=setup["address"], **quiet)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=setup["own_cpus"],
-            num_gpus=setup["own_gpus"],
-            object_store_memory=_OBJECT_STORE,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=setup["folder"],
-            **quiet,
-        )
-    ray.data.DataContext.get_current().enable_progress_bars = False
+        return
+    ray.init(
+        address="local",
+        num_cpus=setup["own_cpus"],
+        num_gpus=setup["own_gpus"],
+        object_store_memory=_OBJECT_STORE,
+        include_dashboard=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=setup["folder"],
+        **quiet,
+    )
 
 
-def _capacity(setup: Mapping[str, Any]) -> int:
-    """Return how many workers the cluster has room for, at most as many as are asked for."""
+def _wait_for_room(setup: Mapping[str, Any]) -> int:
+    ends = time.monotonic() + setup["patience"]
+    while not (room := _room(setup)):
+        if time.monotonic() > ends:
+            needs = f"num_cpus={setup['num_cpus']} and num_gpus={setup['num_gpus']}"
+            nodes = [{name: node.get(name, 0) for name in ("CPU", "GPU")} for node in _nodes()]
+            got = ", ".join(map(str, nodes)) or "no nodes"
+            raise JobError(f"ray: expected a node with {needs} for a task, got {got}")
+        time.sleep(0.5)
+    return room
+
+
+def _room(setup: Mapping[str, Any]) -> int:
+    """Return how many tasks the cluster has room for, at most as many as are asked for."""
+    needs = {name: need for name, need in (("CPU", setup["num_cpus"]), ("GPU", setup["num_gpus"])) if need}
+    room = sum(min(int(node.get(name, 0) // need) for name, need in needs.items()) for node in _nodes())
+    return min(room, setup["tasks"]) if setup["tasks"] else room
+
+
+def _nodes() -> list[dict[str, float]]:
     import ray
 
-    needs = {"CPU": setup["num_cpus"], "GPU": setup["num_gpus"]}
-    ends = time.monotonic() + setup["patience"]
-    while True:
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        room = sum(min(int(node.get(name, 0) // need) for name, need in needs.items() if need) for node in nodes)
-        if room:
-            return min(room, setup["workers"]) if setup["workers"] else room
-        if time.monotonic() > ends:
-            raise JobError(
-                f"ray: expected a node with num_cpus={needs['CPU']} and num_gpus={needs['GPU']} for a worker, got "
-                + (", ".join(str({name: node.get(name, 0) for name in needs}) for node in nodes) or "no nodes")
-            )
-        time.sleep(0.5)
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _end(number: int, frame: object) -> None:
@@ -171,7 +172,3 @@ def _follow_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_END)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

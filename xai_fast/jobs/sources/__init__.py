@@ -11,7 +11,38 @@ What a `JobSpec` takes as its source, and the mapping that says the same with op
 | "package.module:factory" | {"kind": "indexable", "path", "arguments"} | what has ``__len__`` and ``__getitem__`` |
 """
 
-from xai_fast.jobs.sources.base import Read, Source, SourceChanged, Stamp
-from xai_fast.jobs.sources.opening import open_source
+from __future__ import annotations
 
-__all__ = ["Read", "Source", "SourceChanged", "Stamp", "open_source"]
+import importlib
+
+from xai_fast.jobs.sources.base import ItemError, Read, Source, SourceChanged
+from xai_fast.jobs.sources.describe import describe
+
+__all__ = ["ItemError", "Read", "Source", "SourceChanged", "open_source"]
+
+_CLASSES = {
+    "array": ("arrays", "ArraySource"),
+    "images": ("images", "ImageSource"),
+    "indexable": ("indexable", "IndexableSource"),
+    "table": ("tables", "TableSource"),
+    "webdataset": ("webdataset", "WebDatasetSource"),
+}
+
+
+def open_source(source: object, decoder: str = "pillow") -> Source:
+    """Open a source.
+
+    Args:
+        source: what a `JobSpec` takes.
+        decoder: of pictures.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: it does not exist, is of the wrong kind, or needs a package that is not installed.
+    """
+    described = describe(source)
+    module, name = _CLASSES[str(described["kind"])]
+    opened: Source = getattr(importlib.import_module(f"xai_fast.jobs.sources.{module}"), name)(described, decoder)
+    return opened

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import FrozenItems, Read, Source, Stamp, file_identity, no_such_path
+from xai_fast.jobs.sources.base import Listing, Read, Source, SourceChanged, no_such_path
+from xai_fast.jobs.sources.files import WatchedFile
+from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.values import nearest
 
 __all__ = ["ArraySource"]
-
-_LARGEST_HEADER = 100 << 20
-_DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 class ArraySource(Source):
@@ -40,7 +27,6 @@ class ArraySource(Source):
         described: "path" of a .npy or .safetensors file; "key" of the tensor in the latter (may be left out where there
             is one); "labels", the path of another .npy file or the key of another tensor, integers (N,).
         decoder: not used.
-        items: not used; rows are numbered.
 
     Raises:
         InputError: the file cannot be read as an array with rows.
@@ -48,42 +34,59 @@ class ArraySource(Source):
 
     kind = "array"
 
-    def __init__(
-        self, described: Mapping[str, object], *, decoder: str = "pillow", items: FrozenItems | None = None
-    ) -> None:
-        del decoder, items
-        self._path = str(described["path"])
-        self._key = described.get("key")
-        self._labels_from = described.get("labels")
-        self._rows = _open(self._path, self._key)
+    def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
+        del decoder
+        self._rows = _open(str(described["path"]), described.get("key"))
         if self._rows.ndim < 1 or not len(self._rows):
             raise bad_argument("source", "an array (N, ...) with at least one row", f"shape {tuple(self._rows.shape)}")
-        self._labels = self._open_labels()
+        self._paths = {"path": str(described["path"])}
+        self._labels = None
+        labels = described.get("labels")
+        if labels is not None:
+            other = str(labels).endswith(".npy")
+            if other:
+                self._paths["labels"] = str(labels)
+            self._labels = _open(str(labels), None) if other else _open(self._paths["path"], labels)
+            kind = self._labels.dtype
+            integers = not kind.is_floating_point if isinstance(kind, torch.dtype) else kind.kind in "iu"
+            if tuple(self._labels.shape) != (len(self._rows),) or not integers:
+                got = f"{kind} {tuple(self._labels.shape)}"
+                raise bad_argument("source.labels", f"integers ({len(self._rows)},), one per row", got)
+        self._files: list[WatchedFile] = []
 
-    def __len__(self) -> int:
+    def listing(self) -> Listing:
+        """Return the number of rows."""
         return len(self._rows)
 
-    def identity(self) -> dict[str, object]:
-        """Return shape, dtype, size and time of the last change."""
-        identity: dict[str, object] = {
-            "kind": self.kind,
-            "shape": list(self._rows.shape),
-            "dtype": str(self._rows.dtype),
-            **file_identity(self._path),
-        }
-        if self._labels_from is not None and str(self._labels_from).endswith(".npy"):
-            identity["labels"] = file_identity(str(self._labels_from))
-        return identity
+    def identity(self) -> dict[str, Any]:
+        """Return shape, dtype, size and hash."""
+        shape, dtype = list(self._rows.shape), str(self._rows.dtype)
+        files = {name: WatchedFile(path).mark for name, path in self._paths.items()}
+        return {"kind": self.kind, "shape": shape, "dtype": dtype, "files": files}
 
-    def read(self, index: int, stamp: Stamp | None = None) -> Read:
-        """Read a row; it has no stamp of its own, `identity` tells whether the file has changed."""
-        del stamp
+    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
+        """Compare shape, dtype, size and hash."""
+        super().use(items, identity)
+        now = (list(self._rows.shape), str(self._rows.dtype))
+        was = (identity.get("shape"), identity.get("dtype"))
+        if now != was or len(items) != len(self._rows):
+            raise SourceChanged(f"the source is not what it was when the job began: was {was}, is {now}")
+        self._files = [WatchedFile(path, identity["files"].get(name, {})) for name, path in self._paths.items()]
+
+    def check(self) -> None:
+        """Compare size and time, and the hash where the time is another."""
+        for file in self._files:
+            file.check()
+
+    def read(self, index: int, *, as_it_is: bool = False) -> Read:
+        """Read a row."""
+        del as_it_is  # rows have no marks of their own
         row = self._rows[index]
         # A copy: the item shall not change with the file while it is explained.
         value = row.clone() if isinstance(row, Tensor) else torch.from_numpy(np.array(row, order="C"))
         return Read(value, self.label(index))
 
-    def label(self, index: int, column: str | None = None) -> int | None:
+    def label(self, index: int, column: str = "label") -> int | None:
         """Look up the label of a row."""
         del column
         return None if self._labels is None else int(self._labels[index])
@@ -93,17 +96,6 @@ class ArraySource(Source):
         super().check_column(column)
         if self._labels is None:
             raise bad_argument("target", 'a source with labels: {"kind": "array", ..., "labels": ...}', repr(column))
-
-    def _open_labels(self) -> Any:
-        if self._labels_from is None:
-            return None
-        wanted = str(self._labels_from)
-        labels = _open(wanted, None) if wanted.endswith(".npy") else _open(self._path, wanted)
-        integers = labels.dtype.kind in "iu" if isinstance(labels, np.ndarray) else not labels.is_floating_point()
-        if tuple(labels.shape) != (len(self._rows),) or not integers:
-            expected = f"integers ({len(self._rows)},), one a row"
-            raise bad_argument("source.labels", expected, f"{labels.dtype} {tuple(labels.shape)}")
-        return labels
 
 
 def _open(path: str, key: object) -> Any:
@@ -124,46 +116,14 @@ def _open(path: str, key: object) -> Any:
 
 
 def _safetensors(path: str, key: object) -> Tensor:
-    """Map a tensor of a safetensors file; the header is checked here, so that no other package is needed."""
-    size = os.path.getsize(path)
     try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
-                raise ValueError(f"a header of {length} bytes in a file of {size}")
-            header = json.loads(file.read(length))
-            if not isinstance(header, dict):
-                raise ValueError(f"a header that is a {type(header).__name__}")
-        names = [name for name in header if name != "__metadata__"]
-    except (ValueError, OSError, TypeError, RecursionError) as error:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+            if key is None and len(names) == 1:
+                key = names[0]
+            if key not in names:
+                raise bad_argument("source.key", nearest(key, names), repr(key))
+            rows: Tensor = file.get_tensor(key)  # a view of the mapped file
+            return rows
+    except (SafetensorError, OSError) as error:
         raise InputError(f"source: {path} is no safetensors file: {error}") from error
-    if key is None and len(names) == 1:
-        key = names[0]
-    if key not in names:
-        raise bad_argument("source.key", nearest(key, names), repr(key))
-    try:
-        entry = header[key]
-        dtype, shape = _DTYPES[entry["dtype"]], [int(side) for side in entry["shape"]]
-        start, stop = (int(offset) for offset in entry["data_offsets"])
-        entries = math.prod(shape)
-        width = torch.empty(0, dtype=dtype).element_size()
-        if min(shape, default=0) < 0 or not 0 <= start <= stop <= size - 8 - length or stop - start != entries * width:
-            raise ValueError(f"the offsets {start} to {stop} do not fit {shape} of {entry['dtype']}")
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"source: the tensor {key!r} in {path} cannot be read: {error}") from error
-    if not entries:
-        return torch.empty(shape, dtype=dtype)
-    pages = np.memmap(path, np.uint8, "r", offset=8 + length + start, shape=(stop - start,))
-    return _as_tensor(pages, dtype).reshape(shape)
-
-
-def _as_tensor(pages: np.memmap, dtype: torch.dtype) -> Tensor:
-    """View mapped bytes as a tensor. It is only read from, which torch cannot be told."""
-    import warnings
-
-    if pages.ctypes.data % max(1, torch.empty(0, dtype=dtype).element_size()):
-        # Rare: a header that was not padded. Numbers that are not aligned cannot be viewed in place.
-        return torch.from_numpy(np.array(pages)).view(dtype)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(pages).view(dtype)

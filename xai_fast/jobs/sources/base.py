@@ -5,29 +5,27 @@ from __future__ import annotations
 import abc
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from xai_fast.errors import InputError, XaiFastError, bad_argument
-from xai_fast.jobs.store.layout import Status
+from xai_fast.errors import InputError, JobError, XaiFastError, bad_argument
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import Status
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
-__all__ = ["FrozenItems", "ItemError", "Read", "Source", "SourceChanged", "Stamp", "file_identity", "no_such_path"]
+__all__ = ["ItemError", "Listing", "Read", "Source", "SourceChanged", "no_such_path"]
 
-Stamp = tuple[int, int]
-"""Size in bytes and time of the last change in nanoseconds."""
+Listing = int | Iterator[tuple[str, Sequence[int]]]
+"""What a source has: a number of items that have no names, or the name of each with its columns."""
 
 
-class SourceChanged(XaiFastError, RuntimeError):
-    """The data is not what it was when the job began."""
+class SourceChanged(JobError):
+    """The data is not what it was when the job began, or is gone."""
 
 
 class ItemError(XaiFastError, RuntimeError):
@@ -42,29 +40,6 @@ class ItemError(XaiFastError, RuntimeError):
         super().__init__(reason)
         self.status = status
         self.reason = reason
-
-    def __reduce__(self) -> tuple[type[ItemError], tuple[Status, str]]:
-        return type(self), (self.status, self.reason)
-
-
-class FrozenItems(Protocol):
-    """The list of items as it was when the job began."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-        ...
-
-    def id(self, index: int) -> str:
-        """The name of an item."""
-        ...
-
-    def item_id(self, index: int) -> int:
-        """The identity of an item for its random points."""
-        ...
-
-    def stamp(self, index: int) -> Stamp | None:
-        """The stamp of an item, where its source has them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,91 +56,100 @@ class Read:
 
 
 class Source(abc.ABC):
-    """Items, numbered from 0. All methods may be called by several threads at once.
+    """Items, numbered from 0. `read` and `label` may be called by several threads at once.
+
+    A new job asks for the `listing` and freezes it; from then on the source is used with the frozen list.
+
+    Args:
+        described: see `xai_fast.jobs.sources.describe`.
+        decoder: of pictures.
 
     Attributes:
         kind: one of the kinds of `xai_fast.jobs.sources.describe.OPTIONS`.
+        columns: of the frozen list, beside the names.
         regular: whether all items have one shape (or are pictures, which the model's preparation brings to one).
     """
 
-    kind: str
+    kind: ClassVar[str]
+    columns: ClassVar[tuple[str, ...]] = ()
     regular: bool = True
+    _items: Items | None = None
 
     @abc.abstractmethod
-    def __len__(self) -> int:
-        """Return how many items there are."""
-
-    def ids(self) -> Sequence[str] | range:
-        """Return the names of the items in their order; a range where they have none."""
-        return range(len(self))
-
-    def stamps(self) -> NDArray[np.int64] | None:
-        """Return (N, 2) sizes in bytes and times of the last change in nanoseconds, or None for items of one file."""
-        return None
+    def __init__(self, described: Mapping[str, Any], decoder: str) -> None: ...
 
     @abc.abstractmethod
-    def identity(self) -> dict[str, object]:
-        """Return what tells the data as a whole from other data, as JSON holds it."""
+    def listing(self) -> Listing:
+        """List the items as they are now."""
 
-    def check(self, identity: Mapping[str, object]) -> None:
-        """Compare the data with what it was.
+    def count(self) -> int:
+        """Return the number of items that there are now."""
+        listing = self.listing()
+        return listing if isinstance(listing, int) else sum(1 for _ in listing)
+
+    @abc.abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Give what tells the data as a whole from other data, as JSON holds it; times only spare a hash."""
+
+    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
+        """Take over what a job has frozen, and compare it with what is there.
 
         Args:
+            items: the frozen list.
             identity: what `identity` gave when the job began.
 
         Raises:
-            SourceChanged: it is not the same; the message says how.
+            SourceChanged: the data is not what it was.
         """
-        try:
-            now = self.identity()
-        except OSError as error:
-            raise SourceChanged(f"the source is not what it was when the job began: {error}") from error
-        changed = [
-            f"{_LABELS.get(name, name)}: was {_shown(name, identity.get(name))}, is {_shown(name, now.get(name))}"
-            for name in dict.fromkeys([*identity, *now])
-            if identity.get(name) != now.get(name)
-        ]
-        if changed:
-            raise SourceChanged(f"the source is not what it was when the job began: {'; '.join(changed)}")
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def items(self) -> Items:
+        """The frozen list."""
+        if self._items is None:
+            raise RuntimeError("the list of items is not frozen yet")
+        return self._items
+
+    def check(self) -> None:
+        """Compare the data as a whole with what it was, such as before results are written; takes microseconds.
+
+        Raises:
+            SourceChanged: it is not the same.
+        """
+        return
 
     @abc.abstractmethod
-    def read(self, index: int, stamp: Stamp | None = None) -> Read:
+    def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read an item.
 
         Args:
             index: which.
-            stamp: what it was when the job began, or None where that is not to be compared.
+            as_it_is: also if it is not what it was, for the second try of an item that failed: whoever repairs a file
+                changes it.
 
         Returns:
             The item.
 
         Raises:
             ItemError: it cannot be read, or has changed.
+            SourceChanged: the data as a whole is gone.
         """
 
-    def load(self, index: int) -> Any:
-        """Read the value of an item: a tensor, an array or a PIL image.
-
-        Args:
-            index: which.
-
-        Returns:
-            The value.
-        """
-        return self.read(index).value
-
-    def label(self, index: int, column: str | None = None) -> int | None:
+    def label(self, index: int, column: str = "label") -> int | None:
         """Look up the label of an item.
 
         Args:
             index: which.
-            column: of a table with several; None for the one that the source was given.
+            column: of a table with several; "label" for the one that the source was given.
 
         Returns:
             Its class, or None where there is none.
         """
         del column
-        return self.read(index).label
+        return self.read(index, as_it_is=True).label
 
     def check_column(self, column: str) -> None:
         """Check that `label` knows a column, as the target of a job.
@@ -193,7 +177,7 @@ class Source(abc.ABC):
         from xai_fast.jobs.sources.drawing import drawn
 
         try:
-            return drawn(self.read(index).value, side, model)
+            return drawn(self.read(index, as_it_is=True).value, side, model)
         except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it
             return None
 
@@ -215,18 +199,3 @@ def no_such_path(expected: str, path: str) -> InputError:
         near = []
     hint = f" (did you mean {os.path.join(folder, near[0])!r}?)" if near else ""
     return bad_argument("source", expected + hint, repr(path))
-
-
-_LABELS = {"mtime_ns": "time of the last change"}
-
-
-def _shown(name: str, value: object) -> str:
-    if name == "mtime_ns" and isinstance(value, int) and 0 <= value < 1 << 63:
-        return f"{np.datetime64(value, 'ns')} UTC"
-    return repr(value)
-
-
-def file_identity(path: str) -> dict[str, object]:
-    """Give the size and the time of the last change of a file."""
-    status = os.stat(path)
-    return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}

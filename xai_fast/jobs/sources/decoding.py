@@ -9,7 +9,7 @@ from typing import Any
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import import_reference, suites_models
 from xai_fast.jobs.sources.base import ItemError
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["Decoder", "make_decoder"]
 
@@ -42,7 +42,7 @@ def make_decoder(name: str) -> Decoder:
 def _pillow(data: bytes) -> Any:
     from PIL import Image, UnidentifiedImageError
 
-    from xai_fast.suites.images import open_image
+    from xai_fast.images import open_image
 
     try:
         return open_image(io.BytesIO(data))

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import call_reference
-from xai_fast.jobs.sources.base import FrozenItems, ItemError, Read, Source, Stamp
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, SourceChanged
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["IndexableSource"]
 
@@ -24,7 +25,6 @@ class IndexableSource(Source):
     Args:
         described: "path", the reference of a function or class that returns the data set; "arguments" of it.
         decoder: not used.
-        items: not used; items are numbered.
 
     Raises:
         InputError: there is no such function, or it returns something else.
@@ -33,10 +33,8 @@ class IndexableSource(Source):
     kind = "indexable"
     regular = False
 
-    def __init__(
-        self, described: Mapping[str, object], *, decoder: str = "pillow", items: FrozenItems | None = None
-    ) -> None:
-        del decoder, items
+    def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
+        del decoder
         self._reference = str(described["path"])
         arguments = described.get("arguments") or {}
         if not isinstance(arguments, Mapping):
@@ -53,21 +51,24 @@ class IndexableSource(Source):
         if self._length < 1:
             raise bad_argument("source", "at least one item", f"none in what {self._reference} returned")
 
-    def __len__(self) -> int:
+    def listing(self) -> Listing:
+        """Return the length of the data set."""
         return self._length
 
-    def identity(self) -> dict[str, object]:
-        """Return the reference, its arguments and the length; what is in the items only the data set knows."""
-        return {
-            "kind": self.kind,
-            "reference": self._reference,
-            "arguments": self._arguments,
-            "length": self._length,
-        }
+    def identity(self) -> dict[str, Any]:
+        """Return the length; what is in the items only the data set knows."""
+        return {"kind": self.kind, "length": self._length}
 
-    def read(self, index: int, stamp: Stamp | None = None) -> Read:
+    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
+        """Compare the length."""
+        super().use(items, identity)
+        if self._length != len(items):
+            was = f"{len(items)} items then, {self._length} now"
+            raise SourceChanged(f"the source is not what it was when the job began: {was}")
+
+    def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read an item; whatever the data set raises is told as the reason."""
-        del stamp
+        del as_it_is
         try:
             item = self._data[index]
             label = None

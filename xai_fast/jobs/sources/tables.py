@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import FrozenItems, Read, Source, Stamp, file_identity, no_such_path
-from xai_fast.jobs.sources.names import PackedNames
+from xai_fast.jobs.sources.base import Listing, Read, Source, SourceChanged, no_such_path
+from xai_fast.jobs.sources.files import WatchedFile
+from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.values import nearest
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ class TableSource(Source):
             otherwise; "ignore", columns to leave out; "label", the column with the class of a row; "id", the column
             with the name of a row.
         decoder: not used.
-        items: not used.
 
     Raises:
         InputError: the table cannot be read, there is no such column, or one holds no numbers.
@@ -41,10 +41,8 @@ class TableSource(Source):
 
     kind = "table"
 
-    def __init__(
-        self, described: Mapping[str, object], *, decoder: str = "pillow", items: FrozenItems | None = None
-    ) -> None:
-        del decoder, items
+    def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
+        del decoder
         self._path = str(described["path"])
         self._label_column = _one("label", described.get("label"))
         self._id_column = _one("id", described.get("id"))
@@ -56,35 +54,46 @@ class TableSource(Source):
         for option, wanted in (("ignore", ignored), ("label", [self._label_column]), ("id", [self._id_column])):
             _check_known(option, wanted, names)
         left_out = {*ignored, self._label_column, self._id_column}
-        self.columns = _several("columns", described.get("columns")) or [n for n in names if n not in left_out]
-        _check_known("columns", self.columns, names)
-        if not self.columns:
+        self.names = _several("columns", described.get("columns")) or [n for n in names if n not in left_out]
+        _check_known("columns", self.names, names)
+        if not self.names:
             raise bad_argument("source.columns", "at least one column for the model", "none")
-        self._values = np.stack([_numbers(frame, name) for name in self.columns], axis=1)
-        self._names = None if self._id_column is None else PackedNames(str(name) for name in frame[self._id_column])
+        self._values = np.stack([_numbers(frame, name) for name in self.names], axis=1)
+        self._names = None if self._id_column is None else frame[self._id_column].astype(str)
+        self._file: WatchedFile | None = None
         self._classes: dict[str, NDArray[np.int64]] = {}
         if self._label_column is not None:
             self._classes["label"] = _integers(frame, self._label_column)
 
-    def __len__(self) -> int:
-        return len(self._values)
+    def listing(self) -> Listing:
+        """Return the names of the rows where a column has them, else their number."""
+        return len(self._values) if self._names is None else ((name, ()) for name in self._names)
 
-    def ids(self) -> Sequence[str] | range:
-        """Return the names of the rows, where a column has them."""
-        return range(len(self)) if self._names is None else self._names
+    def identity(self) -> dict[str, Any]:
+        """Return columns, rows, size and hash."""
+        return {**self._form(), "file": WatchedFile(self._path).mark}
 
-    def identity(self) -> dict[str, object]:
-        """Return columns, rows, size and time of the last change."""
-        return {"kind": self.kind, "columns": self.columns, "rows": len(self), **file_identity(self._path)}
+    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
+        """Compare columns, rows, size and hash."""
+        super().use(items, identity)
+        self._file = WatchedFile(self._path, identity["file"])
+        was = {name: identity.get(name) for name in self._form()}
+        if was != self._form():
+            raise SourceChanged(f"the source is not what it was when the job began: was {was}, is {self._form()}")
 
-    def read(self, index: int, stamp: Stamp | None = None) -> Read:
-        """Give a row; it has no stamp of its own, `identity` tells whether the file has changed."""
-        del stamp
+    def check(self) -> None:
+        """Compare size and time, and the hash where the time is another."""
+        if self._file is not None:
+            self._file.check()
+
+    def read(self, index: int, *, as_it_is: bool = False) -> Read:
+        """Give a row."""
+        del as_it_is  # rows have no marks of their own
         return Read(torch.from_numpy(self._values[index].copy()), self.label(index))
 
-    def label(self, index: int, column: str | None = None) -> int | None:
+    def label(self, index: int, column: str = "label") -> int | None:
         """Look up the class of a row, in any column of whole numbers."""
-        classes = self._classes.get(column or "label")
+        classes = self._classes.get(column)
         return None if classes is None else int(classes[index])
 
     def check_column(self, column: str) -> None:
@@ -97,17 +106,16 @@ class TableSource(Source):
             raise bad_argument("target", f"a column of the table, {nearest(column, known)}", repr(column))
         self._classes[column] = _integers(frame, column)
 
+    def _form(self) -> dict[str, Any]:
+        return {"kind": self.kind, "columns": self.names, "rows": len(self._values)}
+
 
 def _read(path: str) -> pandas.DataFrame:
-    from xai_fast.cli.table_file import read_table_file
+    from xai_fast.table_file import read_table_file
 
     if not os.path.isfile(path):
         raise no_such_path("a table that exists", path)
-    try:
-        return read_table_file(Path(path))
-    except InputError as error:
-        # The command line has another name for it.
-        raise InputError(str(error).replace("TABLE:", "source:", 1)) from error
+    return read_table_file(Path(path), "source")
 
 
 def _one(option: str, name: object) -> str | None:

@@ -6,142 +6,197 @@ import glob
 import io
 import os
 import re
+import tarfile
 import threading
-from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from xai_fast.errors import bad_argument
-from xai_fast.jobs.sources.base import FrozenItems, ItemError, Read, Source, Stamp, no_such_path
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, SourceChanged, no_such_path
 from xai_fast.jobs.sources.decoding import make_decoder
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.names import PackedNames
-from xai_fast.jobs.sources.tar_index import Member, TarFile, samples
-from xai_fast.jobs.store.layout import Status
+from xai_fast.jobs.sources.files import WatchedFile
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["WebDatasetSource"]
 
 _FIELDS = (*(suffix[1:] for suffix in PICTURE_SUFFIXES), "npy")
+_KEY = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
 _LABEL = "cls"
+_LONGEST_LABEL = 32
 _OPEN_AT_ONCE = 4
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _LARGEST_RANGE = 1_000_000
+_Members = dict[str, tarfile.TarInfo]
 
 
 class WebDatasetSource(Source):
     """Samples of tar files: a picture or an array (``.npy``), with its class in a file ``.cls`` where there is one.
 
-    The samples are read at their place in the tar; nothing is extracted. An item is called after its tar and its key,
-    such as ``train-000012.tar/0001``.
+    Where the samples lie in their tars is part of the frozen list, so each is read at its place; nothing is extracted.
+    An item is called after its tar and its key, such as ``train-000012.tar/0001``.
 
     Args:
         described: "path", a tar, a glob or a list of these, also with a range ``train-{000000..000099}.tar``; "field",
             the suffix of the picture or array, or a list of them in order of preference.
         decoder: of pictures.
-        items: the frozen list; None to read the headers of all tars.
 
     Raises:
         InputError: there is no tar, one cannot be read, or there is no sample.
     """
 
     kind = "webdataset"
+    columns = ("tar", "offset", "size", "npy", "label")
     regular = False
 
-    def __init__(
-        self, described: Mapping[str, object], *, decoder: str = "pillow", items: FrozenItems | None = None
-    ) -> None:
+    def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
         self._fields = _checked_fields(described.get("field"))
         given = described["path"]
         paths = _expanded([str(path) for path in given] if isinstance(given, list) else [str(given)])
-        self._root = os.path.commonpath([os.path.dirname(path) for path in paths])
-        self._tars = {os.path.relpath(path, self._root).replace(os.sep, "/"): path for path in paths}
-        self._items = items
-        self._names, self._stamps = PackedNames(), array("q")
-        self._open: OrderedDict[str, TarFile] = OrderedDict()
+        root = os.path.commonpath([os.path.dirname(path) for path in paths])
+        self._tars = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in paths}
+        self._marks: Mapping[str, Any] = {}
+        self._open: OrderedDict[str, _Tar] = OrderedDict()
         self._lock = threading.Lock()
-        if items is None:
-            self._search()
 
-    def __len__(self) -> int:
-        return len(self._names) if self._items is None else len(self._items)
-
-    def ids(self) -> Sequence[str] | range:
-        """Return the tar and the key of each sample."""
-        return self._names if self._items is None else PackedNames(self._items.id(i) for i in range(len(self)))
-
-    def stamps(self) -> NDArray[np.int64] | None:
-        """Return the size of each sample's picture or array, and the time of the last change of its tar."""
-        if self._items is not None:
-            found = [self._items.stamp(i) or (-1, -1) for i in range(len(self))]
-            return np.array(found, dtype=np.int64).reshape(-1, 2)
-        return np.frombuffer(self._stamps, dtype=np.int64).reshape(-1, 2)
-
-    def identity(self) -> dict[str, object]:
-        """Return the numbers of samples and tars; whether a tar has changed is found when it is read."""
-        return {"kind": self.kind, "count": len(self), "tars": len(self._tars)}
-
-    def read(self, index: int, stamp: Stamp | None = None) -> Read:
-        """Read a sample at its place in its tar."""
-        name = self._names[index] if self._items is None else self._items.id(index)
-        tar = self._tar(name)
-        members = tar.samples.get(name[len(_relative(tar.path, self._root)) + 1 :])
-        if stamp is not None and tar.mark[2] != stamp[1]:
-            raise ItemError(Status.CHANGED, f"{tar.path} is not what it was when the job began")
-        if members is None:
-            raise ItemError(Status.UNREADABLE, f"no such sample in {tar.path}")
-        field, member = self._chosen(members)
-        if member is None:
-            there = ", ".join(sorted(members))
-            raise ItemError(Status.UNREADABLE, f"expected a file {' or '.join(self._fields)}, got {there}")
-        data = _whole(tar, member)
-        value = _array(data) if field.rpartition(".")[2] == "npy" else self._decode(data)
-        return Read(value, _label(_whole(tar, members[_LABEL])) if _LABEL in members else None)
-
-    def _chosen(self, members: Mapping[str, Member]) -> tuple[str, Member | None]:
-        field = next((field for field in self._fields if field in members), "")
-        return field, members.get(field)
-
-    def _search(self) -> None:
-        for name, path in self._tars.items():
-            changed = os.stat(path).st_mtime_ns
-            for sample in samples(path):
-                member = self._chosen(sample.members)[1]
-                self._names.append(f"{name}/{sample.key}")
-                self._stamps.extend((-1 if member is None else member.size, changed))
-        if not len(self._names):
+    def listing(self) -> Listing:
+        """List the tar and the key of each sample."""
+        if next(self._rows(), None) is None:
             raise bad_argument("source", "at least one sample", f"none in {', '.join(list(self._tars)[:3])}")
+        return self._rows()
 
-    def _tar(self, name: str) -> TarFile:
-        """Give the open tar of an item; few are open at once, and items come in the order of their tars."""
-        end = name.find("/")
-        while end >= 0 and name[:end] not in self._tars:
-            end = name.find("/", end + 1)
-        if end < 0:
-            raise ItemError(Status.UNREADABLE, f"expected an item of one of {len(self._tars)} tars, got {name!r}")
-        path = self._tars[name[:end]]
-        try:
-            status = os.stat(path)
-        except OSError as error:
-            raise ItemError(Status.UNREADABLE, f"{path}: {error.strerror}") from error
-        mark = (status.st_ino, status.st_size, status.st_mtime_ns)
+    def identity(self) -> dict[str, Any]:
+        """Return size and hash of each tar."""
+        marks = {name: WatchedFile(path, files=len(self._tars)).mark for name, path in self._tars.items()}
+        return {"kind": self.kind, "tars": marks}
+
+    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
+        """Compare the names of the tars; each is compared by its content when it is opened."""
+        super().use(items, identity)
+        self._marks = identity["tars"]
+        missing = [name for name in self._marks if name not in self._tars]
+        if missing:
+            raise SourceChanged(f"source: expected the tar {missing[0]!r}, which is gone")
+
+    def check(self) -> None:
+        """Compare the tars that are open."""
         with self._lock:
-            tar = self._open.pop(path, None)
-            if tar is None or tar.mark != mark:
-                tar = TarFile(path)
-            self._open[path] = tar
+            for tar in self._open.values():
+                tar.file.check()
+
+    def read(self, index: int, *, as_it_is: bool = False) -> Read:
+        """Read a sample at its place in its tar."""
+        del as_it_is
+        tar, offset, size, npy = (self.items.value(column, index) for column in self.columns[:4])
+        if tar is None or offset is None or size is None or not 0 <= tar < len(self._marks):
+            raise ItemError(Status.UNREADABLE, "expected a place in one of the tars, got none")
+        if size < 0:
+            raise ItemError(Status.UNREADABLE, f"expected a file {' or '.join(self._fields)} in the sample")
+        data = self._tar(list(self._marks)[tar]).content(offset, size)
+        if len(data) != size:
+            raise ItemError(Status.UNREADABLE, "the tar ends within the sample")
+        return Read(_array(data) if npy else self._decode(data), self.label(index))
+
+    def label(self, index: int, column: str = "label") -> int | None:
+        """Give the class of a sample."""
+        del column
+        found = self.items.value("label", index)
+        return None if found is None or found < 0 else found
+
+    def _rows(self) -> Iterator[tuple[str, Sequence[int]]]:
+        for number, (name, path) in enumerate(self._tars.items()):
+            for key, members in _samples(path):
+                field = next((field for field in self._fields if field in members), None)
+                label = _label(path, members.get(_LABEL))
+                place = (-1, -1) if field is None else (members[field].offset_data, members[field].size)
+                yield f"{name}/{key}", (number, *place, int((field or "").rpartition(".")[2] == "npy"), label)
+
+    def _tar(self, name: str) -> _Tar:
+        """Give an open tar; few are open at once, and items come in the order of their tars."""
+        with self._lock:
+            tar = self._open.pop(name, None) or _Tar(self._tars[name], self._marks[name], len(self._tars))
+            self._open[name] = tar
             if len(self._open) > _OPEN_AT_ONCE:
                 self._open.popitem(last=False)
             return tar
 
 
-def _relative(path: str, root: str) -> str:
-    return os.path.relpath(path, root).replace(os.sep, "/")
+class _Tar:
+    """An open tar, read from at any place by any thread."""
+
+    def __init__(self, path: str, mark: Mapping[str, Any], files: int) -> None:
+        self.file = WatchedFile(path, mark, files)
+        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    def content(self, offset: int, size: int) -> bytes:
+        whole = 0 <= offset <= offset + size <= self.file.mark["bytes"]
+        return os.pread(self._descriptor, size, offset) if whole else b""
+
+    def __del__(self) -> None:
+        # By the last thread that reads from it, after it has left the cache.
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+
+def _samples(path: str) -> Iterator[tuple[str, _Members]]:
+    """Give the plain files that stand side by side and have the same name up to the first dot, by their suffixes."""
+    key, members = "", _Members()
+    for member in _files(path):
+        matched = _KEY.fullmatch(_checked(path, member.name))
+        if matched is None:
+            continue
+        if matched[1] != key and members:
+            yield key, members
+            members = {}
+        key = matched[1]
+        members[matched[2].lower()] = member
+    if members:
+        yield key, members
+
+
+def _files(path: str) -> Iterator[tarfile.TarInfo]:
+    last = -1
+    try:
+        with tarfile.open(path, "r:") as archive:
+            while (member := archive.next()) is not None:
+                if member.size < 0 or member.offset <= last:  # of some releases of Python it would lead in a circle
+                    raise tarfile.ReadError(f"a header with a negative size, {member.name!r}")
+                last = member.offset
+                archive.members = []  # type: ignore[attr-defined]  # else an object for each stays
+                if member.isreg() and not member.issparse():
+                    yield member
+    except (tarfile.TarError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        compressed = "; a compressed one has to be unpacked first" if _is_compressed(path) else ""
+        raise InputError(f"source: {path} is no tar file that can be read: {error}{compressed}") from error
+    except OSError as error:
+        raise InputError(f"source: {path} cannot be read: {error.strerror or error}") from error
+
+
+def _is_compressed(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
+
+
+def _checked(path: str, name: str) -> str:
+    name = name.removeprefix("./")
+    if name.startswith("/") or "\0" in name or ".." in name.split("/"):
+        raise InputError(f"source: expected names of files inside {path}, got {name!r}")
+    return name
+
+
+def _label(path: str, member: tarfile.TarInfo | None) -> int:
+    if member is None:
+        return -1
+    with open(path, "rb") as file:
+        file.seek(member.offset_data)
+        text = file.read(min(member.size, _LONGEST_LABEL)).strip()
+    return int(text) if text.isdigit() and len(text) <= 18 else -1
 
 
 def _checked_fields(fields: object) -> tuple[str, ...]:
@@ -178,20 +233,8 @@ def _ranges(pattern: str) -> Iterator[str]:
         yield f"{pattern[: matched.start()]}{number:0{len(matched[1])}}{pattern[matched.end() :]}"
 
 
-def _whole(tar: TarFile, member: Member) -> bytes:
-    data = tar.content(member)
-    if len(data) != member.size:
-        raise ItemError(Status.UNREADABLE, f"{tar.path} ends within the sample")
-    return data
-
-
 def _array(data: bytes) -> Any:
     try:
         return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
     except (ValueError, EOFError, OSError, TypeError) as error:
         raise ItemError(Status.UNREADABLE, f"no array that numpy can read: {error}") from error
-
-
-def _label(data: bytes) -> int | None:
-    text = data[:32].strip()
-    return int(text) if text.isdigit() else None

@@ -6,6 +6,7 @@ import importlib
 import json
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,10 +18,9 @@ import torch
 from xai_fast.arguments import check_choice
 from xai_fast.errors import StoreError, bad_argument
 from xai_fast.jobs.store.fields import Field
-from xai_fast.jobs.store.folders import unique_name
-from xai_fast.jobs.store.layout import Status
-from xai_fast.jobs.store.reader import Store, open_store
-from xai_fast.jobs.store.results import Batch
+from xai_fast.jobs.store.folder import TEMPORARY
+from xai_fast.jobs.store.job_file import Status
+from xai_fast.jobs.store.reader import Batch, Store, open_store
 
 __all__ = ["export"]
 
@@ -33,8 +33,8 @@ _ENDINGS = {"parquet": "parquet", "zarr": "zarr", "hdf5": "h5"}
 def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str] | None = None) -> Path:
     """Write the results of the finished items in another format.
 
-    All have ``index``, ``id``, ``status`` (its label), ``error`` (empty where there is none) and the decoded fields: in
-    Parquet a column each, maps as lists of one length whose shape is in the column's metadata; in Zarr and HDF5 an
+    All have ``index``, ``id``, ``status`` (its label), ``reason`` (empty where there is none) and the decoded fields:
+    in Parquet a column each, maps as lists of one length whose shape is in the column's metadata; in Zarr and HDF5 an
     array each, with the items along its first axis. The metadata of the file (attributes in Zarr and HDF5) tell
     whether the job was ``complete``, its ``items``, how many of them were ``finished``, and its ``fingerprint``; that
     it was not complete is also logged as a warning.
@@ -53,12 +53,12 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
     """
     check_choice("format", format, list(_ENDINGS))
     store = open_store(out)
-    target = store.layout.root / f"export.{_ENDINGS[format]}" if path is None else Path(path)
+    target = store.path / f"export.{_ENDINGS[format]}" if path is None else Path(path)
     if target.exists():
         expected = "a name that is not taken; remove what is there, or give another one"
         raise bad_argument("path", expected, str(target))
     # Under another name first: whoever finds the file finds all of it.
-    unfinished = target.with_name(f".tmp-{unique_name()}{target.suffix}")
+    unfinished = target.with_name(f"{TEMPORARY}{secrets.token_hex(6)}{target.suffix}")
     writers: dict[str, Callable[[Store, Path], None]] = {"parquet": _parquet, "zarr": _zarr, "hdf5": _hdf5}
     try:
         writers[format](store, unfinished)
@@ -97,21 +97,21 @@ def _batches(store: Store) -> Iterator[Batch]:
     """Read the finished items in blocks of a few megabytes, none across two shards."""
     row = sum(field.entries * field.torch_dtype.itemsize for field in store.fields.values())
     step = max(1, min(_ROWS, _BLOCK // max(1, row)))
-    for shard in store.shards:
-        start, stop = store.span(shard)
-        for first in range(start, stop, step):
-            yield store.batch(range(first, min(first + step, stop)))
+    for shard in store.shards.all_done():
+        span = store.shards.span(shard)
+        for first in range(span.start, span.stop, step):
+            yield store.batch(range(first, min(first + step, span.stop)))
 
 
 def _count(store: Store) -> int:
-    return sum(stop - start for start, stop in map(store.span, store.shards))
+    return sum(len(store.shards.span(shard)) for shard in store.shards.all_done())
 
 
 def _texts(batch: Batch) -> dict[str, list[str]]:
     return {
         "id": [_plain(id) for id in batch.ids],
         "status": [Status(code).label for code in batch.status.tolist()],
-        "error": [_plain(error or "") for error in batch.errors],
+        "reason": [_plain(reason or "") for reason in batch.reasons],
     }
 
 
@@ -123,7 +123,7 @@ def _plain(text: str) -> str:
 def _parquet(store: Store, path: Path) -> None:
     pa, parquet = _library("pyarrow"), _library("pyarrow.parquet")
 
-    columns = [pa.field("index", pa.int64()), *(pa.field(name, pa.string()) for name in ("id", "status", "error"))]
+    columns = [pa.field("index", pa.int64()), *(pa.field(name, pa.string()) for name in ("id", "status", "reason"))]
     for name, field in store.fields.items():
         columns.append(pa.field(name, _arrow_type(pa, field), metadata={"shape": ",".join(map(str, field.shape))}))
     # Parquet has no other metadata than text.
@@ -164,7 +164,7 @@ def _hdf5(store: Store, path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs.update(_told(store))
         file.create_dataset("index", (count,), "int64")
-        for name in ("id", "status", "error"):
+        for name in ("id", "status", "reason"):
             file.create_dataset(name, (count,), h5py.string_dtype())
         for name, field in store.fields.items():
             file.create_dataset(name, (count, *field.shape), _numpy_dtype(field))
@@ -191,7 +191,7 @@ def _zarr(store: Store, path: Path) -> None:
 
 def _widths(store: Store) -> dict[str, int]:
     """Return how long the longest text of each kind is."""
-    widths = {"id": 1, "status": 1, "error": 1}
+    widths = {"id": 1, "status": 1, "reason": 1}
     for batch in _batches(store):
         for name, texts in _texts(batch).items():
             widths[name] = max(widths[name], *map(len, texts))

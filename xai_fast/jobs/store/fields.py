@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,30 +13,25 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import StoreError, bad_argument
-from xai_fast.jobs.store.codecs import CODECS, codec
-from xai_fast.jobs.store.folders import dump_json, load_json
-from xai_fast.jobs.store.layout import FORMAT, Layout, is_whole
+from xai_fast.jobs.store.codecs import CODECS, is_scaled
+from xai_fast.jobs.store.folder import Folder, load_json
+from xai_fast.jobs.store.job_file import FORMAT, is_whole
 
-__all__ = ["EXACT", "Field", "agree_on_fields", "check_name", "describe_fields", "parse_fields", "read_fields"]
+__all__ = ["FIELDS", "SCALE", "Agreed", "Field", "agree_on_fields", "describe_fields", "read_fields", "stored_fields"]
 
-EXACT = "exact"
-"""The codec of integers and booleans."""
-
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bool": torch.bool,
-    "uint8": torch.uint8,
-    "int8": torch.int8,
-    "int16": torch.int16,
-    "int32": torch.int32,
-    "int64": torch.int64,
+FIELDS = "fields.json"
+SCALE = ".scale"
+"""The scales of a field are stored as a tensor of its name and this."""
+_EXACT = "exact"
+_DTYPES: dict[str, torch.dtype] = {
+    str(dtype).removeprefix("torch."): dtype
+    for dtype in (torch.float32, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 }
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_RESERVED = ("id", "index", "status", "error", "error_offsets", "error_text")
-_MAXIMUM_ENTRIES = 1 << 40
-_MAXIMUM_DIMENSIONS = 16
-_MAXIMUM_FIELDS = 4096
-_FIELDS_LIMIT = 4 << 20
+_NAME = re.compile(r"[A-Za-z0-9_.+\-]{1,200}")
+_RESERVED = ("id", "index", "status", "reason")
+_MOST_ENTRIES = 1 << 40
+_MOST_DIMENSIONS = 16
+_LIMIT = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -52,24 +48,20 @@ class Field:
     shape: tuple[int, ...]
     codec: str
 
-    def to_dict(self) -> dict[str, object]:
-        """Return plain values for JSON."""
-        return {"dtype": self.dtype, "shape": list(self.shape), "codec": self.codec}
-
     @property
     def torch_dtype(self) -> torch.dtype:
         """What is read."""
-        return DTYPES[self.dtype]
+        return _DTYPES[self.dtype]
 
     @property
     def stored_dtype(self) -> torch.dtype:
         """What is in the file."""
-        return self.torch_dtype if self.codec == EXACT else CODECS[self.codec].stored
+        return self.torch_dtype if self.codec == _EXACT else CODECS[self.codec]
 
     @property
     def scaled(self) -> bool:
         """Whether there is a scale for each item beside it."""
-        return self.codec != EXACT and CODECS[self.codec].scaled
+        return is_scaled(self.codec)
 
     @property
     def entries(self) -> int:
@@ -77,46 +69,32 @@ class Field:
         return math.prod(self.shape)
 
     def blank(self, rows: int) -> Tensor:
-        """Return what failed items have: (rows, ...) of NaN, or of zeros in integers."""
-        return self.blank_entry().repeat(rows, *self.shape)
+        """Return what failed items have: (rows, ...) of NaN, or zeros in integers, without memory of its own."""
+        entry = torch.tensor(math.nan if self.dtype == "float32" else 0, dtype=self.torch_dtype)
+        return entry.expand(rows, *self.shape)
 
-    def blank_entry(self) -> Tensor:
-        """Return one entry of `blank`: a tensor without dimensions."""
-        return torch.tensor(math.nan if self.dtype == "float32" else 0, dtype=self.torch_dtype)
+    def __str__(self) -> str:
+        return f"{self.dtype} {self.shape}"
 
 
-def check_name(name: object) -> str:
-    """Check the name of a field.
+@dataclass(frozen=True)
+class Agreed:
+    """What all shards have in common.
 
-    Args:
-        name: letters, digits and ``_ . + -``, at most 200, not a name that the store uses itself.
-
-    Returns:
-        The name.
-
-    Raises:
-        InputError: it is something else.
+    Attributes:
+        fields: name to field.
+        methods: name of a method to what is the same for all items, as `Explanation.constants` gives it.
     """
-    if _is_name(name):
-        return str(name)
-    expected = f"names of letters, digits and _ . + -, not ending in .scale and none of {', '.join(_RESERVED)}"
-    raise bad_argument("fields", expected, repr(name)[:200])
+
+    fields: Mapping[str, Field]
+    methods: Mapping[str, dict[str, Any]]
 
 
-def _is_name(name: object) -> bool:
-    return (
-        isinstance(name, str)
-        and re.fullmatch(r"[A-Za-z0-9_.+\-]{1,200}", name) is not None
-        and name not in _RESERVED
-        and not name.endswith(".scale")
-    )
-
-
-def describe_fields(fields: Mapping[str, Tensor], dtype: str) -> dict[str, Field]:
+def describe_fields(values: Mapping[str, Tensor], dtype: str) -> dict[str, Field]:
     """Say how the results of some items are stored.
 
     Args:
-        fields: name to (rows, ...), float32, integers or booleans.
+        values: name to (rows, ...), float32, integers or booleans.
         dtype: the codec of maps of floats.
 
     Returns:
@@ -125,59 +103,45 @@ def describe_fields(fields: Mapping[str, Tensor], dtype: str) -> dict[str, Field
     Raises:
         InputError: a name or a dtype that cannot be stored.
     """
-    codec(dtype)
     described = {}
-    for name, values in fields.items():
-        if values.dtype not in _NAMES:
-            raise bad_argument(f"fields[{name!r}]", f"a dtype of {', '.join(DTYPES)}", str(values.dtype))
-        maps = dtype if values.dim() > 1 else "float32"
-        used = maps if values.dtype == torch.float32 else EXACT
-        described[check_name(name)] = Field(_NAMES[values.dtype], tuple(values.shape[1:]), used)
+    for name, value in values.items():
+        kind = str(value.dtype).removeprefix("torch.")
+        if kind not in _DTYPES:
+            raise bad_argument(f"fields[{name!r}]", f"a dtype of {', '.join(_DTYPES)}", str(value.dtype))
+        if not _is_name(name):
+            expected = f"names of letters, digits and _ . + -, none of {', '.join(_RESERVED)}, not ending in {SCALE}"
+            raise bad_argument("fields", expected, repr(name)[:200])
+        floats = dtype if value.dim() > 1 else "float32"
+        described[name] = Field(kind, tuple(value.shape[1:]), floats if kind == "float32" else _EXACT)
     return described
 
 
-def parse_fields(document: object, where: object) -> dict[str, Field]:
-    """Read fields from JSON that somebody else may have written.
+def stored_fields(tensors: Mapping[str, Tensor]) -> dict[str, Field]:
+    """Tell from what is stored what `describe_fields` said of it.
 
     Args:
-        document: name to dtype, shape and codec.
-        where: the file, for the message.
+        tensors: of a shard.
 
     Returns:
         Name to field.
-
-    Raises:
-        StoreError: it is something else.
     """
-    if not isinstance(document, dict) or len(document) > _MAXIMUM_FIELDS:
-        raise StoreError(f"{where}: expected a mapping of fields, got {type(document).__name__}")
-    return {name: _parse_field(name, entry, where) for name, entry in document.items()}
+    found = {}
+    for name, value in tensors.items():
+        if name.endswith(SCALE):
+            continue
+        codecs = [codec for codec, dtype in CODECS.items() if dtype == value.dtype]
+        codec = next((codec for codec in codecs if is_scaled(codec) == (name + SCALE in tensors)), _EXACT)
+        kind = "float32" if codec != _EXACT else str(value.dtype).removeprefix("torch.")
+        found[name] = Field(kind, tuple(value.shape[1:]), codec)
+    return found
 
 
-def _parse_field(name: str, entry: Any, where: object) -> Field:
-    if _is_name(name) and isinstance(entry, dict) and entry.keys() == {"dtype", "shape", "codec"}:
-        dtype, shape, used = entry["dtype"], entry["shape"], entry["codec"]
-        # Factors of 1 for dimensions of 0: a shape such as (2**62, 0) has no entries, and overflows strides.
-        if (
-            isinstance(dtype, str)
-            and dtype in DTYPES
-            and isinstance(used, str)
-            and (used in CODECS if dtype == "float32" else used == EXACT)
-            and isinstance(shape, list)
-            and len(shape) <= _MAXIMUM_DIMENSIONS
-            and all(is_whole(length) for length in shape)
-            and math.prod(length or 1 for length in shape) <= _MAXIMUM_ENTRIES
-        ):
-            return Field(dtype, tuple(shape), used)
-    raise StoreError(f"{where}: expected the dtype, shape and codec of a field, got {repr({name: entry})[:200]}")
-
-
-def agree_on_fields(layout: Layout, fields: Mapping[str, Field]) -> dict[str, Field]:
+def agree_on_fields(root: Folder, mine: Agreed) -> Agreed:
     """Make these the fields of the store, unless another shard was first.
 
     Args:
-        layout: the store.
-        fields: of a shard in which at least one item succeeded.
+        root: folder of the store.
+        mine: of a shard in which at least one item succeeded.
 
     Returns:
         The fields of the store.
@@ -185,32 +149,56 @@ def agree_on_fields(layout: Layout, fields: Mapping[str, Field]) -> dict[str, Fi
     Raises:
         StoreError: they cannot be read or written.
     """
-    agreed = read_fields(layout)
+    fields = {name: vars(field) for name, field in mine.fields.items()}
+    # In the order in which methods give them.
+    root.write(FIELDS, json.dumps({"format": FORMAT, "fields": fields, "methods": mine.methods}).encode())
+    agreed = read_fields(root)
     if agreed is None:
-        document = {"format": FORMAT, "fields": {name: field.to_dict() for name, field in fields.items()}}
-        with layout.folder() as root:
-            root.write_first(layout.fields.name, dump_json(document))
-        agreed = read_fields(layout)
-    if agreed is None:
-        raise StoreError(f"{layout.fields}: expected the file that was just written, got none")
+        raise StoreError(f"{root.path / FIELDS}: expected the file that was just written, got none")
     return agreed
 
 
-def read_fields(layout: Layout) -> dict[str, Field] | None:
+def read_fields(root: Folder) -> Agreed | None:
     """Read the fields of the store.
 
     Args:
-        layout: the store.
+        root: folder of the store.
 
     Returns:
-        Name to field, or None as long as no shard with a success was committed.
+        The fields, or None as long as no shard with a success was written.
 
     Raises:
         StoreError: they cannot be read.
     """
-    with layout.folder() as root:
-        if not root.exists(layout.fields.name):
-            return None
-        data = root.read(layout.fields.name, _FIELDS_LIMIT)
-    document = load_json(data, layout.fields, lambda found: isinstance(found, dict) and found.get("format") == FORMAT)
-    return parse_fields(document.get("fields"), layout.fields)
+    if not root.exists(FIELDS):
+        return None
+    where = root.path / FIELDS
+    document = load_json(root.read(FIELDS, _LIMIT), where)
+    fields, methods = document.get("fields"), document.get("methods")
+    if document.get("format") != FORMAT or not isinstance(fields, dict) or not isinstance(methods, dict):
+        raise StoreError(f"{where}: expected the fields of a store, got another document")
+    if not all(isinstance(constants, dict) for constants in methods.values()):
+        raise StoreError(f"{where}: expected a mapping for each method, got something else")
+    return Agreed({name: _parse(name, entry, where) for name, entry in fields.items()}, methods)
+
+
+def _is_name(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None and name not in _RESERVED and not name.endswith(SCALE)
+
+
+def _parse(name: str, entry: Any, where: object) -> Field:
+    if _is_name(name) and isinstance(entry, dict) and entry.keys() == {"dtype", "shape", "codec"}:
+        dtype, shape, codec = entry["dtype"], entry["shape"], entry["codec"]
+        # Factors of 1 for dimensions of 0: a shape such as (2**62, 0) has no entries, and overflows strides.
+        if (
+            isinstance(dtype, str)
+            and dtype in _DTYPES
+            and isinstance(codec, str)
+            and (codec in CODECS if dtype == "float32" else codec == _EXACT)
+            and isinstance(shape, list)
+            and len(shape) <= _MOST_DIMENSIONS
+            and all(is_whole(length) for length in shape)
+            and math.prod(length or 1 for length in shape) <= _MOST_ENTRIES
+        ):
+            return Field(dtype, tuple(shape), codec)
+    raise StoreError(f"{where}: expected the dtype, shape and codec of a field, got {repr({name: entry})[:200]}")

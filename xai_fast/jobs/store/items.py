@@ -1,116 +1,86 @@
-"""The frozen, ordered list of the items of a job; a million of them stay in a memory map."""
+"""The frozen, ordered list of the items of a job, in safetensors files of a million items each.
+
+Items that are numbered need no list. Others have a name, and columns of what their source has to know of each: the size
+of a file, its hash, its place in a tar. Only what is looked at is read.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import mmap
-import os
-import shutil
-import struct
+import secrets
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor
 
-from xai_fast.arguments import check_integer
-from xai_fast.errors import InputError, StoreError, bad_argument
-from xai_fast.jobs.store.folders import Folder, dump_json, load_json, unique_name
-from xai_fast.jobs.store.layout import (
-    FORMAT,
-    MAXIMUM_ITEMS,
-    Layout,
-    frozen_digest,
-    is_digest,
-    is_whole,
-    read_job,
-)
+from xai_fast.errors import StoreError, bad_argument
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.job_file import is_whole
+from xai_fast.jobs.store.shards import content_hash, load_tensors
 
 __all__ = ["Items"]
 
-_DESCRIPTION = "items.json"
-_LIMIT = 1 << 16
-_BLOCK = 1 << 16
-_NO_OFFSETS = np.zeros(1, dtype="<u8")
+_PER_FILE = 1 << 20
+_NAMES, _ENDS, _COLUMN = "names", "ends", "column."
 
 
 class Items:
-    """The items of a job: their ids, in an order that never changes.
+    """The items of a job, in an order that never changes.
 
     Args:
-        count: the number of items.
-        sha256: of the list.
-        ids: the UTF-8 of all ids, one after the other, or None where an id is the number of its item.
-        offsets: (count + 1,) uint64, where each id begins and ends.
-        stamps: (count, 2) int64: size in bytes and time of change in nanoseconds of each file, or None.
-        where: the folder, for messages.
+        root: folder of the store.
+        described: what `freeze` gave, as ``job.json`` holds it.
+
+    Raises:
+        StoreError: the list is missing, or the description is none.
     """
 
-    def __init__(
-        self,
-        count: int,
-        sha256: str,
-        ids: mmap.mmap | bytes | None = None,
-        offsets: np.ndarray = _NO_OFFSETS,
-        stamps: np.ndarray | None = None,
-        where: object = "items",
-    ) -> None:
-        self.sha256 = sha256
-        self._count, self._ids, self._offsets, self._stamps, self._where = count, ids, offsets, stamps, where
+    def __init__(self, root: Folder, described: Mapping[str, Any]) -> None:
+        folder, count = described.get("folder"), described.get("count")
+        if not is_whole(count) or not (folder is None or (isinstance(folder, str) and "/" not in folder)):
+            raise StoreError(f"{root.path}: expected the description of a list of items, got {dict(described)}")
+        self._count = int(described["count"])
+        self._folder = None if folder is None else root.folder(folder)
+        self._sha256 = described.get("sha256")
+        self._piece = functools.lru_cache(maxsize=8)(self._load)
 
     @staticmethod
-    def freeze(layout: Layout, ids: Iterable[str] | range, stamps: np.ndarray | None = None) -> Items:
-        """Write the list, once.
+    def freeze(root: Folder, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[int]]]) -> dict[str, Any]:
+        """Write a list.
 
         Args:
-            layout: the store.
-            ids: all different; ``range(n)`` where the items are numbered only.
-            stamps: (n, 2) integers: size and time of change (nanoseconds) of each item's file.
+            root: folder of the store.
+            columns: names of the columns.
+            rows: for each item its name, all different, and an integer of 64 bits for each column.
 
         Returns:
-            The list. Where one was written before, it has to be the same, unless it belongs to no job: a run that was
-            killed before it wrote ``job.json`` leaves such a list, which is replaced.
+            What ``job.json`` says of it: the number of items, the folder, the hash.
 
         Raises:
-            InputError: an id comes twice, or the stamps do not fit.
-            StoreError: it cannot be written, or there is another list.
+            InputError: a name comes twice.
+            StoreError: it cannot be written.
         """
-        layout.create()
-        name = f".tmp-items-{unique_name()}"
-        try:
-            with layout.folder(name, create=True) as folder:
-                frozen = _write(folder, ids, stamps)
-            with layout.folder() as root:
-                if not _move(root, name, layout.items.name) and frozen_digest(layout) != frozen and not layout.exists:
-                    _exchange(layout, root, name, frozen)
-        finally:
-            shutil.rmtree(layout.root / name, ignore_errors=True)
-        items = Items.open(layout)
-        if items.sha256 != frozen:
-            raise StoreError(f"{layout.items}: expected the list of items of this job, got another")
-        return items
-
-    @staticmethod
-    def open(layout: Layout) -> Items:
-        """Open the list.
-
-        Args:
-            layout: the store.
-
-        Returns:
-            The list.
-
-        Raises:
-            StoreError: there is none, or it is not what it should be.
-        """
-        with layout.folder(layout.items.name) as folder:
-            document = load_json(folder.read(_DESCRIPTION, _LIMIT), layout.items / _DESCRIPTION, _is_description)
-            count, sha256 = document["count"], document["sha256"]
-            if document["kind"] == "range":
-                return Items(count, sha256, where=layout.items)
-            offsets = _map_array(folder, "offsets.npy", "<u8", (count + 1,))
-            stamps = _map_array(folder, "stamps.npy", "<i8", (count, 2)) if document["stamps"] else None
-            return Items(count, sha256, _map(folder, "ids.bin", int(offsets[-1])), offsets, stamps, layout.items)
+        name = f"items-{secrets.token_hex(6)}"
+        folder = root.folder(name, create=True)
+        whole, seen, count = hashlib.sha256(), array("q"), 0
+        piece = _Piece(columns)
+        for item, values in rows:
+            seen.append(hash(item))
+            piece.add(item, values)
+            count += 1
+            if len(piece) == _PER_FILE:
+                whole.update(piece.write(folder, count).encode())
+                piece = _Piece(columns)
+        if len(piece):
+            whole.update(piece.write(folder, count).encode())
+        described = {"count": count, "folder": name, "sha256": whole.hexdigest()}
+        _check_different(Items(root, described), np.frombuffer(seen, np.int64))
+        return described
 
     def __len__(self) -> int:
         return self._count
@@ -118,264 +88,89 @@ class Items:
     @property
     def numbered(self) -> bool:
         """Whether items have no names but their numbers."""
-        return self._ids is None
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.id, range(self._count))
+        return self._folder is None
 
     def id(self, i: int) -> str:
-        """Return the id of an item.
+        """Return the name of an item: its number where items are only numbered."""
+        if not 0 <= i < self._count:
+            raise IndexError(f"item {i} of {self._count}")
+        if self._folder is None:
+            return str(i)
+        piece, row = self._piece(i // _PER_FILE), i % _PER_FILE
+        ends, names = piece[_ENDS], piece[_NAMES]
+        start, stop = int(ends[row - 1]) if row else 0, int(ends[row])
+        if not 0 <= start <= stop <= len(names):
+            raise StoreError(f"{self._folder.path}: expected the name of item {i}, got none")
+        return names[start:stop].numpy().tobytes().decode("utf-8", "surrogateescape")
 
-        Args:
-            i: its number.
+    def value(self, column: str, i: int) -> int | None:
+        """Return what a column says of an item; None where there is no such column."""
+        if self._folder is None or not 0 <= i < self._count:
+            return None
+        values = self._piece(i // _PER_FILE).get(_COLUMN + column)
+        return None if values is None else int(values[i % _PER_FILE])
 
-        Returns:
-            The id.
-
-        Raises:
-            StoreError: the list is damaged there.
-        """
-        if self._ids is None:
-            return str(self._check(i))
-        return self._bytes(self._ids, i).decode("utf-8", "surrogateescape")
-
-    def item_id(self, i: int) -> int:
-        """Return the number that the random points of an item depend on.
-
-        Args:
-            i: its number in the job.
-
-        Returns:
-            The first 8 bytes of the sha256 of its id, halved, so that it depends on the id only; in a range, i itself.
+    def check(self) -> None:
+        """Read the whole list and compare its hash.
 
         Raises:
-            StoreError: the list is damaged there.
+            StoreError: it is not what was written.
         """
-        if self._ids is None:
-            return self._check(i)
-        return _hash(self._bytes(self._ids, i)) >> 1
+        if self._folder is None:
+            return
+        state = hashlib.sha256()
+        for number in range(-(-self._count // _PER_FILE)):
+            state.update(content_hash({}, self._load(number)).encode())
+        if state.hexdigest() != self._sha256:
+            raise StoreError(f"{self._folder.path}: the list of items is not what was written: the sha256 is another")
 
-    def index(self, id: str) -> int:
-        """Find an item.
-
-        Args:
-            id: of the item.
-
-        Returns:
-            Its number.
-
-        Raises:
-            InputError: there is none.
-            StoreError: the list is damaged.
-        """
-        if self._ids is None:
-            found = self._find_number(id)
-        else:
-            found = self._find(self._ids, id.encode("utf-8", "surrogateescape"))
-        if found is None:
-            raise bad_argument("id", f"one of the {self._count} items of the job", repr(id)[:200])
-        return found
-
-    def stamp(self, i: int) -> tuple[int, int] | None:
-        """Return the size and the time of change (nanoseconds) of an item's file, or None.
-
-        Args:
-            i: the item's number.
-
-        Returns:
-            Both as they were when the list was frozen.
-        """
-        self._check(i)
-        return None if self._stamps is None else (int(self._stamps[i, 0]), int(self._stamps[i, 1]))
-
-    def digest(self) -> str:
-        """Compute the sha256 of the list anew, from what is on the disk.
-
-        Returns:
-            Hexadecimal digits, equal to ``sha256`` unless it is damaged.
-        """
-        return _digest(self._count, self._ids or b"", self._offsets, self._stamps)
-
-    def _check(self, i: int) -> int:
-        return check_integer("i", i, 0, self._count - 1)
-
-    def _bytes(self, ids: mmap.mmap | bytes, i: int) -> bytes:
-        self._check(i)
-        begin, end = int(self._offsets[i]), int(self._offsets[i + 1])
-        if not begin <= end <= len(ids):
-            raise StoreError(f"{self._where}: expected the place of id {i} within the file, got {begin}-{end}")
-        return ids[begin:end]
-
-    def _find_number(self, id: str) -> int | None:
-        number = int(id) if id.isascii() and id.isdigit() and len(id) < 16 else self._count
-        return number if str(number) == id and number < self._count else None
-
-    def _find(self, ids: mmap.mmap | bytes, wanted: bytes) -> int | None:
-        content = np.frombuffer(ids, dtype=np.uint8)
-        for first in range(0, self._count, _BLOCK):
-            edges = self._offsets[first : min(first + _BLOCK, self._count) + 1]
-            inside = (edges[1:] - edges[:-1] == len(wanted)) & (edges[1:] <= len(content))
-            candidates = np.flatnonzero(inside & (edges[1:] >= edges[:-1]))
-            places = edges[candidates].astype(np.int64)
-            for k, byte in enumerate(wanted):  # ids differ in few of their bytes, so the candidates thin out quickly
-                same = content[places + k] == byte
-                candidates, places = candidates[same], places[same]
-            if len(candidates):
-                return first + int(candidates[0])
-        return None
+    def _load(self, number: int) -> dict[str, Tensor]:
+        assert self._folder is not None
+        name = f"{number:06d}.safetensors"
+        tensors = load_tensors(self._folder, name)[1]
+        rows = min(_PER_FILE, self._count - number * _PER_FILE)
+        ends, names = tensors.get(_ENDS), tensors.get(_NAMES)
+        columns = [value for key, value in tensors.items() if key.startswith(_COLUMN)]
+        if (
+            ends is None
+            or names is None
+            or (names.ndim, names.dtype) != (1, torch.uint8)
+            or any((value.ndim, len(value), value.dtype) != (1, rows, torch.int64) for value in [ends, *columns])
+        ):
+            raise StoreError(f"{self._folder.path / name}: expected the names of {rows} items, got something else")
+        return tensors
 
 
-def _is_description(document: Any) -> bool:
-    return (
-        isinstance(document, dict)
-        and document.get("format") == FORMAT
-        and document.get("kind") in ("range", "list")
-        and is_whole(document.get("count"))
-        and is_digest(document.get("sha256"))
-        and isinstance(document.get("stamps"), bool)
-    )
+class _Piece:
+    """A million items on their way to a file."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._names, self._ends = bytearray(), array("q")
+        self._columns = {column: array("q") for column in columns}
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, name: str, values: Sequence[int]) -> None:
+        self._names += name.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._names))
+        for column, value in zip(self._columns.values(), values, strict=True):
+            column.append(value)
+
+    def write(self, folder: Folder, count: int) -> str:
+        """Write the file that ends with this number of items; return its hash."""
+        tensors = {
+            _NAMES: torch.frombuffer(self._names or bytearray(1), dtype=torch.uint8),
+            _ENDS: torch.frombuffer(self._ends, dtype=torch.int64),
+            **{_COLUMN + name: torch.frombuffer(values, dtype=torch.int64) for name, values in self._columns.items()},
+        }
+        folder.write(f"{(count - 1) // _PER_FILE:06d}.safetensors", save(tensors, {}))
+        return content_hash({}, tensors)
 
 
-def _write(folder: Folder, ids: Iterable[str] | range, stamps: np.ndarray | None) -> str:
-    """Write the files of a list; returns its sha256."""
-    if isinstance(ids, range):
-        if ids.start != 0 or ids.step != 1 or len(ids) > MAXIMUM_ITEMS:
-            raise bad_argument("ids", "range(n), or ids that are strings", repr(ids))
-        if stamps is not None:
-            raise bad_argument("stamps", "None where items are only numbered", "an array")
-        count, sha256 = len(ids), _digest(len(ids), b"", _NO_OFFSETS, None)
-    else:
-        count, sha256 = _write_list(folder, ids, stamps)
-    kind = "range" if isinstance(ids, range) else "list"
-    document = {"format": FORMAT, "kind": kind, "count": count, "sha256": sha256, "stamps": stamps is not None}
-    folder.replace(_DESCRIPTION, dump_json(document))
-    return sha256
-
-
-def _write_list(folder: Folder, ids: Iterable[str], stamps: np.ndarray | None) -> tuple[int, str]:
-    offsets, hashes = array("Q", [0]), array("Q")
-    folder.rename(folder.write_temporary(_encode(ids, offsets, hashes)), "ids.bin")
-    count = len(hashes)
-    edges = np.frombuffer(offsets, dtype=np.uint64).astype("<u8")
-    checked = None if stamps is None else np.ascontiguousarray(stamps, dtype="<i8")
-    if checked is not None and checked.shape != (count, 2):
-        raise bad_argument("stamps", f"({count}, 2) integers", str(checked.shape))
-    content = _map(folder, "ids.bin", int(edges[-1]))
-    _check_unique(np.frombuffer(hashes, dtype=np.uint64), edges, content)
-    _write_array(folder, "offsets.npy", edges)
-    if checked is not None:
-        _write_array(folder, "stamps.npy", checked)
-    return count, _digest(count, content, edges, checked)
-
-
-def _encode(ids: Iterable[str], offsets: array[int], hashes: array[int]) -> Iterator[bytes]:
-    """Yield the ids in blocks, and note where each of them ends."""
-    block: list[bytes] = []
-    end = 0
-    for id in ids:
-        if not isinstance(id, str):
-            raise bad_argument("ids", "strings", repr(id)[:200])
-        # File names need not be UTF-8; Python keeps their odd bytes as surrogates.
-        text = id.encode("utf-8", "surrogateescape")
-        end += len(text)
-        offsets.append(end)
-        hashes.append(_hash(text))
-        block.append(text)
-        if len(block) == _BLOCK:
-            yield b"".join(block)
-            block.clear()
-    yield b"".join(block)
-
-
-def _check_unique(hashes: np.ndarray, edges: np.ndarray, content: mmap.mmap | bytes) -> None:
+def _check_different(items: Items, hashes: np.ndarray) -> None:
     order = np.argsort(hashes, kind="stable")
-    for place in np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]]):
-        first, second = int(order[place]), int(order[place + 1])
-        one, other = (content[int(edges[i]) : int(edges[i + 1])] for i in (first, second))
-        if one == other:
-            name = one.decode("utf-8", "replace")
-            raise InputError(f"ids: expected all different, got {name[:200]!r} as items {first} and {second}")
-
-
-def _move(root: Folder, name: str, final: str) -> bool:
-    """Give the folder of the list its name; a list that is there stays. Returns whether it got the name."""
-    try:
-        # Unlike a file, a folder with something in it is never replaced, so the first one wins.
-        os.rename(name, final, src_dir_fd=root.fd, dst_dir_fd=root.fd)
-        os.fsync(root.fd)
-    except OSError as error:
-        if not root.exists(final):
-            raise StoreError(f"{root.path / final}: cannot write: {error.strerror}") from error
-        return False
-    return True
-
-
-def _exchange(layout: Layout, root: Folder, name: str, frozen: str) -> None:
-    """Put a list in the place of one that belongs to no job.
-
-    The other list may yet be of a run that is just about to write ``job.json``. `create_job` looks at the list after
-    it wrote that file, as this looks for the file after it moved the list: at least one of both sees the other.
-    """
-    old = f".tmp-items-{unique_name()}"
-    try:
-        _rename(root, layout.items.name, old)
-        _move(root, name, layout.items.name)
-        if layout.exists and read_job(layout)["items"]["sha256"] != frozen:
-            _rename(root, layout.items.name, name)
-            _move(root, old, layout.items.name)
-    finally:
-        shutil.rmtree(layout.root / old, ignore_errors=True)
-
-
-def _rename(root: Folder, name: str, other: str) -> None:
-    try:
-        os.rename(name, other, src_dir_fd=root.fd, dst_dir_fd=root.fd)
-    except FileNotFoundError:  # another run has just done so
-        pass
-    except OSError as error:
-        raise StoreError(f"{root.path / name}: cannot rename: {error.strerror}") from error
-
-
-def _hash(text: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
-
-
-def _digest(count: int, ids: mmap.mmap | bytes, offsets: np.ndarray, stamps: np.ndarray | None) -> str:
-    digest = hashlib.sha256(struct.pack("<Q?", count, stamps is not None))
-    for content in (ids, offsets, stamps):
-        if content is not None and len(content):
-            digest.update(content.data.cast("B") if isinstance(content, np.ndarray) else content)
-    return digest.hexdigest()
-
-
-def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Return the one header that such an array has here; a reader compares, so that he need not parse what came."""
-    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + text.ljust(117).encode() + b"\n"
-
-
-def _write_array(folder: Folder, name: str, values: np.ndarray) -> None:
-    header = _npy_header(values.dtype.str, values.shape)
-    folder.rename(folder.write_temporary([header, values.data.cast("B") if values.size else b""]), name)
-
-
-def _map_array(folder: Folder, name: str, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    header = _npy_header(dtype, shape)
-    values = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=object))
-    content = _map(folder, name, len(header) + values)
-    if content[: len(header)] != header:
-        raise StoreError(f"{folder.path / name}: expected an array {dtype} {shape}, got something else")
-    return np.frombuffer(content, dtype=dtype, offset=len(header)).reshape(shape)
-
-
-def _map(folder: Folder, name: str, size: int) -> mmap.mmap | bytes:
-    fd = folder.open_file(name)
-    try:
-        found = os.fstat(fd).st_size
-        if found != size:
-            raise StoreError(f"{folder.path / name}: expected {size} bytes, got {found}")
-        return mmap.mmap(fd, size, access=mmap.ACCESS_READ) if size else b""
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder.path / name}: cannot map it into memory: {error}") from error
-    finally:
-        os.close(fd)
+    same = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    for i, j in zip(order[same].tolist(), order[same + 1].tolist(), strict=True):
+        if items.id(i) == items.id(j):
+            raise bad_argument("source", "items with different names", f"{items.id(i)!r} twice")

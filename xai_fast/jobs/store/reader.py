@@ -5,23 +5,25 @@ from __future__ import annotations
 import operator
 import os
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xai_fast.errors import StoreError, bad_argument
-from xai_fast.explanation import Explanation
-from xai_fast.jobs.store.dataset import StoreDataset
-from xai_fast.jobs.store.fields import read_fields
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.jobs.store.fields import Field, read_fields
+from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.store.layout import Layout, Status, read_job
-from xai_fast.jobs.store.manifest import read_manifest, shard_count
-from xai_fast.jobs.store.receipts import Receipt, committed, open_shard, read_receipt
-from xai_fast.jobs.store.results import Batch, ItemResult
-from xai_fast.jobs.store.shard_file import ShardFile
+from xai_fast.jobs.store.job_file import Status, read_job
+from xai_fast.jobs.store.shards import Header, Shard, Shards
+
+if TYPE_CHECKING:
+    from xai_fast.explanation import Explanation
 
 __all__ = ["Batch", "ItemResult", "Store", "open_store"]
 
@@ -29,51 +31,101 @@ _OPEN_SHARDS = 64
 _BLOCK = 1 << 20  # bytes that iteration decodes at a time: they stay in the cache of a core
 
 
+@dataclass(frozen=True)
+class ItemResult:
+    """What a job found for one item.
+
+    Attributes:
+        index: its number.
+        id: its name.
+        status: what became of it.
+        reason: why it failed, or None.
+        fields: name to tensor: float32 for all floats. Failed items have NaN, and 0 in integers.
+    """
+
+    index: int
+    id: str
+    status: Status
+    reason: str | None
+    fields: dict[str, Tensor]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it has results."""
+        return self.status == Status.OK
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a job found for some items.
+
+    Attributes:
+        indices: (b,) int64, their numbers.
+        ids: their names.
+        status: (b,) uint8, values of `Status`.
+        reasons: why each failed, or None.
+        fields: name to (b, ...).
+    """
+
+    indices: Tensor
+    ids: list[str]
+    status: Tensor
+    reasons: list[str | None]
+    fields: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 class Store:
     """The results of a job: ``store[i]``, ``store[a:b]``, ``store[[3, 1]]``, and iteration over (id, result).
+
+    The job may still be running. The data are mapped into memory; as with any memory map, a file that somebody cuts
+    short while it is open here ends this process with SIGBUS; nothing in xai_fast does that to a file.
 
     Args:
         out: the folder of the job.
 
     Attributes:
+        path: of the folder.
         job: the document of the job: spec, fingerprint, items, versions.
         items: the list of items.
-        fields: name to dtype, shape and codec.
+        shards: the files of results.
 
     Raises:
         StoreError: it is no store, or damaged.
     """
 
     def __init__(self, out: str | os.PathLike[str]) -> None:
-        self.layout = Layout(out)
-        self.job = read_job(self.layout)
-        self.items = Items.open(self.layout)
-        frozen = self.job["items"]
-        if (len(self.items), self.items.sha256) != (frozen["count"], frozen["sha256"]):
-            raise StoreError(f"{self.layout.items}: expected the items that job.json tells of, got others")
-        self._size = int(self.job["spec"]["shard_size"])
-        self._shards = shard_count(self.job)
-        self._files: OrderedDict[int, ShardFile] = OrderedDict()
+        self.path = Path(out)
+        self.job = read_job(self.path)
+        self._root = Folder(self.path)
+        self.items = Items(self._root, self.job["items"])
         self._lock = Lock()
         self.refresh()
 
     def refresh(self) -> None:
         """Look what is finished by now."""
-        with self._lock:
-            self._files.clear()
-        self.fields = read_fields(self.layout) or {}
-        self._manifest = read_manifest(self.layout, self.job, current=True)
-        self._committed = None if self._manifest is not None else sorted(committed(self.layout))
+        size = int(self.job["spec"]["shard_size"])
+        self.shards = Shards(self._root, self.job["fingerprint"], len(self.items), size)
+        self._open: OrderedDict[int, Shard] = OrderedDict()
+        self._agreed = read_fields(self._root)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
-        return Store, (str(self.layout.root),)  # memory maps cannot travel to another process; it opens its own
+        return Store, (str(self.path),)  # memory maps cannot travel to another process; it opens its own
 
     def __repr__(self) -> str:
-        done = f"{len(self.shards)} of {self._shards} shards"
-        return f"Store({str(self.layout.root)!r}, {len(self)} items, {done}, fields {', '.join(self.fields)})"
+        return f"Store({str(self.path)!r}, {len(self)} items, fields {', '.join(self.fields)})"
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """Name of each result to its dtype, shape and codec; empty before the first success."""
+        if self._agreed is None:
+            self._agreed = read_fields(self._root)
+        return {} if self._agreed is None else self._agreed.fields
 
     @property
     def field_names(self) -> list[str]:
@@ -81,166 +133,46 @@ class Store:
         return list(self.fields)
 
     @property
-    def shards(self) -> Sequence[int]:
-        """The numbers of the shards that are done."""
-        return range(self._shards) if self._committed is None else self._committed
+    def methods(self) -> dict[str, dict[str, Any]]:
+        """Name of each method to what is the same for all items, such as settings; empty before the first success."""
+        return {} if not self.fields or self._agreed is None else dict(self._agreed.methods)
 
     @property
     def complete(self) -> bool:
         """Whether all shards are done."""
-        return len(self.shards) == self._shards
+        return next(self.shards.missing(), None) is None
 
     def counts(self) -> dict[str, int]:
-        """Return how many items have which status, by its label, as the receipts say."""
+        """Return how many finished items have which status, by its label."""
         total: Counter[str] = Counter()
-        for shard in self.shards:
-            total.update(self.receipt(shard).statuses)
-        return dict(total)
+        for _, header in self.headers():
+            total.update(label for label, _ in header.failed.values())
+            total[Status.OK.label] += header.rows - len(header.failed)
+        return {label: count for label, count in total.items() if count}
 
-    def receipt(self, shard: int) -> Receipt:
-        """Return the receipt of a shard.
+    def headers(self) -> Iterator[tuple[int, Header]]:
+        """Go through what the finished shards say of themselves.
 
-        Args:
-            shard: its number.
-
-        Returns:
-            The receipt, of the right items and fields.
-
-        Raises:
-            StoreError: the shard is not done, or the receipt is damaged.
+        Yields:
+            (number of the shard, header), in order.
         """
-        found = self._manifest.receipt(shard) if self._manifest is not None else read_receipt(self.layout, shard)
-        start, stop = self.span(shard)
-        if found is None:
-            raise StoreError(
-                f"{self.layout.root}: items {start} to {stop - 1} are not finished yet; "
-                f"{len(self.shards)} of {self._shards} shards are"
-            )
-        if found.fields.items() - self.fields.items():  # the first shard of all may have come after this was opened
-            self.fields = read_fields(self.layout) or {}
-        if (found.start, found.stop) != (start, stop) or found.fields.items() - self.fields.items():
-            raise StoreError(
-                f"{self.layout.commits}: expected a receipt of items {start} to {stop - 1} with the fields of the "
-                f"store, shard {shard} has another"
-            )
-        return found
+        for shard in self.shards.all_done():
+            yield shard, self.shards.header(shard)
 
-    def span(self, shard: int) -> tuple[int, int]:
-        """Return the first item of a shard and one beyond its last.
+    def failures(self) -> Iterator[tuple[int, str, str, str]]:
+        """List what failed.
 
-        Args:
-            shard: its number.
-
-        Returns:
-            The range.
+        Yields:
+            (index, id, label of the status, reason), in order.
         """
-        return shard * self._size, min((shard + 1) * self._size, len(self))
-
-    def shard(self, shard: int) -> ShardFile:
-        """Open a shard; the ones that were used last stay open.
-
-        Args:
-            shard: its number.
-
-        Returns:
-            Its file, mapped into memory.
-
-        Raises:
-            StoreError: it is not done, or damaged.
-        """
-        with self._lock:
-            file = self._files.pop(shard, None) or self._open_shard(shard)
-            self._files[shard] = file  # the last one is the one that was used last
-            if len(self._files) > _OPEN_SHARDS:
-                self._files.popitem(last=False)
-        return file
-
-    def _open_shard(self, shard: int) -> ShardFile:
-        if not 0 <= shard < self._shards:
-            raise StoreError(f"{self.layout.root}: expected a shard below {self._shards}, got {shard}")
-        return open_shard(self.layout, self.receipt(shard))
-
-    def __getitem__(self, key: int | slice | Sequence[int] | np.ndarray | Tensor) -> ItemResult | Batch:
-        if isinstance(key, slice):
-            return self._batch(range(*key.indices(len(self))))
-        if isinstance(key, Tensor | np.ndarray) and key.ndim == 1:
-            return self._batch([self._position(one) for one in self._numbers_of(key)])
-        if isinstance(key, list | tuple | range):
-            return self._batch([self._position(one) for one in key])
-        return self.item(self._position(key))
-
-    def item(self, i: int) -> ItemResult:
-        """Read one item.
-
-        Args:
-            i: its number.
-
-        Returns:
-            Its results.
-
-        Raises:
-            StoreError: its shard is not done, or damaged.
-        """
-        file, row = self.shard(i // self._size), i % self._size
-        fields = {name: self._read(file, name, slice(row, row + 1))[0] for name in self.fields}
-        return ItemResult(i, self.items.id(i), Status(int(file.statuses[row])), file.error(row), fields)
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """Read some items.
-
-        Args:
-            indices: (b,) their numbers, in any order.
-
-        Returns:
-            Their results, in this order.
-
-        Raises:
-            StoreError: a shard is not done, or damaged.
-        """
-        return self._batch([self._position(i) for i in indices])
+        for _, header in self.headers():
+            for row, (label, reason) in sorted(header.failed.items()):
+                yield header.start + row, self.items.id(header.start + row), label, reason
 
     @property
     def statuses(self) -> tuple[str, ...]:
         """The labels of the statuses, by their number; 0 is that of items with results."""
         return tuple(status.label for status in Status)
-
-    @property
-    def methods(self) -> dict[str, dict[str, object]]:
-        """What is the same for the explanations of all items, by the name of the method; see `explanation`."""
-        given = self.job["spec"].get("explainer") or "explanation"
-        entries = given if isinstance(given, list) else [given]
-        names = [str(entry.get("name")) if isinstance(entry, dict) else str(entry) for entry in entries]
-        return {name: {"kind": "Explanation", "settings": {"method": name}} for name in names}
-
-    def explanation(self, method: str, items: Sequence[int]) -> Explanation:
-        """Read the explanations of some items.
-
-        Args:
-            method: one of `methods`.
-            items: (b,) their numbers.
-
-        Returns:
-            What was stored; without attributions the first field takes their place.
-
-        Raises:
-            StoreError: a shard is not done, or damaged.
-        """
-        prefix = f"{method}." if len(self.methods) > 1 else ""
-        fields = {
-            name[len(prefix) :]: values for name, values in self.batch(items).fields.items() if name.startswith(prefix)
-        }
-        maps = [name for name, values in fields.items() if values.ndim > 1]
-        attributions = (
-            fields["attributions" if "attributions" in fields else maps[0]] if maps else torch.zeros(len(items))
-        )
-        numbers = torch.full((len(items),), float("nan"))
-        return Explanation(
-            attributions=attributions,
-            scores=fields.get("scores", numbers),
-            targets=fields.get("targets"),
-            evaluations=fields.get("evaluations", torch.zeros(len(items), dtype=torch.int64)),
-            settings={"method": method},
-        )
 
     def columns(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Read the status and the numbers of consecutive items, whether they are done or not.
@@ -257,28 +189,160 @@ class Store:
             StoreError: a shard is damaged.
         """
         statuses = np.full(stop - start, 255, np.uint8)
-        names = [name for name, field in self.fields.items() if not field.shape]
-        numbers = {name: np.full(stop - start, np.nan) for name in names}
-        done = self.shards
-        wanted = range(start // self._size, -(-stop // self._size))
-        for shard in sorted(set(wanted).intersection(done)):
-            low, high = self.span(shard)
-            low, high = max(low, start), min(high, stop)
-            file, rows = self.shard(shard), slice(low - shard * self._size, high - shard * self._size)
-            statuses[low - start : high - start] = file.statuses[rows]
-            for name in names:
-                if name in file.fields:
-                    numbers[name][low - start : high - start] = file.decode(name, rows).double().numpy()
+        numbers = {name: np.full(stop - start, np.nan) for name, field in self.fields.items() if not field.shape}
+        for number in range(start // self.shards.size, -(-stop // self.shards.size)):
+            if not self.shards.exists(number):
+                continue
+            shard, span = self.shard(number), self.shards.span(number)
+            low, high = max(span.start, start), min(span.stop, stop)
+            rows, places = slice(low - span.start, high - span.start), slice(low - start, high - start)
+            statuses[places] = shard.header.statuses[rows]
+            good = statuses[places] == Status.OK
+            for name in numbers.keys() & shard.fields.keys():
+                numbers[name][places][good] = self._read(shard, name, rows).double().numpy()[good]
         return statuses, numbers
 
-    def _numbers_of(self, key: Tensor | np.ndarray) -> list[object]:
+    def shard(self, number: int) -> Shard:
+        """Open a shard; the ones that were used last stay open.
+
+        Args:
+            number: of the shard.
+
+        Returns:
+            The shard, mapped into memory.
+
+        Raises:
+            StoreError: it is not done, or damaged.
+        """
+        with self._lock:
+            found = self._open.pop(number, None) or self.shards.open(number, self.fields)
+            self._open[number] = found  # the last one is the one that was used last
+            if len(self._open) > _OPEN_SHARDS:
+                self._open.popitem(last=False)
+        return found
+
+    def __getitem__(self, key: int | slice | Sequence[int] | np.ndarray | Tensor) -> ItemResult | Batch:
+        if isinstance(key, slice):
+            return self.batch(range(*key.indices(len(self))))
+        if isinstance(key, Tensor | np.ndarray) and key.ndim == 1:
+            return self.batch(self._chosen(torch.as_tensor(key)))
+        if isinstance(key, list | tuple | range):
+            return self.batch(key)
+        return self.item(self._position(key))
+
+    def item(self, i: int) -> ItemResult:
+        """Read one item.
+
+        Args:
+            i: its number.
+
+        Returns:
+            Its results.
+
+        Raises:
+            StoreError: its shard is not done, or damaged.
+        """
+        shard, row = self.shard(i // self.shards.size), i % self.shards.size
+        fields = {name: self._read(shard, name, slice(row, row + 1))[0] for name in self.fields}
+        return self._result(shard, row, fields)
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """Read some items.
+
+        Args:
+            indices: (b,) their numbers, in any order.
+
+        Returns:
+            Their results, in this order.
+
+        Raises:
+            StoreError: a shard is not done, or damaged.
+        """
+        wanted = torch.tensor([self._position(i) for i in indices], dtype=torch.int64)
+        statuses = torch.empty(len(wanted), dtype=torch.uint8)
+        reasons: list[str | None] = [None] * len(wanted)
+        fields: dict[str, Tensor] = {}
+        order = wanted.argsort(stable=True)
+        numbers, counts = torch.unique_consecutive(wanted[order] // self.shards.size, return_counts=True)
+        for number, places in zip(numbers.tolist(), torch.split(order, counts.tolist()), strict=True):
+            shard = self.shard(number)
+            rows = wanted[places] - shard.header.start
+            statuses[places] = torch.from_numpy(shard.header.statuses)[rows]
+            for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+                reasons[place] = shard.header.failed.get(row, (None, None))[1]
+            for name in shard.fields.keys() | fields.keys():
+                if name not in fields:
+                    field = self.fields[name]
+                    fields[name] = torch.empty(len(wanted), *field.shape, dtype=field.torch_dtype)
+                    if number != numbers[0]:
+                        fields[name].copy_(field.blank(len(wanted)))
+                _gather(shard, name, rows, places, fields[name])
+        # Without memory of its own: a shape alone, which anybody could write, must not make us allocate.
+        fields = {name: fields.get(name, field.blank(len(wanted))) for name, field in self.fields.items()}
+        return Batch(wanted, [self.items.id(i) for i in wanted.tolist()], statuses, reasons, fields)
+
+    def explanation(self, method: str, items: int | slice | Sequence[int] | None = None) -> Explanation:
+        """Make the explanation of some items, as the method returned it.
+
+        Args:
+            method: one of `methods`.
+            items: their numbers; None for all.
+
+        Returns:
+            The explanation, on the CPU.
+
+        Raises:
+            InputError: there is no such method, or an item has no results.
+            StoreError: a shard is not done, or damaged.
+        """
+        from xai_fast.explanation import Explanation
+
+        if method not in self.methods:
+            raise bad_argument("method", f"one of {', '.join(self.methods)}", repr(method))
+        chosen = [items] if isinstance(items, int) else items
+        found = self[slice(None) if chosen is None else chosen]
+        assert isinstance(found, Batch)
+        for index, reason in zip(found.indices.tolist(), found.reasons, strict=True):
+            if reason is not None:
+                raise InputError(f"items: expected items with results, got {self.items.id(index)!r}: {reason}")
+        prefix = f"{method}." if len(self.methods) > 1 else ""
+        parts = {n.removeprefix(prefix): value for n, value in found.fields.items() if n.startswith(prefix)}
+        return Explanation.from_parts(parts, self.methods[method])
+
+    def __iter__(self) -> Iterator[tuple[str, ItemResult]]:
+        """Go through all finished items in order; what is yielded together shares memory.
+
+        Yields:
+            (id, result).
+        """
+        for number in self.shards.all_done():
+            shard = self.shards.open(number, self.fields)
+            step = max(1, _BLOCK // max(1, sum(one.entries * one.torch_dtype.itemsize for one in self.fields.values())))
+            for first in range(0, shard.header.rows, step):
+                rows = range(first, min(first + step, shard.header.rows))
+                columns = {n: self._read(shard, n, slice(rows.start, rows.stop)).unbind() for n in self.fields}
+                for row in rows:
+                    result = self._result(shard, row, {n: column[row - first] for n, column in columns.items()})
+                    yield result.id, result
+
+    def _result(self, shard: Shard, row: int, fields: dict[str, Tensor]) -> ItemResult:
+        index = shard.header.start + row
+        label, reason = shard.header.failed.get(row, (Status.OK.label, None))
+        return ItemResult(index, self.items.id(index), Status[label.upper()], reason, fields)
+
+    def _read(self, shard: Shard, name: str, rows: slice) -> Tensor:
+        field = self.fields[name]
+        if name not in shard.fields:
+            return field.blank(rows.stop - rows.start)
+        return shard.decode(name, rows, torch.empty(rows.stop - rows.start, *field.shape, dtype=field.torch_dtype))
+
+    def _chosen(self, key: Tensor) -> list[int]:
         """List the numbers of items that an array chooses, be it a mask of all items."""
-        chosen = torch.as_tensor(key)
-        if chosen.dtype != torch.bool:
-            return list(chosen.tolist())
-        if len(chosen) != len(self):
-            raise bad_argument("index", f"a mask of all {len(self)} items", f"one of {len(chosen)}")
-        return list(chosen.nonzero().flatten().tolist())
+        if key.dtype != torch.bool:
+            return list(key.tolist())
+        if len(key) != len(self):
+            raise bad_argument("index", f"a mask of all {len(self)} items", f"one of {len(key)}")
+        return list(key.nonzero().flatten().tolist())
 
     def _position(self, key: object) -> int:
         if isinstance(key, bool):  # an integer to Python, but a list of them would be meant as a mask
@@ -292,144 +356,19 @@ class Store:
             raise IndexError(f"index: expected an item below {len(self)}, got {i}")
         return i % len(self)
 
-    def _batch(self, indices: Sequence[int]) -> Batch:
-        wanted = torch.tensor(indices, dtype=torch.int64)
-        order = wanted.argsort(stable=True)
-        pieces = [(self.shard(shard), rows) for shard, rows in self._by_shard(wanted[order])]
-        back = None if bool((order[1:] > order[:-1]).all()) else order.argsort()
-        status = [torch.from_numpy(file.statuses)[rows] for file, rows in pieces]
-        errors = [file.error(row) for file, rows in pieces for row in _numbers(rows)]
-        return Batch(
-            wanted,
-            [self.items.id(i) for i in indices],
-            _arrange(torch.cat([torch.empty(0, dtype=torch.uint8), *status]), back),
-            errors if back is None else [errors[place] for place in back.tolist()],
-            {name: _arrange(self._gather(pieces, name), back) for name in self.fields},
-        )
 
-    def _by_shard(self, wanted: Tensor) -> Iterator[tuple[int, slice | Tensor]]:
-        """Group sorted items by shard; rows that follow each other are a slice, which needs no index."""
-        shards, counts = torch.unique_consecutive(wanted // self._size, return_counts=True)
-        end = 0
-        for shard, count in zip(shards.tolist(), counts.tolist(), strict=True):
-            begin, end = end, end + count
-            rows = wanted[begin:end] - shard * self._size
-            first, last = int(rows[0]), int(rows[-1])
-            together = last - first + 1 == len(rows) and bool((rows[1:] > rows[:-1]).all())
-            yield shard, slice(first, last + 1) if together else rows
-
-    def _gather(self, pieces: list[tuple[ShardFile, slice | Tensor]], name: str) -> Tensor:
-        """Read a field of the rows of some shards, one after the other, each straight to its place."""
-        if not any(name in file.fields for file, _ in pieces):
-            return self._blank(name, sum(len(_numbers(rows)) for _, rows in pieces))
-        field = self.fields[name]
-        gathered = torch.empty(sum(len(_numbers(rows)) for _, rows in pieces), *field.shape, dtype=field.torch_dtype)
-        end = 0
-        for file, rows in pieces:
-            begin, end = end, end + len(_numbers(rows))
-            if name in file.fields:
-                file.decode(name, rows, gathered[begin:end])
-            else:
-                gathered[begin:end] = field.blank_entry()
-        return gathered
-
-    def _read(self, file: ShardFile, name: str, rows: slice) -> Tensor:
-        return file.decode(name, rows) if name in file.fields else self._blank(name, rows.stop - rows.start)
-
-    def _blank(self, name: str, rows: int) -> Tensor:
-        """Return what a shard has in which no item succeeded.
-
-        One number is repeated without memory of its own: a shape alone, which anybody could write into a file, must not
-        make us allocate.
-        """
-        field = self.fields[name]
-        return field.blank_entry().expand(rows, *field.shape)
-
-    def __iter__(self) -> Iterator[tuple[str, ItemResult]]:
-        """Go through all finished items in order; what is yielded together shares memory.
-
-        Yields:
-            (id, result).
-        """
-        for shard in self.shards:
-            file = self._open_shard(shard)
-            start, stop = self.span(shard)
-            row_bytes = sum(field.entries * field.torch_dtype.itemsize for field in file.fields.values())
-            step = max(1, _BLOCK // max(1, row_bytes))
-            for first in range(0, stop - start, step):
-                yield from self._block(file, start, slice(first, min(first + step, stop - start)))
-
-    def _block(self, file: ShardFile, start: int, rows: slice) -> Iterator[tuple[str, ItemResult]]:
-        names = list(self.fields)
-        columns = [self._read(file, name, rows).unbind() for name in names]
-        statuses = file.statuses[rows].tolist()
-        for k, code in enumerate(statuses):
-            row = rows.start + k
-            id = self.items.id(start + row)
-            fields = {name: column[k] for name, column in zip(names, columns, strict=True)}
-            yield id, ItemResult(start + row, id, Status(code), file.error(row), fields)
-
-    def failures(self) -> Iterator[tuple[int, str, str, str]]:
-        """List what failed.
-
-        Yields:
-            (index, id, label of the status, reason), in order.
-        """
-        for shard in self.shards:
-            file = self._open_shard(shard)
-            for row in np.flatnonzero(file.statuses).tolist():
-                i = shard * self._size + row
-                yield i, self.items.id(i), Status(int(file.statuses[row])).label, file.error(row) or ""
-
-    def raw(self, name: str) -> Iterator[tuple[range, Tensor, Tensor | None]]:
-        """Go through a field as it is stored, without decoding or copying.
-
-        Args:
-            name: of the field.
-
-        Yields:
-            (items, (rows, ...) in the stored dtype, (rows,) float32 scales or None) of each shard that has the field;
-            views of the memory map.
-
-        Raises:
-            InputError: there is no such field.
-        """
-        if name not in self.fields:
-            raise bad_argument("name", f"one of {', '.join(self.fields)}", repr(name))
-        for shard in self.shards:
-            file = self._open_shard(shard)
-            if name in file.fields:
-                yield range(*self.span(shard)), *file.raw(name)
-
-    def to_torch(self, *, fields: Sequence[str] | None = None, ok_only: bool = False) -> StoreDataset:
-        """Make a data set for ``torch.utils.data.DataLoader``; it can be sent to its workers.
-
-        Args:
-            fields: the names of those that are wanted; None for all.
-            ok_only: leave failed items out.
-
-        Returns:
-            Of the finished items: each a mapping with ``index``, ``id``, ``status`` and the fields.
-
-        Raises:
-            InputError: there is no such field.
-        """
-        return StoreDataset(self, fields, ok_only)
-
-
-def _numbers(rows: slice | Tensor) -> Sequence[int]:
-    return range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
-
-
-def _arrange(values: Tensor, order: Tensor | None) -> Tensor:
-    return values if order is None else values[order]
+def _gather(shard: Shard, name: str, rows: Tensor, places: Tensor, into: Tensor) -> None:
+    """Read rows of a shard to their places; stretches are read without an index."""
+    together = len(rows) == 1 or bool((rows.diff() == 1).all() and (places.diff() == 1).all())
+    if together:
+        first, start = int(rows[0]), int(places[0])
+        shard.decode(name, slice(first, first + len(rows)), into[start : start + len(rows)])
+    else:
+        into[places] = shard.decode(name, rows, torch.empty(len(rows), *into.shape[1:], dtype=into.dtype))
 
 
 def open_store(out: str | os.PathLike[str]) -> Store:
     """Open the results of a job for reading; it may still be running.
-
-    The data are mapped into memory. As with any memory map, a data file that somebody cuts short while it is open here
-    ends this process with SIGBUS, which is no exception that can be caught; nothing in xai_fast does that to a file.
 
     Args:
         out: the folder of the job.

@@ -1,0 +1,393 @@
+"""Shards: one safetensors file each, ``shards/000012/000012345.safetensors``, whose existence says that it is done.
+
+The header tells which items failed and why, how long it took, which versions computed it, and a hash of all of it.
+Folders hold a thousand shards, so that a billion items do not make a folder that no file system likes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from xai_fast.errors import StoreError
+from xai_fast.jobs.store.codecs import decode
+from xai_fast.jobs.store.fields import SCALE, Agreed, Field, stored_fields
+from xai_fast.jobs.store.folder import Folder, dump_json, load_json
+from xai_fast.jobs.store.job_file import Status, is_whole
+
+__all__ = ["SHARDS", "Header", "Shard", "Shards", "content_hash", "load_tensors"]
+
+SHARDS = "shards"
+_PER_FOLDER = 1000
+_KEY = "xai_fast"
+_LONGEST_REASON = 500
+_REASONS = 16 << 20
+"""Characters of all reasons in a header together; safetensors limits headers to 100 MB."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a shard says of itself.
+
+    Attributes:
+        job: fingerprint of the job.
+        start: its first item.
+        stop: one beyond its last.
+        failed: row to (label of the status, reason).
+        seconds: of the worker, by part: "decode", "explain", "total"; what is left of the total is everything else.
+        evaluations: passes through the model.
+        peak_memory: of the worker, in bytes; 0 where nobody measured it.
+        worker: name of the machine and number of the process.
+        versions: of the software.
+        methods: name to what is the same for all items, see `Agreed`.
+        finished: when it was written, in unix seconds.
+        sha256: of the tensors and the rest of the header.
+    """
+
+    job: str
+    start: int
+    stop: int
+    failed: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    evaluations: int = 0
+    peak_memory: int = 0
+    worker: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    methods: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    finished: float = 0.0
+    sha256: str = ""
+
+    @property
+    def rows(self) -> int:
+        """The number of items."""
+        return self.stop - self.start
+
+    @property
+    def began(self) -> float:
+        """When the worker began, in unix seconds."""
+        return self.finished - max(0.0, self.seconds.get("total", 0.0))
+
+    @property
+    def statuses(self) -> np.ndarray:
+        """(rows,) uint8, values of `Status`."""
+        found = np.zeros(self.rows, np.uint8)
+        for row, (label, _) in self.failed.items():
+            found[row] = Status[label.upper()]
+        return found
+
+
+class Shard:
+    """An open shard, mapped into memory.
+
+    Attributes:
+        header: what it says of itself.
+        tensors: as they are stored; views of the memory map.
+        fields: those of the store that it has; none where no item succeeded.
+    """
+
+    def __init__(self, header: Header, tensors: dict[str, Tensor], fields: Mapping[str, Field], where: object) -> None:
+        self.header, self.tensors = header, tensors
+        self.fields = {name: one for name, one in fields.items() if name in tensors}
+        if header.rows > len(header.failed) and self.fields.keys() != fields.keys():
+            raise StoreError(f"{where}: expected the fields {', '.join(fields)}, got {', '.join(tensors) or 'none'}")
+        for name, one in self.fields.items():
+            scale = tensors.get(name + SCALE) if one.scaled else torch.empty(header.rows)
+            value = tensors[name]
+            if (value.dtype, tuple(value.shape)) != (one.stored_dtype, (header.rows, *one.shape)) or (
+                scale is None or (scale.dtype, tuple(scale.shape)) != (torch.float32, (header.rows,))
+            ):
+                raise StoreError(f"{where}: expected {header.rows} rows of {one} in {name!r}, got {tuple(value.shape)}")
+
+    def decode(self, name: str, rows: slice | Tensor, into: Tensor) -> Tensor:
+        """Read a field of some rows.
+
+        Args:
+            name: of the field.
+            rows: which; a slice needs no copy of what is stored.
+            into: (b, ...), filled.
+
+        Returns:
+            The tensor that was filled; blank where the shard has no such field.
+        """
+        if name not in self.fields:
+            return into.copy_(torch.tensor(torch.nan if into.is_floating_point() else 0))
+        scale = self.tensors[name + SCALE][rows] if self.fields[name].scaled else None
+        return decode(self.tensors[name][rows], scale, into)
+
+
+class Shards:
+    """The shards of a store.
+
+    Args:
+        root: folder of the store.
+        job: fingerprint of the job.
+        items: in the job.
+        size: items per shard.
+    """
+
+    def __init__(self, root: Folder, job: str, items: int, size: int) -> None:
+        self.job, self.items, self.size = job, items, size
+        self.path = root.path / SHARDS
+        self._root = root
+        self._opened: Folder | None = None
+
+    def __len__(self) -> int:
+        return -(-self.items // self.size)
+
+    def span(self, shard: int) -> range:
+        """Return the items of a shard."""
+        return range(shard * self.size, min((shard + 1) * self.size, self.items))
+
+    def exists(self, shard: int) -> bool:
+        """Tell whether a shard is done, by one look at its name."""
+        folder = self._folder()
+        return folder is not None and folder.exists("/".join(_place(shard)))
+
+    def done(self, folder: int) -> list[int]:
+        """List the shards of a folder that are done.
+
+        Args:
+            folder: its number: shards from a thousand times that.
+
+        Returns:
+            Their numbers, in order.
+        """
+        names = self._names(folder)
+        return [shard for shard in self._in(folder) if _place(shard)[1] in names] if names else []
+
+    @property
+    def folders(self) -> range:
+        """Numbers of the folders that there may be."""
+        return range(-(-len(self) // _PER_FOLDER))
+
+    def all_done(self) -> Iterator[int]:
+        """List the shards that are done, folder by folder."""
+        for folder in self.folders:
+            yield from self.done(folder)
+
+    def missing_in(self, folder: int) -> list[int]:
+        """List the shards of a folder that are not done.
+
+        Args:
+            folder: its number.
+
+        Returns:
+            Their numbers, in order.
+        """
+        names = self._names(folder)
+        return [shard for shard in self._in(folder) if _place(shard)[1] not in names]
+
+    def missing(self) -> Iterator[int]:
+        """List the shards that are not done, folder by folder."""
+        for folder in self.folders:
+            yield from self.missing_in(folder)
+
+    def _folder(self) -> Folder | None:
+        if self._opened is None and self._root.exists(SHARDS):
+            self._opened = self._root.folder(SHARDS)
+        return self._opened
+
+    def _names(self, folder: int) -> set[str]:
+        above, name = self._folder(), f"{folder:06d}"
+        try:
+            return set() if above is None else set(above.folder(name).names())
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return set()
+            raise
+
+    def _in(self, folder: int) -> range:
+        return range(folder * _PER_FOLDER, min((folder + 1) * _PER_FOLDER, len(self)))
+
+    def write(self, shard: int, header: Header, tensors: Mapping[str, Tensor], *, replace: bool = False) -> bool:
+        """Write a shard; the first writer wins.
+
+        Args:
+            shard: its number.
+            header: without its hash.
+            tensors: as they are to be stored.
+            replace: take the place of the one that is there.
+
+        Returns:
+            False where it was there already.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        folder, name = _place(shard)
+        above = self._folder() or self._root.folder(SHARDS, create=True)
+        longest = min(_LONGEST_REASON, _REASONS // max(1, len(header.failed)))
+        failed = {row: (label, reason[:longest]) for row, (label, reason) in sorted(header.failed.items())}
+        about = asdict(header) | {"failed": {str(row): list(entry) for row, entry in failed.items()}}
+        about["sha256"] = content_hash(about, tensors)
+        content = save(dict(tensors), {_KEY: dump_json(about).decode()})
+        return above.folder(folder, create=True).write(name, content, replace=replace)
+
+    def remove(self, shard: int) -> bool:
+        """Remove a shard, so that it is done again; tell whether it was there."""
+        folder, name = _place(shard)
+        above = self._folder()
+        return above is not None and above.folder(folder).remove(name)
+
+    def header(self, shard: int) -> Header:
+        """Read what a shard says of itself.
+
+        Args:
+            shard: its number.
+
+        Returns:
+            The header.
+
+        Raises:
+            StoreError: it is missing, damaged, or of another job.
+        """
+        return self._read(shard, tensors=False)[0]
+
+    def open(self, shard: int, fields: Mapping[str, Field]) -> Shard:
+        """Open a shard.
+
+        Args:
+            shard: its number.
+            fields: of the store.
+
+        Returns:
+            The shard.
+
+        Raises:
+            StoreError: it is missing, damaged, of another job, or has other fields.
+        """
+        header, _, tensors = self._read(shard)
+        return Shard(header, tensors, fields, self.path.joinpath(*_place(shard)))
+
+    def check(self, shard: int, fields: Mapping[str, Field], *, deep: bool) -> None:
+        """Look for damage.
+
+        Args:
+            shard: its number.
+            fields: of the store.
+            deep: read all of it, and compare the hash.
+
+        Raises:
+            StoreError: it is damaged.
+        """
+        header, about, tensors = self._read(shard)
+        where = self.path.joinpath(*_place(shard))
+        Shard(header, tensors, fields, where)
+        if deep and content_hash(about, tensors) != header.sha256:
+            raise StoreError(f"{where}: its content is not what was written: the sha256 is another")
+
+    def agreed(self, shard: int) -> Agreed:
+        """Tell from a shard itself what it has in common with the others.
+
+        Args:
+            shard: its number.
+
+        Returns:
+            The fields and methods; none where no item succeeded.
+
+        Raises:
+            StoreError: the shard is damaged.
+        """
+        header, about, tensors = self._read(shard)
+        if content_hash(about, tensors) != header.sha256:
+            raise StoreError(f"{self.path}: shard {shard} is not what was written")
+        return Agreed(stored_fields(tensors), header.methods)
+
+    def _read(self, shard: int, *, tensors: bool = True) -> tuple[Header, dict[str, Any], dict[str, Tensor]]:
+        span, (folder, name) = self.span(shard), _place(shard)
+        where = self.path / folder / name
+        above = self._folder()
+        if above is None or not self.exists(shard):
+            raise StoreError(f"{self.path.parent}: items {span.start} to {span.stop - 1} are not finished yet")
+        metadata, found = load_tensors(above.folder(folder), name, only_metadata=not tensors)
+        about = load_json(metadata.get(_KEY, ""), where)
+        header = _parse(about, where)
+        if (header.job, header.start, header.stop) != (self.job, span.start, span.stop):
+            raise StoreError(f"{where}: expected items {span.start} to {span.stop - 1} of this job, got others")
+        return header, about, found
+
+
+def load_tensors(folder: Folder, name: str, *, only_metadata: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Map a safetensors file of a store into memory.
+
+    Args:
+        folder: where it is.
+        name: of the file.
+        only_metadata: do not look at the tensors.
+
+    Returns:
+        (metadata, tensors, which are views of the memory map).
+
+    Raises:
+        StoreError: it cannot be read, or is damaged.
+    """
+    where = folder.path / name
+    with folder.opened(name) as fd:
+        try:
+            # By its descriptor, which was opened without following links.
+            with safe_open(f"/dev/fd/{fd}", "np" if only_metadata else "pt") as file:
+                tensors = {} if only_metadata else {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                return file.metadata() or {}, tensors
+        except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
+            raise StoreError(f"{where}: expected a whole safetensors file, got: {error}") from error
+
+
+def content_hash(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """Hash a shard.
+
+    Args:
+        about: its header, as JSON holds it; the hash in it does not count.
+        tensors: as they are stored.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    state = hashlib.sha256(dump_json({name: value for name, value in about.items() if name != "sha256"}))
+    for name, tensor in sorted(tensors.items()):
+        state.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
+
+
+def _place(shard: int) -> tuple[str, str]:
+    return f"{shard // _PER_FOLDER:06d}", f"{shard:09d}.safetensors"
+
+
+def _parse(about: Mapping[str, Any], where: Path) -> Header:
+    """Read a header that somebody else may have written."""
+    try:
+        if about.keys() != Header.__dataclass_fields__.keys():
+            raise ValueError(f"the entries {', '.join(about)}")
+        whole = ("start", "stop", "evaluations", "peak_memory")
+        if not all(is_whole(about[name]) for name in whole) or about["stop"] < about["start"]:
+            raise ValueError("numbers out of range")
+        if not all(isinstance(about[name], str) for name in ("job", "worker", "sha256")):
+            raise TypeError("names that are no text")
+        rows = about["stop"] - about["start"]
+        failed = {
+            int(row): (Status[label.upper()].label, str(reason)) for row, (label, reason) in about["failed"].items()
+        }
+        if not all(isinstance(constants, dict) for constants in about["methods"].values()):
+            raise TypeError("methods that are no mappings")
+        if any(not 0 <= row < rows for row in failed):
+            raise ValueError("a failed row that there is not")
+        return Header(
+            **{
+                **about,
+                "failed": failed,
+                "seconds": {str(name): float(value) for name, value in about["seconds"].items()},
+                "versions": {str(name): str(value) for name, value in about["versions"].items()},
+                "finished": float(about["finished"]),
+            }
+        )
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+        raise StoreError(f"{where}: expected the header of a shard, got: {error!r}") from error

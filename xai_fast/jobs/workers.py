@@ -1,0 +1,313 @@
+"""Worker processes: what runs in one, and who looks after it.
+
+A worker takes orders from a pipe, and ends when the other end is closed, however that came about; nothing listens
+anywhere. What goes over the pipe is JSON; what is computed is in the store. When a worker dies, its shard is tried
+again; after every second death each item is tried by itself, so that one that kills is found and named.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from multiprocessing.connection import Connection, Pipe
+from typing import Any
+
+import torch
+
+from xai_fast import errors
+from xai_fast.errors import JobError, XaiFastError
+from xai_fast.jobs.computation import Computation
+from xai_fast.jobs.job import Job, open_job
+from xai_fast.jobs.sources import SourceChanged
+from xai_fast.jobs.work import WRITING, DeviceLost, Order, ShardDone, run_shard, try_alone
+
+__all__ = ["Setup", "Shepherd", "described", "main", "raised"]
+
+_START = "import sys; sys.path[:] = {path!r}; from xai_fast.jobs.workers import main; main({descriptor})"
+_STARTS = 25
+"""Workers in a row that may die before they have begun."""
+_SEARCH_EVERY = 2
+"""Deaths over a shard until its items are tried one by one."""
+_ALONE_AFTER = 12
+"""Deaths over a shard, none of whose items kills by itself, until they are explained one by one."""
+_MOST_DEATHS = 60
+_DEVICE_LOST = 70
+_GRACE = 10.0
+_LOOK = 2.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker has to know.
+
+    Attributes:
+        out: folder of the store.
+        device: where the model runs.
+        source: where the data lies now.
+        max_attempts: how often an item may kill the process that works on it alone.
+    """
+
+    out: str
+    device: str
+    source: Mapping[str, Any]
+    max_attempts: int
+
+    @classmethod
+    def of(cls, job: Job, device: str) -> Setup:
+        """Describe the work on a job.
+
+        Args:
+            job: the job.
+            device: where the model runs.
+
+        Returns:
+            The setup.
+        """
+        return cls(str(job.path.absolute()), device, job.spec.source, job.spec.max_attempts)
+
+
+class Shepherd:
+    """One worker process, started anew when it dies; gives it one shard at a time, from any thread.
+
+    Args:
+        setup: of the worker.
+        threads: of its operations, as the job has fixed them.
+    """
+
+    def __init__(self, setup: Setup, threads: int) -> None:
+        self._setup, self._threads = setup, threads
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def do(self, shard: int, *, retry: bool = False) -> ShardDone:
+        """Process a shard, however often the worker dies.
+
+        Args:
+            shard: its number.
+            retry: do only its failed items.
+
+        Returns:
+            What became of it.
+
+        Raises:
+            XaiFastError: what concerns the whole job; or no worker can do the shard.
+        """
+        order = Order(shard, retry)
+        for death in range(1, _MOST_DEATHS + 1):
+            answer = self._ask({"order": asdict(order)})
+            if answer is not None:
+                return ShardDone(**answer["done"])
+            if death % _SEARCH_EVERY == 0:
+                killed = self._search(shard, order.killed)
+                order = replace(order, killed={**order.killed, **killed}, alone=death >= _ALONE_AFTER)
+        raise JobError(f"shard {shard}: {_MOST_DEATHS} workers died over it, though none of its items kills by itself")
+
+    def stop(self) -> None:
+        """End the worker; what it is writing is finished first."""
+        with self._lock:
+            self._stopped = True
+            connection, process = self._connection, self._process
+        if connection is None or process is None:
+            return
+        with suppress(OSError), socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as end:
+            end.shutdown(socket.SHUT_RDWR)  # closing it would not wake a thread that reads from it
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _search(self, shard: int, known: Mapping[int, str]) -> dict[int, str]:
+        """Find the items of a shard that kill the process that works on them alone."""
+        found: dict[int, str] = {}
+        deaths: Counter[int] = Counter()
+        at = -1
+        while True:
+            skip = [int(index) for index in (*known, *found)]
+            for message in self._told({"search": shard, "from": at, "skip": skip}):
+                if "searched" in message:
+                    return found
+                at = message["at"]
+            deaths[at] += 1
+            if deaths[at] >= self._setup.max_attempts:
+                found[at] = f"it killed the process that worked on it, {deaths[at]} times"
+
+    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
+        return next(self._told(message), None)
+
+    def _told(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a message; yield the answers, which end early where the worker dies."""
+        connection = self._started()
+        try:
+            connection.send_bytes(json.dumps(message).encode())
+            while True:
+                yield self._received(connection)
+        except (EOFError, OSError):
+            self._bury()
+
+    def _started(self) -> Connection:
+        """Give the pipe to a worker that is ready."""
+        if self._connection is not None:
+            return self._connection
+        code = 0
+        for _ in range(_STARTS):
+            connection = self._start()
+            try:
+                self._received(connection)
+                return connection
+            except (EOFError, OSError):
+                code = self._bury()
+        raise JobError(
+            f"{_STARTS} workers in a row died before they could begin, the last one with exit code {code}; "
+            "workers=0 runs the job in one process, where a debugger can look at it"
+        )
+
+    def _start(self) -> Connection:
+        ours, theirs = Pipe()
+        with self._lock:
+            if self._stopped:
+                raise JobError("the run was ended")
+            self._connection = ours
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START.format(path=sys.path, descriptor=theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"OMP_NUM_THREADS": str(self._threads)},
+                start_new_session=True,  # Ctrl-C in a terminal is for the driver, which decides
+            )
+        theirs.close()
+        ours.send_bytes(json.dumps(asdict(self._setup)).encode())
+        return ours
+
+    def _received(self, connection: Connection) -> dict[str, Any]:
+        # A process that the worker has started may hold its end of the pipe open.
+        while not connection.poll(_LOOK):
+            if self._process is not None and self._process.poll() is not None and not connection.poll():
+                raise EOFError
+        answer = dict(json.loads(connection.recv_bytes()))
+        if "error" in answer:
+            raise raised(answer["error"])
+        return answer
+
+    def _bury(self) -> int:
+        connection, process = self._connection, self._process
+        self._connection = self._process = None
+        if connection is not None:
+            connection.close()
+        code = 0 if process is None else process.wait()
+        if self._stopped:
+            raise JobError("the run was ended")
+        return code
+
+
+def main(descriptor: int) -> None:
+    """Work until there is no more to do.
+
+    Args:
+        descriptor: of the worker's end of the pipe.
+    """
+    os.set_inheritable(descriptor, False)
+    connection = Connection(descriptor)
+    setup = Setup(**json.loads(connection.recv_bytes()))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    code = 0
+    try:
+        _Worker(connection, setup).work()
+    except DeviceLost:
+        code = _DEVICE_LOST
+    except Exception as error:  # the driver raises it, and ends the run
+        _send(connection, {"error": described(error)})
+    sys.stdout.flush()
+    # Without the interpreter's own end, which takes long with torch, and could wait for threads of the user's code.
+    os._exit(code)
+
+
+class _Worker:
+    """The process that computes."""
+
+    def __init__(self, connection: Connection, setup: Setup) -> None:
+        self.connection = connection
+        self.orders: list[dict[str, Any]] = []
+        self.arrived = threading.Condition()
+        threading.Thread(target=self._follow, name="xai_fast orders", daemon=True).start()
+        self.job = open_job(setup.out, source=setup.source)
+        torch.set_num_threads(self.job.plan.threads)
+        self.held: Computation = self.job.compute_on(setup.device)
+
+    def work(self) -> None:
+        _send(self.connection, {"ready": True})
+        while True:
+            with self.arrived:
+                self.arrived.wait_for(lambda: self.orders)
+                message = self.orders.pop(0)
+            if "search" in message:
+                self._search(message)
+                continue
+            order = message["order"]
+            order["killed"] = {int(index): reason for index, reason in order["killed"].items()}
+            _send(self.connection, {"done": asdict(run_shard(self.job, self.held, Order(**order)))})
+
+    def _search(self, message: Mapping[str, Any]) -> None:
+        for index in self.job.shards.span(message["search"]):
+            if index >= message["from"] and index not in message["skip"]:
+                _send(self.connection, {"at": index})
+                try_alone(self.job, self.held, index)
+        _send(self.connection, {"searched": True})
+
+    def _follow(self) -> None:
+        """Read orders until the driver closes its end, or is gone; then end the process, whatever it is doing."""
+        try:
+            while True:
+                message = json.loads(self.connection.recv_bytes())
+                with self.arrived:
+                    self.orders.append(message)
+                    self.arrived.notify()
+        except (EOFError, OSError):
+            WRITING.acquire(timeout=_GRACE)
+            os._exit(0)
+
+
+def _send(connection: Connection, message: Mapping[str, Any]) -> None:
+    try:
+        connection.send_bytes(json.dumps(message).encode())
+    except OSError:  # the driver is gone
+        os._exit(0)
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """Write the error that is being handled down for another process, see `raised`."""
+    return {
+        "type": type(error).__name__,
+        "ours": isinstance(error, XaiFastError),
+        "message": str(error),
+        "traceback": traceback.format_exc(),
+    }
+
+
+def raised(error: Mapping[str, Any]) -> XaiFastError:
+    """Make the error that another process met anew.
+
+    Args:
+        error: from `described`.
+
+    Returns:
+        An error of the same class where that is one of ours, else a `JobError`; its cause holds the trace.
+    """
+    ours = {name: getattr(errors, name) for name in errors.__all__} | {SourceChanged.__name__: SourceChanged}
+    kind = ours.get(error["type"], JobError) if error["ours"] else JobError
+    message = error["message"] if error["ours"] else f"a worker failed: {error['type']}: {error['message']}"
+    made: XaiFastError = kind(message)
+    made.__cause__ = JobError("in a worker:\n" + error["traceback"])
+    return made
