@@ -24,13 +24,13 @@ from torch import Tensor
 from benchmarks.environment import describe
 from benchmarks.interactions_table import RESULT, table
 from xai_fast import GradCAM, TaylorCAM, taylor
+from xai_fast.datasets import sort_of_clevr as clevr
+from xai_fast.datasets import three_objects as three
+from xai_fast.datasets import yield_or_go as road
 from xai_fast.graph.cut import Downstream
 from xai_fast.interaction import InteractionMap, cell_geometry
 from xai_fast.interaction.geometry import CellGeometry
-from xai_fast.suites import sort_of_clevr as clevr
-from xai_fast.suites import three_objects as three
-from xai_fast.suites import yield_or_go as road
-from xai_fast.suites.relation_network import RelationNetwork, relation_network
+from xai_fast.models.relation_network import RelationNetwork, relation_network
 
 GRID = (5, 5)
 _BATCH = 25

@@ -16,7 +16,8 @@ from PIL import Image
 
 import xai_fast
 from xai_fast import NeFLAG, TaylorCAM, cli, jobs
-from xai_fast.suites import load, open_image
+from xai_fast.images import open_image
+from xai_fast.models import load
 
 pytestmark = pytest.mark.usefixtures("place")
 

@@ -49,8 +49,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> bool:
+    from xai_fast.datasets import sample_photos
     from xai_fast.plot import Look
-    from xai_fast.suites import sample_photos
 
     out, model = Path(options.out), ModelRef(options.model).load()
     photos = [str(photo.path) for photo in sample_photos()]
@@ -83,9 +83,9 @@ def explain_scenes(out: Path) -> None:
     Args:
         out: the folder of the report.
     """
+    from xai_fast.datasets import sort_of_clevr
+    from xai_fast.models.relation_network import relation_network
     from xai_fast.plot import Front, Item, report
-    from xai_fast.suites import sort_of_clevr
-    from xai_fast.suites.relation_network import relation_network
 
     try:
         # In double precision, in which a sure answer still has derivatives: in single precision its probability is 1.
@@ -126,7 +126,7 @@ def explain_bikeshare(device: str | None, out: Path) -> None:
         device: where to train; None for a GPU where there is one.
         out: the folder of the results.
     """
-    from xai_fast.suites.tables import bikeshare
+    from xai_fast.datasets.tables import bikeshare
 
     try:
         table = bikeshare()

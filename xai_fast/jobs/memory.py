@@ -11,8 +11,8 @@ __all__ = ["last_resort"]
 
 def last_resort(error: BaseException, device: torch.device) -> str:
     """Say what a user can change where a single row does not fit."""
+    free = f"{free_bytes(device) >> 20} MiB"
     return (
-        f"one row at a time does not fit into the memory of {device} ({free_bytes(device) >> 20} MiB are free): "
-        f"{error}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a smaller input, or another "
-        "device"
+        f"one row at a time does not fit into the memory of {device} ({free} are free): {error}. What helps: fewer "
+        "workers, a method with fewer points or a smaller memory_limit, a smaller input, or another device"
     )

@@ -78,7 +78,7 @@ def chain_pairs(
     rows, adjoints = _rows(chain, derivatives, first, behind[:, 0] @ neck.weight)
     sums = torch.bmm(rows[:, :left] * (derivatives[:, 2:3] * adjoints), rows[:, -right:].mT)
     if neck.curved:
-        at_neck = torch.matmul(rows[:, :, columns] * derivatives[:, 1:2, columns], neck.weight.T)
+        at_neck = torch.bmm(rows[:, :, columns], (derivatives[:, 1:2, columns] * neck.weight).mT)
         sums.baddbmm_(torch.bmm(at_neck[:, :left], behind[:, 1:]), at_neck[:, -right:].mT)
     return sums
 

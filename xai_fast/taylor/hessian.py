@@ -26,7 +26,7 @@ from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.feedforward import Chain, Neck
 from xai_fast.taylor.first_product import touched_columns
 from xai_fast.taylor.planner import Plan
-from xai_fast.taylor.prepare import Given, check_batch, prepare
+from xai_fast.taylor.prepare import Given, check_batch, prepare, resolved
 from xai_fast.taylor.products import hessian_products
 from xai_fast.taylor.replay import WORTH_RECORDING
 from xai_fast.taylor.routes import plan_pairs_of
@@ -77,7 +77,7 @@ def bilinear_form(
         _check_directions("U", U, x)
     if method not in METHODS:
         raise bad_argument("method", f"one of {', '.join(METHODS)}", repr(method))
-    function = prepare(fn, x, **given)
+    function, trace = resolved(fn, x, given)
     nV, nU = V.shape[1], V.shape[1] if U is None else U.shape[1]
     if 0 in (x.shape[0], nV, nU):
         return x.new_zeros(x.shape[0], nV, nU)
@@ -86,7 +86,7 @@ def bilinear_form(
         return hessian_products(function, x, V, V if U is None else U, limit)
     sides = (V,) if U is None else (V, U)
     with torch.no_grad():
-        rules = differentiable(function, x)
+        rules = differentiable(function, x) if trace is None else trace.derived(Differentiable)
         chain = rules.chain(x)
         product = rules.first_product if chain is None else chain.product
         columns = touched_columns(product, sides, limit)

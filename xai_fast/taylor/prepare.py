@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +12,9 @@ from typing_extensions import TypedDict
 from xai_fast.engine.call import ExtraArguments, check_eval_mode
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
-from xai_fast.graph import ScoreFunction, find_trace
+from xai_fast.graph import ScoreFunction, TracedFunction, find_trace
 
-__all__ = ["Given", "check_batch", "prepare"]
+__all__ = ["Given", "check_batch", "prepare", "resolved"]
 
 
 class Given(TypedDict, total=False):
@@ -55,36 +56,44 @@ def prepare(
         InputError: an argument does not fit.
         ModelError: the model is in training mode.
     """
+    given = Given(target=target, score=score, additional_forward_args=additional_forward_args)
+    return resolved(fn, x, given, compile)[0]
+
+
+def resolved(
+    fn: Callable[..., object], x: Tensor, given: Given, compile: bool = False
+) -> tuple[ScoreFunction, TracedFunction | None]:
+    """Do what `prepare` does, and give the trace too where one was looked up for it."""
     if isinstance(fn, ScoreFunction):
-        return fn
+        return fn, None
     if not callable(fn):
         raise bad_argument("fn", "a module or a function", type(fn).__name__)
     check_eval_mode(fn)
-    check_batch("x", x)
-    batch = x.shape[0]
-    ExtraArguments(additional_forward_args, batch)  # a list is refused
-    values = additional_forward_args if isinstance(additional_forward_args, tuple) else (additional_forward_args,)
-    values = () if additional_forward_args is None else values
+    batch, target, others = check_batch("x", x).shape[0], given.get("target"), given.get("additional_forward_args")
+    ExtraArguments(others, batch)  # a list is refused
+    values = () if others is None else others if isinstance(others, tuple) else (others,)
     per_item = [isinstance(v, Tensor) and v.ndim > 0 and v.shape[0] == batch for v in values]
     extras = tuple(v for v, rows in zip(values, per_item, strict=True) if rows)
     fixed = {i: v for i, (v, rows) in enumerate(zip(values, per_item, strict=True)) if not rows}
     if not isinstance(fn, nn.Module) and target is None:
-        return ScoreFunction(fn, None, extras, fixed, None, compile)
-    objective = Objective(target, score)
+        return ScoreFunction(fn, None, extras, fixed, None, compile), None
+    objective = Objective(target, given.get("score", "probability"))
+    function = ScoreFunction(fn, objective, extras, fixed, None, compile)
     if callable(target) or not batch:
-        return ScoreFunction(fn, objective, extras, fixed, None, compile)
+        return function, None
     if target is not None:
-        # A trace knows how many classes there are, so that the model need not run for it.
-        given = torch.as_tensor(target, device=x.device)
-        function = ScoreFunction(fn, objective, extras, fixed, given.expand(batch) if given.ndim == 0 else given)
-        found = find_trace(function, x)
+        # A trace knows how many classes there are, so that the model need not run for that.
+        found = find_trace(replace(function, classes=x.new_zeros(batch, dtype=torch.int64)), x)
         if found is not None and found.output_shape is not None:
-            outputs = x.new_empty(1).expand(batch, *found.output_shape)
-            classes = objective.targets(outputs, start=0, batch=batch)
-            return ScoreFunction(fn, objective, extras, fixed, classes, compile)
+            like_outputs = x.new_empty(1).expand(batch, *found.output_shape)
+            return replace(function, classes=_classes(objective, like_outputs, batch)), found
     with torch.no_grad():
-        classes = objective.targets(fn(x, *values), start=0, batch=batch)
-    return ScoreFunction(fn, objective, extras, fixed, None if classes is None else classes.clone(), compile)
+        return replace(function, classes=_classes(objective, fn(x, *values), batch)), None
+
+
+def _classes(objective: Objective, outputs: object, batch: int) -> Tensor | None:
+    classes = objective.targets(outputs, start=0, batch=batch)
+    return None if classes is None else classes.clone()
 
 
 def check_batch(name: str, x: object) -> Tensor:

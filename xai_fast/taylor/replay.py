@@ -116,9 +116,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _quick(func: Any) -> Callable[..., Any]:
-    found: Callable[..., Any] = _FUNCTIONS.get(func.name(), func)
-    return found
+def _quick(func: Any) -> Any:
+    return _FUNCTIONS.get(func.name(), func)
 
 
 def _is_view(func: Any) -> bool:

@@ -16,7 +16,7 @@ from xai_fast.jobs.store.job_file import Status
 if TYPE_CHECKING:
     from PIL import Image
 
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
 __all__ = ["ItemError", "Listing", "Read", "Source", "SourceChanged", "no_such_path"]
 

@@ -42,7 +42,7 @@ def make_decoder(name: str) -> Decoder:
 def _pillow(data: bytes) -> Any:
     from PIL import Image, UnidentifiedImageError
 
-    from xai_fast.suites.images import open_image
+    from xai_fast.images import open_image
 
     try:
         return open_image(io.BytesIO(data))

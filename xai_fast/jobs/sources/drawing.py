@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from PIL import Image
 
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
 __all__ = ["drawn"]
 
