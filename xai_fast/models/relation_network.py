@@ -150,18 +150,7 @@ class RelationNetwork(nn.Module):
 
 
 def relation_network(*, pretrained: bool = True) -> RelationNetwork:
-    """Build the relation network.
-
-    Args:
-        pretrained: with the weights that come with the package (their data and accuracy are on the card beside them),
-            else with random ones.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        InputError: safetensors is not installed.
-    """
+    """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
     model = RelationNetwork()
     if pretrained:
         load_weights(model, "sort-of-clevr")

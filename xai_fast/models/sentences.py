@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xai_fast.errors import InputError
@@ -86,8 +87,6 @@ def sentence_pair() -> SentencePair:
     Raises:
         InputError: a package is missing.
     """
-    from safetensors.torch import load_file
-
     folder = _folder()
     encoder = SentenceEncoder(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     stored = load_file(folder / "model.safetensors")
@@ -124,7 +123,7 @@ def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor, list[list[str]]]
 
 
 def _folder() -> Path:
-    missing = [name for name in (_PACKAGE, "tokenizers", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = [name for name in (_PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"sentences need {', '.join(missing)}; pip install 'xai-fast[text]'")
     spec = importlib.util.find_spec(_PACKAGE)
