@@ -103,18 +103,7 @@ class Computation:
         self.model.module.to(self.device)
 
     def load(self, index: int, *, as_it_is: bool = False) -> Loaded:
-        """Read an item and prepare it for the model. Any number of threads may do so at once.
-
-        Args:
-            index: which.
-            as_it_is: also if it is not what it was when the job began.
-
-        Returns:
-            The item, or why it cannot be explained.
-
-        Raises:
-            SourceChanged: the data as a whole is gone.
-        """
+        """Read an item and prepare it for the model. Any number of threads may do so at once."""
         started = time.perf_counter()
         try:
             read = self.source.read(index, as_it_is=as_it_is)
@@ -132,15 +121,7 @@ class Computation:
         return Loaded(index, None, None, status, reason, time.perf_counter() - started)
 
     def loaded(self, groups: Iterable[Sequence[int]], *, as_it_is: bool = False) -> Iterator[list[Loaded]]:
-        """Read groups of items in threads, one group ahead of whoever iterates.
-
-        Args:
-            groups: indices.
-            as_it_is: see `load`.
-
-        Yields:
-            The items of each group.
-        """
+        """Read groups of items in threads, one group ahead of whoever iterates."""
 
         def read(some: Sequence[int]) -> list[Loaded]:
             return [self.load(index, as_it_is=as_it_is) for index in some]
@@ -161,17 +142,7 @@ class Computation:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def explain(self, items: Sequence[Loaded]) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-        """Explain items with all methods.
-
-        Args:
-            items: b of them, that were read.
-
-        Returns:
-            Name of each field to (b, ...), and name of each method to what is the same for all items.
-
-        Raises:
-            XaiFastError: a method refuses one of the items; or whatever the model raises.
-        """
+        """Explain items with all methods."""
         inputs = torch.stack([item.value for item in items if item.value is not None]).to(self.device)
         target = self._targets.together([item.target for item in items])
         ids = [item.index for item in items]

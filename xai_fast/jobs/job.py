@@ -22,7 +22,6 @@ from xai_fast.jobs.computation import Computation, Plan
 from xai_fast.jobs.references import LoadedModel, ModelRef, weights_sha256
 from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
 from xai_fast.jobs.spec import JobSpec, flat
-from xai_fast.jobs.store.fields import Agreed, Field, agree_on_fields, read_fields
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
@@ -69,51 +68,20 @@ class Job:
         self.items = Items(self.root, self.document["items"])
         size = int(self.document["spec"]["shard_size"])
         self.shards = Shards(self.root, self.document["fingerprint"], len(self.items), size)
-        self._agreed: Agreed | None = None
 
     @property
     def complete(self) -> bool:
         """Whether all shards are done."""
         return next(self.shards.missing(), None) is None
 
-    @property
-    def agreed(self) -> Agreed | None:
-        """What all shards have in common; None before the first success."""
-        self._agreed = self._agreed or read_fields(self.root)
-        return self._agreed
-
-    def agree(self, fields: Mapping[str, Field], methods: Mapping[str, dict[str, Any]]) -> Agreed:
-        """Make these the fields of the store, unless another shard was first."""
-        self._agreed = self.agreed or agree_on_fields(self.root, Agreed(fields, methods))
-        return self._agreed
-
     def source(self) -> Source:
-        """Open the source, and compare it with what it was.
-
-        Returns:
-            The source, with the frozen list.
-
-        Raises:
-            InputError: it does not exist.
-            SourceChanged: it is not what it was when the job began.
-        """
+        """Open the source, and compare it with what it was."""
         source = open_source(self.spec.source, self.spec.decoder)
         source.use(self.items, self.document["source"])
         return source
 
     def compute_on(self, device: str | torch.device) -> Computation:
-        """Load the source, the model and the methods, in the process that computes.
-
-        Args:
-            device: where the model runs.
-
-        Returns:
-            What explains chunks of items.
-
-        Raises:
-            InputError: something that the description refers to is not there, or is not what it was.
-            SourceChanged: the data is not what it was.
-        """
+        """Load the source, the model and the methods, in the process that computes."""
         model = _load(self.spec)
         made = Computation(self.spec, self.source(), model, self.plan, device)
         _check_in_effect(self.document, _in_effect(model, made))
@@ -121,33 +89,13 @@ class Job:
         return made
 
     def check_writable(self) -> None:
-        """Check that this process may write to the store.
-
-        Raises:
-            StoreError: it may not.
-        """
+        """Check that this process may write to the store."""
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise StoreError(f"{self.path}: expected a folder that can be written to, got a read-only one")
 
 
 def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> Job:
-    """Create a store for a job, or reopen the one that is there; several processes may do so at once.
-
-    Args:
-        spec: what is computed.
-        out: folder of the store.
-        device: where a new job is going to run, which says how many rows suit it.
-        threads: of a worker's operations, in a new job.
-
-    Returns:
-        The job.
-
-    Raises:
-        InputError: the folder holds another job (the message shows the differences) or something else, the weights
-            are others, or something that the description refers to is not there.
-        SourceChanged: the data is not what it was when the job began.
-        StoreError: the store cannot be written or read.
-    """
+    """Create a store for a job, or reopen the one that is there; several processes may do so at once."""
     if not isinstance(spec, JobSpec):
         raise bad_argument("spec", "a JobSpec", type(spec).__name__)
     path = Path(out)
@@ -159,18 +107,7 @@ def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cp
 
 
 def open_job(out: str | os.PathLike[str], **changes: Any) -> Job:
-    """Open a job as a worker does, whose driver has checked it.
-
-    Args:
-        out: folder of the store.
-        changes: fields of the description that may be another, such as where the source lies by now.
-
-    Returns:
-        The job.
-
-    Raises:
-        StoreError: there is none, or it is damaged.
-    """
+    """Open a job as a worker does, whose driver has checked it."""
     job = Job(Path(out))
     return Job(Path(out), dataclasses.replace(job.spec, **changes)) if changes else job
 

@@ -27,14 +27,7 @@ def last_resort(error: BaseException, device: torch.device) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Give the most memory that was in use.
-
-    Args:
-        device: whose memory; for a CPU, that of this process.
-
-    Returns:
-        Bytes.
-    """
+    """Give the most memory that was in use."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

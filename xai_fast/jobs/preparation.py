@@ -35,17 +35,7 @@ class Preparation:
         self.dtype = torch.float64 if wide else torch.float32
 
     def __call__(self, value: Any) -> Tensor:
-        """Prepare an item.
-
-        Args:
-            value: a tensor, an array or a PIL image.
-
-        Returns:
-            What the model takes, without the dimension of the batch.
-
-        Raises:
-            ItemError: it is neither, or has NaN or infinity.
-        """
+        """Prepare an item."""
         if isinstance(value, Tensor | np.ndarray):
             tensor = torch.as_tensor(value)
             picture = self._is_picture(tensor)

@@ -205,15 +205,7 @@ def _checked_target(target: object) -> int | list[int] | str | None:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Write nested mappings as one.
-
-    Args:
-        values: name to value or mapping.
-        prefix: of the names.
-
-    Returns:
-        Dotted name to value.
-    """
+    """Write nested mappings as one."""
     result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):

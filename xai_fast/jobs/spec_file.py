@@ -18,17 +18,7 @@ _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
 def read_spec_file(path: Path) -> dict[str, Any]:
-    """Read the mapping in a file.
-
-    Args:
-        path: a file that ends in .yaml, .yml or .json.
-
-    Returns:
-        The mapping.
-
-    Raises:
-        InputError: the file cannot be read, names a key twice, or holds something else; or PyYAML is not installed.
-    """
+    """Read the mapping in a file."""
     if path.suffix.lower() not in _SUFFIXES:
         raise bad_argument("job file", f"a file that ends in {', '.join(_SUFFIXES)}", repr(str(path)))
     try:

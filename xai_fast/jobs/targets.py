@@ -47,18 +47,7 @@ class ItemTargets:
         return self._column is not None
 
     def of(self, index: int, label: int | None) -> int | None:
-        """Give the class of an item that was read.
-
-        Args:
-            index: which.
-            label: what its source gave with it.
-
-        Returns:
-            The class; None where items have none of their own.
-
-        Raises:
-            ItemError: it should have a label, and has none.
-        """
+        """Give the class of an item that was read."""
         if isinstance(self._target, list):
             return self._target[index]
         if self._column is None:
@@ -69,14 +58,7 @@ class ItemTargets:
         return found
 
     def together(self, classes: Sequence[int | None]) -> Target:
-        """Give the target of a chunk as methods take it.
-
-        Args:
-            classes: what `of` gave for each item.
-
-        Returns:
-            The target.
-        """
+        """Give the target of a chunk as methods take it."""
         if self._function is not None:
             return self._function  # type: ignore[return-value]  # what it returns is checked where it is called
         if isinstance(self._target, list) or self._column is not None:

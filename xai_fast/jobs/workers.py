@@ -64,15 +64,7 @@ class Setup:
 
     @classmethod
     def of(cls, job: Job, device: str) -> Setup:
-        """Describe the work on a job.
-
-        Args:
-            job: the job.
-            device: where the model runs.
-
-        Returns:
-            The setup.
-        """
+        """Describe the work on a job."""
         return cls(str(job.path.absolute()), device, job.spec.source, job.spec.max_attempts)
 
 
@@ -92,18 +84,7 @@ class Shepherd:
         self._lock = threading.Lock()
 
     def do(self, shard: int, *, retry: bool = False) -> ShardDone:
-        """Process a shard, however often the worker dies.
-
-        Args:
-            shard: its number.
-            retry: do only its failed items.
-
-        Returns:
-            What became of it.
-
-        Raises:
-            XaiFastError: what concerns the whole job; or no worker can do the shard.
-        """
+        """Process a shard, however often the worker dies."""
         order = Order(shard, retry)
         for death in range(1, _MOST_DEATHS + 1):
             answer = self._ask({"order": asdict(order)})
@@ -213,11 +194,7 @@ class Shepherd:
 
 
 def main(descriptor: int) -> None:
-    """Work until there is no more to do.
-
-    Args:
-        descriptor: of the worker's end of the pipe.
-    """
+    """Work until there is no more to do."""
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
     setup = Setup(**json.loads(connection.recv_bytes()))
@@ -297,14 +274,7 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 def raised(error: Mapping[str, Any]) -> XaiFastError:
-    """Make the error that another process met anew.
-
-    Args:
-        error: from `described`.
-
-    Returns:
-        An error of the same class where that is one of ours, else a `JobError`; its cause holds the trace.
-    """
+    """Make the error that another process met anew."""
     ours = {name: getattr(errors, name) for name in errors.__all__} | {SourceChanged.__name__: SourceChanged}
     kind = ours.get(error["type"], JobError) if error["ours"] else JobError
     message = error["message"] if error["ours"] else f"a worker failed: {error['type']}: {error['message']}"

@@ -12,19 +12,9 @@ __all__ = ["in_turn"]
 
 
 def in_turn(shards: Shards, rank: int = 0, world_size: int = 1) -> Iterator[int]:
-    """List the shards that one of several processes does: its own, then whatever is missing by then.
-
-    Its own are ``rank``, ``rank + world_size``, and so on; as they are done in order, a process that begins again finds
-    the first one that is missing with a few looks. Doing a shard that another process is at is harmless.
-
-    Args:
-        shards: of the job.
-        rank: number of the process.
-        world_size: number of processes.
-
-    Yields:
-        Numbers of shards that are not done when they are listed; at the end all are done.
-    """
+    """List the shards that one of several processes does: its own, then whatever is missing by then."""
+    # Its own are ``rank``, ``rank + world_size``, and so on; as they are done in order, a process that begins again
+    # finds the first one that is missing with a few looks. Doing a shard that another process is at is harmless.
     own = range(rank, len(shards), world_size)
     for shard in own[bisect_left(own, True, key=lambda shard: not shards.exists(shard)) :]:
         if not shards.exists(shard):

@@ -29,20 +29,7 @@ def run_rank(
     rank: int | None = None,
     world_size: int | None = None,
 ) -> None:
-    """Work on a job as one of many processes, until all of it is done.
-
-    Args:
-        job: the job.
-        shards: whose failed items are done again; None to do what is missing.
-        seen: called with each shard that this process has done.
-        device: where the model runs; None for the GPU of this process (``LOCAL_RANK``) if there is one, else the CPU.
-        rank: number of this process; None to take it from the environment, see `find_rank`.
-        world_size: number of processes; likewise.
-
-    Raises:
-        InputError: the environment does not say which process this is.
-        XaiFastError: what a worker met that concerns the whole job.
-    """
+    """Work on a job as one of many processes, until all of it is done."""
     rank, world_size = find_rank(os.environ, rank, world_size)
     if shards is None:
         todo = in_turn(job.shards, rank, world_size)

@@ -96,17 +96,7 @@ def _tasks(job: Job, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def do_shard(worker: Mapping[str, Any], threads: int, shard: int, retry: bool) -> dict[str, Any]:
-    """Do a shard in a process of Ray, which keeps its worker for the next one.
-
-    Args:
-        worker: fields of a `Setup`.
-        threads: of the worker's operations.
-        shard: its number.
-        retry: do only its failed items.
-
-    Returns:
-        What became of it, or the error that concerns the whole job: nothing is raised to Ray.
-    """
+    """Do a shard in a process of Ray, which keeps its worker for the next one."""
     key = json.dumps([worker, os.environ.get("CUDA_VISIBLE_DEVICES")], sort_keys=True)
     for other in [other for other in _shepherds if other != key]:  # another job, or another GPU than before
         _shepherds.pop(other).stop()

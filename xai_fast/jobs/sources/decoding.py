@@ -18,17 +18,7 @@ Decoder = Callable[[bytes], Any]
 
 
 def make_decoder(name: str) -> Decoder:
-    """Find the decoder of a job.
-
-    Args:
-        name: "pillow", or ``package.module:function``.
-
-    Returns:
-        The decoder. What it raises for a file concerns that file only.
-
-    Raises:
-        InputError: there is no such function, or Pillow is not installed.
-    """
+    """Find the decoder of a job."""
     suites_models()  # says how to install Pillow where it is missing
     if name == "pillow":
         return _pillow

@@ -19,17 +19,7 @@ _FEW_PIXELS = 64
 
 
 def drawn(value: Any, side: int, model: ImageModel | None = None) -> Image.Image | None:
-    """Draw what a source gave.
-
-    Args:
-        value: a PIL image, or a tensor (H, W), (1, H, W), (3, H, W) or (H, W, 3): 8-bit values as they are, others
-            from their smallest to their largest.
-        side: the longer side in pixels.
-        model: to show the part of a picture that this model sees.
-
-    Returns:
-        An RGB image, or None for what is no picture.
-    """
+    """Draw what a source gave."""
     from PIL import Image
 
     picture = _from_tensor(value) if isinstance(value, Tensor) else value

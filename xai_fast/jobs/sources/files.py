@@ -7,15 +7,19 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from xai_fast.jobs.sources.base import SourceChanged
+from xai_fast.errors import JobError
 
-__all__ = ["HASHED", "WatchedFile", "short_hash"]
+__all__ = ["HASHED", "SourceChanged", "WatchedFile", "short_hash"]
 
 HASHED = 2 << 30
 """Bytes of a source that are hashed as a whole, so that a job starts within seconds."""
 _BLOCK = 1 << 20
 _MOST_BLOCKS = 256
 _FEWEST_BLOCKS = 2
+
+
+class SourceChanged(JobError):
+    """The data is not what it was when the job began, or is gone."""
 
 
 def short_hash(data: bytes) -> int:
@@ -52,11 +56,7 @@ class WatchedFile:
         self.check()
 
     def check(self) -> None:
-        """Compare the file with what it was.
-
-        Raises:
-            SourceChanged: it is not the same, or gone.
-        """
+        """Compare the file with what it was."""
         try:
             status = os.stat(self.path)
             if status.st_size == self.mark.get("bytes"):

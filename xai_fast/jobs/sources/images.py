@@ -45,8 +45,6 @@ class ImageSource(Source):
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
-        # Pictures are brought to the size of the model; what another decoder gives nobody knows.
-        self.regular = decoder == "pillow"
         given = described["path"]
         self._paths = [str(path) for path in given] if isinstance(given, list) else [str(given)]
         labels = described.get("labels")
@@ -63,14 +61,6 @@ class ImageSource(Source):
             where = ", ".join(map(repr, self._paths[:3]))
             raise bad_argument("source", f"at least one picture ({', '.join(PICTURE_SUFFIXES)})", f"none in {where}")
         return self._rows()
-
-    def count(self) -> int:
-        """Return the number of pictures that there are now."""
-        return sum(1 for _ in self._files())
-
-    def identity(self) -> dict[str, Any]:
-        """Return nothing of the whole; each file is compared by itself when it is read."""
-        return {"kind": self.kind}
 
     def use(self, items: Items, identity: Mapping[str, Any]) -> None:
         """Check that the files are still there."""
@@ -101,17 +91,7 @@ class ImageSource(Source):
             raise bad_argument("target", 'a source with labels: {..., "labels": "folders"}', repr(column))
 
     def path(self, index: int) -> str:
-        """Give the place of a file.
-
-        Args:
-            index: which.
-
-        Returns:
-            Its path.
-
-        Raises:
-            ItemError: the list, which may come from anybody, has a name that leads out of the folder.
-        """
+        """Give the place of a file."""
         name = self.items.id(index)
         parts = name.split("/")
         if os.path.isabs(name) or "\0" in name or any(part in ("", ".", "..") for part in parts):

@@ -51,20 +51,7 @@ class Items:
 
     @staticmethod
     def freeze(root: Folder, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[int]]]) -> dict[str, Any]:
-        """Write a list.
-
-        Args:
-            root: folder of the store.
-            columns: names of the columns.
-            rows: for each item its name, all different, and an integer of 64 bits for each column.
-
-        Returns:
-            What ``job.json`` says of it: the number of items, the folder, the hash.
-
-        Raises:
-            InputError: a name comes twice.
-            StoreError: it cannot be written.
-        """
+        """Write a list."""
         name = f"items-{secrets.token_hex(6)}"
         folder = root.folder(name, create=True)
         whole, seen, count = hashlib.sha256(), array("q"), 0
@@ -111,11 +98,7 @@ class Items:
         return None if values is None else int(values[i % _PER_FILE])
 
     def check(self) -> None:
-        """Read the whole list and compare its hash.
-
-        Raises:
-            StoreError: it is not what was written.
-        """
+        """Read the whole list and compare its hash."""
         if self._folder is None:
             return
         state = hashlib.sha256()
