@@ -14,12 +14,11 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, JobError
 from xai_fast.explanation import Explanation
-from xai_fast.jobs.preparation import Preparation
+from xai_fast.jobs.inputs import ItemTargets, Preparation
 from xai_fast.jobs.references import LoadedModel
 from xai_fast.jobs.sources import ItemError, Source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.job_file import Status
-from xai_fast.jobs.targets import ItemTargets
 
 __all__ = ["Computation", "Loaded", "Plan", "reason_of"]
 
@@ -50,16 +49,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An item that was read, or why it could not be.
-
-    Attributes:
-        index: which.
-        value: what the model takes, on the CPU; None where it failed.
-        target: its class, where items have one of their own.
-        status: what became of it so far.
-        reason: why there is no value.
-        seconds: that it took, in its thread.
-    """
+    """An item that was read and prepared, on the CPU, with its class; or why it cannot be explained."""
 
     index: int
     value: Tensor | None = None
@@ -70,22 +60,7 @@ class Loaded:
 
 
 class Computation:
-    """The source, the model and the methods of a job, in the process that computes.
-
-    Args:
-        spec: of the job.
-        source: with the frozen list of the job.
-        model: loaded.
-        plan: of the job; None to find out the shape of items.
-        device: where the model runs.
-
-    Attributes:
-        rows: that go through the model at once; fewer than in the plan after an error of memory.
-        settings: name of each method to its options that are in effect.
-
-    Raises:
-        InputError: something that the description refers to does not exist or does not fit.
-    """
+    """The source, the model and the methods of a job, in the process that computes; without a plan, to make one."""
 
     def __init__(
         self, spec: JobSpec, source: Source, model: LoadedModel, plan: Plan | None, device: str | torch.device

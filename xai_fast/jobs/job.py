@@ -38,21 +38,7 @@ _LOOKED_AT = 16
 
 
 class Job:
-    """A job with its store.
-
-    Args:
-        path: folder of the store.
-        spec: what is computed; None for what ``job.json`` says.
-
-    Attributes:
-        document: what ``job.json`` says.
-        items: the frozen list.
-        shards: the files of results.
-        plan: what is fixed, so that results are the same bits everywhere.
-
-    Raises:
-        StoreError: there is no store, or it is damaged.
-    """
+    """A job with its store; what is computed is what ``job.json`` says, unless another description is given."""
 
     def __init__(self, path: Path, spec: JobSpec | None = None) -> None:
         self.path = path

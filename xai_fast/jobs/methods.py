@@ -20,13 +20,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9_+-]{1,40}", re.ASCII)
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One method of a job.
-
-    Attributes:
-        name: in the registry, or ``package.module:Class``.
-        options: of the method.
-        prefix: what its fields are called after where there are several.
-    """
+    """One method of a job: its name, its options, and what its fields are called after where there are several."""
 
     name: str
     options: Mapping[str, Any]

@@ -83,13 +83,7 @@ def check_arguments(
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, with the preparation of pictures where it has one.
-
-    Attributes:
-        module: in evaluation mode.
-        image_model: what the factory returned, if that was an `ImageModel`.
-        name: for people.
-    """
+    """A model in evaluation mode, with the preparation of pictures where its factory returned an `ImageModel`."""
 
     module: nn.Module
     image_model: ImageModel | None
@@ -178,11 +172,7 @@ class ModelRef:
 
     def to_dict(self) -> dict[str, object]:
         """Give the reference as JSON holds it."""
-        return {
-            "reference": self.reference,
-            "arguments": dict(self.arguments),
-            "weights_sha256": self.weights_sha256,
-        }
+        return {**vars(self), "arguments": dict(self.arguments)}
 
     def load(self) -> LoadedModel:
         """Make the model.

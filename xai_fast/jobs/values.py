@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["REFERENCE", "canonical", "check_keys", "digest", "nearest", "plain"]
+__all__ = ["REFERENCE", "check_keys", "digest", "nearest", "plain"]
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 """``package.module:name``."""
@@ -72,12 +72,6 @@ def plain(where: str, value: object, _depth: int = 0) -> object:
     raise InputError(f"{where}: expected numbers, text, lists and mappings, which a file can hold, got {what}")
 
 
-def canonical(value: object) -> bytes:
-    """Give a value as JSON that is the same whatever the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode("ascii")
-
-
 def digest(value: object) -> str:
-    """Give the SHA-256 of a value's `canonical` JSON, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    """Give the SHA-256 of a value's JSON, whatever the order of keys: 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -54,13 +54,7 @@ class Order:
 
 @dataclass(frozen=True)
 class ShardDone:
-    """What became of a shard.
-
-    Attributes:
-        shard: its number.
-        items: explained or failed in this call.
-        failed: in the whole shard.
-    """
+    """What became of a shard: items that were done in this call, and how many have failed in all."""
 
     shard: int
     items: int

@@ -48,14 +48,7 @@ _LOOK = 2.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker has to know.
-
-    Attributes:
-        out: folder of the store.
-        device: where the model runs.
-        source: where the data lies now.
-        max_attempts: how often an item may kill the process that works on it alone.
-    """
+    """What a worker has to know."""
 
     out: str
     device: str
@@ -69,12 +62,7 @@ class Setup:
 
 
 class Shepherd:
-    """One worker process, started anew when it dies; gives it one shard at a time, from any thread.
-
-    Args:
-        setup: of the worker.
-        threads: of its operations, as the job has fixed them.
-    """
+    """One worker process, started anew when it dies; gives it one shard at a time, from any thread."""
 
     def __init__(self, setup: Setup, threads: int) -> None:
         self._setup, self._threads = setup, threads

@@ -15,7 +15,6 @@ import torch
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
-from xai_fast.jobs.runners.order import in_turn
 from xai_fast.jobs.work import Order, ShardDone, run_shard
 from xai_fast.jobs.workers import Setup, Shepherd
 
@@ -31,7 +30,7 @@ def run_local(
     """Do what is left of a job with processes of this machine."""
     devices = devices_of(device)
     count = _default_workers(devices) if workers is None else check_integer("workers", workers, 0, 1024)
-    todo = in_turn(job.shards) if shards is None else shards
+    todo = job.shards.in_turn() if shards is None else shards
     if count:
         feed(job, todo, seen, [devices[i % len(devices)] for i in range(count)], retry=shards is not None)
         return

@@ -15,7 +15,6 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.runners.local import Seen, feed
-from xai_fast.jobs.runners.order import in_turn
 
 __all__ = ["find_rank", "run_rank"]
 
@@ -32,7 +31,7 @@ def run_rank(
     """Work on a job as one of many processes, until all of it is done."""
     rank, world_size = find_rank(os.environ, rank, world_size)
     if shards is None:
-        todo = in_turn(job.shards, rank, world_size)
+        todo = job.shards.in_turn(rank, world_size)
     else:
         todo = (shard for shard in shards if shard % world_size == rank)
     feed(job, todo, seen, [device or _own_device(os.environ)], retry=shards is not None)

@@ -20,7 +20,6 @@ from typing import Any
 
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job
-from xai_fast.jobs.runners.order import in_turn
 from xai_fast.jobs.workers import Setup, Shepherd, described, raised
 
 __all__ = ["main"]
@@ -74,7 +73,7 @@ def _tasks(job: Job, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     options = {"num_cpus": setup["num_cpus"], "num_gpus": setup["num_gpus"], "max_retries": _RETRIES, "max_calls": 0}
     task = ray.remote(**options)(do_shard)
     retry = setup["retry"] is not None
-    shards = iter(setup["retry"]) if retry else in_turn(job.shards)
+    shards = iter(setup["retry"]) if retry else job.shards.in_turn()
     running: dict[Any, int] = {}
     room = _wait_for_room(setup)
     while True:

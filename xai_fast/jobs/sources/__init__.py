@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import importlib
 
-from xai_fast.jobs.sources.base import ItemError, Read, Source
+from xai_fast.jobs.sources.base import ItemError, Read, Source, SourceChanged
 from xai_fast.jobs.sources.describe import describe
-from xai_fast.jobs.sources.files import SourceChanged
 
 __all__ = ["ItemError", "Read", "Source", "SourceChanged", "open_source"]
 

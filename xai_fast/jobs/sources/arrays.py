@@ -20,15 +20,9 @@ __all__ = ["ArraySource"]
 
 
 class ArraySource(Source):
-    """Rows of an array (N, ...).
+    """Rows of an array (N, ...): "path" of a .npy or .safetensors file, "key" of a tensor in the latter, "labels".
 
-    Args:
-        described: "path" of a .npy or .safetensors file; "key" of the tensor in the latter (may be left out where there
-            is one); "labels", the path of another .npy file or the key of another tensor, integers (N,).
-        decoder: not used.
-
-    Raises:
-        InputError: the file cannot be read as an array with rows.
+    The labels are integers (N,): the path of another .npy file, or the key of another tensor.
     """
 
     kind = "array"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import difflib
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xai_fast.errors import InputError, XaiFastError, bad_argument
-from xai_fast.jobs.sources.files import SourceChanged, WatchedFile
+from xai_fast.errors import InputError, JobError, XaiFastError, bad_argument
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status
 
@@ -19,19 +19,85 @@ if TYPE_CHECKING:
 
     from xai_fast.suites.models import ImageModel
 
-__all__ = ["ItemError", "Listing", "Read", "Source", "SourceChanged", "no_such_path"]
+__all__ = [
+    "HASHED",
+    "ItemError",
+    "Listing",
+    "Read",
+    "Source",
+    "SourceChanged",
+    "WatchedFile",
+    "no_such_path",
+    "short_hash",
+]
+
+HASHED = 2 << 30
+"""Bytes of a source that are hashed as a whole, so that a job starts within seconds."""
+_BLOCK = 1 << 20
+_MOST_BLOCKS = 256
+_FEWEST_BLOCKS = 2
+
 
 Listing = int | Iterator[tuple[str, Sequence[int]]]
 """What a source has: a number of items that have no names, or the name of each with its columns."""
 
 
-class ItemError(XaiFastError, RuntimeError):
-    """One item cannot be explained.
+class SourceChanged(JobError):
+    """The data is not what it was when the job began, or is gone."""
 
-    Args:
-        status: which kind of failure.
-        reason: for people.
+
+def short_hash(data: bytes) -> int:
+    """Give 64 bits of the sha256 of some bytes as a signed integer, never 0."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little", signed=True) or 1
+
+
+class WatchedFile:
+    """One file of a source, compared with its ``mark``: size, time of the last change, and hash.
+
+    Of large files, blocks of a megabyte at even distances are hashed, at most 256 in all files together, at least two
+    of each. So another array is told apart, and one that was touched, copied or mounted elsewhere is the same.
     """
+
+    def __init__(self, path: str, known: Mapping[str, Any] | None = None, files: int = 1) -> None:
+        self.path, self._files = path, files
+        if known is None:
+            status = os.stat(path)
+            known = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": self._hash(status.st_size)}
+        self.mark = dict(known)
+        self._time = self.mark.get("mtime_ns")
+        self.check()
+
+    def check(self) -> None:
+        """Compare the file with what it was."""
+        try:
+            status = os.stat(self.path)
+            if status.st_size == self.mark.get("bytes"):
+                if status.st_mtime_ns == self._time:
+                    return
+                if self._hash(status.st_size) == self.mark.get("sha256"):
+                    self._time = status.st_mtime_ns
+                    return
+        except OSError as error:
+            raise SourceChanged(f"source: {self.path} is gone: {error.strerror}") from error
+        was = f"{self.mark.get('bytes')} bytes then, {status.st_size} now"
+        what = was if status.st_size != self.mark.get("bytes") else "its content is another"
+        raise SourceChanged(f"the source is not what it was when the job began: {self.path}: {what}")
+
+    def _hash(self, size: int) -> str:
+        state = hashlib.sha256(str(size).encode())
+        with open(self.path, "rb", buffering=0) as file:
+            if size <= HASHED // self._files:
+                while block := file.read(_BLOCK):
+                    state.update(block)
+                return state.hexdigest()
+            count = min(_MOST_BLOCKS, max(_FEWEST_BLOCKS, 4 * _MOST_BLOCKS // self._files))
+            for number in range(count):
+                state.update(os.pread(file.fileno(), _BLOCK, number * (size - _BLOCK) // (count - 1)))
+        return state.hexdigest()
+
+
+class ItemError(XaiFastError, RuntimeError):
+    """One item cannot be explained; the status says which kind of failure it is."""
 
     def __init__(self, status: Status, reason: str) -> None:
         super().__init__(reason)
@@ -41,12 +107,7 @@ class ItemError(XaiFastError, RuntimeError):
 
 @dataclass(frozen=True)
 class Read:
-    """One item as its source gives it.
-
-    Attributes:
-        value: a tensor, an array, or a PIL image.
-        label: its class, or None where the source knows none.
-    """
+    """One item as its source gives it: a tensor, an array or a PIL image, and its class where that is known."""
 
     value: Any
     label: int | None = None
@@ -133,7 +194,7 @@ class Source(abc.ABC):
 
     def picture(self, index: int, side: int, model: ImageModel | None = None) -> Image.Image | None:
         """Draw an item for people."""
-        from xai_fast.jobs.sources.drawing import drawn
+        from xai_fast.jobs.sources.pictures import drawn
 
         try:
             return drawn(self.read(index, as_it_is=True).value, side, model)

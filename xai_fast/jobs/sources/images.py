@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, SourceChanged, no_such_path
-from xai_fast.jobs.sources.decoding import make_decoder
+from xai_fast.jobs.sources.base import HASHED, ItemError, Listing, Read, Source, SourceChanged, no_such_path, short_hash
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.files import HASHED, short_hash
+from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, is_ours
 from xai_fast.jobs.store.shards import SHARDS
@@ -27,17 +26,10 @@ class ImageSource(Source):
     """Picture files, called after their place below the folder (or below what the files of a list have in common).
 
     In folders, files are known by their suffix (any case of `PICTURE_SUFFIXES`), sorted by name folder by folder; names
-    that begin with a dot, and folders that hold the results of a job, are left out, and links to folders are not
-    followed. A file is the same as when the job began if its size is, and its time or its hash; of more than 2 GiB of
-    pictures no hashes are taken, so that a job starts within seconds, and the size decides.
-
-    Args:
-        described: "path", a folder, a file, or a list of both; "labels", which may be "folders": the class of a picture
-            is then the place of its topmost folder in the alphabet of them.
-        decoder: "pillow", or ``package.module:function``.
-
-    Raises:
-        InputError: a path does not exist, or there is no picture.
+    that begin with a dot, and results of jobs, are left out, and links to folders are not followed. A file is the same
+    as when the job began if its size is, and its time or its hash; of more than 2 GiB of pictures no hashes are taken,
+    so that a job starts within seconds, and the size decides. With "labels": "folders" the class of a picture is the
+    place of its topmost folder in the alphabet of them.
     """
 
     kind = "images"

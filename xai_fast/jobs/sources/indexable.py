@@ -19,15 +19,7 @@ __all__ = ["IndexableSource"]
 
 
 class IndexableSource(Source):
-    """Items of a data set: a tensor, an array or a PIL image, alone or in a tuple (item, label).
-
-    Args:
-        described: "path", the reference of a function or class that returns the data set; "arguments" of it.
-        decoder: not used.
-
-    Raises:
-        InputError: there is no such function, or it returns something else.
-    """
+    """Items of the data set that the function "path" returns: a tensor, an array or a PIL image, or (item, label)."""
 
     kind = "indexable"
 

@@ -23,19 +23,12 @@ __all__ = ["TableSource"]
 
 
 class TableSource(Source):
-    """Rows of a table: (D,) float64, one number a column. A missing value is NaN, and its row fails as not finite.
+    """Rows of a table: (D,) float64, one number per column. A missing value is NaN, and its row fails as not finite.
 
-    The table is read as a whole, as one array of numbers. Categories are not encoded here: what numbers a network was
-    trained on for them only its author knows, so write the table as the network takes it (``xai-fast t-nid`` does).
-
-    Args:
-        described: "path" of the table; "columns" that the model takes, in its order, by default all that are not named
-            otherwise; "ignore", columns to leave out; "label", the column with the class of a row; "id", the column
-            with the name of a row.
-        decoder: not used.
-
-    Raises:
-        InputError: the table cannot be read, there is no such column, or one holds no numbers.
+    The table is read as a whole. Categories are not encoded here: what numbers a network was trained on for them only
+    its author knows, so write the table as the network takes it (``xai-fast t-nid`` does). "columns" are those that the
+    model takes, in its order, by default all that are not named otherwise; "ignore" are left out; "label" has the class
+    of a row, "id" its name.
     """
 
     kind = "table"

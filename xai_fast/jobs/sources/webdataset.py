@@ -17,8 +17,8 @@ import torch
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, no_such_path
-from xai_fast.jobs.sources.decoding import make_decoder
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
+from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["WebDatasetSource"]
@@ -37,15 +37,8 @@ class WebDatasetSource(Source):
     """Samples of tar files: a picture or an array (``.npy``), with its class in a file ``.cls`` where there is one.
 
     Where the samples lie in their tars is part of the frozen list, so each is read at its place; nothing is extracted.
-    An item is called after its tar and its key, such as ``train-000012.tar/0001``.
-
-    Args:
-        described: "path", a tar, a glob or a list of these, also with a range ``train-{000000..000099}.tar``; "field",
-            the suffix of the picture or array, or a list of them in order of preference.
-        decoder: of pictures.
-
-    Raises:
-        InputError: there is no tar, one cannot be read, or there is no sample.
+    An item is called after its tar and its key, such as ``train-000012.tar/0001``. "path" may have a range
+    ``train-{000000..000099}.tar``; "field" is the suffix of the picture or array, or a list in order of preference.
     """
 
     kind = "webdataset"

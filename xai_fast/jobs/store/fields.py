@@ -29,13 +29,7 @@ _RESERVED = ("id", "index", "status", "reason")
 
 @dataclass(frozen=True)
 class Field:
-    """One result of an item.
-
-    Attributes:
-        dtype: of what is read: ``float32`` for all floats, else the integer type or ``bool``.
-        shape: of one item.
-        codec: how it is stored: a name of `codecs.CODECS`, or ``exact``.
-    """
+    """One result of an item: what is read (all floats are float32), its shape, and how it is stored."""
 
     dtype: str
     shape: tuple[int, ...]

@@ -27,15 +27,7 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Folder:
-    """An open folder of a store.
-
-    Args:
-        path: of the root of the store, which may be reached through symbolic links; `folder` gives what is below it.
-        create: make it if it is missing.
-
-    Raises:
-        StoreError: it is missing, no folder, or cannot be made.
-    """
+    """An open folder of a store; its root may be reached through symbolic links, what is below may not."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path

@@ -30,15 +30,7 @@ _NAMES, _ENDS, _COLUMN = "names", "ends", "column."
 
 
 class Items:
-    """The items of a job, in an order that never changes.
-
-    Args:
-        root: folder of the store.
-        described: what `freeze` gave, as ``job.json`` holds it.
-
-    Raises:
-        StoreError: the list is missing, or the description is none.
-    """
+    """The items of a job, in an order that never changes; made from what `freeze` gave, as ``job.json`` holds it."""
 
     def __init__(self, root: Folder, described: Mapping[str, Any]) -> None:
         folder, count = described.get("folder"), described.get("count")

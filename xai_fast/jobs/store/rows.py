@@ -19,15 +19,6 @@ class Rows:
 
     All items that succeed have the same fields; one that differs in a name, shape or dtype fails, and its reason says
     how. Failed items have NaN in floats and 0 in integers.
-
-    Args:
-        count: the number of items.
-        dtype: the codec of maps of floats.
-        fields: of the store, where they are known; else the first success says them.
-
-    Attributes:
-        tensors: what is stored, by name.
-        failed: row to status and reason.
     """
 
     def __init__(self, count: int, dtype: str, fields: Mapping[str, Field] | None = None) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -89,13 +91,7 @@ class Header:
 
 
 class Shard:
-    """An open shard, mapped into memory.
-
-    Attributes:
-        header: what it says of itself.
-        tensors: as they are stored; views of the memory map.
-        fields: those of the store that it has; none where no item succeeded.
-    """
+    """An open shard: its header, and its tensors as they are stored, views of the memory map."""
 
     def __init__(self, header: Header, tensors: dict[str, Tensor], fields: Mapping[str, Field], where: object) -> None:
         self.header, self.tensors = header, tensors
@@ -118,14 +114,7 @@ class Shard:
 
 
 class Shards:
-    """The shards of a store.
-
-    Args:
-        root: folder of the store.
-        job: fingerprint of the job.
-        items: in the job.
-        size: items per shard.
-    """
+    """The shards of a job, by its fingerprint: so many items each."""
 
     def __init__(self, root: Folder, job: str, items: int, size: int) -> None:
         self.job, self.items, self.size = job, items, size
@@ -173,6 +162,23 @@ class Shards:
         """List the shards that are not done, folder by folder."""
         for folder in self.folders:
             yield from self.missing_in(folder)
+
+    def in_turn(self, rank: int = 0, world_size: int = 1) -> Iterator[int]:
+        """List the shards that one of several processes does: its own, then whatever is missing by then."""
+        # Its own are ``rank``, ``rank + world_size``, and so on; as they are done in order, a process that begins again
+        # finds the first one that is missing with a few looks. Doing a shard that another process is at is harmless.
+        own = range(rank, len(self), world_size)
+        for shard in own[bisect_left(own, True, key=lambda shard: not self.exists(shard)) :]:
+            if not self.exists(shard):
+                yield shard
+        chance = random.Random(rank)
+        first = rank * len(self.folders) // world_size
+        for folder in (*self.folders[first:], *self.folders[:first]):
+            missing = self.missing_in(folder)
+            chance.shuffle(missing)  # so that processes that are left over meet seldom
+            for shard in missing:
+                if not self.exists(shard):
+                    yield shard
 
     def _folder(self) -> Folder | None:
         if self._opened is None and self._root.exists(SHARDS):

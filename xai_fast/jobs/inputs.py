@@ -1,32 +1,32 @@
-"""From what a source gives to what a model takes."""
+"""From what a source gives to what a method takes: inputs and targets."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xai_fast.jobs.references import LoadedModel
-from xai_fast.jobs.sources.base import ItemError
+from xai_fast.engine.objective import Target
+from xai_fast.errors import bad_argument
+from xai_fast.jobs.references import LoadedModel, import_reference
+from xai_fast.jobs.sources.base import ItemError, Source
 from xai_fast.jobs.store.job_file import Status
 
-__all__ = ["Preparation"]
+__all__ = ["ItemTargets", "Preparation"]
 
 _SMALL_INTEGERS = (torch.int8, torch.int16, torch.int32)
 
 
 class Preparation:
-    """Prepare items for a model.
+    """Prepares items for a model.
 
     Pictures (PIL images, and 8-bit arrays (H, W, 3) or (H, W) where the model is an `xai_fast.suites.ImageModel`) are
     cut and scaled as the model says, see `LoadedModel.for_pictures`. Numbers are brought to the model's floating dtype:
     8-bit ones keep their values from 0 to 255. Wider integers, such as tokens, become int64.
-
-    Args:
-        model: None for explainers without a model, which get float32.
     """
 
     def __init__(self, model: LoadedModel | None) -> None:
@@ -75,3 +75,46 @@ def _image(value: Tensor) -> Any:
     from PIL import Image
 
     return Image.fromarray(value.numpy())
+
+
+class ItemTargets:
+    """The field ``target`` of a job, item by item: an int, a class for each, a label or column, or a function."""
+
+    def __init__(self, target: int | list[int] | str | None, source: Source) -> None:
+        self._target = target
+        self._source = source
+        self._function: Callable[..., object] | None = None
+        self._column: str | None = None
+        if isinstance(target, str) and ":" in target:
+            self._function = import_reference("target", target)
+            if not callable(self._function):
+                raise bad_argument("target", f"{target} to be a function", type(self._function).__name__)
+        elif isinstance(target, str):
+            source.check_column(target)
+            self._column = target
+        elif isinstance(target, list) and len(target) != len(source):
+            raise bad_argument("target", f"a class for each of the {len(source)} items", f"{len(target)} classes")
+
+    @property
+    def by_label(self) -> bool:
+        """Whether each item's label is its target."""
+        return self._column is not None
+
+    def of(self, index: int, label: int | None) -> int | None:
+        """Give the class of an item that was read."""
+        if isinstance(self._target, list):
+            return self._target[index]
+        if self._column is None:
+            return None
+        found = label if self._column == "label" else self._source.label(index, self._column)
+        if found is None or found < 0:
+            raise ItemError(Status.FAILED, f"the item has no {self._column} to take as its target")
+        return found
+
+    def together(self, classes: Sequence[int | None]) -> Target:
+        """Give the target of a chunk as methods take it."""
+        if self._function is not None:
+            return self._function  # type: ignore[return-value]  # what it returns is checked where it is called
+        if isinstance(self._target, list) or self._column is not None:
+            return torch.tensor([-1 if c is None else c for c in classes], dtype=torch.int64)
+        return self._target  # type: ignore[return-value]  # an int or None
