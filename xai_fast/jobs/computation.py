@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import InputError, JobError
-from xai_fast.explanation import Explanation
 from xai_fast.jobs.inputs import ItemTargets, Preparation
 from xai_fast.jobs.references import LoadedModel
 from xai_fast.jobs.sources import ItemError, Source
@@ -62,20 +61,14 @@ class Loaded:
 class Computation:
     """The source, the model and the methods of a job, in the process that computes; without a plan, to make one."""
 
-    def __init__(
-        self, spec: JobSpec, source: Source, model: LoadedModel, plan: Plan | None, device: str | torch.device
-    ) -> None:
-        self.source, self.model, self.plan = source, model, plan
+    def __init__(self, spec: JobSpec, source: Source, model: LoadedModel, plan: Plan | None, device: str) -> None:
+        self.source, self.plan = source, plan
         self.device = torch.device(device)
         self.rows = None if plan is None else plan.rows
         self._targets = ItemTargets(spec.target, source)
         self._methods = [(entry.prefix, entry.make(model.module, spec.seed)) for entry in spec.methods]
         self._prepare = Preparation(model)
         self.settings = {prefix: method.settings for prefix, method in self._methods}
-
-    def to_device(self) -> None:
-        """Move the model to where it runs."""
-        self.model.module.to(self.device)
 
     def load(self, index: int, *, as_it_is: bool = False) -> Loaded:
         """Read an item and prepare it for the model. Any number of threads may do so at once."""
@@ -125,7 +118,8 @@ class Computation:
         methods = {}
         for prefix, method in self._methods:
             found = method.explain(inputs, target, item_ids=ids, internal_batch_size=self.rows)
-            _check_result(found, len(items), prefix)
+            if len(found) != len(items):
+                raise InputError(f"method: expected {len(items)} items from {prefix}, got {len(found)}")
             start = f"{prefix}." if len(self._methods) > 1 else ""
             fields |= {start + name: value for name, value in found.stored().items()}
             methods[prefix] = found.constants()
@@ -137,12 +131,6 @@ class Computation:
         expected, got = (self.plan.shape, self.plan.dtype), (tuple(value.shape), str(value.dtype))
         if expected != got:
             raise ItemError(Status.FAILED, f"expected {expected[0]} {expected[1]} as of the first item, got {got}")
-
-
-def _check_result(found: object, count: int, prefix: str) -> None:
-    if not isinstance(found, Explanation) or len(found) != count:
-        got = f"{len(found)} items" if isinstance(found, Explanation) else type(found).__name__
-        raise InputError(f"method: expected an Explanation of {count} items from {prefix}, got {got}")
 
 
 def reason_of(error: BaseException) -> str:

@@ -29,37 +29,34 @@ class Preparation:
     8-bit ones keep their values from 0 to 255. Wider integers, such as tokens, become int64.
     """
 
-    def __init__(self, model: LoadedModel | None) -> None:
+    def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        wide = model is not None and any(p.dtype == torch.float64 for p in model.module.parameters())
-        self.dtype = torch.float64 if wide else torch.float32
+        wide = any(parameter.dtype == torch.float64 for parameter in model.module.parameters())
+        self._dtype = torch.float64 if wide else torch.float32
 
     def __call__(self, value: Any) -> Tensor:
         """Prepare an item."""
         if isinstance(value, Tensor | np.ndarray):
             tensor = torch.as_tensor(value)
-            picture = self._is_picture(tensor)
-            prepared = self._transformed(_image(tensor)) if picture else self._numbers(tensor)
+            prepared = self._picture(tensor) if self._is_picture(tensor) else self._numbers(tensor)
         else:
-            prepared = self._transformed(value)
+            prepared = self._model.for_pictures().transform(value).to(self._dtype)
         # The sum is finite only where all are; where it is not, it may have overflowed.
         if prepared.is_floating_point() and not math.isfinite(float(prepared.sum())):
             bad = int((~prepared.isfinite()).sum())
             if bad:
-                raise ItemError(
-                    Status.NOT_FINITE, f"the input has NaN or infinity in {bad} of its {prepared.numel()} numbers"
-                )
+                reason = f"the input has NaN or infinity in {bad} of its {prepared.numel()} numbers"
+                raise ItemError(Status.NOT_FINITE, reason)
         return prepared
 
     def _is_picture(self, value: Tensor) -> bool:
-        has_preparation = self._model is not None and self._model.image_model is not None
         shaped = value.ndim == 2 or (value.ndim == 3 and value.shape[2] == 3)
-        return has_preparation and value.dtype == torch.uint8 and shaped
+        return self._model.image_model is not None and value.dtype == torch.uint8 and shaped
 
-    def _transformed(self, image: Any) -> Tensor:
-        if self._model is None:
-            raise ItemError(Status.FAILED, "pictures need a model, which says how they are prepared")
-        return self._model.for_pictures().transform(image).to(self.dtype)
+    def _picture(self, value: Tensor) -> Tensor:
+        from PIL import Image
+
+        return self._model.for_pictures().transform(Image.fromarray(value.numpy())).to(self._dtype)
 
     def _numbers(self, value: Tensor) -> Tensor:
         if value.is_complex():
@@ -67,22 +64,15 @@ class Preparation:
         if value.ndim == 0:
             raise ItemError(Status.FAILED, "expected an item with at least one dimension, got a single number")
         if value.is_floating_point() or value.dtype == torch.uint8:
-            return value.to(self.dtype).contiguous()
+            return value.to(self._dtype).contiguous()
         return (value.long() if value.dtype in _SMALL_INTEGERS else value).contiguous()
-
-
-def _image(value: Tensor) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(value.numpy())
 
 
 class ItemTargets:
     """The field ``target`` of a job, item by item: an int, a class for each, a label or column, or a function."""
 
     def __init__(self, target: int | list[int] | str | None, source: Source) -> None:
-        self._target = target
-        self._source = source
+        self._target, self._source = target, source
         self._function: Callable[..., object] | None = None
         self._column: str | None = None
         if isinstance(target, str) and ":" in target:
@@ -94,11 +84,6 @@ class ItemTargets:
             self._column = target
         elif isinstance(target, list) and len(target) != len(source):
             raise bad_argument("target", f"a class for each of the {len(source)} items", f"{len(target)} classes")
-
-    @property
-    def by_label(self) -> bool:
-        """Whether each item's label is its target."""
-        return self._column is not None
 
     def of(self, index: int, label: int | None) -> int | None:
         """Give the class of an item that was read."""

@@ -66,12 +66,12 @@ class Job:
         source.use(self.items, self.document["source"])
         return source
 
-    def compute_on(self, device: str | torch.device) -> Computation:
+    def compute_on(self, device: str) -> Computation:
         """Load the source, the model and the methods, in the process that computes."""
         model = _load(self.spec)
         made = Computation(self.spec, self.source(), model, self.plan, device)
         _check_in_effect(self.document, _in_effect(model, made))
-        made.to_device()
+        model.module.to(made.device)
         return made
 
     def check_writable(self) -> None:
@@ -116,8 +116,10 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
         entry.make(model.module, spec.seed)
     listing, identity = source.listing(), source.identity()
     root = Folder(path, create=True)
-    listed = {"count": listing, "folder": None} if isinstance(listing, int) else None
-    described = listed or Items.freeze(root, source.columns, listing)  # type: ignore[arg-type]  # an int is no list
+    described: dict[str, Any] = {"count": listing, "folder": None}
+    if not isinstance(listing, int):
+        described = Items.freeze(root, source.columns, listing)
+    made_it = False
     try:
         source.use(Items(root, described), identity)
         made = Computation(spec, source, model, None, device)
@@ -128,20 +130,15 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
             "plan": dataclasses.asdict(_plan(spec, made, threads)),
             **_in_effect(model, made),
         }
-        fingerprint = digest({**document, "spec": spec.of_results(), "source": _content(identity)})
-        if create_job(root, {**document, "fingerprint": fingerprint, "versions": versions(), "created": time.time()}):
-            return True
-    except BaseException:
-        _forget(root, described)
-        raise
-    _forget(root, described)
-    return False
-
-
-def _forget(root: Folder, described: Mapping[str, Any]) -> None:
-    """Remove the list of a job that was not made."""
-    if described["folder"] is not None:
-        root.remove_folder(described["folder"])
+        listed = {"count": described["count"], "sha256": described.get("sha256")}
+        content = {name: value for name, value in flat(identity).items() if not name.endswith("mtime_ns")}
+        fingerprint = digest({**document, "spec": spec.of_results(), "items": listed, "source": content})
+        more = {"fingerprint": fingerprint, "versions": versions(), "created": time.time()}
+        made_it = create_job(root, {**document, **more})
+    finally:
+        if not made_it and described["folder"] is not None:
+            root.remove_folder(described["folder"])
+    return made_it
 
 
 def _plan(spec: JobSpec, made: Computation, threads: int) -> Plan:
@@ -166,7 +163,7 @@ def _reopen(path: Path, spec: JobSpec) -> Job:
             f"out: {path} holds another job; take another folder, or ask for the same:\n  " + "\n  ".join(differences)
         )
     if not job.complete:
-        _tell(_other_versions(job.document))
+        _tell_versions(job.document)
     return job
 
 
@@ -183,7 +180,7 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
             raise
         return [f"source.path: {was} in the store, {now} asked for, whose content is another: {error}"]
     if source.kind == "images" and source.count() != len(job.items):
-        _tell([f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}"])
+        _tell(f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}")
     return []
 
 
@@ -218,11 +215,8 @@ def _load_twice(spec: JobSpec) -> LoadedModel:
 
 def _in_effect(model: LoadedModel, made: Computation) -> dict[str, Any]:
     """Gather what results depend on beside the description."""
-    return {
-        "weights_sha256": weights_sha256(model.module),
-        "settings": made.settings,
-        "preparation": model.preparation,
-    }
+    weights = weights_sha256(model.module)
+    return {"weights_sha256": weights, "settings": made.settings, "preparation": model.preparation}
 
 
 def _check_in_effect(document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -241,25 +235,17 @@ def _check_in_effect(document: Mapping[str, Any], found: Mapping[str, Any]) -> N
         )
 
 
-def _other_versions(document: Mapping[str, Any]) -> list[str]:
+def _tell_versions(document: Mapping[str, Any]) -> None:
     """Say where the rest of a job is computed by other releases than its beginning."""
     was, now = document.get("versions", {}), versions()
-    changed = [
-        f"{name} {was.get(name)}, now {now[name]}" for name in ("xai_fast", "torch") if was.get(name) != now[name]
-    ]
-    if not changed:
-        return []
-    return [f"out: the job began with {' and '.join(changed)}; what is left may come out differently"]
+    changed = [f"{n} {was.get(n)}, now {now[n]}" for n in ("xai_fast", "torch") if was.get(n) != now[n]]
+    if changed:
+        _tell(f"out: the job began with {' and '.join(changed)}; what is left may come out differently")
 
 
-def _tell(lines: list[str]) -> None:
-    """Warn whoever called `run`, with these in between: `_reopen` (or one below), `prepare_job` and `run` itself."""
-    for line in lines:
-        warnings.warn(line, UserWarning, stacklevel=5)
-
-
-def _content(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flat(identity).items() if not name.endswith("mtime_ns")}
+def _tell(line: str) -> None:
+    """Warn whoever called `run`, with these in between: this one, one below, `_reopen`, `prepare_job` and `run`."""
+    warnings.warn(line, UserWarning, stacklevel=6)
 
 
 def _check_folder(path: Path, spec: JobSpec) -> None:

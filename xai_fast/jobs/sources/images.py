@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ __all__ = ["ImageSource"]
 
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _LOOKED_AT = 16
-_MISSING = (-1, -1)
 
 
 class ImageSource(Source):
@@ -107,9 +107,7 @@ class ImageSource(Source):
         """Tell a file that is gone, which concerns its item, from a folder that is gone, which concerns the job."""
         step = max(1, len(self.items) // _LOOKED_AT)
         if not any(self._is_there(index) for index in range(0, len(self.items), step)):
-            raise SourceChanged(
-                f"source: the pictures in {self._root} are gone; the same run goes on when they are back"
-            )
+            raise SourceChanged(f"source: the pictures in {self._root} are gone; a run goes on when they are back")
 
     def _is_there(self, index: int) -> bool:
         try:
@@ -126,12 +124,8 @@ class ImageSource(Source):
             yield name, (size, time, _hash(file) if hashed and size >= 0 else 0, numbers.get(_top(name) or "", -1))
 
     def _is_small(self) -> bool:
-        total = 0
-        for _, file in self._files():
-            total += max(0, _mark(file)[0])
-            if total > HASHED:
-                return False
-        return True
+        sizes = itertools.accumulate(max(0, _mark(file)[0]) for _, file in self._files())
+        return all(total <= HASHED for total in sizes)
 
     def _files(self) -> Iterator[tuple[str, str | os.DirEntry[str]]]:
         for path in self._paths:
@@ -165,7 +159,7 @@ def _mark(file: str | os.DirEntry[str]) -> tuple[int, int]:
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError:  # a link to nowhere: an item that cannot be read, and is told as such
-        return _MISSING
+        return -1, -1
     return status.st_size, status.st_mtime_ns
 
 

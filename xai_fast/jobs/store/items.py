@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import secrets
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from xai_fast.jobs.store.shards import content_hash, load_tensors
 __all__ = ["Items"]
 
 _PER_FILE = 1 << 20
+_FOLDER = re.compile("items-[0-9a-f]{1,64}")
 _NAMES, _ENDS, _COLUMN = "names", "ends", "column."
 
 
@@ -34,7 +36,7 @@ class Items:
 
     def __init__(self, root: Folder, described: Mapping[str, Any]) -> None:
         folder, count = described.get("folder"), described.get("count")
-        if not is_whole(count) or not (folder is None or (isinstance(folder, str) and "/" not in folder)):
+        if not is_whole(count) or not (folder is None or _FOLDER.fullmatch(str(folder))):
             raise StoreError(f"{root.path}: expected the description of a list of items, got {dict(described)}")
         self._count = int(described["count"])
         self._folder = None if folder is None else root.folder(folder)
