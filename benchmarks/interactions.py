@@ -24,13 +24,13 @@ from torch import Tensor
 from benchmarks.environment import describe
 from benchmarks.interactions_table import RESULT, table
 from xai_fast import GradCAM, TaylorCAM, taylor
+from xai_fast.datasets import sort_of_clevr as clevr
+from xai_fast.datasets import three_objects as three
+from xai_fast.datasets import yield_or_go as road
+from xai_fast.graph.cut import Downstream
 from xai_fast.interaction import InteractionMap, cell_geometry
 from xai_fast.interaction.geometry import CellGeometry
-from xai_fast.suites import sort_of_clevr as clevr
-from xai_fast.suites import three_objects as three
-from xai_fast.suites import yield_or_go as road
-from xai_fast.suites.relation_network import RelationNetwork, relation_network
-from xai_fast.taylor.cut import Downstream
+from xai_fast.models.relation_network import RelationNetwork, relation_network
 
 GRID = (5, 5)
 _BATCH = 25
@@ -117,7 +117,7 @@ def _by_squared_derivatives(network: RelationNetwork) -> Callable[[Tensor, Tenso
         def score(x: Tensor, q: Tensor, target: Tensor) -> Tensor:
             return network.relate(x, q).softmax(1).gather(1, target[:, None])[:, 0]
 
-        function = taylor.Function(score, None, (questions, answers), {}, None)
+        function = taylor.ScoreFunction(score, extras=(questions, answers))
         hessian = taylor.hessian(function, objects).unflatten(2, objects.shape[1:]).unflatten(1, objects.shape[1:])
         return _top_pairs(hessian.square().sum((2, 4)).triu(1))
 

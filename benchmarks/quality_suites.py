@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from xai_fast.datasets.photos import sample_photos
 from xai_fast.errors import InputError
-from xai_fast.suites.models import load
-from xai_fast.suites.photos import sample_photos
+from xai_fast.models.classifiers import load
 
 __all__ = ["DIGITS", "Suite", "suite"]
 
@@ -61,7 +61,7 @@ def suite(name: str, most: int | None) -> Suite:
     """Build a suite.
 
     Args:
-        name: `DIGITS`, or a classifier of photos that `xai_fast.suites.models.load` knows.
+        name: `DIGITS`, or a classifier of photos that `xai_fast.models.classifiers.load` knows.
         most: the most items, or None for all that there are.
 
     Returns:

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import GradCAM
+from xai_fast.datasets.photos import sample_photos
 from xai_fast.jobs import JobSpec, open, run
-from xai_fast.suites.models import load
-from xai_fast.suites.photos import sample_photos
+from xai_fast.models.classifiers import load
 
 PHOTOS = 480
 CHUNK = 8

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
+from xai_fast.datasets.generated_shapes import write_pictures
 from xai_fast.jobs import JobSpec, open, run
 from xai_fast.jobs.store import Receipt
-from xai_fast.suites.generated_shapes import small_classifier, write_pictures
+from xai_fast.models.generated_shapes import small_classifier
 
 PICTURES = 20_000
 SHARD = 1000
@@ -51,7 +52,7 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
             source=[str(file) for file in files],
             explainer="neflag",
             parameters=PARAMETERS,
-            model="xai_fast.suites.generated_shapes:small_classifier",
+            model="xai_fast.models.generated_shapes:small_classifier",
             shard_size=SHARD,
             dtype="float32",
             batch_size=CHUNK,

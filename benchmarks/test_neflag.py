@@ -21,12 +21,13 @@ from torch import Tensor, nn
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
 from xai_fast.attribution.neflag_reference import neflag_reference
+from xai_fast.datasets.photos import sample_photos
 from xai_fast.engine.call import Call, frozen_parameters, preferred_memory_format
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.engine.objective import Objective
+from xai_fast.images import ImageModel
 from xai_fast.metrics import insertion_deletion
-from xai_fast.suites.models import ImageModel, load
-from xai_fast.suites.photos import sample_photos
+from xai_fast.models.classifiers import load
 
 NETWORKS = ("efficientnet-lite0", "resnet18-random")
 ROUNDS = 3

@@ -13,10 +13,10 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
+from xai_fast.datasets.photos import sample_photos
 from xai_fast.jobs import store
 from xai_fast.jobs.store import CODECS
-from xai_fast.suites.models import load
-from xai_fast.suites.photos import sample_photos
+from xai_fast.models.classifiers import load
 
 COUNT = 20_000
 SHARD = 1024

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from benchmarks.jax_networks import jitted
 from benchmarks.measure import in_turn, ratio
 from xai_fast import TNID
-from xai_fast.jobs.memory import peak_memory
+from xai_fast.engine.memory import peak_memory
 from xai_fast.taylor.sets import SetDerivatives
 
 WIDTHS = (140, 100, 60, 20, 1)

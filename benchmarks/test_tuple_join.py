@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from xai_fast.engine.memory import peak_memory
 from xai_fast.interaction.candidates import Scored, Strongest
-from xai_fast.jobs.memory import peak_memory
 from xai_fast.kernels.tuple_join import extensions
 from xai_fast.kernels.tuple_join.cases import distinct_sets
 

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from benchmarks.environment import describe
 from benchmarks.tnid_table import RESULT, table
 from benchmarks.tnid_training import one_network, trained
+from xai_fast.datasets.known_functions import KnownFunction
+from xai_fast.datasets.synthetic_functions import FUNCTIONS, TNID_FUNCTIONS
 from xai_fast.interaction import (
     ANOVA,
     FAST,
@@ -45,8 +47,6 @@ from xai_fast.metrics.interaction_auc import (
     is_interaction,
     r_precision,
 )
-from xai_fast.suites.known_functions import KnownFunction
-from xai_fast.suites.synthetic_functions import FUNCTIONS, TNID_FUNCTIONS
 from xai_fast.taylor import prepare
 from xai_fast.taylor.sets import SetDerivatives
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xai_fast.suites.known_functions import KnownFunction, Table
+from xai_fast.datasets.known_functions import KnownFunction, Table
 
 __all__ = ["RECIPES", "Recipe", "Trained", "one_network", "train", "trained"]
 

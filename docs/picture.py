@@ -11,8 +11,9 @@ import matplotlib as mpl
 import torch
 
 from xai_fast import NeFLAG
+from xai_fast.datasets import sample_photos
+from xai_fast.models import load
 from xai_fast.plot import overlay
-from xai_fast.suites import load, sample_photos
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

@@ -24,8 +24,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
-# The folders whose tests compare numbers; what is slow there repeats it on larger inputs.
-NUMERIC = ["tests/kernels", "tests/taylor", "tests/attribution", "tests/interaction", "tests/metrics"]
+# Tests that compare numbers, and few others; of each kind of arithmetic one file.
+NUMERIC = [
+    "tests/kernels/test_activations.py",
+    "tests/taylor/test_hessian.py",
+    "tests/taylor/test_cross.py",
+    "tests/attribution/test_neflag.py",
+    "tests/attribution/test_gradcam.py",
+    "tests/interaction/test_taylor_cam.py",
+    "tests/interaction/test_tnid.py",
+    "tests/interaction/test_gradient_methods.py",
+    "tests/metrics/test_insertion_deletion.py",
+    "tests/metrics/test_pixel_flipping.py",
+    "tests/test_methods.py",
+]
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
 
 
@@ -150,9 +162,10 @@ STATES = (
     State(
         "portability",
         "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
-        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow"],
+        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit"],
         variants=tuple(
-            {name: value, "OMP_NUM_THREADS": threads}
+            # Threads that wait sleep: another state runs beside this one.
+            {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
             for name, value in (
                 ("ATEN_CPU_CAPABILITY", "default"),
                 ("ATEN_CPU_CAPABILITY", "avx2"),

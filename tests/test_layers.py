@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xai_fast.engine.layers import capture_output, find_layer
 from xai_fast.errors import InputError
-from xai_fast.suites.resnet import resnet18_random
+from xai_fast.models.resnet import resnet18_random
 
 Pair = namedtuple("Pair", "values rest")
 

@@ -9,13 +9,14 @@ import pytest
 
 import xai_fast
 import xai_fast.attribution
+import xai_fast.datasets
+import xai_fast.graph
 import xai_fast.interaction
 import xai_fast.jobs
-import xai_fast.jobs.store
 import xai_fast.kernels
 import xai_fast.metrics
+import xai_fast.models
 import xai_fast.plot
-import xai_fast.suites
 import xai_fast.taylor
 
 
@@ -34,12 +35,13 @@ def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> 
         xai_fast,
         xai_fast.attribution,
         xai_fast.jobs,
-        xai_fast.jobs.store,
+        xai_fast.graph,
         xai_fast.interaction,
         xai_fast.kernels,
         xai_fast.metrics,
         xai_fast.plot,
-        xai_fast.suites,
+        xai_fast.datasets,
+        xai_fast.models,
         xai_fast.taylor,
     ],
     ids=lambda module: module.__name__,

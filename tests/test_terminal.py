@@ -56,7 +56,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source=str(place / "x.npy"),
             method="gradcam",
             options={"layer": "features"},
-            model="xai_fast.suites.generated_shapes:small_classifier",
+            model="xai_fast.models.generated_shapes:small_classifier",
         ),
         place / "job",
         workers=0,

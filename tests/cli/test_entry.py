@@ -13,8 +13,9 @@ from command_line import QUICK, draw
 
 from xai_fast import cli, jobs, methods
 from xai_fast.cli import demo, explain, layers
-from xai_fast.suites import MODEL_NAMES, Photo, load
-from xai_fast.suites.relation_network import relation_network
+from xai_fast.datasets import Photo
+from xai_fast.models import MODEL_NAMES, load
+from xai_fast.models.relation_network import relation_network
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -93,7 +94,7 @@ def test_the_demo_writes_four_reports(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw(place / "a.png")
-    monkeypatch.setattr("xai_fast.suites.sample_photos", lambda: (Photo("a.png", place / "a.png", "test"),))
+    monkeypatch.setattr("xai_fast.datasets.sample_photos", lambda: (Photo("a.png", place / "a.png", "test"),))
     monkeypatch.setitem(layers.KNOWN_LAYERS, "cli_models:with_maps", ("stem", "body"))
     table = types.SimpleNamespace(called=[])
     monkeypatch.setattr(demo, "explain_bikeshare", lambda device, out: table.called.append(out))
@@ -110,7 +111,7 @@ def test_the_demo_writes_four_reports(
 def test_the_scenes_are_explained_with_their_questions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
     monkeypatch.setattr("xai_fast.plot.report", lambda items, out, front: shown.extend(items))
-    monkeypatch.setattr("xai_fast.suites.relation_network.relation_network", lambda: relation_network(pretrained=False))
+    monkeypatch.setattr("xai_fast.models.relation_network.relation_network", lambda: relation_network(pretrained=False))
     demo.explain_scenes(place / "scenes")
     assert len(shown) == 12
     assert len({item.question for item in shown}) == 6
@@ -126,6 +127,6 @@ def test_the_demo_has_photos_of_installed_packages() -> None:
     for module in ("skimage", "sklearn", "foolbox"):
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs the package {module}")
-    from xai_fast.suites import sample_photos
+    from xai_fast.datasets import sample_photos
 
     assert len(sample_photos()) == 27

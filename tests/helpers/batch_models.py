@@ -11,7 +11,7 @@ from torch import nn
 
 from xai_fast import Explanation, Method
 from xai_fast.engine.call import Call
-from xai_fast.suites.models import ImageModel
+from xai_fast.images import ImageModel
 
 
 def tiny() -> ImageModel:

@@ -10,7 +10,7 @@ from PIL import Image
 MODELS = """
 import torch
 from torch import nn
-from xai_fast.suites import ImageModel
+from xai_fast.images import ImageModel
 
 class Sine(nn.Module):
     def forward(self, x):

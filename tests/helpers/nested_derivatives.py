@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from oracle import mixed_derivative
 from torch import Tensor
-
-from xai_fast.taylor.oracle import mixed_derivative
 
 
 def nested_derivatives(

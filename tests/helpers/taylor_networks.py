@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from xai_fast.suites.relation_network import PairwiseRelation
+from xai_fast.models.relation_network import PairwiseRelation
 
 
 class Head(nn.Module):

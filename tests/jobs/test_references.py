@@ -51,7 +51,7 @@ def test_models_come_in_evaluation_mode() -> None:
 def test_image_models_keep_their_preparation() -> None:
     pytest.importorskip("PIL")
     pytest.importorskip("safetensors")
-    loaded = ModelRef("xai_fast.suites.generated_shapes:small_classifier").load()
+    loaded = ModelRef("xai_fast.models.generated_shapes:small_classifier").load()
     assert loaded.for_pictures().size == (28, 28)
     assert ModelRef("batch_objects:small_model").load().for_pictures().size == (224, 224)
 

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F  # as everybody calls it
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from oracle import mixed_derivative
 from torch import Tensor
 
 from xai_fast import taylor
-from xai_fast.taylor.oracle import mixed_derivative
 
 # All of them take (B, 3, 4) to (B, 3, 4).
 UNARY: list[Callable[[Tensor], Tensor]] = [

@@ -26,7 +26,7 @@ CASES = [
 
 
 @cache
-def prepared(name: str) -> tuple[taylor.Function, Tensor]:
+def prepared(name: str) -> tuple[taylor.ScoreFunction, Tensor]:
     model, x, _ = network(name, batch=1)
     return taylor.prepare(model, x), x
 

@@ -29,7 +29,7 @@ def peak():
     with open("/proc/self/status") as status:
         return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
-TaylorCAM(network, "1").attribute(image[:, :, :4, :4])  # libraries are loaded and have their workspaces
+TaylorCAM(network, "1").explain(image[:, :, :4, :4])  # libraries are loaded and have their workspaces
 limit = int(sys.argv[1])
 cam = TaylorCAM(network, "1", memory_limit=limit)
 network(image)
@@ -37,11 +37,11 @@ with open("/proc/self/clear_refs", "w") as reset:
     reset.write("5")
 before = peak()
 try:
-    found = cam.attribute(image)
+    found = cam.explain(image)
 except InputError as error:
     print("refused", error)
 else:
-    print("took", peak() - before, float(found.saliency.sum()))
+    print("took", peak() - before, float(found.attributions.sum()))
 """
 
 

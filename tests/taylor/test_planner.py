@@ -8,8 +8,9 @@ import re
 import pytest
 import torch
 
+from xai_fast.engine.memory import available_bytes, checked_limit, is_out_of_memory
 from xai_fast.errors import InputError
-from xai_fast.taylor.planner import available_bytes, checked_limit, is_out_of_memory, plan_pairs, plan_sets
+from xai_fast.taylor.planner import plan_pairs, plan_sets
 
 PAIRS = [
     {"items": items, "left": left, "right": right, "base": 1000, "kept": kept, "transient": 300,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F  # as everybody calls it
+from oracle import WrittenOut, mixed_derivative, mixed_derivatives
 from taylor_modules import MODULES
 from taylor_operations import PRODUCTS_AND_ELEMENTS, Case, constant
 from torch import Tensor, nn
 
 from xai_fast import taylor
 from xai_fast.errors import ModelError, UnsupportedOperation
-from xai_fast.taylor.oracle import WrittenOut, mixed_derivative, mixed_derivatives
 
 # Together they take minutes; they run once, with the compiled kernels.
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def test_mixed_derivatives_equal_nested_forward_mode(name: str) -> None:
     found = mixed_derivatives(score, x, [direction.expand_as(x) for direction in directions])
     expected = [derivative.detach() for derivative in found[1:]]
     function = taylor.prepare(score, x)
-    program = function.program(x)
+    program = taylor.differentiable(function, x).program
     with torch.no_grad():
         torch.testing.assert_close(program.scores(program.run(x)), score(x), rtol=1e-12, atol=1e-13)
     for orders, largest in ORDERS.items():

@@ -49,12 +49,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> bool:
+    from xai_fast.datasets import sample_photos
     from xai_fast.plot import Look
-    from xai_fast.suites import sample_photos
 
     out, model = Path(options.out), ModelRef(options.model).load()
     photos = [str(photo.path) for photo in sample_photos()]
-    given = {
+    given: dict[str, dict[str, object]] = {
         "neflag": {**NEFLAG, **given_options(options)},
         "taylor_cam": {"layer": chosen_layer(None, options.model, model.for_pictures())},
     }
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> bool:
         folder = out / method.replace("_", "-")
         done &= explain(spec, model, folder, Look(smooth=_BLUR), device=options.device)
     explain_scenes(out / "scenes")
-    explain_bikeshare(options.device or "auto", out / "t-nid")
+    explain_bikeshare(options.device, out / "t-nid")
     return done
 
 
@@ -83,9 +83,9 @@ def explain_scenes(out: Path) -> None:
     Args:
         out: the folder of the report.
     """
+    from xai_fast.datasets import sort_of_clevr
+    from xai_fast.models.relation_network import relation_network
     from xai_fast.plot import Front, Item, report
-    from xai_fast.suites import sort_of_clevr
-    from xai_fast.suites.relation_network import relation_network
 
     try:
         # In double precision, in which a sure answer still has derivatives: in single precision its probability is 1.
@@ -119,14 +119,14 @@ def explain_scenes(out: Path) -> None:
     say(f"report: {shown(str(report(items, out, front=front)))}")
 
 
-def explain_bikeshare(device: str, out: Path) -> None:
+def explain_bikeshare(device: str | None, out: Path) -> None:
     """Explain the table of Bikeshare, where it is installed.
 
     Args:
-        device: "auto", or a name that torch knows.
+        device: where to train; None for a GPU where there is one.
         out: the folder of the results.
     """
-    from xai_fast.suites.tables import bikeshare
+    from xai_fast.datasets.tables import bikeshare
 
     try:
         table = bikeshare()

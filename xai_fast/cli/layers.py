@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from xai_fast.errors import bad_argument
 
 if TYPE_CHECKING:
-    from xai_fast.suites import ImageModel
+    from xai_fast.images import ImageModel
 
 __all__ = ["KNOWN_LAYERS", "SIZES", "chosen_layer", "suitable_layers"]
 
@@ -27,7 +27,7 @@ KNOWN_LAYERS = {
     "efficientnet-lite2": ("_blocks.20", "_blocks.14"),
     "resnet18-random": ("stages", "stages.2"),
 }
-"""A coarse and a fine layer of the models that `xai_fast.suites.load` knows by name."""
+"""A coarse and a fine layer of the models that `xai_fast.models.load` knows by name."""
 
 _MOST_CELLS = 900
 _SHOWN = 8

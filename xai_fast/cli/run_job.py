@@ -69,7 +69,7 @@ def add_spec(parser: argparse.ArgumentParser, **defaults: object) -> None:
         text = f"{about} (default: {defaults[name]})" if name in defaults else about
         add(flag, type=kind, metavar=metavar, default=defaults.get(name), help=text)
 
-    # Names are not read from xai_fast.suites, which needs Pillow: the help does not.
+    # Names are not read from xai_fast.models, which needs Pillow: the help does not.
     names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
     field("--method", "one that xai-fast doctor lists, captum:NAME, or package.module:Class")
     field("--model", f"{names}, or module:function")
@@ -110,12 +110,12 @@ def tell_preparation(kind: str, preparation: Mapping[str, Any] | None, model: st
     """
     if preparation is None and kind not in _PICTURES:
         return
-    from xai_fast.suites import ImageModel
+    from xai_fast.images import ImageModel
 
     how = ImageModel(torch.nn.Identity(), model, **(preparation or {})).preparation
     assumed = (
         f"note: {model} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are {how}; "
-        "return an xai_fast.suites.ImageModel for another one"
+        "return an xai_fast.images.ImageModel for another one"
     )
     say(assumed if preparation is None else f"pictures are {how}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from xai_fast.taylor.graph import Graph, Node, Ref
+from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
 from xai_fast.taylor.rules.elementwise import Selection

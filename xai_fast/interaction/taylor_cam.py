@@ -29,13 +29,13 @@ from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
+from xai_fast.graph.cut import Downstream, check_cut
+from xai_fast.graph.smooth import SMOOTH, remedy
 from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.method import Method
-from xai_fast.taylor import METHODS, Function, bilinear_form, cross_derivatives
-from xai_fast.taylor.cut import Downstream, check_cut
-from xai_fast.taylor.smooth import SMOOTH, remedy
+from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, differentiable
 
 __all__ = ["SCOPES", "TaylorCAM"]
 
@@ -50,7 +50,7 @@ class _Cut:
 
     output: Tensor
     grid: tuple[int, ...]
-    function: Function
+    function: ScoreFunction
 
     @property
     def positions(self) -> int:
@@ -115,8 +115,6 @@ class TaylorCAM(Method[InteractionMap]):
         self.memory_limit = memory_limit
         self._downstream = Downstream(model, layer, smooth)
         self.layer = self._downstream.name
-        self._traced: Function | None = None
-        self._traced_for: object = None
         self._geometry: dict[tuple[int, ...], CellGeometry | None] = {}
 
     def _explain(self, call: Call) -> InteractionMap:
@@ -165,20 +163,7 @@ class TaylorCAM(Method[InteractionMap]):
         per_item = [True] * len(call.values) + [call.extra.is_per_item(value) for value in call.extra.as_tuple()]
         extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
         fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
-        function = Function(self._downstream, objective, extras, fixed, classes)
-        key = (
-            tuple(output.shape[1:]),
-            tuple((tuple(e.shape[1:]), e.dtype) for e in extras),
-            tuple((i, id(a)) for i, a in fixed.items()),
-            id(objective.target) if callable(objective.target) else None,
-            tuple(
-                (id(p), p._version)
-                for p in itertools.chain(self._downstream.model.parameters(), self._downstream.model.buffers())
-            ),
-        )
-        if self._traced is not None and self._traced_for == key:
-            function.adopt(self._traced)
-        self._traced, self._traced_for = function, key
+        function = ScoreFunction(self._downstream, objective, extras, fixed, classes)
         return _Cut(output, self._grid_of(output), function), classes, scores
 
     def _grid_of(self, output: Tensor) -> tuple[int, ...]:
@@ -241,7 +226,7 @@ class TaylorCAM(Method[InteractionMap]):
 
 def _has_curvature(cut: _Cut) -> bool:
     try:
-        return bool(cut.function.program(cut.output).curved)
+        return bool(differentiable(cut.function, cut.output).program.curved)
     except UnsupportedOperation:  # `method="hvp"` needs no rules
         return True
 

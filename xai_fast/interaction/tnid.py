@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
+from xai_fast.engine.memory import is_out_of_memory
 from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
+from xai_fast.graph.smooth import SMOOTH, remedy, smoothed
 from xai_fast.interaction.detector import Detector, Groups
 from xai_fast.interaction.effects import AGGREGATES, EFFECTS
 from xai_fast.interaction.groups import SCALES, make_features
@@ -28,10 +30,8 @@ from xai_fast.interaction.kinks import kinks
 from xai_fast.interaction.representatives import PAPER, Representatives, RepresentativesLike, choose_representatives
 from xai_fast.interaction.search import BUDGET, KEPT, Search
 from xai_fast.interaction.table import Table, like_model
-from xai_fast.taylor import Function, prepare
-from xai_fast.taylor.planner import is_out_of_memory
+from xai_fast.taylor import ScoreFunction, differentiable, prepare
 from xai_fast.taylor.sets import SetDerivatives
-from xai_fast.taylor.smooth import SMOOTH, remedy, smoothed
 
 __all__ = ["MAX_ORDER", "NO_CURVATURE", "TNID", "smooth_model"]
 
@@ -151,7 +151,7 @@ class TNID(Detector):
         derivatives = SetDerivatives(function, points, directions, memory_limit=self.memory_limit)
         options = (self.effect, self.aggregate, self.exhaustive_order, self.top_k, self.budget, self.keep)
         orders = Search(features, derivatives, *options).orders(self.order)
-        found = kinks(function.program(points)) if self.smooth is None else ()
+        found = kinks(differentiable(function, points).program) if self.smooth is None else ()
         return InteractionRanking(
             feature_names=features.names,
             orders=orders,
@@ -166,7 +166,7 @@ class TNID(Detector):
             },
         )
 
-    def _prepared(self, points: Tensor, target: Target) -> tuple[Function, Tensor]:
+    def _prepared(self, points: Tensor, target: Target) -> tuple[ScoreFunction, Tensor]:
         """Trace the score, and evaluate it at the representatives."""
         try:
             function = prepare(smooth_model(self.model, self.smooth), points, target=target, score=self.score)
@@ -179,12 +179,12 @@ class TNID(Detector):
                 f"model: expected to take the data's rows of shape {row}, but it raised: {error}"
             ) from error
 
-    def _checked(self, function: Function, points: Tensor) -> Tensor:
+    def _checked(self, function: ScoreFunction, points: Tensor) -> Tensor:
         with torch.no_grad():
             scores = function(points, *function.inputs)
         if not torch.isfinite(scores).all():
             raise ModelError(f"model: expected finite scores at the representatives, got {scores.tolist()}")
-        if not function.program(points).curved:
+        if not differentiable(function, points).program.curved:
             raise ZeroCurvatureError(NO_CURVATURE)
         return scores
 

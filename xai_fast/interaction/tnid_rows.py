@@ -19,13 +19,13 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
+from xai_fast.graph.smooth import SMOOTH
 from xai_fast.interaction.effects import EFFECTS, effect_of
 from xai_fast.interaction.table import read_names
 from xai_fast.interaction.tnid import MAX_ORDER, NO_CURVATURE, smooth_model
 from xai_fast.method import Method
-from xai_fast.taylor import prepare
+from xai_fast.taylor import differentiable, prepare
 from xai_fast.taylor.sets import SetDerivatives
-from xai_fast.taylor.smooth import SMOOTH
 
 __all__ = ["TNIDRows"]
 
@@ -95,7 +95,7 @@ class TNIDRows(Method):
         targets = call.targets(outputs, chunk)
         target = call.objective.target if targets is None else targets
         function = prepare(self._explained, x, target=target, score=self.score)
-        if self.order > 1 and not function.program(x).curved:
+        if self.order > 1 and not differentiable(function, x).program.curved:
             raise ZeroCurvatureError(NO_CURVATURE)
         derivatives = SetDerivatives(function, x, lengths, memory_limit=self.memory_limit)
         effects = effect_of(derivatives.of(sets), self.effect).to(x.dtype)

@@ -24,7 +24,7 @@ _SMALL_INTEGERS = (torch.int8, torch.int16, torch.int32)
 class Preparation:
     """Prepares items for a model.
 
-    Pictures (PIL images, and 8-bit arrays (H, W, 3) or (H, W) where the model is an `xai_fast.suites.ImageModel`) are
+    Pictures (PIL images, and 8-bit arrays (H, W, 3) or (H, W) where the model is an `xai_fast.images.ImageModel`) are
     cut and scaled as the model says, see `LoadedModel.for_pictures`. Numbers are brought to the model's floating dtype:
     8-bit ones keep their values from 0 to 255. Wider integers, such as tokens, become int64.
     """

@@ -17,7 +17,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
 
 if TYPE_CHECKING:
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
 __all__ = ["LoadedModel", "ModelRef", "call_reference", "check_reference", "import_reference", "weights_sha256"]
 
@@ -111,8 +111,8 @@ class ModelRef:
     """A model by the function that makes it.
 
     Args:
-        reference: ``package.module:factory``, which returns an ``nn.Module`` or a `xai_fast.suites.ImageModel`, or one
-            of `xai_fast.suites.MODEL_NAMES`.
+        reference: ``package.module:factory``, which returns an ``nn.Module`` or a `xai_fast.images.ImageModel`, or one
+            of `xai_fast.models.MODEL_NAMES`.
         arguments: keyword arguments of the factory, which JSON can hold.
         weights_sha256: what `weights_sha256` gives for the model that is meant; another one is refused. None for
             whatever the factory returns; a job still remembers what that was, and is not resumed with others.
@@ -200,9 +200,9 @@ class ModelRef:
 
 
 def suites_models() -> Any:
-    """Import `xai_fast.suites.models`, which needs Pillow."""
+    """Import `xai_fast.models.classifiers`, which needs Pillow."""
     try:
-        return importlib.import_module("xai_fast.suites.models")
+        return importlib.import_module("xai_fast.models.classifiers")
     except ModuleNotFoundError as error:
         if error.name != "PIL":
             raise

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from xai_fast.engine.memory import free_bytes, is_out_of_memory, peak_memory
 from xai_fast.errors import JobError, StoreError, XaiFastError
 from xai_fast.jobs.computation import Computation, Loaded, reason_of
 from xai_fast.jobs.job import Job, versions
-from xai_fast.jobs.memory import lacks_memory, last_resort, peak_memory
 from xai_fast.jobs.store.job_file import Status
 from xai_fast.jobs.store.rows import Rows
 from xai_fast.jobs.store.shards import Header
@@ -121,17 +121,17 @@ class _Run:
         except (JobError, StoreError):
             raise
         except Exception as error:  # whatever the model or a method of the user raises
-            if isinstance(error, RuntimeError) and "CUDA error" in str(error) and not lacks_memory(error):
+            if isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error):
                 raise DeviceLost(f"shard {self.order.shard}: {error}") from error
             failure, reason = error, reason_of(error)
-        if lacks_memory(failure):
+        if is_out_of_memory(failure):
             if self.held.device.type == "cuda":
                 torch.cuda.empty_cache()
             rows = self.held.rows or 1
             if rows > 1:
                 self.held.rows = rows // 2
                 return self._explain(items)
-            reason = last_resort(failure, self.held.device)
+            reason = _last_resort(failure, self.held.device)
         if len(items) > 1:
             for item in items:
                 self._explain([item])
@@ -183,3 +183,12 @@ class _Run:
             methods=self.methods if self.rows.tensors else {},
             finished=time.time(),
         )
+
+
+def _last_resort(error: BaseException, device: torch.device) -> str:
+    """Say what a user can change where a single row does not fit."""
+    return (
+        f"one row at a time does not fit into the memory of {device} ({free_bytes(device) >> 20} MiB are free): "
+        f"{error}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a smaller input, "
+        "or another device"
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from xai_fast.taylor.operations import row_operations, size_of
 from xai_fast.taylor.program import Program
 
 __all__ = ["Cost", "cost_of"]
@@ -31,15 +30,7 @@ class Cost:
 
 
 def cost_of(program: Program, starts: Iterable[int] = (0,)) -> Cost:
-    """Count.
-
-    Args:
-        program: the program.
-        starts: the nodes where rows start.
-
-    Returns:
-        The counts.
-    """
+    """Count, for rows that start at some nodes."""
     starts = tuple(starts)
     if starts not in program.costs:
         program.costs[starts] = _counted(program, starts)
@@ -52,7 +43,7 @@ def _counted(program: Program, starts: tuple[int, ...]) -> Cost:
     wanted = program.curved_inputs
     needed = program.ancestors(wanted)
     reached = set(starts)
-    alive = {i: size_of(nodes[i]) for i in reached}
+    alive = {i: nodes[i].size for i in reached}
     peak = sum(alive.values())
     operations = 0
     last = {i: index for index in program.rules if index in needed for i in program.rules[index].inputs}
@@ -60,14 +51,14 @@ def _counted(program: Program, starts: tuple[int, ...]) -> Cost:
         if index not in needed or index in reached or not any(i in reached for i in rule.inputs):
             continue
         reached.add(index)
-        operations += row_operations(program, nodes[index])
-        alive[index] = size_of(nodes[index])
+        operations += rule.row_operations
+        alive[index] = nodes[index].size
         peak = max(peak, sum(alive.values()))
         for i in set(rule.inputs):
             if last.get(i) == index and i not in wanted:
                 alive.pop(i, None)
-    kept = sum(size_of(nodes[i]) for i in wanted if i in reached)
-    pairs = sum(2 * size_of(nodes[i]) for index in program.curved for i in program.rules[index].inputs)
-    values = sum(size_of(node) for node in nodes if node.per_item)
-    derivatives = sum(size_of(nodes[index]) for index, rule in program.rules.items() if rule.keeps_derivatives)
+    kept = sum(nodes[i].size for i in wanted if i in reached)
+    pairs = sum(2 * nodes[i].size for index in program.curved for i in program.rules[index].inputs)
+    values = sum(node.size for node in nodes if node.per_item)
+    derivatives = sum(nodes[index].size for index, rule in program.rules.items() if rule.keeps_derivatives)
     return Cost(values + 2 * derivatives, operations, peak, kept, pairs)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from xai_fast.engine.objective import Target
+from xai_fast.engine.memory import checked_limit, is_out_of_memory, usable_bytes
 from xai_fast.errors import bad_argument
+from xai_fast.graph import ScoreFunction
 from xai_fast.kernels.partition_sum import MAX_ORDER
-from xai_fast.taylor.cost import cost_of
-from xai_fast.taylor.function import Function, check_batch, prepare
+from xai_fast.taylor.cost import Cost, cost_of
+from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.lattice import Lattice, Set
 from xai_fast.taylor.lattice_of_tuples import lattice_of
-from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, plan_sets, usable_bytes
+from xai_fast.taylor.planner import Plan, plan_sets
+from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.program import Program
 
 __all__ = ["checked_directions", "cross_derivatives", "plan_cross_derivatives"]
@@ -26,11 +30,9 @@ def cross_derivatives(
     directions: Tensor,
     sets: Sequence[Sequence[int]],
     *,
-    target: Target = None,
-    score: str = "probability",
-    additional_forward_args: object = None,
     orders: tuple[int, int] | None = None,
     memory_limit: int | None = None,
+    **given: Unpack[Given],
 ) -> Tensor:
     """Compute F_T = D^k F [v_t : t in T] for each item and each set T.
 
@@ -39,12 +41,10 @@ def cross_derivatives(
         x: (B, ...) float32 or float64.
         directions: (D, ...) for all items, or (B, D, ...).
         sets: sets T of one to six indices of directions; an index that is repeated stands for a repeated derivative.
-        target: see `xai_fast.taylor.prepare`.
-        score: see `xai_fast.taylor.prepare`.
-        additional_forward_args: see `xai_fast.taylor.prepare`.
         orders: (n, m), the largest sets whose tangents and adjoints are computed (the 2n+1 rule, see
             `xai_fast.taylor.lattice`); None for whichever is counted cheapest.
         memory_limit: in bytes, for what is computed here; None for half of what is free.
+        **given: ``target``, ``score`` and ``additional_forward_args``, see `xai_fast.taylor.prepare`.
 
     Returns:
         (B, len(sets)) in the dtype of x.
@@ -54,24 +54,21 @@ def cross_derivatives(
         ModelError: the function cannot be traced.
         UnsupportedOperation: an operation has no rule.
     """
-    function, along, lattices, out = _prepared(
-        fn, x, directions, sets, target, score, additional_forward_args, orders, memory_limit
-    )
-    if not out.numel():
-        return out
+    out = x.new_zeros(check_batch("x", x).shape[0], len(sets))
+    work = _Work.of(fn, x, directions, sets, orders, memory_limit, given)
     with torch.no_grad():
-        while True:
-            limit = checked_limit(memory_limit, x.device)
-            pieces = [(lattice, columns, _plan(function, x, lattice, limit)) for lattice, columns in lattices]
+        while work is not None:
+            plans = work.plans(checked_limit(memory_limit, x.device))
             try:
-                for lattice, columns, plan in pieces:
-                    _in_chunks(function, x, along, lattice, columns, plan, out)
-                return out
+                for (lattice, columns), plan in zip(work.lattices, plans, strict=True):
+                    _in_chunks(work, lattice, columns, plan, out)
+                break
             except RuntimeError as error:
-                largest = max(plan.items for *_, plan in pieces)
+                largest = max(plan.items for plan in plans)
                 if not is_out_of_memory(error) or largest == 1:
                     raise
-                function.row_limit = max(1, largest // 2)
+                work.rules.row_limit = max(1, largest // 2)
+    return out
 
 
 def plan_cross_derivatives(
@@ -80,11 +77,9 @@ def plan_cross_derivatives(
     directions: Tensor,
     sets: Sequence[Sequence[int]],
     *,
-    target: Target = None,
-    score: str = "probability",
-    additional_forward_args: object = None,
     orders: tuple[int, int] | None = None,
     memory_limit: int | None = None,
+    **given: Unpack[Given],
 ) -> tuple[Plan, ...]:
     """Say what `cross_derivatives` will do, and what it costs: one plan for each chunk of the sets.
 
@@ -93,60 +88,56 @@ def plan_cross_derivatives(
         x: see there, like all that follow.
         directions: see there.
         sets: see there.
-        target: see there.
-        score: see there.
-        additional_forward_args: see there.
         orders: see there.
         memory_limit: see there.
+        **given: see there.
 
     Returns:
         The plans.
     """
-    function, _, lattices, _ = _prepared(
-        fn, x, directions, sets, target, score, additional_forward_args, orders, memory_limit
-    )
-    limit = checked_limit(memory_limit, x.device)
-    return tuple(_plan(function, x, lattice, limit) for lattice, _ in lattices)
-
-
-def _prepared(
-    fn: Callable[..., object],
-    x: Tensor,
-    directions: Tensor,
-    sets: Sequence[Sequence[int]],
-    target: Target,
-    score: str,
-    additional_forward_args: object,
-    orders: tuple[int, int] | None,
-    memory_limit: int | None,
-) -> tuple[Function, Tensor, list[tuple[Lattice, Tensor]], Tensor]:
     check_batch("x", x)
-    directions = checked_directions(directions, x)
-    wanted, copies = _distinct(sets, directions.shape[1])
-    directions = directions[:, copies]
-    out = x.new_zeros(x.shape[0], len(wanted))
-    function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-    if not out.numel():
-        return function, directions, [], out
-    program = function.program(x)
-    chosen = _orders(program, wanted, orders)
-    limit = checked_limit(memory_limit, x.device)
-    return function, directions, _split(program, x, wanted, chosen, limit), out
+    work = _Work.of(fn, x, directions, sets, orders, memory_limit, given)
+    return () if work is None else tuple(work.plans(checked_limit(memory_limit, x.device)))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be computed: the sets, cut into lattices that fit, each with the columns of the result it is for."""
+
+    function: ScoreFunction
+    rules: Differentiable
+    x: Tensor
+    directions: Tensor
+    lattices: list[tuple[Lattice, Tensor]]
+
+    @classmethod
+    def of(
+        cls,
+        fn: Callable[..., object],
+        x: Tensor,
+        directions: Tensor,
+        sets: Sequence[Sequence[int]],
+        orders: tuple[int, int] | None,
+        memory_limit: int | None,
+        given: Given,
+    ) -> _Work | None:
+        """Check the arguments and cut the work; None where there is nothing to do."""
+        directions = checked_directions(directions, x)
+        wanted, copies = _distinct(sets, directions.shape[1])
+        function = prepare(fn, x, **given)
+        if not wanted or not x.shape[0]:
+            return None
+        rules = differentiable(function, x)
+        chosen = _orders(rules.program, wanted, orders)
+        lattices = _split(rules.program, x, wanted, chosen, checked_limit(memory_limit, x.device))
+        return cls(function, rules, x, directions[:, copies], lattices)
+
+    def plans(self, limit: int) -> list[Plan]:
+        return [_plan(self.rules, self.x, lattice, limit) for lattice, _ in self.lattices]
 
 
 def checked_directions(directions: object, x: Tensor) -> Tensor:
-    """Check directions, and give every item its own.
-
-    Args:
-        directions: (D, ...) for all items, or (B, D, ...).
-        x: (B, ...).
-
-    Returns:
-        (B, D, ...), a view.
-
-    Raises:
-        InputError: they do not fit.
-    """
+    """Check directions (D, ...) or (B, D, ...), and give every item its own: (B, D, ...), a view."""
     expected = f"(D, {', '.join(map(str, x.shape[1:]))}) or (B, D, {', '.join(map(str, x.shape[1:]))}), {x.dtype}"
     if not isinstance(directions, Tensor):
         raise bad_argument("directions", expected, type(directions).__name__)
@@ -195,10 +186,7 @@ def _orders(program: Program, wanted: Sequence[Set], orders: tuple[int, int] | N
     cost = cost_of(program)
 
     def operations(choice: tuple[int, int]) -> int:
-        lattice = lattice_of(sample, *choice)
-        carried = len(lattice.sets) + len(lattice.adjoint_sets)
-        terms = lattice.contracted_terms.term_order.numel() + lattice.forward_terms.term_order.numel()
-        return carried * cost.row_operations + terms * cost.row_kept
+        return _operations(lattice_of(sample, *choice), cost)
 
     return min(choices, key=operations)
 
@@ -231,55 +219,56 @@ def _rows(lattice: Lattice) -> int:
     return len(lattice.sets) + len(lattice.adjoint_sets)
 
 
+def _operations(lattice: Lattice, cost: Cost) -> int:
+    """Count floating-point operations per item."""
+    terms = lattice.contracted_terms.term_order.numel() + lattice.forward_terms.term_order.numel()
+    return _rows(lattice) * cost.row_operations + terms * cost.row_kept
+
+
 def _sizes(program: Program, x: Tensor) -> tuple[int, int]:
-    """Return bytes an item, and bytes an item and row."""
+    """Return bytes per item, and bytes per item and row."""
     cost = cost_of(program)
     width = x.element_size()
     return width * cost.values, width * (cost.row_peak + cost.row_kept)
 
 
-def _plan(function: Function, x: Tensor, lattice: Lattice, limit: int) -> Plan:
-    program = function.program(x)
-    cost = cost_of(program)
-    base, row = _sizes(program, x)
+def _plan(rules: Differentiable, x: Tensor, lattice: Lattice, limit: int) -> Plan:
+    cost = cost_of(rules.program)
+    base, row = _sizes(rules.program, x)
     rows = _rows(lattice)
     items, peak, least = plan_sets(
         items=x.shape[0], rows=rows, base=base, row=row, limit=limit, on_cpu=x.device.type == "cpu"
     )
-    if function.row_limit is not None:
-        items = max(1, min(items, function.row_limit))
-    terms = lattice.contracted_terms.term_order.numel() + lattice.forward_terms.term_order.numel()
-    operations = x.shape[0] * (rows * cost.row_operations + terms * cost.row_kept)
+    if rules.row_limit is not None:
+        items = max(1, min(items, rules.row_limit))
     return Plan(
-        "lattice",
-        (lattice.forward, lattice.backward),
-        rows,
-        operations,
-        peak,
-        limit,
-        least,
-        items,
-        rows,
-        rows,
-        -(-x.shape[0] // items),
-        cost.row_kept,
+        route="lattice",
+        orders=(lattice.forward, lattice.backward),
+        rows=rows,
+        operations=x.shape[0] * _operations(lattice, cost),
+        bytes=peak,
+        memory_limit=limit,
+        least_bytes=least,
+        items=items,
+        row_chunk=rows,
+        group=rows,
+        chunks=-(-x.shape[0] // items),
+        curved_units=cost.row_kept,
     )
 
 
-def _in_chunks(
-    function: Function, x: Tensor, directions: Tensor, lattice: Lattice, columns: Tensor, plan: Plan, out: Tensor
-) -> None:
-    program = function.program_traced
+def _in_chunks(work: _Work, lattice: Lattice, columns: Tensor, plan: Plan, out: Tensor) -> None:
+    x, program = work.x, work.rules.program
     for start in range(0, x.shape[0], plan.items):
-        end = min(start + plan.items, x.shape[0])
-        state = program.run(x[start:end], tuple(extra[start:end] for extra in function.inputs))
-        rows = x.new_zeros(len(lattice.sets), end - start, 1, *x.shape[1:])
+        items = slice(start, min(start + plan.items, x.shape[0]))
+        state = program.run(x[items], tuple(extra[items] for extra in work.function.inputs))
+        rows = x.new_zeros(len(lattice.sets), state.items, 1, *x.shape[1:])
         for row, chosen in enumerate(lattice.sets):
             if len(chosen) == 1:
-                rows[row, :, 0] = directions[start:end, chosen[0]]
+                rows[row, :, 0] = work.directions[items, chosen[0]]
         wanted = program.curved_inputs | ({program.graph.output} if lattice.direct else set())
         tangents = program.tangents(state, {0: rows}, wanted, lattice)
-        part = x.new_zeros(end - start, len(lattice.targets))
+        part = x.new_zeros(state.items, len(lattice.targets))
         if any(len(chosen) > lattice.forward for chosen in lattice.targets):
             adjoints = program.adjoints(state, program.curved, lattice=lattice, rows=tangents)
             for index in program.curved:
@@ -287,4 +276,4 @@ def _in_chunks(
                     program.rules[index].contract(state, adjoints[index], tangents, lattice, part)
         for target, row in lattice.direct:
             part[:, target] = tangents[program.graph.output][row, :, 0]
-        out[start:end, columns] = part
+        out[items, columns] = part

@@ -24,17 +24,9 @@ class Bottleneck:
 
 
 def bottleneck(program: Program) -> Bottleneck | None:
-    """Find the node with the fewest entries among those that every path to curvature passes.
-
-    Immediate dominators are found in one pass, as the nodes are in topological order (Cooper, Harvey and Kennedy, "A
-    simple, fast dominance algorithm", 2001).
-
-    Args:
-        program: the program.
-
-    Returns:
-        The bottleneck; the input itself where there is no narrower one; None without curvature.
-    """
+    """Find the node with the fewest entries among those that every path to curvature passes; None without curvature."""
+    # Immediate dominators are found in one pass, as the nodes are in topological order (Cooper, Harvey and Kennedy, "A
+    # simple, fast dominance algorithm", 2001).
     if not program.curved:
         return None
     parent: dict[int, int] = {0: 0}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,12 +15,12 @@ import torch
 from torch import Tensor
 
 from xai_fast import backends
+from xai_fast.graph import Graph, State
+from xai_fast.graph.lift import lifted
 from xai_fast.kernels.feed_forward_values import PARAMETERS
 from xai_fast.kernels.partition_sum import derivatives
-from xai_fast.taylor.graph import Graph
-from xai_fast.taylor.lift import lifted
+from xai_fast.taylor.first_product import FirstProduct
 from xai_fast.taylor.program import Program
-from xai_fast.taylor.rules import State
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection
 from xai_fast.taylor.rules.linear import Structural, Sum
@@ -65,18 +64,45 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """A score that is a chain of layers and one linear map.
+class Neck:
+    """Few units e = W y + b through which a score reads the values y of a chain's last layer.
 
     Attributes:
-        layers: the first one reads the item's entries.
-        last: the node of the last layer's values, from which the score is linear.
-        weight: (1, U_last) of that linear map; None where it depends on the item.
+        node: of e.
+        weight: (K, U_last) W.
+        bias: (K,) b.
+        curved: the nodes behind it that have a second derivative.
     """
 
+    node: int
+    weight: Tensor
+    bias: Tensor
+    curved: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A score that is, or begins with, a chain of layers.
+
+    Attributes:
+        program: in which the layers were found.
+        layers: the first one reads the item's entries.
+        last: the node of the last layer's values.
+        weight: (1, U_last) of the linear map from there to the score; None where there is more, or it depends on the
+            item.
+        neck: what is behind the last layer, of a part of a score.
+    """
+
+    program: Program
     layers: tuple[Layer, ...]
     last: int
     weight: Tensor | None
+    neck: Neck | None = None
+
+    @functools.cached_property
+    def product(self) -> FirstProduct:
+        """The first matrix, applied to directions."""
+        return FirstProduct(0, self.layers[0].weight.T)
 
     @functools.cached_property
     def widths(self) -> list[int]:
@@ -160,60 +186,79 @@ class Chain:
         return s
 
 
-def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS) -> Chain | None:
+def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS, *, part: bool = False) -> Chain | None:
     """Recognise a chain.
 
     Args:
         program: a traced score.
         like: a tensor of the dtype and on the device of the items.
         most_weights: entries of the largest matrix to write out, at most 2^26.
+        part: whether the score may go on in another way behind the chain; the chain ends then before a matrix that
+            takes more operations than the nodes that it stands for.
 
     Returns:
         The chain; None where the score is something else, or linear.
     """
     path = _path(program)
-    if path is None:
-        return None
-    ends = [0, *(index for index in path if isinstance(program.rules[index], Elementwise | Selection))]
-    most = min(most_weights, _MOST_WEIGHTS)
-    if any(_entries(program, before) * _entries(program, after) > most for before, after in itertools.pairwise(ends)):
+    is_whole = bool(path) and path[-1] == program.graph.output
+    found: list[tuple[int, list[int]]] = []
+    before, segment = 0, list[int]()
+    for index in path if is_whole or part else ():
+        segment.append(index)
+        if not isinstance(program.rules[index], Elementwise | Selection):
+            continue
+        size = program.graph.nodes[before].size * program.graph.nodes[index].size
+        costs_more = part and size > sum(program.rules[i].row_operations for i in segment[:-1])
+        depends = any(_depends_on_item(program.graph, i) for i in segment[:-1])
+        if depends or costs_more or size > min(most_weights, _MOST_WEIGHTS):
+            is_whole, segment = False, segment[:-1]
+            break
+        found.append((before, segment))
+        before, segment = index, []
+    if not found or not (is_whole or part):
         return None
     constants = State(dict(program.graph.constants), 1)
-    layers: list[Layer] = []
-    before, segment = 0, list[int]()
-    for index in path:
-        segment.append(index)
-        rule = program.rules[index]
-        if not isinstance(rule, Elementwise | Selection):
-            continue
-        depends = any(_depends_on_item(program.graph, i) for i in segment[:-1])
-        if depends:
-            return None
-        weight = _matrix(program, constants, like, before, rule.source)
-        layers.append(
-            Layer(weight, _offset(program, constants, like, before, segment[:-1]), rule, program.graph.constants)
-        )
-        before, segment = index, []
-    if not layers:
-        return None
-    fixed = not any(_depends_on_item(program.graph, i) for i in segment)
-    return Chain(
-        tuple(layers), before, _matrix(program, constants, like, before, program.graph.output) if fixed else None
+    layers = tuple(_layer(program, constants, like, start, nodes) for start, nodes in found)
+    fixed = is_whole and not any(_depends_on_item(program.graph, i) for i in segment)
+    last = _matrix(program, constants, like, before, program.graph.output) if fixed else None
+    return Chain(program, layers, before, last, _neck(program, constants, like, before, segment) if part else None)
+
+
+def _neck(program: Program, constants: State, like: Tensor, last: int, segment: Sequence[int]) -> Neck:
+    """Follow the linear nodes behind the last layer as far as they are the same for all items."""
+    nodes = list(itertools.takewhile(lambda i: not _depends_on_item(program.graph, i), segment))
+    node = nodes[-1] if nodes else last
+    behind = program.descendants({node}) - {node}
+    return Neck(
+        node,
+        _matrix(program, constants, like, last, node),
+        _offset(program, constants, like, last, nodes),
+        tuple(index for index in program.curved if index in behind),
     )
 
 
-def _path(program: Program) -> list[int] | None:
-    """List the nodes from the input to the score, if each reads one that depends on the item and nothing else bends."""
+def _layer(program: Program, constants: State, like: Tensor, start: int, segment: Sequence[int]) -> Layer:
+    rule = program.rules[segment[-1]]
+    if not isinstance(rule, Elementwise | Selection):
+        raise TypeError(f"expected an elementwise function at {rule.node.name}")
+    weight = _matrix(program, constants, like, start, rule.source)
+    bias = _offset(program, constants, like, start, segment[:-1])
+    return Layer(weight, bias, rule, program.graph.constants)
+
+
+def _path(program: Program) -> list[int]:
+    """List the nodes behind the input as long as each is the only reader of the one before, linear or elementwise."""
     path: list[int] = []
-    index = program.graph.output
-    while index != 0:
-        rule = program.rules.get(index)
+    index = 0
+    while index != program.graph.output:
+        readers = [i for i in program.graph.users.get(index, ()) if program.graph.nodes[i].active]
+        rule = program.rules.get(readers[0]) if len(readers) == 1 else None
         linear = isinstance(rule, Structural | Sum | Product | MatrixProduct) and not rule.curved
         if rule is None or len(rule.inputs) != 1 or not (linear or isinstance(rule, Elementwise | Selection)):
-            return None
-        path.append(index)
-        index = rule.inputs[0]
-    return path[::-1]
+            break
+        path.append(readers[0])
+        index = readers[0]
+    return path
 
 
 def _depends_on_item(graph: Graph, index: int) -> bool:
@@ -221,13 +266,9 @@ def _depends_on_item(graph: Graph, index: int) -> bool:
     return any(graph.nodes[i].per_item and not graph.nodes[i].active for i in graph.nodes[index].inputs)
 
 
-def _entries(program: Program, index: int) -> int:
-    return math.prod(program.graph.nodes[index].shape or ())
-
-
 def _matrix(program: Program, constants: State, like: Tensor, start: int, end: int) -> Tensor:
     """Write out a linear part of the graph: (entries of the end, entries of the start)."""
-    count = _entries(program, start)
+    count = program.graph.nodes[start].size
     eye = torch.eye(count, dtype=like.dtype, device=like.device)
     if start == end:
         return eye

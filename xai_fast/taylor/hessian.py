@@ -5,28 +5,31 @@ With the adjoints mu of one backward pass and first-order tangents,
     V^T H U = sum over curved nodes of <mu, D^2 node [tangents along V, tangents along U]>
 
 so that the last order needs no matrix product of the network's, and a node without second derivative costs nothing. The
-tangents come by the forward route, one a direction, or by the reverse route: one gradient a unit of the narrowest
+tangents come by the forward route, one per direction, or by the reverse route: one gradient per unit of the narrowest
 node through which all curvature is reached (ten for a network of ReLU layers under a softmax of ten classes), and a
 product with the directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from xai_fast.engine.objective import Target
+from xai_fast.engine.memory import checked_limit, is_out_of_memory, usable_bytes
 from xai_fast.errors import bad_argument
-from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
-from xai_fast.taylor.feedforward import Chain
-from xai_fast.taylor.function import Function, check_batch, prepare
-from xai_fast.taylor.planner import Plan, checked_limit, is_out_of_memory, usable_bytes
+from xai_fast.graph import ScoreFunction, State
+from xai_fast.taylor.chain_pairs import chain_bytes, chain_hessian, chain_operations, chain_pairs
+from xai_fast.taylor.differentiable import Differentiable, differentiable
+from xai_fast.taylor.feedforward import Chain, Neck
+from xai_fast.taylor.first_product import touched_columns
+from xai_fast.taylor.planner import Plan
+from xai_fast.taylor.prepare import Given, check_batch, prepare, resolved
 from xai_fast.taylor.products import hessian_products
 from xai_fast.taylor.replay import WORTH_RECORDING
 from xai_fast.taylor.routes import plan_pairs_of
-from xai_fast.taylor.rules import State
 
 __all__ = ["METHODS", "bilinear_form", "hessian", "plan_bilinear_form"]
 
@@ -39,27 +42,24 @@ def bilinear_form(
     V: Tensor,
     U: Tensor | None = None,
     *,
-    target: Target = None,
-    score: str = "probability",
-    additional_forward_args: object = None,
     method: str = "auto",
     memory_limit: int | None = None,
+    **given: Unpack[Given],
 ) -> Tensor:
     """Compute V^T H U for each item, H the Hessian of its score.
 
     Args:
         fn: a module in evaluation mode (with ``target`` and ``score``), a function from (B, ...) to scores (B,), or
-            what `prepare` gave. Items must not depend on each other.
+            what `prepare` gave. Items must not depend on each other. It is traced at the first call with items of one
+            shape; `prepare` says what is noticed of later changes.
         x: (B, ...) float32 or float64.
         V: (B, nV, ...) directions like the items of ``x``.
         U: (B, nU, ...); None for V itself.
-        target: see `prepare`.
-        score: see `prepare`.
-        additional_forward_args: see `prepare`.
-        method: "forward" (nV + nU tangents), "reverse" (a gradient a unit of the narrowest node before the curvature),
-            "auto" (whichever is counted cheaper), or "hvp" (Hessian-vector products by autograd, for models with
-            operations that have no rule).
+        method: "forward" (nV + nU tangents), "reverse" (one gradient per unit of the narrowest node before the
+            curvature), "auto" (whichever is counted cheaper), or "hvp" (Hessian-vector products by autograd, for models
+            with operations that have no rule).
         memory_limit: in bytes, for what is computed here; None for half of what is free.
+        **given: ``target``, ``score`` and ``additional_forward_args``, see `prepare`.
 
     Returns:
         (B, nV, nU) in the dtype of x.
@@ -77,79 +77,64 @@ def bilinear_form(
         _check_directions("U", U, x)
     if method not in METHODS:
         raise bad_argument("method", f"one of {', '.join(METHODS)}", repr(method))
-    function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
+    function, trace = resolved(fn, x, given)
     nV, nU = V.shape[1], V.shape[1] if U is None else U.shape[1]
     if 0 in (x.shape[0], nV, nU):
         return x.new_zeros(x.shape[0], nV, nU)
+    limit = checked_limit(memory_limit, x.device)
     if method == "hvp":
-        return hessian_products(function, x, V, V if U is None else U, checked_limit(memory_limit, x.device))
+        return hessian_products(function, x, V, V if U is None else U, limit)
+    sides = (V,) if U is None else (V, U)
     with torch.no_grad():
+        rules = differentiable(function, x) if trace is None else trace.derived(Differentiable)
+        chain = rules.chain(x)
+        product = rules.first_product if chain is None else chain.product
+        columns = touched_columns(product, sides, limit)
         while True:
-            plan = plan_pairs_of(function, x, nV, 0 if U is None else nU, method, memory_limit, (V, U))
+            plan = plan_pairs_of(rules, x, nV, 0 if U is None else nU, method, limit, sides, columns)
             try:
-                return _in_chunks(function, x, V, U, plan)
+                if chain is not None and chain.neck is not None and _fits_chain(chain, chain.neck, x, plan, sides):
+                    first = chain.product.rows(sides, columns)[:, :, 0].transpose(0, 1).contiguous()
+                    replay = rules.replay(function.compile)
+                    return chain_pairs(chain, chain.neck, replay, x, function.inputs, first, nV, nU)
+                return _in_chunks(rules, function, x, sides, columns, plan)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or plan.row_chunk * plan.items == 1:
                     raise
-                function.row_limit = max(1, plan.row_chunk * plan.items // 2)
+                rules.row_limit = max(1, plan.row_chunk * plan.items // 2)
 
 
 def hessian(
     fn: Callable[..., object],
     x: Tensor,
     *,
-    target: Target = None,
-    score: str = "probability",
-    additional_forward_args: object = None,
     method: str = "auto",
     memory_limit: int | None = None,
+    **given: Unpack[Given],
 ) -> Tensor:
     """Compute the Hessian of each item's score.
 
     Args:
         fn: see `bilinear_form`.
-        x: (B, ...), N entries an item.
-        target: see `prepare`.
-        score: see `prepare`.
-        additional_forward_args: see `prepare`.
+        x: (B, ...), N entries per item.
         method: see `bilinear_form`.
         memory_limit: see `bilinear_form`.
+        **given: see `bilinear_form`.
 
     Returns:
         (B, N, N) in the dtype of x.
     """
     check_batch("x", x)
     entries = x[0].numel() if x.shape[0] else 0
+    function = prepare(fn, x, **given)
     if entries and method in ("auto", "forward"):
-        fn = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-        chain = fn.chain(x)
+        chain = differentiable(function, x).chain(x)
         items = 0 if chain is None else _items_of_chain(chain, x, memory_limit)
         if chain is not None and items:
             with torch.no_grad():
                 return torch.cat([chain_hessian(chain, part) for part in torch.split(x, items)])
     eye = torch.eye(entries, dtype=x.dtype, device=x.device).reshape(entries, *x.shape[1:])
-    return bilinear_form(
-        fn,
-        x,
-        eye.expand(x.shape[0], *eye.shape),
-        target=target,
-        score=score,
-        additional_forward_args=additional_forward_args,
-        method=method,
-        memory_limit=memory_limit,
-    )
-
-
-_SMALL_CHAIN = 1 << 24
-"""Floating-point operations an item up to which a chain's Hessian is computed whole."""
-
-
-def _items_of_chain(chain: Chain, x: Tensor, memory_limit: int | None) -> int:
-    """Choose how many items' Hessians of a chain to compute at a time; 0 where the general way is better."""
-    if chain.weight is None or chain.is_piecewise_linear or chain_operations(chain, x[0].numel()) > _SMALL_CHAIN:
-        return 0
-    usable = usable_bytes(checked_limit(memory_limit, x.device)) - x.shape[0] * x[0].numel() ** 2 * x.element_size()
-    return max(0, min(x.shape[0], usable // chain_bytes(chain, x[:1])))
+    return bilinear_form(function, x, eye.expand(x.shape[0], *eye.shape), method=method, memory_limit=memory_limit)
 
 
 def plan_bilinear_form(
@@ -158,30 +143,49 @@ def plan_bilinear_form(
     left: int,
     right: int = 0,
     *,
-    target: Target = None,
-    score: str = "probability",
-    additional_forward_args: object = None,
     method: str = "auto",
     memory_limit: int | None = None,
+    **given: Unpack[Given],
 ) -> Plan:
-    """Say what `bilinear_form` will do, and what it costs.
+    """Say what `bilinear_form` will do, and what it costs, for directions of which nothing is known.
 
     Args:
         fn: see `bilinear_form`.
         x: (B, ...).
         left: nV.
         right: nU, or 0 where U is V.
-        target: see `prepare`.
-        score: see `prepare`.
-        additional_forward_args: see `prepare`.
         method: "auto", "forward" or "reverse".
         memory_limit: see `bilinear_form`.
+        **given: see `bilinear_form`.
 
     Returns:
         The plan.
     """
-    function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-    return plan_pairs_of(function, x, left, right, method, memory_limit)
+    rules = differentiable(prepare(fn, x, **given), x)
+    return plan_pairs_of(rules, x, left, right, method, checked_limit(memory_limit, x.device))
+
+
+_SMALL_CHAIN = 1 << 26
+"""Floating-point operations per item up to which a chain's pairs are computed whole."""
+
+_NARROW = 16
+"""Units of a neck of which the Hessian is computed, however few the directions are."""
+
+
+def _fits_chain(chain: Chain, neck: Neck, x: Tensor, plan: Plan, sides: Sequence[Tensor]) -> bool:
+    """Tell whether the kernels of a chain are better than the interpreter, and fit."""
+    rows, units = sum(side.shape[1] for side in sides), neck.weight.shape[0]
+    if plan.route != "forward" or chain_operations(chain, rows) > _SMALL_CHAIN or units > max(rows, _NARROW):
+        return False
+    return x.shape[0] * (chain_bytes(chain, x, rows) + units**2 * x.element_size()) <= usable_bytes(plan.memory_limit)
+
+
+def _items_of_chain(chain: Chain, x: Tensor, memory_limit: int | None) -> int:
+    """Choose how many items' Hessians of a chain to compute at a time; 0 where the general way is better."""
+    if chain.weight is None or chain.is_piecewise_linear or chain_operations(chain, x[0].numel()) > _SMALL_CHAIN:
+        return 0
+    usable = usable_bytes(checked_limit(memory_limit, x.device)) - x.shape[0] * x[0].numel() ** 2 * x.element_size()
+    return max(0, min(x.shape[0], usable // chain_bytes(chain, x, x[0].numel())))
 
 
 def _check_directions(name: str, directions: object, x: Tensor) -> None:
@@ -194,42 +198,53 @@ def _check_directions(name: str, directions: object, x: Tensor) -> None:
         raise bad_argument(name, f"{expected}, {x.dtype}, {x.device}", got)
 
 
-def _in_chunks(function: Function, x: Tensor, V: Tensor, U: Tensor | None, plan: Plan) -> Tensor:
+def _in_chunks(
+    rules: Differentiable,
+    function: ScoreFunction,
+    x: Tensor,
+    sides: tuple[Tensor, ...],
+    columns: Tensor | None,
+    plan: Plan,
+) -> Tensor:
     parts = []
     for start in range(0, x.shape[0], plan.items):
-        end = start + plan.items
-        inputs = tuple(extra[start:end] for extra in function.inputs)
-        sides = (V[start:end],) if U is None else (V[start:end], U[start:end])
-        parts.append(_chunk(function, x[start:end], sides, inputs, plan))
+        of_items = [given[start : start + plan.items] for given in (x, *sides, *function.inputs)]
+        parts.append(_chunk(rules, function.compile, of_items, len(sides), columns, plan))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _chunk(function: Function, x: Tensor, sides: tuple[Tensor, ...], inputs: tuple[Tensor, ...], plan: Plan) -> Tensor:
-    program = function.program(x)
+def _chunk(
+    rules: Differentiable, compile: bool, of_items: list[Tensor], sides: int, columns: Tensor | None, plan: Plan
+) -> Tensor:
+    columns = columns if plan.route == "forward" else None
 
     def run(x: Tensor, *others: Tensor) -> Tensor:
-        state = program.run(x, others[len(sides) :])
-        return _pairs(function, state, others[0], others[1] if len(sides) == 2 else None, plan)
+        picked = () if columns is None else others[-1:]
+        state = rules.program.run(x, others[sides : len(of_items) - 1])
+        return _pairs(_Tangents(rules, state, plan, *picked), others[:sides])
 
+    given = of_items if columns is None else [*of_items, columns]
     if plan.operations >= WORTH_RECORDING or plan.few_places:
-        return run(x, *sides, *inputs)
-    key = (tuple(side.shape for side in sides), plan.route, plan.row_chunk, plan.group)
+        return run(*given)
+    key = (tuple(tensor.shape for tensor in given), sides, plan.route, plan.row_chunk, plan.group, columns is None)
     # A record fixes how tensors are viewed, so it is made and run for one layout.
-    return function.replay.run(key, run, *(given.contiguous() for given in (x, *sides, *inputs)))
+    return rules.replay(compile).run(key, run, *(tensor.contiguous() for tensor in given))
 
 
 class _Tangents:
     """Makes rows at the inputs of the curved nodes, by either route."""
 
-    def __init__(self, function: Function, state: State, plan: Plan) -> None:
-        self.program = function.program_traced
+    def __init__(self, rules: Differentiable, state: State, plan: Plan, columns: Tensor | None = None) -> None:
+        self.program = rules.program
         self.state = state
         self.plan = plan
-        self.start = 0
+        self.columns = columns
+        self.product = rules.first_product if plan.route == "forward" else None
+        self.start = 0 if self.product is None else self.product.node
         self.gradients: Tensor | None = None
-        if plan.route == "reverse" and function.bottleneck is not None:
-            self.start = function.bottleneck.node
-            self.gradients = self._gradients(function.bottleneck.units)
+        if plan.route == "reverse" and rules.bottleneck is not None:
+            self.start = rules.bottleneck.node
+            self.gradients = self._gradients(rules.bottleneck.units)
 
     def _gradients(self, units: int) -> Tensor:
         """Return the gradients of the bottleneck's units: (units, B, N)."""
@@ -243,36 +258,57 @@ class _Tangents:
             parts.append(self.program.adjoints(self.state, (0,), {self.start: seeds})[0].flatten(2))
         return torch.cat(parts)
 
-    def __call__(self, directions: Tensor) -> dict[int, Tensor]:
-        wanted = self.program.curved_inputs
-        chunks = []
-        for part in torch.split(directions, self.plan.row_chunk, dim=1):
-            if self.gradients is None:
-                rows = part.transpose(0, 1).unsqueeze(2)
-            else:
-                value = self.state.tensor(self.start)
-                rows = torch.matmul(part.flatten(2), self.gradients.permute(1, 2, 0)).transpose(0, 1)
-                rows = rows.reshape(rows.shape[0], *value.shape)
-            chunks.append(
-                self.program.tangents(self.state, {self.start: rows}, wanted, few_places=self.plan.few_places)
-            )
+    def _started(self, sides: Sequence[Tensor], first: int) -> Tensor:
+        """Make the rows of directions (B, n, ...) each where rows start; (R, B, *shape of the node)."""
+        if self.gradients is not None:
+            to_units = self.gradients.permute(1, 2, 0)
+            rows = torch.cat([torch.matmul(side.flatten(2), to_units).transpose(0, 1) for side in sides])
+            return rows.reshape(rows.shape[0], *self.state.tensor(self.start).shape)
+        if self.product is not None:
+            count = sum(side.shape[1] for side in sides)
+            return self.product.rows(sides, None if self.columns is None else self.columns[first : first + count])
+        # One layout for all that follows: products of matrices copy strided rows one by one.
+        return torch.cat([side.transpose(0, 1) for side in sides]).unsqueeze(2)
+
+    def __call__(self, sides: Sequence[Tensor], first: int = 0) -> dict[int, Tensor]:
+        """Make the rows of directions (B, n, ...) each, of which the first is number ``first`` of all."""
+        chunks, wanted = [], self.program.curved_inputs
+        one_side = torch.split(sides[0], self.plan.row_chunk, 1)
+        for part in [(part,) for part in one_side] if len(sides) == 1 else [sides]:
+            rows = {self.start: self._started(part, first)}
+            chunks.append(self.program.tangents(self.state, rows, wanted, few_places=self.plan.few_places))
+            first += part[0].shape[1]
         if len(chunks) == 1:
             return chunks[0]
         return {index: torch.cat([chunk[index] for chunk in chunks]) for index in chunks[0]}
 
 
-def _pairs(function: Function, state: State, V: Tensor, U: Tensor | None, plan: Plan) -> Tensor:
-    program = function.program_traced
+def _is_small(plan: Plan, rows: int) -> bool:
+    """Tell whether calls take longer than arithmetic, and the rows of both sides fit at once."""
+    fits = rows <= min(plan.group, plan.row_chunk) and 2 * plan.bytes <= usable_bytes(plan.memory_limit)
+    return fits and plan.operations < WORTH_RECORDING and not plan.few_places
+
+
+def _pairs(tangents: _Tangents, sides: Sequence[Tensor]) -> Tensor:
+    program, state, group = tangents.program, tangents.state, tangents.plan.group
     adjoints = program.adjoints(state, program.curved)
-    tangents = _Tangents(function, state, plan)
-    other = V if U is None else U
-    sums = V.new_zeros(V.shape[0], V.shape[1], other.shape[1])
-    for i in range(0, V.shape[1], plan.group):
-        left = tangents(V[:, i : i + plan.group])
-        for j in range(0, other.shape[1], plan.group):
-            right = left if U is None and i == j else tangents(other[:, j : j + plan.group])
-            block = sums[:, i : i + plan.group, j : j + plan.group]
-            for index in program.curved:
-                if index in adjoints:
-                    block += program.rules[index].pair(state, adjoints[index][0], left, right)
+    V, U = sides[0], sides[-1]
+    nV, nU, is_one_side = V.shape[1], U.shape[1], len(sides) == 1
+    sums = V.new_zeros(V.shape[0], nV, nU)
+
+    def add(block: Tensor, left: dict[int, Tensor], right: dict[int, Tensor]) -> None:
+        for index in program.curved:
+            if index in adjoints:
+                block += program.rules[index].pair(state, adjoints[index][0], left, right)
+
+    if not is_one_side and _is_small(tangents.plan, max(nV, nU)):
+        rows = tangents(sides)
+        add(sums, {i: row[:nV] for i, row in rows.items()}, {i: row[nV:] for i, row in rows.items()})
+        return sums
+    for i in range(0, nV, group):
+        left = tangents([V[:, i : i + group]], i)
+        for j in range(0, nU, group):
+            same = is_one_side and i == j
+            right = left if same else tangents([U[:, j : j + group]], j if is_one_side else nV + j)
+            add(sums[:, i : i + group, j : j + group], left, right)
     return sums

@@ -21,16 +21,7 @@ _WORTH_SPREADING = 16
 
 
 def lattice_of(targets: Sequence[Set], forward: int, backward: int) -> Lattice:
-    """Build the lattice of some sets.
-
-    Args:
-        targets: see `xai_fast.taylor.lattice.Lattice`.
-        forward: see there.
-        backward: see there.
-
-    Returns:
-        The lattice: many sets of one size without a loop over them.
-    """
+    """Build the lattice of some sets: many of one size without a loop over them."""
     alike = len(targets) >= _WORTH_SPREADING and len({len(chosen) for chosen in targets}) == 1
     return (LatticeOfTuples if alike else Lattice)(targets, forward, backward)
 

@@ -44,14 +44,7 @@ class Subsets:
         return 1 + (self.singles if most else 0) + (self.pairs.shape[0] if most > 1 else 0)
 
     def rows(self, columns: Tensor) -> Tensor:
-        """Find the rows of sets of one to three directions.
-
-        Args:
-            columns: (T, size) int64, rising.
-
-        Returns:
-            (T,) int64.
-        """
+        """Find the rows (T,) int64 of sets (T, size) int64 of one to three directions, rising."""
         size = columns.shape[1]
         if size == 1:
             return columns[:, 0]
@@ -63,14 +56,7 @@ class Subsets:
         )
 
     def members(self, sets: Tensor) -> Tensor:
-        """Find the rows that `xai_fast.kernels.tuple_sum` reads.
-
-        Args:
-            sets: (T, k) int64, rising.
-
-        Returns:
-            (T, C) int32.
-        """
+        """Find the rows (T, C) int32 that `xai_fast.kernels.tuple_sum` reads for sets (T, k) int64, rising."""
         columns = subsets_of(sets.shape[1])
         members = sets.new_empty(sets.shape[0], len(columns), dtype=torch.int32)
         by_column = sets.T.contiguous()

@@ -9,12 +9,12 @@ from xai_fast.kernels.pair_reduce import pair_reduce
 
 __all__ = ["pair_sum"]
 
-# Below this many products an item, going through an operator costs more than the products themselves.
-_WORTH_A_KERNEL = 1 << 16
+# Below this many products per item, a product of matrices is quicker than the kernel, which writes no weighted rows.
+_WORTH_A_KERNEL = 1 << 20
 
 
 def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Compute the sum over units of weight * left * right, for each item and each pair of rows.
+    """Compute (B, L, R), the sums over units of weight * left * right.
 
     Args:
         left: (L, B, *shape).
@@ -28,7 +28,7 @@ def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tenso
     factor = None if weight is None else weight.flatten(1)
     if first.shape[0] * second[:, :1].numel() < _WORTH_A_KERNEL:
         first = first if factor is None else first * factor
-        return torch.matmul(first.transpose(0, 1), second.permute(1, 2, 0))
+        return torch.bmm(first.transpose(0, 1), second.permute(1, 2, 0))
     sums = left.new_zeros(left.shape[1], left.shape[0], right.shape[0])
     pair_reduce(sums, first.contiguous(), second.contiguous(), None if factor is None else factor.contiguous())
     return sums

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai_fast.engine.call import frozen_parameters
-from xai_fast.taylor.function import Function
-from xai_fast.taylor.planner import is_out_of_memory
+from xai_fast.engine.memory import is_out_of_memory
+from xai_fast.graph import ScoreFunction
 
 __all__ = ["hessian_products"]
 
@@ -17,7 +17,7 @@ _COPIES_OF_AN_ITEM = 64
 _ROWS_ON_CPU = 32
 
 
-def hessian_products(function: Function, x: Tensor, V: Tensor, U: Tensor, limit: int) -> Tensor:
+def hessian_products(function: ScoreFunction, x: Tensor, V: Tensor, U: Tensor, limit: int) -> Tensor:
     """Compute V^T H U by one product H v for each direction of the smaller side.
 
     Args:

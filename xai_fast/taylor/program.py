@@ -1,19 +1,17 @@
-"""The interpreter: values, tangents and adjoints of a traced graph, for many items and directions at once."""
+"""A traced graph with rules: tangents carried forward and adjoints backward, for many items and directions at once."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from xai_fast.taylor.graph import Graph
+from xai_fast.graph import Graph, State, run
 from xai_fast.taylor.lattice import Lattice
-from xai_fast.taylor.lift import lifted
-from xai_fast.taylor.operations import row_operations
-from xai_fast.taylor.rules import Rule, State, rule_of
+from xai_fast.taylor.rules import Rule, rule_of
 from xai_fast.taylor.touched import Touched, touched_places
 
 __all__ = ["Program"]
@@ -32,7 +30,7 @@ class Program:
     """A graph with its rules.
 
     Args:
-        graph: what `xai_fast.taylor.graph.trace` gave.
+        graph: what `xai_fast.graph.nodes.trace` gave.
 
     Attributes:
         rules: of the active nodes, by node.
@@ -54,29 +52,8 @@ class Program:
         self._schedules: dict[frozenset[int], _Schedule] = {}
 
     def run(self, x: Tensor, extras: Sequence[Tensor] = ()) -> State:
-        """Compute all values.
-
-        Args:
-            x: (B, *shape), shape without the batch dimension of the graph's input.
-            extras: (B, ...) each.
-
-        Returns:
-            The values.
-        """
-        values: dict[int, object] = dict(self.graph.constants)
-        for index, given in enumerate((x, *extras)):
-            values[index] = given.unsqueeze(1)
-        nodes = self.graph.nodes
-        for node in nodes[1 + len(extras) :]:
-            if not node.per_item:
-                continue
-            if node.target is operator.getitem:
-                values[node.index] = values[node.args[0].index][node.args[1]]  # type: ignore[attr-defined, index]
-                continue
-            values[node.index] = lifted(
-                node, [values[i] for i in node.inputs], [nodes[i].per_item for i in node.inputs]
-            )
-        return State(values, x.shape[0])
+        """Compute all values, see `xai_fast.graph.run`."""
+        return run(self.graph, x, extras)
 
     def scores(self, state: State) -> Tensor:
         """Return the scores, (B,)."""
@@ -122,16 +99,7 @@ class Program:
         return result
 
     def tangent_operations(self, touched: Tensor, wanted: Iterable[int]) -> int:
-        """Count the operations of `tangents` for rows at the input that touch only some places.
-
-        Args:
-            touched: (R, P) bool.
-            wanted: as of `tangents`.
-
-        Returns:
-            Floating-point operations an item.
-        """
-        nodes = self.graph.nodes
+        """Count the operations per item of `tangents` for rows at the input that touch some places only, (R, P)."""
         alive: dict[int, Touched | None] = {0: Touched.pattern(touched, self.graph.input_shape)}
         total = 0
         for index, _ in self._schedule(frozenset(wanted)).steps:
@@ -142,7 +110,7 @@ class Program:
             few = {i: row for i, row in sources.items() if row is not None}
             result = rule.touched_tangent(None, few) if len(few) == len(sources) else None
             alive[index] = None if result is None or result.is_whole else result
-            whole = touched.shape[0] * row_operations(self, nodes[index])
+            whole = touched.shape[0] * rule.row_operations
             if result is None:
                 total += whole
             else:
@@ -173,8 +141,9 @@ class Program:
         keep = set(wanted)
         if seeds is None:
             score = state.tensor(self.graph.output)
-            seed = score.new_zeros(1 if lattice is None else len(lattice.adjoint_sets), *score.shape)
-            seed[0] = 1
+            seed = torch.ones_like(score).unsqueeze(0)
+            if lattice is not None:
+                seed = torch.cat([seed, seed.new_zeros(len(lattice.adjoint_sets) - 1, *score.shape)])
             seeds = {self.graph.output: seed}
         below = self.descendants(keep)
         alive: dict[int, Tensor] = dict(seeds)

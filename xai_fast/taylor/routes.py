@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,8 @@ from torch import Tensor
 
 from xai_fast.errors import ZeroCurvatureError
 from xai_fast.taylor.cost import cost_of
-from xai_fast.taylor.function import Function
-from xai_fast.taylor.planner import Plan, checked_limit, plan_pairs
-from xai_fast.taylor.program import Program
+from xai_fast.taylor.differentiable import Differentiable
+from xai_fast.taylor.planner import Plan, plan_pairs
 from xai_fast.taylor.touched import touched_places
 
 __all__ = ["Route", "plan_pairs_of"]
@@ -44,32 +44,31 @@ _SHARE_THAT_GAINS = 0.9
 """The largest share of the operations of whole rows at which few places are followed."""
 
 
-def _touched(function: Function, V: Tensor, U: Tensor | None) -> Tensor | None:
+def _touched(rules: Differentiable, sides: Sequence[Tensor]) -> Tensor | None:
     """Find the places that the directions touch; None where that is most of them, or not worth the look."""
-    rows = V.shape[1] + (0 if U is None else U.shape[1])
-    if rows * cost_of(function.program_traced).row_operations < _WORTH_A_LOOK:
+    rows = sum(side.shape[1] for side in sides)
+    if rows * cost_of(rules.program).row_operations < _WORTH_A_LOOK:
         return None
-    sides = [side.transpose(0, 1).unsqueeze(2) for side in (V, U) if side is not None]
+    by_row = [side.transpose(0, 1).unsqueeze(2) for side in sides]
 
     def places(items: slice) -> Tensor | None:
-        parts = [touched_places(side[:, items]) for side in sides]
+        parts = [touched_places(side[:, items]) for side in by_row]
         known = [part for part in parts if part is not None]
         return torch.cat(known) if len(known) == len(parts) else None
 
     # One item cannot touch more than all of them do: where it gains nothing, the others need no look.
     first = places(slice(0, 1))
-    if first is None or function.share_of_operations(first) > _SHARE_THAT_GAINS:
+    if first is None or rules.share_of_operations(first) > _SHARE_THAT_GAINS:
         return None
     return places(slice(None))
 
 
-def _routes(function: Function, program: Program, directions: int, method: str, touched: Tensor | None) -> Route:
+def _route(rules: Differentiable, directions: int, method: str, share: float) -> Route:
+    program, narrow = rules.program, rules.bottleneck
     entries = math.prod(program.graph.input_shape)
     whole = cost_of(program)
-    share = function.share_of_operations(touched)
     peak = int(share * whole.row_peak)
     forward = Route("forward", directions, int(share * directions * whole.row_operations), share, peak + entries)
-    narrow = function.bottleneck
     if narrow is None or (narrow.node == 0 and method != "reverse"):
         return forward
     after = cost_of(program, (narrow.node,))
@@ -84,45 +83,39 @@ def _routes(function: Function, program: Program, directions: int, method: str, 
 
 
 def plan_pairs_of(
-    function: Function,
+    rules: Differentiable,
     x: Tensor,
     left: int,
     right: int,
     method: str,
-    memory_limit: int | None,
-    directions: tuple[Tensor, Tensor | None] | None = None,
+    limit: int,
+    sides: Sequence[Tensor] = (),
+    columns: Tensor | None = None,
 ) -> Plan:
-    """Plan a bilinear form.
+    """Plan a bilinear form of ``left`` and ``right`` directions (0 where U is V).
 
-    Args:
-        function: the prepared function.
-        x: (B, ...).
-        left: nV.
-        right: nU, 0 where U is V.
-        method: "auto", "forward" or "reverse".
-        memory_limit: bytes, or None.
-        directions: V and U, from which it is seen whether they touch few places.
+    Where the directions are given it is seen whether they touch few places; ``columns`` are the entries that they
+    touch, see `xai_fast.taylor.first_product`.
 
     Returns:
         The plan.
 
     Raises:
-        ZeroCurvatureError: nothing bends.
+        ZeroCurvatureError: the score is piecewise linear.
     """
-    program = function.program(x)
+    program = rules.program
     if not program.curved:
         raise ZeroCurvatureError(
             "model: expected a score with second derivatives, got one that is piecewise linear in the input, so that "
             'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or '
             'replace the activations by smooth ones (smooth="gelu" or "softplus")'
         )
-    touched = None if directions is None else _touched(function, *directions)
-    limit = checked_limit(memory_limit, x.device)
-    route = _routes(function, program, left + right, method, touched)
+    touched = _touched(rules, sides) if sides and columns is None and rules.first_product is None else None
+    share = rules.share_of_operations(touched) if columns is None else rules.share_with_columns(columns)
+    route = _route(rules, left + right, method, share)
     width = x.element_size()
     cost = cost_of(program)
     entries = x[0].numel()
-    given = width * (left * max(right, left) + (left + right) * entries)
     items, row_chunk, group, peak, least = plan_pairs(
         items=x.shape[0],
         left=left,
@@ -131,31 +124,28 @@ def plan_pairs_of(
         kept=width * cost.row_kept,
         transient=width * (int(route.share * cost.row_peak) + entries),
         streamed=width * route.streamed,
-        given=given,
+        given=width * (left * max(right, left) + (left + right) * entries),
         limit=limit,
         on_cpu=x.device.type == "cpu",
     )
-    if function.row_limit is not None:
-        row_chunk = min(row_chunk, function.row_limit)
-        items = max(1, min(items, function.row_limit // row_chunk))
+    if rules.row_limit is not None:
+        row_chunk = min(row_chunk, rules.row_limit)
+        items = max(1, min(items, rules.row_limit // row_chunk))
     groups = -(-max(left, right) // group)
     rows = left + right if groups == 1 else left + groups * (right or left)
-    chunks = -(-x.shape[0] // items) * max(1, -(-rows // row_chunk))
     pairs = left * (right or left) * cost.pair_operations
-    operations = x.shape[0] * (route.operations * rows // max(1, left + right) + pairs + 3 * cost.values)
-    units = sum(math.prod(program.graph.nodes[index].shape or ()) for index in program.curved)
     return Plan(
-        route.name,
-        (1, 0),
-        route.rows,
-        operations,
-        peak,
-        limit,
-        least,
-        items,
-        row_chunk,
-        group,
-        chunks,
-        units,
-        route.name == "forward" and touched is not None,
+        route=route.name,
+        orders=(1, 0),
+        rows=route.rows,
+        operations=x.shape[0] * (route.operations * rows // max(1, left + right) + pairs + 3 * cost.values),
+        bytes=peak,
+        memory_limit=limit,
+        least_bytes=least,
+        items=items,
+        row_chunk=row_chunk,
+        group=group,
+        chunks=-(-x.shape[0] // items) * max(1, -(-rows // row_chunk)),
+        curved_units=sum(program.graph.nodes[index].size for index in program.curved),
+        few_places=route.name == "forward" and touched is not None,
     )

@@ -6,19 +6,21 @@ mu_S of the small sets, and the choice of route.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
+from xai_fast.engine.memory import checked_limit
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
+from xai_fast.graph import ScoreFunction
 from xai_fast.kernels import combinations
 from xai_fast.kernels.partition_sum import MAX_ORDER
 from xai_fast.taylor.cross import checked_directions
-from xai_fast.taylor.feedforward import chain_of
-from xai_fast.taylor.function import Function, check_batch, prepare
-from xai_fast.taylor.planner import checked_limit
+from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.sets_feedforward import FeedForwardSets
 from xai_fast.taylor.sets_general import Cost, GeneralSets
 
@@ -32,10 +34,8 @@ class SetDerivatives:
         fn: see `xai_fast.taylor.bilinear_form`.
         x: (B, ...) float32 or float64, the points.
         directions: (D, ...) for all points, or (B, D, ...).
-        target: see `xai_fast.taylor.prepare`.
-        score: see `xai_fast.taylor.prepare`.
-        additional_forward_args: see `xai_fast.taylor.prepare`.
         memory_limit: in bytes, for what is computed here; None for half of what is free.
+        **given: ``target``, ``score`` and ``additional_forward_args``, see `xai_fast.taylor.prepare`.
 
     The model's weights are read when this is made, for other points too: after changing them make a new one. The last
     bits of a derivative may depend on the sets that are asked for together, never on the other points.
@@ -55,25 +55,24 @@ class SetDerivatives:
         x: Tensor,
         directions: Tensor,
         *,
-        target: Target = None,
-        score: str = "probability",
-        additional_forward_args: object = None,
         memory_limit: int | None = None,
+        **given: Unpack[Given],
     ) -> None:
         check_batch("x", x)
         checked_limit(memory_limit, x.device)
-        self._fn, self._target, self._score = fn, target, score
-        self._given, self._others = directions, additional_forward_args
-        self._limit = memory_limit
+        self._fn, self._given, self._given_directions = fn, given, directions
         along = checked_directions(directions, x)
-        function = prepare(fn, x, target=target, score=score, additional_forward_args=additional_forward_args)
-        chain = chain_of(function.program(x), x) if x.shape[0] else None
+        function = prepare(fn, x, **given)
         self.x = x
         self.directions = along.shape[1]
-        self._route: GeneralSets | FeedForwardSets
-        if chain is None:
-            self._route = GeneralSets(function, x, along, memory_limit)
-        else:
+        self._route: GeneralSets | FeedForwardSets = GeneralSets(function, x, along, memory_limit)
+        self._reads_inputs = True
+        if not x.shape[0]:
+            return
+        program, chain = self._route.rules.program, self._route.rules.whole_chain(x)
+        # Whether the graph reads anything of an item but the item itself: its class, or further arguments.
+        self._reads_inputs = any(program.graph.users.get(1 + i) for i in range(program.graph.extras))
+        if chain is not None:
             with torch.no_grad():
                 self._route = FeedForwardSets(function, chain, x, along, memory_limit)
 
@@ -103,45 +102,48 @@ class SetDerivatives:
         if x.shape[1:] != self.x.shape[1:] or x.dtype != self.x.dtype or x.device != self.x.device:
             expected = f"items {tuple(self.x.shape[1:])}, {self.x.dtype}, {self.x.device}"
             raise bad_argument("x", expected, f"{tuple(x.shape[1:])}, {x.dtype}, {x.device}")
-        new = object.__new__(SetDerivatives)
-        new.__dict__ |= self.__dict__
-        new.x, new._target = x, self._target if target is None else target
-        new._given = self._given if directions is None else directions
-        if directions is None and self._given.ndim == x.ndim:
-            before = self._route.directions
-            same = before.shape[0] == x.shape[0]
-            along = before if same else self._given.expand(x.shape[0], *self._given.shape)
+        before = self._given
+        target = before.get("target") if target is None else target
+        given = before | {"target": target}
+        if additional_forward_args is not None:
+            given["additional_forward_args"] = additional_forward_args
+        new = copy.copy(self)
+        new.x, new._given = x, given
+        if directions is None and self._given_directions.ndim == x.ndim:
+            along = self._route.directions
+            if along.shape[0] != x.shape[0]:
+                along = self._given_directions.expand(x.shape[0], *self._given_directions.shape)
         else:
-            along = checked_directions(new._given, x)
+            new._given_directions = self._given_directions if directions is None else directions
+            along = checked_directions(new._given_directions, x)
         new.directions = along.shape[1]
-        function = self._function_at(x, new._target, additional_forward_args)
-        new._route = self._route.at(function, x, along)
+        new._route = self._route.at(self._function_at(x, given), x, along)
         return new
 
-    def _function_at(self, x: Tensor, target: Target, additional_forward_args: object) -> Function:
+    def _function_at(self, x: Tensor, given: Given) -> ScoreFunction:
         """Give the function the classes and further arguments of other points, if it reads any."""
-        before = self._route.function
-        graph = before.program_traced.graph
-        if target is not None and target is not self._target and (callable(target) or callable(self._target)):
+        before, target = self._given, given.get("target")
+        if target is not before.get("target") and (callable(target) or callable(before.get("target"))):
             raise bad_argument("target", "the callable of before, or None; make a new SetDerivatives", repr(target))
-        if not any(graph.users.get(1 + i) for i in range(graph.extras)):
-            if additional_forward_args is not None and additional_forward_args is not self._others:
+        others = given.get("additional_forward_args")
+        is_other = others is not before.get("additional_forward_args")
+        if not self._reads_inputs:
+            if is_other:
                 raise bad_argument(
                     "additional_forward_args",
                     "None: those of before are the same for all points; make a new SetDerivatives",
-                    type(additional_forward_args).__name__,
+                    type(others).__name__,
                 )
-            return before
-        if isinstance(self._fn, Function):
-            raise bad_argument("fn", "a module or a function, which can be prepared for other points", "a Function")
-        if before.extras and additional_forward_args is None:
+            return self._route.function
+        if isinstance(self._fn, ScoreFunction):
+            expected = "a module or a function, which can be prepared for other points"
+            raise bad_argument("fn", expected, "a ScoreFunction")
+        if self._route.function.extras and not is_other:
             raise bad_argument("additional_forward_args", "those of these points", "None")
-        others = self._others if additional_forward_args is None else additional_forward_args
-        function = prepare(self._fn, x, target=target, score=self._score, additional_forward_args=others)
-        if not function.has_same_constants(before):
+        function = prepare(self._fn, x, **given)
+        if not function.has_same_constants(self._route.function):
             expected = "arguments that differ by item only; make a new SetDerivatives for others"
             raise bad_argument("additional_forward_args", expected, "another constant")
-        function.adopt(before)
         return function
 
     @property
@@ -188,7 +190,7 @@ class SetDerivatives:
             return
         blocks = self._route.exhaustive(order)
         while end < total:
-            with torch.no_grad():  # the caller has his own mode back between the blocks
+            with torch.no_grad():  # the caller's own mode holds between the blocks
                 block = next(blocks)
             end = block[1]
             yield block

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from xai_fast import backends
+from xai_fast.engine.memory import checked_limit, least_limit, too_small, usable_bytes
+from xai_fast.graph import ScoreFunction
 from xai_fast.kernels import combinations
 from xai_fast.kernels.tuple_sum import operations_of, orders_of, subsets_of
 from xai_fast.taylor.feedforward import Chain
-from xai_fast.taylor.function import Function
 from xai_fast.taylor.numbering import Numbering, Subsets
-from xai_fast.taylor.planner import checked_limit, least_limit, too_small, usable_bytes
 from xai_fast.taylor.rows_feedforward import Backends, Rows, Sizes, version_of
 from xai_fast.taylor.sets_general import Cost
 
@@ -44,7 +44,7 @@ class FeedForwardSets:
 
     def __init__(
         self,
-        function: Function,
+        function: ScoreFunction,
         chain: Chain,
         x: Tensor,
         directions: Tensor,
@@ -67,7 +67,7 @@ class FeedForwardSets:
         # Sizes for all sets of an order, by (order, items), where they are so small that memory needs no look.
         self._small: dict[tuple[int, int], Sizes] = {} if known is None else known._small
 
-    def at(self, function: Function, x: Tensor, directions: Tensor) -> FeedForwardSets:
+    def at(self, function: ScoreFunction, x: Tensor, directions: Tensor) -> FeedForwardSets:
         """Make the same route at other points."""
         return FeedForwardSets(function, self.chain, x, directions, self.memory_limit, self)
 
@@ -156,7 +156,7 @@ class FeedForwardSets:
         """Give the adjoints of the last layer: (1 or B, U_last)."""
         if self.chain.weight is not None:
             return self.chain.weight
-        program = self.function.program_traced
+        program = self.chain.program
         state = program.run(self.x[start:end], tuple(extra[start:end] for extra in self.function.inputs))
         return program.adjoints(state, (self.chain.last,))[self.chain.last].reshape(end - start, -1).contiguous()
 
@@ -321,20 +321,7 @@ class FeedForwardSets:
         return self.memory_limit is None and given_bytes + self.x.shape[0] * one + tuples * each < _ALWAYS_FREE
 
     def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> Sizes:
-        """Choose how many tuples and items to work on at a time.
-
-        Args:
-            order: of the tuples.
-            subsets: the sets that have rows.
-            tuples: how many there are.
-            given: entries that are there in any case.
-
-        Returns:
-            The sizes.
-
-        Raises:
-            InputError: one item and one tuple do not fit.
-        """
+        """Choose how many tuples and items to work on at a time, beside so many entries that are there in any case."""
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
         items = self.x.shape[0]
         if self._is_small(order, subsets, tuples, given):

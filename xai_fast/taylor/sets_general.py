@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from xai_fast.graph import ScoreFunction
 from xai_fast.kernels import combinations
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.cross import cross_derivatives
-from xai_fast.taylor.function import Function
+from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.lattice import Lattice
 
 __all__ = ["Cost", "GeneralSets"]
@@ -44,13 +45,18 @@ class GeneralSets:
         memory_limit: bytes, or None.
     """
 
-    def __init__(self, function: Function, x: Tensor, directions: Tensor, memory_limit: int | None) -> None:
+    def __init__(self, function: ScoreFunction, x: Tensor, directions: Tensor, memory_limit: int | None) -> None:
         self.function = function
         self.x = x
         self.directions = directions
         self.memory_limit = memory_limit
 
-    def at(self, function: Function, x: Tensor, directions: Tensor) -> GeneralSets:
+    @property
+    def rules(self) -> Differentiable:
+        """The trace."""
+        return differentiable(self.function, self.x)
+
+    def at(self, function: ScoreFunction, x: Tensor, directions: Tensor) -> GeneralSets:
         """Make the same route at other points."""
         return GeneralSets(function, x, directions, self.memory_limit)
 
@@ -79,7 +85,7 @@ class GeneralSets:
         total = math.comb(directions, order) if sets is None else sets
         if not total or not self.x.shape[0]:
             return Cost(0, 0)
-        counted = cost_of(self.function.program(self.x))
+        counted = cost_of(self.rules.program)
         best = None
         for n in range(max(1, order // 2), order + 1):
             lattice = Lattice([tuple(range(order))], n, max(0, order - n - 1))

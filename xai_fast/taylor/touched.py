@@ -21,14 +21,7 @@ _WORTHWHILE = 0.5
 
 
 def touched_places(rows: Tensor) -> Tensor | None:
-    """Find the places that each row touches in any item.
-
-    Args:
-        rows: (R, B, *shape) with a shape of at least two dimensions.
-
-    Returns:
-        (R, P) bool, P the places; None where so many are touched that rows are better kept whole.
-    """
+    """Find the places (R, P) bool that rows (R, B, *shape) touch in any item; None where that is most of them."""
     if rows.ndim < 4 or rows.shape[0] == 0:
         return None
     touched = (rows != 0).any(-1).any(1).flatten(1)
@@ -68,15 +61,7 @@ class Touched:
 
     @classmethod
     def of(cls, rows: Tensor, touched: Tensor) -> Touched:
-        """Keep the touched places of whole rows.
-
-        Args:
-            rows: (R, B, *shape).
-            touched: (R, P) bool.
-
-        Returns:
-            The kept places.
-        """
+        """Keep the touched places (R, P) bool of whole rows (R, B, *shape)."""
         index = touched.flatten().nonzero().flatten()
         shape = tuple(rows.shape[2:])
         by_place = rows.reshape(rows.shape[0], rows.shape[1], -1, shape[-1]).transpose(1, 2).flatten(0, 1)

@@ -217,7 +217,7 @@ def test_many_threads_read_at_once(tmp_path: Path) -> None:
 
 
 def test_pictures_for_people_show_what_the_model_sees(tmp_path: Path) -> None:
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
     wide = Image.new("RGB", (40, 20))
     wide.paste((255, 255, 255), (10, 0, 30, 20))

@@ -17,7 +17,7 @@ from xai_fast.jobs.store.job_file import Status
 if TYPE_CHECKING:
     from PIL import Image
 
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
 __all__ = [
     "HASHED",

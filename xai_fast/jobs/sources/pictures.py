@@ -17,7 +17,7 @@ from xai_fast.jobs.store.job_file import Status
 if TYPE_CHECKING:
     from PIL import Image
 
-    from xai_fast.suites.models import ImageModel
+    from xai_fast.images import ImageModel
 
 __all__ = ["Decoder", "drawn", "make_decoder"]
 
@@ -40,7 +40,7 @@ def make_decoder(name: str) -> Decoder:
 def _pillow(data: bytes) -> Any:
     from PIL import Image, UnidentifiedImageError
 
-    from xai_fast.suites.images import open_image
+    from xai_fast.images import open_image
 
     try:
         return open_image(io.BytesIO(data))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
 
-from xai_fast.taylor.graph import Graph, Node
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.nodes import Graph, Node
 from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.touched import Touched
 
@@ -15,33 +16,6 @@ __all__ = ["Rows", "Rule", "State", "expanded", "unsupported"]
 
 Rows = Mapping[int, Tensor]
 """Rows by node."""
-
-
-class State:
-    """The values of all nodes for some items: (B, *shape) what depends on the item, constants as they are.
-
-    Args:
-        values: by node.
-        items: B.
-    """
-
-    def __init__(self, values: dict[int, object], items: int) -> None:
-        self.values = values
-        self.items = items
-        self._derivatives: dict[int, list[Tensor]] = {}
-
-    def tensor(self, index: int) -> Tensor:
-        """Return the value of a node that has one output."""
-        value = self.values[index]
-        if not isinstance(value, Tensor):
-            raise TypeError(f"node {index} has several outputs")
-        return value
-
-    def derivatives(self, node: int, compute: Callable[[int], list[Tensor]], order: int) -> Tensor:
-        """Return the derivative of that order of an elementwise node, computed once."""
-        if len(self._derivatives.get(node, ())) <= order:
-            self._derivatives[node] = compute(max(order, 2))
-        return self._derivatives[node][order]
 
 
 class Rule(ABC):
@@ -71,15 +45,7 @@ class Rule(ABC):
         """Apply the first derivative: (R, B, *shape) from those of the inputs; inputs that have none are left out."""
 
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:
-        """Apply the first derivative to rows of which few places are kept.
-
-        Args:
-            state: the values; None to follow the places only.
-            rows: of the inputs that have any.
-
-        Returns:
-            The rows; None where all places have to be kept.
-        """
+        """Apply the first derivative where few places are kept, or follow these only; None where all are needed."""
         return None
 
     @abstractmethod
@@ -101,6 +67,11 @@ class Rule(ABC):
     def contract(self, state: State, adjoints: Tensor, rows: Rows, lattice: Lattice, out: Tensor) -> None:
         """Add the node's share of the 2n+1 rule to ``out`` (B, T)."""
         raise NotImplementedError(f"{self.node.name} has no second derivative")
+
+    @property
+    def row_operations(self) -> int:
+        """Floating-point operations that the first derivative takes per row and item."""
+        return self.node.size
 
     def _shape_of(self, index: int) -> tuple[int, ...]:
         return self.graph.nodes[index].shape or ()

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from xai_fast.taylor.graph import Graph, Node, Ref
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.lift import aligned, summed_to
+from xai_fast.graph.nodes import Graph, Node, Ref
 from xai_fast.taylor.lattice import Lattice, Products
-from xai_fast.taylor.lift import aligned, summed_to
 from xai_fast.taylor.pairs import pair_sum
-from xai_fast.taylor.rules.base import Rows, Rule, State, expanded
+from xai_fast.taylor.rules.base import Rows, Rule, expanded
 from xai_fast.taylor.touched import Touched
 
 __all__ = ["Bilinear", "MatrixProduct", "Product"]
@@ -188,6 +189,12 @@ class MatrixProduct(Bilinear):
     @override
     def pull_second(self, rows: Tensor, a: object) -> Tensor:
         return torch.matmul(a.transpose(-1, -2), rows)  # type: ignore[attr-defined]
+
+    @property
+    @override
+    def row_operations(self) -> int:
+        inner = (self._shape_of(self.operands[0].index) or (1,))[-1] if isinstance(self.operands[0], Ref) else 1
+        return 2 * self.node.size * inner * (len(self.inputs) if self.curved else 1)
 
     @override
     def touched_tangent(self, state: State | None, rows: Mapping[int, Touched]) -> Touched | None:

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from xai_fast.taylor.graph import Graph, Node, Ref
-from xai_fast.taylor.lift import aligned, summed_to
-from xai_fast.taylor.rules.base import Rows, Rule, State, expanded
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.lift import aligned, summed_to
+from xai_fast.graph.nodes import Graph, Node, Ref
+from xai_fast.taylor.rules.base import Rows, Rule, expanded
 
 __all__ = ["Choice", "Extremum", "Picked"]
 

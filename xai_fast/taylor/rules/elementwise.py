@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.nodes import Graph, Node
 from xai_fast.kernels.partition_sum import Program as Terms
 from xai_fast.kernels.partition_sum import derivatives, partition_sum, partition_sum_reduced
-from xai_fast.taylor.graph import Graph, Node
 from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.pairs import pair_sum
-from xai_fast.taylor.rules.base import Rows, Rule, State
+from xai_fast.taylor.rules.base import Rows, Rule
 from xai_fast.taylor.touched import Touched
 
 __all__ = ["Elementwise", "Selection"]

@@ -10,18 +10,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.errors import UnsupportedOperation
-from xai_fast.taylor.graph import Graph, Node, Ref
-from xai_fast.taylor.lift import aligned, lifted, summed_to, transposed, unfolded
-from xai_fast.taylor.overloads import overloads_of
-from xai_fast.taylor.rules.base import Rows, Rule, State, expanded, unsupported
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.lift import aligned, lifted, summed_to, transposed, unfolded
+from xai_fast.graph.nodes import Graph, Node, Ref
+from xai_fast.graph.overloads import overloads_of
+from xai_fast.taylor.rules.base import Rows, Rule, expanded, unsupported
 from xai_fast.taylor.touched import Touched
 
-__all__ = ["Concatenation", "Convolution", "Structural", "Sum"]
+__all__ = ["RESHAPES", "Concatenation", "Convolution", "Structural", "Sum"]
 
 aten = torch.ops.aten
 
 _SUMS = (aten.sum.default, aten.sum.dim_IntList)
-_RESHAPES = overloads_of(
+RESHAPES = overloads_of(
     aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias
 )
 
@@ -83,7 +84,7 @@ class Structural(Rule):
         if self.shape[-1] != source.shape[-1]:
             return None
         same_places = math.prod(self.shape) == math.prod(source.shape)
-        if target in _RESHAPES and same_places:
+        if target in RESHAPES and same_places:
             return source.with_values(source.values, self.shape)
         if target is aten.expand.default and len(self.shape) == len(source.shape):
             return source.expanded(self.shape)
@@ -110,6 +111,15 @@ class Convolution(Structural):
         self._weight = weight.index
         self._options = node.args[3:]
 
+    @property
+    @override
+    def row_operations(self) -> int:
+        weight = self._shape_of(self._weight) or (1, 1)
+        is_transposed = bool(self._options[3])
+        reader = self.graph.nodes[self.source] if is_transposed else self.node
+        return 2 * reader.size * weight[1] * math.prod(weight[2:])
+
+    @override
     def _apply(self, state: State, flat: Tensor, repeats: int) -> Tensor:
         rows = flat.flatten(0, 1)
         result = aten.convolution.default(rows, state.tensor(self._weight), None, *self._options)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import UnsupportedOperation
-from xai_fast.taylor.graph import Graph, Node, Ref, filled
-from xai_fast.taylor.lift import aligned
-from xai_fast.taylor.overloads import overloads_of
-from xai_fast.taylor.rules.base import Rule, State, unsupported
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.lift import aligned
+from xai_fast.graph.nodes import Graph, Node, Ref, filled
+from xai_fast.graph.overloads import overloads_of
+from xai_fast.taylor.rules.base import Rule, unsupported
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection
@@ -220,19 +221,8 @@ _OTHERS |= dict.fromkeys(WRITES, Write)
 
 
 def rule_of(graph: Graph, node: Node) -> Rule | None:
-    """Find the rule of an operation.
-
-    Args:
-        graph: the graph.
-        node: a node of it.
-
-    Returns:
-        The rule; None for inputs, for what does not depend on x, and for operations with several outputs, whose rules
-        are those of the outputs.
-
-    Raises:
-        UnsupportedOperation: there is none; the message names the operation and what to do.
-    """
+    """Find the rule of an operation; the error names the operation and says what to do where there is none."""
+    # Inputs, what does not depend on x, and operations with several outputs, whose rules are those of the outputs.
     if not node.active or node.target is None or node.shape is None:
         if (
             node.active

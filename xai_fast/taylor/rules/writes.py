@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from xai_fast.taylor.graph import Graph, Node, Ref
-from xai_fast.taylor.lift import lifted
-from xai_fast.taylor.rules.base import Rows, Rule, State
+from xai_fast.graph.interpreter import State
+from xai_fast.graph.lift import lifted
+from xai_fast.graph.nodes import Graph, Node, Ref
+from xai_fast.taylor.rules.base import Rows, Rule
 
 __all__ = ["WRITES", "Write"]
 

@@ -1,0 +1,109 @@
+"""The part of a model that comes after one of its layers, as a function of that layer's output."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+from xai_fast.engine.layers import Layer, find_layer, first_tensor, replace_first_tensor
+from xai_fast.errors import InputError, bad_argument
+from xai_fast.graph.smooth import smoothed
+
+__all__ = ["Downstream"]
+
+
+class Downstream:
+    """A model as a function of a layer's output, the model's own inputs held fixed.
+
+    The whole model runs with the layer's output replaced, so residual connections around the layer, modules that are
+    used again and outputs of any kind are what they are in the model; what reaches the score on other ways is constant.
+    What comes before the layer is computed in vain here, but a trace of this function leaves it out.
+
+    Args:
+        model: the model.
+        layer: a submodule or its dotted name; "name#k" is the k-th run of a layer that runs several times in a pass,
+            counted from 1.
+        smooth: None, or activations to swap, see `xai_fast.graph.smooth`.
+
+    Attributes:
+        name: of the layer, as it was asked for.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: Layer, smooth: str | None = None) -> None:
+        run = ""
+        if isinstance(layer, str) and "#" in layer:
+            layer, _, run = layer.rpartition("#")
+            if not run.isdecimal() or int(run) < 1:
+                raise bad_argument("layer", '"name" or "name#k" with k = 1, 2, ...', repr(f"{layer}#{run}"))
+        self.model = model
+        self.name, self._layer = find_layer(model, layer)
+        self._run = int(run) if run else None
+        self.smooth = smooth
+        self.name += f"#{run}" if run else ""
+
+    def __call__(self, output: Tensor, *arguments: object) -> object:
+        """Run the model on ``arguments`` with the layer's output replaced."""
+        # What comes next may change it in place.
+        with self._at_layer(lambda value: replace_first_tensor(value, output.clone())), smoothed(self.smooth):
+            return self.model(*arguments)
+
+    def split(self, *arguments: object) -> tuple[Tensor, object]:
+        """Run the model.
+
+        Args:
+            arguments: of the model.
+
+        Returns:
+            The layer's output, and the model's.
+
+        Raises:
+            InputError: the layer does not run, or several times, or gives no tensor.
+        """
+        seen: list[Tensor] = []
+
+        def keep(value: object) -> object:
+            tensor = first_tensor(value, self.name)
+            # What comes next may change it in place.
+            seen.append(tensor.clone())
+            return None
+
+        with self._at_layer(keep), smoothed(self.smooth):
+            outputs = self.model(*arguments)
+        return seen[0], outputs
+
+    @contextlib.contextmanager
+    def _at_layer(self, change: Callable[[object], object]) -> Iterator[None]:
+        """Call ``change`` with the layer's output, and put what it returns in its place."""
+        runs = 0
+
+        def hook(module: nn.Module, inputs: object, output: object) -> object:
+            nonlocal runs
+            runs += 1
+            return change(output) if runs == (self._run or 1) else None
+
+        handle = self._layer.register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+        if self._run is None and runs > 1:
+            raise bad_argument(
+                "layer", f'one run in a pass; "{self.name}#1" to "{self.name}#{runs}" name one', f"{runs} runs"
+            )
+        if runs < (self._run or 1):
+            raise bad_argument("layer", "a layer that runs in a pass through the model", f"{self.name}, {runs} runs")
+
+
+def check_cut(output: Tensor, batch: int, name: str) -> Tensor:
+    """Check that a layer's output has a row per item; the error says which tensor crosses the cut."""
+    if output.ndim < 2 or output.shape[0] != batch or not output.is_floating_point():
+        raise InputError(
+            f"layer: expected a floating-point output (B, ...) with B = {batch}, got {output.dtype} "
+            f"{tuple(output.shape)} crossing the cut behind {name}"
+        )
+    return output

@@ -1,0 +1,392 @@
+"""Operations that are written as others before the rules see them."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._decomp import core_aten_decompositions
+from torch.overrides import TorchFunctionMode
+
+from xai_fast.graph.overloads import overloads_of
+
+__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "InstanceNormByItem", "decompositions"]
+
+aten = torch.ops.aten
+
+# Operations through which no derivative passes.
+NOT_DIFFERENTIABLE = overloads_of(
+    aten.detach, aten.argmax, aten.argmin, aten.argsort, aten.sign, aten.floor, aten.ceil, aten.round, aten.trunc,
+    aten.gt, aten.ge, aten.lt, aten.le, aten.eq, aten.ne, aten.logical_and, aten.logical_or, aten.logical_not,
+    aten.logical_xor, aten.bitwise_and, aten.bitwise_or, aten.bitwise_not, aten.isnan, aten.isinf, aten.any,
+    aten.all, aten.ones_like, aten.zeros_like, aten.full_like, aten.empty_like, aten.new_zeros, aten.new_ones,
+    aten.new_full, aten.new_empty, aten.heaviside, aten.nonzero, aten.searchsorted, aten.bucketize,
+)  # fmt: skip
+
+RANDOM = overloads_of(
+    aten.rand, aten.randn, aten.rand_like, aten.randn_like, aten.randint, aten.bernoulli, aten.native_dropout,
+    aten.normal, aten.multinomial, aten.randperm, aten.rrelu_with_noise,
+)  # fmt: skip
+
+# These have rules of their own, so PyTorch's decompositions of them are left out.
+_OWN_RULES = overloads_of(
+    aten.hardtanh, aten.leaky_relu, aten.silu, aten.mish, aten.elu, aten.softplus, aten.hardswish, aten.hardsigmoid,
+    aten.threshold, aten.prelu, aten.selu, aten.relu6, aten.unfold, aten.split, aten.split_with_sizes,
+    aten.unbind, aten.upsample_nearest2d, aten.upsample_bilinear2d, aten.upsample_nearest1d, aten.reflection_pad1d,
+    aten.reflection_pad2d, aten.replication_pad2d, aten.max_pool2d_with_indices, aten._adaptive_avg_pool2d,
+    aten.avg_pool2d, aten.index_select, aten.t, aten.transpose, aten.roll, aten.tril, aten.triu, aten.detach,
+    aten.log_sigmoid_forward, aten.diagonal, aten.channel_shuffle, aten.pixel_shuffle,
+    aten.pixel_unshuffle, aten.embedding,
+)  # fmt: skip
+
+
+def _shifted_exponentials(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    # The shift cancels in every derivative, so it is a constant; what would come through it is rounding only.
+    shift = x.amax(dim, keepdim=True).detach()
+    exponentials = (x - shift).exp()
+    return exponentials, exponentials.sum(dim, keepdim=True), shift
+
+
+def _softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    exponentials, total, _ = _shifted_exponentials(x.float() if half_to_float else x, dim)
+    return exponentials * total.reciprocal()
+
+
+def _log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
+    x = x.float() if half_to_float else x
+    _, total, shift = _shifted_exponentials(x, dim)
+    return (x - shift) - total.log()
+
+
+def _safe_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Softmax whose rows of -inf are zero, as attention masks them."""
+    masked = (x == -float("inf")).all(dim, keepdim=True)
+    exponentials, total, _ = _shifted_exponentials(torch.where(masked, torch.zeros_like(x), x), dim)
+    return torch.where(masked, torch.zeros_like(x), exponentials * total.reciprocal())
+
+
+def _logsumexp(x: Tensor, dim: Sequence[int] | int, keepdim: bool = False) -> Tensor:
+    dims = [dim] if isinstance(dim, int) else list(dim)
+    shift = x.amax(dims, keepdim=True).detach()
+    result = (x - shift).exp().sum(dims, keepdim=True).log() + shift
+    return result if keepdim else _squeezed(result, dims)
+
+
+def _squeezed(x: Tensor, dims: Sequence[int]) -> Tensor:
+    for dim in sorted((d % x.ndim for d in dims), reverse=True):
+        x = x.squeeze(dim)
+    return x
+
+
+def _standardized(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    mean = x.mean(dims, keepdim=True)
+    centered = x - mean
+    inverse = ((centered * centered).mean(dims, keepdim=True) + eps).rsqrt()
+    return centered * inverse, mean, inverse
+
+
+def _layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    result, mean, inverse = _standardized(x, list(range(-len(shape), 0)), eps)
+    result = result if weight is None else result * weight
+    return result if bias is None else result + bias, mean, inverse
+
+
+def _group_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, rows: int, channels: int, size: int, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    result, mean, inverse = _standardized(x.reshape(rows, groups, -1), [2], eps)
+    result = result.reshape(x.shape)
+    shape = [1, channels] + [1] * (x.ndim - 2)
+    result = result if weight is None else result * weight.reshape(shape)
+    result = result if bias is None else result + bias.reshape(shape)
+    return result, mean.reshape(rows, groups), inverse.reshape(rows, groups)
+
+
+def _batch_norm(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> Tensor:
+    """In evaluation mode an affine map of each channel."""
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    scale = (variance + eps).rsqrt()
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale
+    shift = shift if bias is None else shift + bias
+    return x * scale.reshape(shape) + shift.reshape(shape)
+
+
+def _native_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    variance: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    if training or mean is None or variance is None:
+        raise RuntimeError(
+            "batch normalisation with the statistics of the batch, which makes items depend on each other"
+        )
+    empty = x.new_empty(0)
+    return _batch_norm(x, weight, bias, mean, variance, eps), empty, empty
+
+
+def _no_training_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _native_batch_norm(x, weight, bias, mean, variance, False, momentum, eps)
+
+
+def _divide(x: Tensor | float, other: Tensor | float) -> Tensor:
+    if isinstance(other, Tensor):
+        return x * other.reciprocal()
+    return torch.mul(x, 1.0 / other)
+
+
+def _variance(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
+    dims = list(range(x.ndim)) if dim is None else list(dim)
+    centered = x - x.mean(dims, keepdim=True)
+    count = 1
+    for d in dims:
+        count *= x.shape[d]
+    return (centered * centered).sum(dims, keepdim=keepdim) * (
+        1.0 / max(0.0, count - (1.0 if correction is None else correction))
+    )
+
+
+def _standard_deviation(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> Tensor:
+    return _variance(x, dim, correction=correction, keepdim=keepdim).sqrt()
+
+
+def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
+    return -torch.nn.functional.softplus(-x, threshold=1e9), x.new_empty(0)
+
+
+def _vector_norm(
+    x: Tensor,
+    ord: float = 2,
+    dim: Sequence[int] | None = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    if ord == 0 or dtype is not None:
+        raise RuntimeError(f"a vector norm of order {ord} and dtype {dtype}")
+    dims = list(range(x.ndim)) if dim is None else list(dim)
+    if ord == 2:
+        return (x * x).sum(dims, keepdim=keepdim).sqrt()
+    sizes = x.abs()
+    if ord == 1:
+        return sizes.sum(dims, keepdim=keepdim)
+    if math.isinf(ord):
+        return sizes.amax(dims, keepdim=keepdim) if ord > 0 else sizes.amin(dims, keepdim=keepdim)
+    powers: Tensor = (sizes**ord).sum(dims, keepdim=keepdim)
+    root: Tensor = powers ** (1.0 / ord)
+    return root
+
+
+def _rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> tuple[Tensor, Tensor]:
+    eps = torch.finfo(x.dtype).eps if eps is None else eps
+    inverse = ((x * x).mean(list(range(-len(shape), 0)), keepdim=True) + eps).rsqrt()
+    result = x * inverse
+    return result if weight is None else result * weight, inverse
+
+
+def _var_mean(
+    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
+) -> tuple[Tensor, Tensor]:
+    dims = list(range(x.ndim)) if dim is None else list(dim)
+    return _variance(x, dim, correction=correction, keepdim=keepdim), x.mean(dims, keepdim=keepdim)
+
+
+def _trilinear(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    expand_a: Sequence[int],
+    expand_b: Sequence[int],
+    expand_c: Sequence[int],
+    summed: Sequence[int],
+    unroll_dim: int = 1,
+) -> Tensor:
+    for dim in expand_a:
+        a = a.unsqueeze(dim)
+    for dim in expand_b:
+        b = b.unsqueeze(dim)
+    for dim in expand_c:
+        c = c.unsqueeze(dim)
+    return (a * b * c).sum(list(summed))
+
+
+def _addmm(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
+    if added.ndim == 1 and beta == 1 and alpha == 1:
+        return NotImplemented  # a linear layer, which has a rule
+    return beta * added + alpha * torch.mm(a, b)
+
+
+def _addmv(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return beta * added + alpha * torch.mm(a, b.unsqueeze(1)).squeeze(1)
+
+
+def _product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Multiply halves, whose derivatives hold at zero too."""
+    while x.shape[dim] > 1:
+        half = x.shape[dim] // 2
+        product = x.narrow(dim, 0, half) * x.narrow(dim, half, half)
+        x = product if x.shape[dim] == 2 * half else torch.cat([product, x.narrow(dim, 2 * half, 1)], dim)
+    return x if keepdim else x.squeeze(dim)
+
+
+def _product(x: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    return _product_along(x.reshape(-1), 0)
+
+
+def _cumulative_product(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    size, step = x.shape[dim], 1
+    while step < size:
+        rest = x.narrow(dim, step, size - step) * x.narrow(dim, 0, size - step)
+        x = torch.cat([x.narrow(dim, 0, step), rest], dim)
+        step *= 2
+    return x
+
+
+def _log_cumulative_sum(x: Tensor, dim: int) -> Tensor:
+    shift = x.amax(dim, keepdim=True).detach()
+    return (x - shift).exp().cumsum(dim).log() + shift
+
+
+def _clamp(x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
+    x = x if low is None else torch.maximum(x, low)
+    return x if high is None else torch.minimum(x, high)
+
+
+def _copy(target: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    return source.to(target.dtype).expand(target.shape).clone()
+
+
+def _slice_scatter(
+    x: Tensor, source: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
+    """Write the end as a place in x: vmap overflows at the largest integer, which stands for it."""
+    if end is not None and end <= x.shape[dim]:
+        return NotImplemented
+    return aten.slice_scatter.default(x, source, dim, start, x.shape[dim], step)
+
+
+def _tan(x: Tensor) -> Tensor:
+    return x.sin() * x.cos().reciprocal()
+
+
+def _sinh(x: Tensor) -> Tensor:
+    return (x.expm1() - (-x).expm1()) * 0.5
+
+
+def _cosh(x: Tensor) -> Tensor:
+    return (x.exp() + (-x).exp()) * 0.5
+
+
+def _power_of_number(base: float, x: Tensor) -> Tensor:
+    if base <= 0:
+        raise RuntimeError(f"a power of {base}, which is not positive")
+    return (x * math.log(base)).exp()
+
+
+class InstanceNormByItem(TorchFunctionMode):
+    """Writes instance normalisation as means, so that it is not taken for batch norm with the batch's statistics."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> object:
+        """Run a function."""
+        if func in (torch.nn.functional.instance_norm, torch.instance_norm):
+            return _instance_norm(*args, **dict(kwargs or {}))
+        return func(*args, **dict(kwargs or {}))
+
+
+def _instance_norm(
+    x: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    if not use_input_stats and running_mean is not None and running_var is not None:
+        return _batch_norm(x, weight, bias, running_mean, running_var, eps)
+    result, _, _ = _standardized(x, list(range(2, x.ndim)), eps)
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    result = result if weight is None else result * weight.reshape(shape)
+    return result if bias is None else result + bias.reshape(shape)
+
+
+@functools.cache
+def decompositions() -> dict[Any, Callable[..., Any]]:
+    """Return the table for `make_fx`: PyTorch's decompositions to core ATen, but for what has a rule here."""
+    table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
+    table = {overload: function for overload, function in table.items() if overload not in _OWN_RULES}
+    table |= {
+        aten._softmax.default: _softmax,
+        aten._log_softmax.default: _log_softmax,
+        aten._safe_softmax.default: _safe_softmax,
+        aten.logsumexp.default: _logsumexp,
+        aten.native_layer_norm.default: _layer_norm,
+        aten.native_group_norm.default: _group_norm,
+        aten.native_batch_norm.default: _native_batch_norm,
+        aten.cudnn_batch_norm.default: _native_batch_norm,
+        aten._native_batch_norm_legit_no_training.default: _no_training_batch_norm,
+        aten.div.Tensor: _divide,
+        aten.var.correction: _variance,
+        aten.std.correction: _standard_deviation,
+        aten.log_sigmoid_forward.default: _log_sigmoid,
+        aten.linalg_vector_norm.default: _vector_norm,
+        aten.var_mean.correction: _var_mean,
+        aten._trilinear.default: _trilinear,
+        aten.addmm.default: _addmm,
+        aten.addmv.default: _addmv,
+        aten.prod.dim_int: _product_along,
+        aten.prod.default: _product,
+        aten.cumprod.default: _cumulative_product,
+        aten.logcumsumexp.default: _log_cumulative_sum,
+        aten.clamp.Tensor: _clamp,
+        aten.copy.default: _copy,
+        aten.slice_scatter.default: _slice_scatter,
+        aten.celu.default: lambda x, alpha=1.0: aten.elu.default(x, alpha, 1.0, 1.0 / alpha),
+        aten.exp2.default: lambda x: _power_of_number(2.0, x),
+        aten.pow.Scalar: _power_of_number,
+        aten.log2.default: lambda x: x.log() * (1.0 / math.log(2.0)),
+        aten.log10.default: lambda x: x.log() * (1.0 / math.log(10.0)),
+        aten.erfc.default: lambda x: 1.0 - x.erf(),
+        aten.tan.default: _tan,
+        aten.sinh.default: _sinh,
+        aten.cosh.default: _cosh,
+        aten.hypot.default: lambda x, y: (x * x + y * y).sqrt(),
+        aten.fmax.default: torch.maximum,
+        aten.fmin.default: torch.minimum,
+    }
+    if hasattr(aten, "_fused_rms_norm"):
+        table[aten._fused_rms_norm.default] = _rms_norm
+    return table

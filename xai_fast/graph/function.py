@@ -1,0 +1,212 @@
+"""Functions that are traced once and used often: what a trace holds, and what each call brings.
+
+A `ScoreFunction` is the score of the items of one batch: a model, an objective, and the extra arguments and classes of
+these items. Its graph is the same for all batches of items of one shape, so `traced` makes it once per model and finds
+it again. The table of traces is keyed weakly by the model; a trace is not used once anything that it has read was
+changed (`xai_fast.graph.watched`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import types
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from xai_fast.engine.call import frozen_parameters
+from xai_fast.engine.objective import Objective
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.graph.fold import folded
+from xai_fast.graph.nodes import Graph
+from xai_fast.graph.trace import trace
+from xai_fast.graph.watched import References, Watched, recorded_modules
+
+__all__ = ["ScoreFunction", "TracedFunction", "find_trace", "traced"]
+
+_MOST_TRACES = 8
+"""Traces kept per model: shapes, objectives and constants that are used in turn."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreFunction:
+    """The scores of a batch's items.
+
+    Attributes:
+        model: from a batch (B, ...), and ``extras``, to outputs.
+        objective: from outputs to scores; None where the model returns scores (B,) itself.
+        extras: tensors (B, ...) with one row per item, never differentiated.
+        fixed: further arguments that are the same for all items, by position among the model's extra arguments.
+        classes: (B,) int64, the class of each item, where the objective has classes.
+        compile: see `xai_fast.taylor.prepare`.
+    """
+
+    model: Callable[..., object]
+    objective: Objective | None = None
+    extras: tuple[Tensor, ...] = ()
+    fixed: Mapping[int, object] = field(default_factory=dict)
+    classes: Tensor | None = None
+    compile: bool = False
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The extras of the graph: those of the model, then the classes."""
+        return self.extras if self.classes is None else (*self.extras, self.classes)
+
+    def __call__(self, x: Tensor, *inputs: Tensor) -> Tensor:
+        """Compute scores (B,) from a batch and its `inputs`."""
+        return self.scores(self.outputs(x, *inputs), *inputs)
+
+    def outputs(self, x: Tensor, *inputs: Tensor) -> object:
+        """Run the model on a batch and its `inputs`."""
+        rows = iter(inputs[: len(self.extras)])
+        count = len(self.extras) + len(self.fixed)
+        return self.model(x, *(self.fixed[i] if i in self.fixed else next(rows) for i in range(count)))
+
+    def scores(self, outputs: object, *inputs: Tensor) -> Tensor:
+        """Compute scores (B,) from the model's outputs."""
+        if self.objective is not None:
+            return self.objective(outputs, inputs[-1] if self.classes is not None else None)
+        if not isinstance(outputs, Tensor) or outputs.ndim != 1:
+            got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise bad_argument("fn", "a function from (B, ...) to scores (B,), or a module with a target", got)
+        return outputs
+
+    def has_same_constants(self, other: ScoreFunction) -> bool:
+        """Tell whether the arguments that are the same for all items are those of another function."""
+        return self.fixed.keys() == other.fixed.keys() and References(self.fixed.values()).are(other.fixed.values())
+
+
+class TracedFunction:
+    """The graph of a score, for items of one shape and dtype; `traced` makes it.
+
+    It holds neither the items nor the model: ``xai_fast.graph.run(function.graph, x, inputs)`` takes the items, their
+    extra arguments and their classes.
+
+    Args:
+        function: what to trace.
+        x: (B, ...), B >= 1, an example.
+
+    Attributes:
+        graph: the operations, batch norm folded.
+        output_shape: of the model's output without the batch; None where that is no tensor.
+
+    Raises:
+        ModelError: the function cannot be traced.
+        UnsupportedOperation: it writes into a tensor in a way that cannot be traced.
+    """
+
+    def __init__(self, function: ScoreFunction, x: Tensor) -> None:
+        self.output_shape: tuple[int, ...] | None = None
+
+        def scores(x: Tensor, *inputs: Tensor) -> Tensor:
+            outputs = function.outputs(x, *inputs)
+            self.output_shape = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else None
+            return function.scores(outputs, *inputs)
+
+        with frozen_parameters(function.model), recorded_modules() as modules:
+            graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs))
+        if not graph.nodes[graph.output].active:
+            raise ModelError(
+                "model: expected a score that depends differentiably on the input, got one without a gradient path"
+            )
+        self.graph: Graph = folded(graph)
+        self._conditions = _conditions(function, x)
+        self._references = References(_references(function))
+        functions = _functions(function)
+        self._watched = Watched(functions, [*modules, *(f for f in functions if isinstance(f, nn.Module))], graph.reads)
+        self._derived: dict[Callable[..., object], object] = {}
+
+    def is_for(self, function: ScoreFunction, x: Tensor) -> bool:
+        """Tell whether this is the graph of a function of items like ``x``, as the function is now."""
+        return (
+            self._conditions == _conditions(function, x)
+            and self._references.are(_references(function))
+            and self.is_current()
+        )
+
+    def is_current(self) -> bool:
+        """Tell whether nothing that the trace has read was changed."""
+        return self._watched.is_unchanged()
+
+    def derived(self, make: Callable[[Graph], T]) -> T:
+        """Return what is made of the graph, such as its rules: made at the first call, and kept with the graph."""
+        if make not in self._derived:
+            self._derived[make] = make(self.graph)
+        return self._derived[make]  # type: ignore[return-value]
+
+
+def _conditions(function: ScoreFunction, x: Tensor) -> tuple[object, ...]:
+    """List what decides about the operations of a trace, besides the function itself."""
+    objective = function.objective
+    kind = x.device.type
+    return (
+        tuple((t.shape[1:], t.dtype, t.device) for t in (x, *function.inputs)),
+        function.classes is None,
+        None if objective is None else objective.score,
+        tuple(function.fixed),
+        torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind),
+        _modes(),
+    )
+
+
+def _modes() -> tuple[TorchFunctionMode, ...]:
+    """Return the modes under which functions run, such as `xai_fast.graph.smooth.smoothed`."""
+    if not torch._C._len_torch_function_stack():
+        return ()
+    return tuple(torch.overrides._get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+
+
+def _functions(function: ScoreFunction) -> list[object]:
+    """List the Python functions of a score, the model first; a method stands for the object that it belongs to."""
+    target = None if function.objective is None else function.objective.target
+    functions = [function.model, target] if callable(target) else [function.model]
+    return [f.__self__ if isinstance(f, types.MethodType) else f for f in functions]
+
+
+def _references(function: ScoreFunction) -> list[object]:
+    target = None if function.objective is None else function.objective.target
+    return [function.model, target if callable(target) else None, *function.fixed.values()]
+
+
+_lock = threading.Lock()
+_traces: weakref.WeakKeyDictionary[object, list[TracedFunction]] = weakref.WeakKeyDictionary()
+
+
+def traced(function: ScoreFunction, x: Tensor) -> TracedFunction:
+    """Return the graph of a score, traced where that was not done before.
+
+    Args:
+        function: the score.
+        x: (B, ...), B >= 1, items of the shape and dtype that the graph is for.
+
+    Returns:
+        The graph. It is kept as long as the model is, for the next call with the same model, objective and shapes.
+
+    Raises:
+        ModelError: the function cannot be traced.
+        UnsupportedOperation: it writes into a tensor in a way that cannot be traced.
+    """
+    found = find_trace(function, x)
+    if found is None:
+        found = TracedFunction(function, x)
+        owner = _functions(function)[0]
+        with _lock, contextlib.suppress(TypeError):  # neither hashed nor referred to weakly: traced each time
+            others = [t for t in _traces.get(owner, ()) if t.is_current()]
+            _traces[owner] = [found, *others[: _MOST_TRACES - 1]]
+    return found
+
+
+def find_trace(function: ScoreFunction, x: Tensor) -> TracedFunction | None:
+    """Return what `traced` has made before for this function as it is now, if it has."""
+    with _lock, contextlib.suppress(TypeError):
+        return next((t for t in _traces.get(_functions(function)[0], ()) if t.is_for(function, x)), None)
+    return None

@@ -1,0 +1,193 @@
+"""Training the small networks: Yield-or-Go (minutes of one core), three objects, generated shapes (half a minute)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from xai_fast.arguments import check_integer
+from xai_fast.datasets import generated_shapes as garments
+from xai_fast.datasets import three_objects as meeting
+from xai_fast.datasets import yield_or_go as road
+from xai_fast.models.generated_shapes import ShapesNetwork, small_classifier
+from xai_fast.models.three_objects import ThreeObjectsNetwork
+from xai_fast.models.yield_or_go import YieldOrGoNetwork
+
+__all__ = ["train_generated_shapes", "train_three_objects", "train_yield_or_go"]
+
+_CASES = ("neither", "cars only", "sign only", "sign and cars")
+
+
+def train_yield_or_go(
+    *,
+    steps: int = 500,
+    seed: int = 0,
+    test_pictures: int = 1000,
+    advance: Callable[[int], None] = lambda steps: None,
+) -> tuple[YieldOrGoNetwork, dict[str, Any]]:
+    """Train the network of Yield-or-Go on pictures of which none is seen twice.
+
+    Args:
+        steps: of 64 pictures.
+        seed: of the weights and the data.
+        test_pictures: for the accuracy on the card.
+        advance: is given 1 after each step, for a progress bar.
+
+    Returns:
+        The network in evaluation mode, and its card with the accuracy on test pictures.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    batch = 64
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
+        model = YieldOrGoNetwork()
+
+    def loss(step: int) -> Tensor:
+        scenes = [road.road_scene(step * batch + number, seed=seed) for number in range(batch)]
+        answers = torch.tensor([scene.answer for scene in scenes])
+        features = model.features(road.image_batch(scenes))
+        said, truth = model.evidence(features), road.evidence_batch(scenes)
+        known = ~truth.isnan()
+        seeing = functional.binary_cross_entropy_with_logits(said[known], truth[known])
+        return functional.cross_entropy(model.decide(features), answers) + 10 * seeing
+
+    _fit(model, loss, steps, 3e-3, advance)
+    card = {
+        "network": "four convolutions, the strongest evidence of two kinds, an MLP; see xai_fast.datasets.yield_or_go",
+        "data": "Yield-or-Go as drawn by xai_fast.datasets.yield_or_go; no training picture is seen twice",
+        "trained on": "the answer, and the cells of sign and cars",
+        "seed": seed,
+        "steps of 64 pictures": steps,
+        "test": f"test split, seed 0, {test_pictures} pictures",
+        "accuracy": _road_accuracy(model, test_pictures),
+    }
+    return model, card
+
+
+def train_three_objects(
+    *, steps: int = 6000, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
+) -> tuple[ThreeObjectsNetwork, dict[str, Any]]:
+    """Train the network of the third-order task.
+
+    Args:
+        steps: of 256 boards.
+        seed: of the weights and the data.
+        advance: is given 1 after each step, for a progress bar.
+
+    Returns:
+        The network in evaluation mode, and its card with the root of the mean squared error on 10,000 new boards.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
+        model = ThreeObjectsNetwork()
+    generator = torch.Generator().manual_seed(seed)
+
+    def loss(step: int) -> Tensor:
+        boards = meeting.random_boards(256, generator)
+        return functional.mse_loss(model(boards), meeting.score(boards))
+
+    _fit(model, loss, steps, 3e-3, advance)
+    boards = meeting.random_boards(10_000, torch.Generator().manual_seed(seed + 1))
+    with torch.no_grad():
+        error = (model(boards) - meeting.score(boards)).square().mean().sqrt().item()
+        spread = meeting.score(boards).std().item()
+    card = {
+        "network": "a sum over cells and two hidden layers, see xai_fast.datasets.three_objects",
+        "data": "boards drawn by xai_fast.datasets.three_objects.random_boards; none is seen twice",
+        "seed": seed,
+        "steps of 256 boards": steps,
+        "test": "10,000 boards of another seed",
+        "root mean square error": error,
+        "standard deviation of the score": spread,
+    }
+    return model, card
+
+
+def train_generated_shapes(
+    *, steps: int = 600, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
+) -> tuple[ShapesNetwork, dict[str, Any]]:
+    """Train the network of the generated garments.
+
+    Args:
+        steps: of 64 pictures.
+        seed: of the weights and the data.
+        advance: is given 1 after each step, for a progress bar.
+
+    Returns:
+        The network in evaluation mode, and its card with the accuracy on 1,000 pictures of another seed.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
+    classifier = small_classifier(pretrained=False, seed=check_integer("seed", seed, 0, 2**63 - 1))
+    model, batch = classifier.model, 64
+    if not isinstance(model, ShapesNetwork):
+        raise TypeError(f"expected a ShapesNetwork, got {type(model).__name__}")
+
+    def pictures(first: int, count: int, of: int) -> tuple[Tensor, Tensor]:
+        numbers = range(first, first + count)
+        grey = [garments.draw(number, seed=of) for number in numbers]
+        x = torch.stack([classifier.from_rgb(np.repeat(picture[..., None], 3, axis=2)) for picture in grey])
+        return x, torch.tensor([garments.label_of(number) for number in numbers])
+
+    def loss(step: int) -> Tensor:
+        # Seeds other than 0 and 1, whose pictures users explain and the card tests.
+        x, labels = pictures(step * batch, batch, seed + 2)
+        # Smoothed, so that probabilities keep off 0 and 1, where there is nothing left to explain.
+        return functional.cross_entropy(model(x), labels, label_smoothing=0.1)
+
+    _fit(model, loss, steps, 3e-3, advance)
+    with torch.no_grad():
+        x, labels = pictures(0, 1000, 1)
+        accuracy = (model(x).argmax(1) == labels).float().mean().item()
+    card = {
+        "network": "three convolutions and two linear layers, see xai_fast.datasets.generated_shapes",
+        "data": "pictures drawn by xai_fast.datasets.generated_shapes; none is seen twice",
+        "seed": seed,
+        "steps of 64 pictures": steps,
+        "test": "1,000 pictures of seed 1",
+        "accuracy": round(accuracy, 4),
+    }
+    return model, card
+
+
+def _fit(
+    model: nn.Module, loss: Callable[[int], Tensor], steps: int, highest: float, advance: Callable[[int], None]
+) -> None:
+    """Run AdamW with a short warm-up and a cosine down to zero; the model ends in evaluation mode."""
+    check_integer("steps", steps, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), highest, weight_decay=1e-4)
+    model.train()
+    for step in range(steps):
+        warm_up = min(1.0, (step + 1) / 50)
+        for group in optimizer.param_groups:
+            group["lr"] = highest * warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss(step))
+        optimizer.step()
+        advance(1)
+    model.eval()
+
+
+def _road_accuracy(model: YieldOrGoNetwork, count: int) -> dict[str, float]:
+    hits: dict[str, list[bool]] = {"all": []}
+    with torch.no_grad():
+        for start in range(0, count, 100):
+            scenes = [road.road_scene(index, split="test") for index in range(start, min(start + 100, count))]
+            answers = model(road.image_batch(scenes)).argmax(1).tolist()
+            for scene, answer in zip(scenes, answers, strict=True):
+                case = _CASES[2 * (scene.sign is not None) + bool(scene.cars)]
+                hits["all"].append(answer == scene.answer)
+                hits.setdefault(case, []).append(answer == scene.answer)
+    return {name: sum(values) / len(values) for name, values in hits.items()}

@@ -1,0 +1,84 @@
+"""What the derivatives of a traced score need, made once per trace."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from xai_fast.graph import Graph, ScoreFunction, traced
+from xai_fast.taylor.cost import cost_of
+from xai_fast.taylor.dominators import bottleneck
+from xai_fast.taylor.feedforward import Chain, chain_of
+from xai_fast.taylor.first_product import first_product
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.replay import Replay
+
+__all__ = ["Differentiable", "differentiable"]
+
+
+_WEIGHTS_OF_SMALL_CHAINS = 1 << 20
+"""Entries of the largest matrix of a chain that is written out where the general way would do as well."""
+
+
+class Differentiable:
+    """A graph with its rules, and what was learned while it was used.
+
+    Args:
+        graph: of a score.
+
+    Attributes:
+        program: the graph with its rules.
+        bottleneck: the narrowest node through which all curvature is reached.
+        first_product: see `xai_fast.taylor.first_product`.
+        row_limit: the most rows times items at once that memory was found to hold; None while nothing is known.
+
+    Raises:
+        UnsupportedOperation: an operation has no rule.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.program = Program(graph)
+        self.bottleneck = bottleneck(self.program)
+        self.first_product = first_product(self.program)
+        self.row_limit: int | None = None
+        self._shares: dict[bytes, float] = {}
+        self._replays: dict[bool, Replay] = {}
+        self._chains: dict[str, Chain | None] = {}
+
+    def share_of_operations(self, touched: Tensor | None) -> float:
+        """Return the share of a whole row's operations for rows that touch some places (R, P) bool; None for all."""
+        if touched is None:
+            return 1.0
+        key = touched.cpu().numpy().tobytes()
+        if key not in self._shares:
+            whole = touched.shape[0] * cost_of(self.program).row_operations
+            self._shares[key] = self.program.tangent_operations(touched, self.program.curved_inputs) / max(1, whole)
+        return self._shares[key]
+
+    def share_with_columns(self, columns: Tensor) -> float:
+        """Return what part of a whole row's operations a row takes of which these entries (R, c) are touched."""
+        if self.first_product is None:
+            return 1.0
+        saved = 2 * self.first_product.weight.numel()
+        whole = cost_of(self.program).row_operations
+        return 1 - saved * (1 - columns.shape[1] / self.first_product.weight.shape[0]) / max(1, whole)
+
+    def replay(self, compile: bool) -> Replay:
+        """Return the recorded runs, compiled or not."""
+        return self._replays.setdefault(compile, Replay(compile))
+
+    def chain(self, like: Tensor) -> Chain | None:
+        """Return the small layers with which the score begins, None where it begins with something else."""
+        if "part" not in self._chains:
+            self._chains["part"] = chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS, part=True)
+        return self._chains["part"]
+
+    def whole_chain(self, like: Tensor) -> Chain | None:
+        """Return the layers that the score is, of any size, None where it is something else; see `chain`."""
+        if "whole" not in self._chains:
+            self._chains["whole"] = chain_of(self.program, like)
+        return self._chains["whole"]
+
+
+def differentiable(function: ScoreFunction, x: Tensor) -> Differentiable:
+    """Return the rules of a score for items like ``x`` (B >= 1), made at the first call and kept with its trace."""
+    return traced(function, x).derived(Differentiable)
