@@ -106,18 +106,7 @@ def hessian(
     memory_limit: int | None = None,
     **given: Unpack[Given],
 ) -> Tensor:
-    """Compute the Hessian of each item's score.
-
-    Args:
-        fn: see `bilinear_form`.
-        x: (B, ...), N entries per item.
-        method: see `bilinear_form`.
-        memory_limit: see `bilinear_form`.
-        **given: see `bilinear_form`.
-
-    Returns:
-        (B, N, N) in the dtype of x.
-    """
+    """Compute the Hessian of each item's score, (B, N, N) for N entries per item; arguments as of `bilinear_form`."""
     check_batch("x", x)
     entries = x[0].numel() if x.shape[0] else 0
     function = prepare(fn, x, **given)
@@ -143,14 +132,7 @@ def plan_bilinear_form(
 ) -> Plan:
     """Say what `bilinear_form` will do, and what it costs, for directions of which nothing is known.
 
-    Args:
-        fn: see `bilinear_form`.
-        x: (B, ...).
-        left: nV.
-        right: nU, or 0 where U is V.
-        method: "auto", "forward" or "reverse".
-        memory_limit: see `bilinear_form`.
-        **given: see `bilinear_form`.
+    ``left`` is nV, ``right`` nU, or 0 where U is V; the method is not "hvp". All else is as of `bilinear_form`.
 
     Returns:
         The plan.
