@@ -291,8 +291,10 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.logsumexp.default: _logsumexp,
         aten.native_group_norm.default: _group_norm,
         aten.native_batch_norm.default: _native_batch_norm,
-        aten._native_batch_norm_legit_no_training.default: lambda *args: _native_batch_norm(
-            *args[:5], False, *args[5:]
+        aten._native_batch_norm_legit_no_training.default: (
+            lambda x, weight, bias, mean, variance, momentum, eps: _native_batch_norm(
+                x, weight, bias, mean, variance, False, momentum, eps
+            )
         ),
         aten.div.Tensor: _divide,
         aten.var.correction: _variance,
