@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> bool:
         folder = out / method.replace("_", "-")
         done &= explain(spec, model, folder, Look(smooth=_BLUR), device=options.device)
     explain_scenes(out / "scenes")
-    explain_bikeshare(options.device or "auto", out / "t-nid")
+    explain_bikeshare(options.device, out / "t-nid")
     return done
 
 
@@ -119,11 +119,11 @@ def explain_scenes(out: Path) -> None:
     say(f"report: {shown(str(report(items, out, front=front)))}")
 
 
-def explain_bikeshare(device: str, out: Path) -> None:
+def explain_bikeshare(device: str | None, out: Path) -> None:
     """Explain the table of Bikeshare, where it is installed.
 
     Args:
-        device: "auto", or a name that torch knows.
+        device: where to train; None for a GPU where there is one.
         out: the folder of the results.
     """
     from xai_fast.datasets.tables import bikeshare

@@ -6,12 +6,12 @@ import argparse
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_fast import jobs
 from xai_fast.cli.layers import chosen_layer
-from xai_fast.cli.looks import add_look, look_of
 from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.reports import add_look, look_of, refuse_results
 from xai_fast.cli.run_job import DEVICE, EXIT_CODES, add_spec, finish, read_spec, tell_preparation
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.references import LoadedModel, ModelRef
@@ -69,8 +69,8 @@ def _run(options: argparse.Namespace) -> bool:
         given["layer"] = chosen_layer(named, options.model, model.for_pictures())
     source = options.source[0] if len(options.source) == 1 else options.source
     spec = read_spec(options, source=source, options=given, target=named_class(options.target, model))
-    how = {"device": options.device, "threads": options.threads, "limit": options.limit}
-    return explain(spec, model, Path(options.out), look_of(options), **how)
+    how = {"device": options.device, "threads": options.threads}
+    return explain(spec, model, Path(options.out), look_of(options), options.limit, **how)
 
 
 def explain(
@@ -78,10 +78,8 @@ def explain(
     model: LoadedModel,
     out: Path,
     look: Look,
-    *,
-    device: str | None = None,
-    threads: int | None = None,
     limit: int | None = None,
+    **how: Any,
 ) -> bool:
     """Run a job in this process, and write its report.
 
@@ -90,9 +88,8 @@ def explain(
         model: of the job.
         out: the folder of the results.
         look: how explanations are drawn.
-        device: where to compute; None for a GPU where there is one.
-        threads: of a new job; None for what suits the machine.
         limit: items in the report, at most.
+        **how: device and threads, see `xai_fast.jobs.run`.
 
     Returns:
         Whether all items were explained.
@@ -101,8 +98,10 @@ def explain(
         InputError: an option is wrong, or the folder holds another run's results.
         StoreError: the folder cannot be written.
     """
+    if not (out / "job.json").exists():
+        refuse_results(out)
     tell_preparation(spec.source["kind"], model.preparation, model.name)
-    all_explained = finish(jobs.run(spec, out, runner="local", workers=0, device=device, threads=threads))
+    all_explained = finish(jobs.run(spec, out, runner="local", workers=0, **how))
     # The functions that the store names are those that the user named.
     page = jobs.report(out, trust=True, look=look, limit=limit)
     say(f"report: {shown(str(page))}")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_fast import jobs
-from xai_fast.cli.looks import add_look, look_of
+from xai_fast.cli.reports import add_look, look_of
 from xai_fast.cli.run_job import add_runner, finish, runner_options
 from xai_fast.errors import InputError
 from xai_fast.progress import Progress

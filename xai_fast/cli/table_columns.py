@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["MISSING", "MOST_CATEGORIES", "EncodedTable", "encode"]
 
 MISSING = ("refuse", "drop", "impute")
-"""What is done with missing values: nothing is computed; rows that have one are left out; the median of the column
-takes their place, and a category of their own where a column has categories."""
+"""What is done with missing values: refuse the table, leave out such rows, or put in the median or a category."""
 
 MOST_CATEGORIES = 100
 """A column with more different values is a name or a text, not a category."""

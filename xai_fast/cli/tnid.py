@@ -6,8 +6,7 @@ import argparse
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from xai_fast.arguments import check_integer
 from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.run_job import DEVICE
 from xai_fast.cli.table_columns import MISSING, EncodedTable, encode
-from xai_fast.cli.tnid_outputs import Findings, check_folder, write_outputs
+from xai_fast.cli.tnid_outputs import Findings, TableSettings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.interaction import TNID, FittedMLP, fit_mlp
@@ -52,31 +52,6 @@ to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cr
 back); 2 the arguments are wrong, or values are missing; 1 failed; 130 interrupted."""
 
 
-@dataclass(frozen=True)
-class TableSettings:
-    """What is done with a table.
-
-    Attributes:
-        target: the column that is predicted.
-        categorical: columns of categories, whatever their type.
-        ignore: columns to leave out.
-        missing: what is done with missing values, one of `MISSING`.
-        of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
-        listed: sets of each order in the report.
-        device: "auto", or a name that torch knows.
-        options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
-    """
-
-    target: str
-    categorical: Sequence[str] = ()
-    ignore: Sequence[str] = ()
-    missing: str = MISSING[0]
-    of_class: str | None = None
-    listed: int = 20
-    device: str = "auto"
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command ``t-nid`` to those of the program."""
     parser = commands.add_parser(
@@ -101,7 +76,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     of_class = "the class whose score is explained (default: the predicted one at each row; of two the second)"
     add("--class", dest="of_class", metavar="CLASS", help=of_class)
     add("--listed", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
-    add("--device", default="auto", metavar="NAME", help="cpu, cuda, cuda:1, ... (default: auto)")
+    add("--device", metavar="NAME", help=DEVICE)
     add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
     add_options(parser, TNID, leave_out=_NOT_OFFERED, defaults=METHOD)
     add_options(parser, fit_mlp, leave_out=_NOT_OFFERED_TRAINING)
@@ -131,6 +106,8 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
         InputError: an option is out of range, the table cannot be explained, or the folder holds another run's results.
         ModelError: the training diverged.
     """
+    from xai_fast.jobs.runners.local import devices_of  # needs safetensors
+
     started = time.perf_counter()
     table = encode(
         frame, settings.target, categorical=settings.categorical, ignore=settings.ignore, missing=settings.missing
@@ -139,7 +116,7 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     # What would be refused after minutes of training is refused before.
     method, target = _method_options(settings, table), _target(settings, table)
     training = {n: v for n, v in settings.options.items() if n not in TNID.options()}
-    training |= {"device": _device(settings.device), "seed": check_integer("seed", method.get("seed", 0), 0)}
+    training |= {"device": devices_of(settings.device)[0], "seed": check_integer("seed", method.get("seed", 0), 0)}
     check_folder(out, name, table, settings)
     for note in table.notes:
         say(note)
@@ -197,18 +174,6 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
         validation_losses=[epoch.validation_loss for epoch in fitted.history],
         best_epoch=fitted.best_epoch,
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise bad_argument("--device", "auto, cpu, cuda or cuda:N", repr(name)) from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise bad_argument("--device", "a device that this installation of torch can use", repr(name))
-    return device
 
 
 def _method_options(settings: TableSettings, table: EncodedTable) -> dict[str, Any]:

@@ -251,6 +251,12 @@ class _Tangents:
         return {index: torch.cat([chunk[index] for chunk in chunks]) for index in chunks[0]}
 
 
+def _is_small(plan: Plan, rows: int) -> bool:
+    """Tell whether calls take longer than arithmetic, and the rows of both sides fit at once."""
+    fits = rows <= min(plan.group, plan.row_chunk) and 2 * plan.bytes <= usable_bytes(plan.memory_limit)
+    return fits and plan.operations < WORTH_RECORDING and not plan.few_places
+
+
 def _pairs(tangents: _Tangents, sides: Sequence[Tensor]) -> Tensor:
     program, state, group = tangents.program, tangents.state, tangents.plan.group
     adjoints = program.adjoints(state, program.curved)
@@ -263,7 +269,7 @@ def _pairs(tangents: _Tangents, sides: Sequence[Tensor]) -> Tensor:
             if index in adjoints:
                 block += program.rules[index].pair(state, adjoints[index][0], left, right)
 
-    if not is_one_side and nV + nU <= tangents.plan.row_chunk and max(nV, nU) <= group:
+    if not is_one_side and _is_small(tangents.plan, max(nV, nU)):
         rows = tangents(sides)
         add(sums, {i: row[:nV] for i, row in rows.items()}, {i: row[nV:] for i, row in rows.items()})
         return sums

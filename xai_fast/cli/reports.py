@@ -1,14 +1,18 @@
-"""Options of reports: which items they show, and how explanations are drawn."""
+"""Reports: which items they show, how explanations are drawn, and folders that hold the results of another run."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from xai_fast.errors import bad_argument
+from xai_fast.terminal import shown
 
 if TYPE_CHECKING:
     from xai_fast.plot import Look
 
-__all__ = ["add_look", "look_of"]
+__all__ = ["add_look", "look_of", "refuse_results"]
 
 
 def add_look(parser: argparse.ArgumentParser, *, limit: int | None) -> argparse._ArgumentGroup:
@@ -35,3 +39,18 @@ def look_of(options: argparse.Namespace) -> Look:
     # Before anything is computed: the checks of drawing, on the smallest map.
     heat(np.zeros((1, 1, 1), np.float32), ranking=look.ranking, clip=look.clip, smooth=look.smooth)
     return look
+
+
+def refuse_results(out: Path) -> None:
+    """Refuse a folder that has results, which are those of another run.
+
+    Args:
+        out: the folder, which need not exist.
+
+    Raises:
+        InputError: it has results.
+    """
+    found = next((name for name in ("job.json", "summary.json", "report.html") if (out / name).exists()), None)
+    if found is not None:
+        got = f"{shown(str(out))}, which has {found}; choose another folder, or remove it"
+        raise bad_argument("--out", "a folder without results of another run", got)
