@@ -47,15 +47,7 @@ class SentenceEncoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, int(configuration["num_hidden_layers"]), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Encode sentences.
-
-        Args:
-            tokens: (B, n) int64.
-            mask: (B, n) int64, 1 for a token and 0 for padding.
-
-        Returns:
-            (B, 384) of norm one.
-        """
+        """Encode tokens (B, n) int64, with a mask (B, n) that is 0 for padding, as vectors (B, 384) of norm one."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         embedded = self.embeddings(self.words(tokens) + self.positions(places) + self.kinds.weight[0])
         hidden = self.layers(embedded, src_key_padding_mask=mask == 0)
