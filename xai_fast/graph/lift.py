@@ -12,18 +12,13 @@ from torch import Tensor
 from xai_fast.graph.nodes import Node, Ref, filled
 from xai_fast.graph.overloads import overloads_of
 
-__all__ = ["aligned", "fold", "lifted", "summed_to", "transposed", "unfolded"]
+__all__ = ["aligned", "lifted", "summed_to", "transposed", "unfolded"]
 
 aten = torch.ops.aten
 
 
-def fold(x: Tensor, leading: int) -> Tensor:
-    """Make one dimension of the first ``leading`` ones."""
-    return x if leading == 1 else x.flatten(0, leading - 1)
-
-
 def unfolded(x: Tensor, leading: Sequence[int]) -> Tensor:
-    """Make several dimensions of the first one: the inverse of `fold`."""
+    """Make several dimensions of the first one."""
     return x.reshape(*leading, *x.shape[1:])
 
 
