@@ -99,7 +99,7 @@ PREPARED = [
 @pytest.mark.parametrize(("stored", "prepared"), PREPARED, ids=[t.__name__ for t, _ in PREPARED])
 def test_numbers_are_brought_to_the_model(stored: Any, prepared: torch.dtype) -> None:
     from xai_fast.jobs.inputs import Preparation
-    from xai_fast.jobs.references import ModelRef
+    from xai_fast.references import ModelRef
 
     values = np.arange(6).astype(stored)
     found = Preparation(ModelRef(MODEL).load())(values)

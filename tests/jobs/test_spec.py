@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from xai_fast.errors import InputError
-from xai_fast.jobs.references import ModelRef
 from xai_fast.jobs.spec import JobSpec
+from xai_fast.references import ModelRef
 
 MODEL = "package.module:factory"
 

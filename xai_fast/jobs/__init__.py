@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xai_fast.jobs.job_status import JobStatus, status
     from xai_fast.jobs.pages import View, report
-    from xai_fast.jobs.references import ModelRef
     from xai_fast.jobs.running import retry_failed, run
     from xai_fast.jobs.spec import JobSpec
     from xai_fast.jobs.store.check import clean, repair, verify
     from xai_fast.jobs.store.export import export
     from xai_fast.jobs.store.reader import Store
     from xai_fast.jobs.store.reader import open_store as open
+    from xai_fast.references import ModelRef
 
 __all__ = [
     "JobSpec",

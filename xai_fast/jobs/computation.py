@@ -14,10 +14,10 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, JobError
 from xai_fast.jobs.inputs import ItemTargets, Preparation
-from xai_fast.jobs.references import LoadedModel
 from xai_fast.jobs.sources import ItemError, Source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.job_file import Status
+from xai_fast.references import LoadedModel
 
 __all__ = ["Computation", "Loaded", "Plan", "reason_of"]
 

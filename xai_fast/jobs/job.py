@@ -19,14 +19,14 @@ import xai_fast
 from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, StoreError, bad_argument
 from xai_fast.jobs.computation import Computation, Plan
-from xai_fast.jobs.references import LoadedModel, ModelRef, weights_sha256
 from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
 from xai_fast.jobs.spec import JobSpec, flat
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
 from xai_fast.jobs.store.shards import Shards
-from xai_fast.jobs.values import digest
+from xai_fast.references import LoadedModel, ModelRef, weights_sha256
+from xai_fast.values import digest
 
 __all__ = ["Job", "open_job", "prepare_job", "versions"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.references import check_reference
-from xai_fast.jobs.values import check_keys, nearest, plain
 from xai_fast.method import Method
+from xai_fast.references import check_reference
 from xai_fast.registry import find_method
+from xai_fast.values import check_keys, nearest, plain
 
 __all__ = ["MethodSpec", "read_methods"]
 

@@ -13,12 +13,12 @@ from xai_fast.arguments import check_choice
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job, prepare_job
 from xai_fast.jobs.job_status import JobStatus, status
-from xai_fast.jobs.references import check_arguments
 from xai_fast.jobs.runners.local import default_threads, devices_of
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.trust import check_trust
 from xai_fast.jobs.work import ShardDone
 from xai_fast.progress import Progress
+from xai_fast.references import check_arguments
 from xai_fast.terminal import printable, say
 
 __all__ = ["RUNNERS", "retry_failed", "run"]

@@ -14,9 +14,9 @@ from typing import Any
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.methods import MethodSpec, read_methods
-from xai_fast.jobs.references import ModelRef, check_reference
 from xai_fast.jobs.sources.describe import describe
-from xai_fast.jobs.values import REFERENCE, check_keys, plain
+from xai_fast.references import ModelRef, check_reference
+from xai_fast.values import REFERENCE, check_keys, plain
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 

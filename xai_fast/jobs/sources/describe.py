@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.references import check_reference
-from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
+from xai_fast.references import check_reference
+from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 __all__ = ["OPTIONS", "PICTURE_SUFFIXES", "describe"]
 

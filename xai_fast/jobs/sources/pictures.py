@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.jobs.references import import_reference, suites_models
 from xai_fast.jobs.sources.base import ItemError
 from xai_fast.jobs.store.job_file import Status
+from xai_fast.references import import_reference, suites_models
 
 if TYPE_CHECKING:
     from PIL import Image

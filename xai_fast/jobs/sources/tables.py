@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.values import nearest
+from xai_fast.values import nearest
 
 if TYPE_CHECKING:
     import pandas

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
+from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 if TYPE_CHECKING:
     from xai_fast.images import ImageModel
