@@ -1,4 +1,4 @@
-"""What running an explainer as a long job costs, against the same explainer in a plain loop on the same files."""
+"""What running a method as a long job costs, against the same method in a plain loop on the same files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_local_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path,
     """At most 5 % over the loop, with the start of the processes, which takes some seconds however long the job is.
 
     The loop may use all cores in each operation; the job has a process a core. Both load the model, read the photos and
-    keep the maps; the job stores them, too. Grad-CAM is the cheapest of the explainers, so nothing hides behind it.
+    keep the maps; the job stores them, too. Grad-CAM is the cheapest of the methods, so nothing hides behind it.
     """
     from PIL import Image
 
@@ -49,7 +49,7 @@ def test_local_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path,
     def loop() -> None:
         torch.set_num_threads(CORES)
         network = load("efficientnet-lite0")
-        explainer = GradCAM(network.model, LAYER)
+        explainer = GradCAM(network.model, layer=LAYER)
         maps.clear()
         for first in range(0, PHOTOS, CHUNK):
             batch = torch.stack([network.transform(Image.open(file)) for file in files[first : first + CHUNK]])
@@ -58,8 +58,8 @@ def test_local_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path,
     def job() -> None:
         spec = JobSpec(
             source=[str(file) for file in files],
-            explainer="gradcam",
-            parameters={"layer": LAYER},
+            method="gradcam",
+            options={"layer": LAYER},
             model="efficientnet-lite0",
             shard_size=PHOTOS // 8,
             dtype="float32",
@@ -72,9 +72,8 @@ def test_local_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path,
     store = open(tmp_path / "0")
     stored = store[:].fields["attributions"]
     torch.testing.assert_close(stored, torch.cat(maps).reshape(stored.shape), rtol=1e-3, atol=1e-4)
-    receipts = [store.receipt(shard) for shard in store.shards]
-    begun = min(receipt.finished - receipt.seconds["total"] for receipt in receipts)
-    ended = max(receipt.finished for receipt in receipts)
+    headers = [header for _, header in store.headers()]
+    begun, ended = min(header.began for header in headers), max(header.finished for header in headers)
     benchmark.extra_info |= {
         "seconds": seconds,
         "local_over_loop": ratio(seconds, "local", "loop"),

@@ -14,14 +14,13 @@ from torch import Tensor
 from benchmarks.measure import in_turn, ratio
 from xai_fast import NeFLAG
 from xai_fast.datasets.generated_shapes import write_pictures
-from xai_fast.jobs import JobSpec, open, run
-from xai_fast.jobs.store import Receipt
+from xai_fast.jobs import JobSpec, Store, open, run
 from xai_fast.models.generated_shapes import small_classifier
 
 PICTURES = 20_000
 SHARD = 1000
 CHUNK = 32
-PARAMETERS = {"radius": 0.3, "points": 20}
+OPTIONS = {"radius": 0.3, "points": 20}
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -42,7 +41,7 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
     def loop() -> None:
         torch.set_num_threads(CORES)
         network = small_classifier()
-        explainer = NeFLAG(network.model, **PARAMETERS, seed=0)
+        explainer = NeFLAG(network.model, **OPTIONS, seed=0)
         for chunk in (files[first : first + CHUNK] for first in range(0, PICTURES, CHUNK)):
             images = torch.stack([network.transform(Image.open(file)) for file in chunk])
             maps.append(explainer.attribute(images))
@@ -50,8 +49,8 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
     def job(runner: str) -> None:
         spec = JobSpec(
             source=[str(file) for file in files],
-            explainer="neflag",
-            parameters=PARAMETERS,
+            method="neflag",
+            options=OPTIONS,
             model="xai_fast.models.generated_shapes:small_classifier",
             shard_size=SHARD,
             dtype="float32",
@@ -64,9 +63,7 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
     stores = {name: open(folder) for name, folder in folders.items()}
     torch.testing.assert_close(stores["ray"][:].fields["attributions"], stores["local"][:].fields["attributions"])
     assert len(torch.cat(maps)) == PICTURES
-    working = {name: [_span([store.receipt(shard) for shard in store.shards])] for name, store in stores.items()} | {
-        "loop": seconds["loop"]
-    }
+    working = {name: [_span(store)] for name, store in stores.items()} | {"loop": seconds["loop"]}
     benchmark.extra_info |= {
         "seconds": seconds,
         "seconds_of_work": working,
@@ -80,7 +77,7 @@ def test_ray_against_a_plain_loop(benchmark: BenchmarkFixture, tmp_path: Path) -
     assert ratio(working, "ray", "local") <= 1.15
 
 
-def _span(receipts: list[Receipt]) -> float:
-    """Return the seconds from the first attempt to the last receipt."""
-    begun = min(receipt.finished - receipt.seconds["total"] for receipt in receipts)
-    return max(receipt.finished for receipt in receipts) - begun
+def _span(store: Store) -> float:
+    """Return the seconds from the first attempt to the last shard."""
+    headers = [header for _, header in store.headers()]
+    return max(header.finished for header in headers) - min(header.began for header in headers)

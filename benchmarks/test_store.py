@@ -14,29 +14,32 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from xai_fast.datasets.photos import sample_photos
-from xai_fast.jobs import store
-from xai_fast.jobs.store import CODECS
+from xai_fast.jobs import Store, open
+from xai_fast.jobs.store.codecs import CODECS, decode, encode
+from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.store.job_file import create_job
+from xai_fast.jobs.store.rows import Rows
+from xai_fast.jobs.store.shards import Header, Shards
 from xai_fast.models.classifiers import load
 
 COUNT = 20_000
 SHARD = 1024
 
 
-def _store(root: Path, count: int, shape: tuple[int, ...], dtype: str) -> store.Store:
-    layout = store.Layout(root)
-    items = store.Items.freeze(layout, (f"photos/{i:06d}.jpg" for i in range(count)))
-    document = {"spec": {"shard_size": SHARD, "dtype": dtype}, "fingerprint": "0"}
-    store.create_job(layout, {**document, "items": {"count": count, "sha256": items.sha256}})
+def _store(path: Path, count: int, shape: tuple[int, ...], dtype: str) -> Store:
+    root = Folder(path, create=True)
+    items = Items.freeze(root, (), ((f"photos/{i:06d}.jpg", ()) for i in range(count)))
+    create_job(root, {"spec": {"shard_size": SHARD, "dtype": dtype}, "fingerprint": "0", "items": items})
+    shards = Shards(root, "0", count, SHARD)
     maps = torch.randn(SHARD, *shape) * 1e-8
-    for shard, start in enumerate(range(0, count, SHARD)):
-        stop = min(start + SHARD, count)
-        length = stop - start
-        rows = store.Rows(length)
-        fields = {"attributions": maps[:length], "scores": torch.rand(length), "targets": torch.arange(start, stop)}
-        rows.put(0, fields, [0] * length, [None] * length)
-        assert store.write_shard(layout, shard, start, stop, rows, dtype, {})
-    store.write_manifest(layout)
-    return store.open(root)
+    for shard in range(len(shards)):
+        span = shards.span(shard)
+        rows = Rows(len(span), dtype)
+        fields = {"attributions": maps[: len(span)], "scores": torch.rand(len(span)), "targets": torch.tensor(span)}
+        rows.put(range(len(span)), fields)
+        assert shards.write(shard, Header("0", span.start, span.stop), rows.tensors)
+    return open(path)
 
 
 def test_random_map(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
@@ -52,7 +55,7 @@ def test_random_map(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
         read[i]
         seconds.append(time.perf_counter() - start)
     start = time.perf_counter()
-    store.open(read.layout.root)
+    open(read.path)
     opening = time.perf_counter() - start
     benchmark.pedantic(lambda: read[chosen.randrange(COUNT)], rounds=200)
     benchmark.extra_info |= {
@@ -68,7 +71,7 @@ def test_random_map(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
 def test_iteration(benchmark: BenchmarkFixture, tmp_path: Path, dtype: str) -> None:
     """All maps one after the other, decoded, at a gigabyte a second or more from the page cache."""
     read = _store(tmp_path / "job", 2 * SHARD, (224, 224), dtype)
-    stored = sum(receipt.bytes for receipt in store.receipts(read.layout))
+    stored = sum(file.stat().st_size for file in read.path.glob("shards/*/*"))
     decoded = len(read) * 4 * 224 * 224
 
     def timed(run: Callable[[], object]) -> float:
@@ -98,11 +101,7 @@ def codec_errors(maps: Tensor) -> dict[str, dict[str, float]]:
     over the largest entry of its map. Lost are the entries that were not zero and are so now.
     """
     flat = maps.flatten(1)
-    decoded = {
-        name: one.decode(one.encode(flat, scales), scales if one.scaled else None, torch.empty_like(flat))
-        for name, one in CODECS.items()
-        for scales in [one.scales(flat)]
-    }
+    decoded = {name: decode(*encode(name, flat), torch.empty_like(flat)) for name in CODECS}
     decoded["float16 without a scale"] = flat.half().float()
     found = {}
     for name, got in decoded.items():
@@ -113,7 +112,7 @@ def codec_errors(maps: Tensor) -> dict[str, dict[str, float]]:
             "relative_root_mean_square_of_the_worst_map": float(relative.max()),
             "largest_over_largest_entry": float((error.abs().amax(1) / flat.abs().amax(1)).max()),
             "share_of_entries_lost": float((got == 0)[flat != 0].double().mean()),
-            "bytes_an_entry": CODECS[name].stored.itemsize if name in CODECS else 2,
+            "bytes_an_entry": CODECS[name].itemsize if name in CODECS else 2,
         }
     return found
 

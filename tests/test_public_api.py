@@ -10,9 +10,9 @@ import pytest
 import xai_fast
 import xai_fast.attribution
 import xai_fast.datasets
+import xai_fast.graph
 import xai_fast.interaction
 import xai_fast.jobs
-import xai_fast.jobs.store
 import xai_fast.kernels
 import xai_fast.metrics
 import xai_fast.models
@@ -35,7 +35,7 @@ def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> 
         xai_fast,
         xai_fast.attribution,
         xai_fast.jobs,
-        xai_fast.jobs.store,
+        xai_fast.graph,
         xai_fast.interaction,
         xai_fast.kernels,
         xai_fast.metrics,

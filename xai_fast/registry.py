@@ -98,8 +98,8 @@ def find_method(name: str) -> type[Method]:
         return loaded
     known = sorted(methods())
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}? There are " if near else "one of "
-    raise bad_argument("method", f"{hint}{', '.join(known)}, captum:NAME or package.module:Class", repr(name))
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    raise bad_argument("method", f"one of {', '.join(known)}, captum:NAME or package.module:Class{hint}", repr(name))
 
 
 def _registered(group: str, kind: type[Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -136,10 +137,24 @@ def test_broken_files_are_named_and_the_others_explained(place: Path, capsys: py
     assert len(failed) == 3
 
 
+def test_names_of_all_kinds(place: Path) -> None:
+    names = ["Zürich 東京 🐱.png", "<img src=x onerror=alert(1)>.png", "a'b\"c&d.png", "-v.png", "%20#?.png"]
+    names += [os.fsdecode(b"caf\xe9.png"), "\u00fc" * 100 + ".png"]
+    for seed, name in enumerate(names):
+        draw(place / "seed.png", seed)
+        (place / "photos").mkdir(exist_ok=True)
+        (place / "seed.png").rename(place / "photos" / name)
+    assert explain("photos", *QUICK, "--out", "out") == 0
+    store = jobs.open("out")
+    assert {store[i].id for i in range(len(store))} == set(names)
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<img src=x" not in page
+
+
 USAGE = {
     "source": (["gone"], "source: "),
     "empty": (["empty"], "at least one picture"),
-    "method": (["photos", "--method", "neflog"], "method: expected did you mean 'neflag'?"),
+    "method": (["photos", "--method", "neflog"], "(did you mean 'neflag'?), got 'neflog'"),
     "model": (["photos", "--model", "resnet"], "model: expected"),
     "module": (["photos", "--model", "gone:build"], "model: there is no module 'gone'"),
     "option": (["photos", "--radius", "-1"], "radius: expected"),

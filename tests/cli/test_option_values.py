@@ -34,6 +34,7 @@ class Many(Method):
         flag: bool = False,
         size: bool | tuple[int, int] = False,
         grid: Sequence[int] | None = None,
+        sets: Sequence[Sequence[int]] = (),
         rows: int | str | Sequence[str] = 4,
         layer: str = "0",
         anything: Any = None,
@@ -65,6 +66,8 @@ READ = [
     ("--size 7,9", {"size": [7, 9]}),
     ("--grid 7,9,11", {"grid": [7, 9, 11]}),
     ("--grid 7", {"grid": [7]}),
+    ("--grid [7,9]", {"grid": [7, 9]}),
+    ("--sets [[0,1],[0,2]]", {"sets": [[0, 1], [0, 2]]}),
     ("--rows 20", {"rows": 20}),
     ("--rows kmeans:20", {"rows": "kmeans:20"}),
     ("--rows mean,mode", {"rows": ["mean", "mode"]}),
@@ -82,7 +85,9 @@ def test_values_have_the_type_of_the_annotation(text: str, expected: dict[str, o
     assert given_options(parser().parse_args(text.split())) == expected
 
 
-@pytest.mark.parametrize("text", ["--number 3.5", "--number x", "--share x", "--kind c", "--size 7", "--grid a,b"])
+@pytest.mark.parametrize(
+    "text", ["--number 3.5", "--number x", "--share x", "--kind c", "--size 7", "--grid a,b", "--grid [7"]
+)
 def test_other_values_are_refused_with_what_was_expected(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parser().parse_args(text.split())

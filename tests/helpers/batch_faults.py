@@ -387,7 +387,7 @@ def check_clean(out: Path) -> None:
     shards = status(out).shards
     expected = {f"shards/{shard // 1000:06d}/{shard:09d}.safetensors" for shard in range(shards)}
     files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert {name for name in files if not name.startswith("items-")} - {"job.json", "fields.json"} == expected
+    assert {name for name in files if not name.startswith("items-")} - {"job.json"} == expected
 
 
 def shards_of(out: Path) -> list[str]:

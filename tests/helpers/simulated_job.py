@@ -14,7 +14,6 @@ from typing import Any
 from batch_stores import Crashed
 
 from xai_fast.jobs import status
-from xai_fast.jobs.runners.order import in_turn
 from xai_fast.jobs.store import folder as module
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.job_file import create_job
@@ -90,7 +89,7 @@ def simulate(root: Path, *, shards: int, workers: int, deaths: float, seed: int 
         items = {"count": shards, "folder": None}
         create_job(folder, {"spec": {"shard_size": 1, "dtype": "float32"}, "fingerprint": "0", "items": items})
         store = Shards(folder, "0", shards, 1)
-        turns = {rank: in_turn(store, rank, workers) for rank in range(workers)}
+        turns = {rank: store.in_turn(rank, workers) for rank in range(workers)}
         again: dict[int, int] = {}
         died = twice = largest = 0
         while turns:
@@ -106,7 +105,7 @@ def simulate(root: Path, *, shards: int, workers: int, deaths: float, seed: int 
                 except Crashed:
                     died += 1
                     if chance.random() < 0.1:  # the machine
-                        turns[rank] = in_turn(store, rank, workers)
+                        turns[rank] = store.in_turn(rank, workers)
                     else:  # a child, whose parent knows what it was at
                         again[rank] = shard
                 counting.left = None

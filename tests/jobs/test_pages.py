@@ -46,7 +46,7 @@ def test_the_index_has_the_values_of_all_items(page: Path) -> None:
     columns = {one["label"]: numbers(one["values"], np.float32) for one in index["numbers"]}
     scores = np.array([np.nan if i in FAILED else i * 7919 % 1000 / 1000 for i in range(150)], np.float32)
     np.testing.assert_array_equal(columns["score"], scores)
-    assert list(columns) == ["score", "evaluations"]
+    assert list(columns) == ["evaluations", "score"]
 
 
 def test_an_entry_has_picture_map_name_and_reason(page: Path) -> None:

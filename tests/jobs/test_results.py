@@ -98,8 +98,8 @@ PREPARED = [
 
 @pytest.mark.parametrize(("stored", "prepared"), PREPARED, ids=[t.__name__ for t, _ in PREPARED])
 def test_numbers_are_brought_to_the_model(stored: Any, prepared: torch.dtype) -> None:
-    from xai_fast.jobs.preparation import Preparation
-    from xai_fast.jobs.references import ModelRef
+    from xai_fast.jobs.inputs import Preparation
+    from xai_fast.references import ModelRef
 
     values = np.arange(6).astype(stored)
     found = Preparation(ModelRef(MODEL).load())(values)
@@ -189,7 +189,7 @@ def test_several_methods_in_one_pass(tmp_path: Path) -> None:
     ]
     store = done(tmp_path, method=methods, options={}, model="batch_objects:small_model", batch_size=8)
     inputs, model = torch.from_numpy(x), small_model().eval()
-    assert list(store.methods) == ["cam", "taylor_cam", "ig"]
+    assert list(store.methods) == ["cam", "ig", "taylor_cam"]
     cam = store.explanation("cam", range(6))
     assert torch.equal(cam.attributions, GradCAM(model, layer="features").attribute(inputs, internal_batch_size=8))
     assert cam.settings["layer"] == "features"

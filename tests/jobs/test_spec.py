@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from xai_fast.errors import InputError
-from xai_fast.jobs.references import ModelRef
 from xai_fast.jobs.spec import JobSpec
+from xai_fast.references import ModelRef
 
 MODEL = "package.module:factory"
 
@@ -39,7 +39,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"source": ["a.npy", "b.png"]}, "source: expected files of one kind, got array and images"),
     ({"source": []}, "source: expected at least one file"),
     ({"source": "\0"}, "source.path: expected a path"),
-    ({"method": "neflg"}, "method: expected did you mean 'neflag'.*got 'neflg'"),
+    ({"method": "neflg"}, "method: expected .*did you mean 'neflag'.*got 'neflg'"),
     ({"method": []}, "method: expected"),
     ({"method": ["neflag", "neflag"], "options": {}}, "method: expected different names.*'neflag' twice"),
     ({"method": [{"nme": "neflag"}]}, "method: expected one of name.*did you mean 'name'"),

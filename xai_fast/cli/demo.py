@@ -15,7 +15,7 @@ from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.option_values import add_options, given_options
 from xai_fast.cli.run_job import DEVICE
 from xai_fast.errors import InputError
-from xai_fast.jobs.references import ModelRef
+from xai_fast.references import ModelRef
 from xai_fast.terminal import say, shown
 
 __all__ = ["add_command", "explain_bikeshare", "explain_scenes"]

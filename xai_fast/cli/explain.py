@@ -14,7 +14,7 @@ from xai_fast.cli.option_values import add_options, given_options
 from xai_fast.cli.reports import add_look, look_of, refuse_results
 from xai_fast.cli.run_job import DEVICE, EXIT_CODES, add_spec, finish, read_spec, tell_preparation
 from xai_fast.errors import bad_argument
-from xai_fast.jobs.references import LoadedModel, ModelRef
+from xai_fast.references import LoadedModel, ModelRef
 from xai_fast.registry import find_method, methods
 from xai_fast.terminal import say, shown
 

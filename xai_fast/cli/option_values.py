@@ -199,7 +199,9 @@ def _read(text: str, kind: Any) -> object:
 
 
 def _read_sequence(text: str, kind: Any) -> list[object]:
-    """Read values between commas."""
+    """Read values between commas, or a list as JSON has it, such as one of lists."""
+    if text.startswith("["):
+        return list(json.loads(text))
     members = typing.get_args(kind)
     if "," not in text and str in members:  # a word is a word where words are possible
         raise ValueError(text)

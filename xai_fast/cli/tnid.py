@@ -6,8 +6,7 @@ import argparse
 import math
 import time
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.cli.option_values import add_options, given_options
 from xai_fast.cli.run_job import DEVICE
 from xai_fast.cli.table_columns import MISSING, EncodedTable, encode
-from xai_fast.cli.tnid_outputs import Findings, check_folder, write_outputs
+from xai_fast.cli.tnid_outputs import Findings, TableSettings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.interaction import TNID, FittedMLP, fit_mlp
@@ -51,31 +50,6 @@ _NOT_OFFERED_TRAINING = ("feature_names", "seed", "device", "progress", "validat
 _EXIT_CODES = """exit codes: 0 done; 3 finished, but the network does not fit the table well enough for its interactions
 to say much about the table (R^2 below 0.5, or less than 20 % of the classes' cross-entropy taken away, on rows held
 back); 2 the arguments are wrong, or values are missing; 1 failed; 130 interrupted."""
-
-
-@dataclass(frozen=True)
-class TableSettings:
-    """What is done with a table.
-
-    Attributes:
-        target: the column that is predicted.
-        categorical: columns of categories, whatever their type.
-        ignore: columns to leave out.
-        missing: what is done with missing values, one of `MISSING`.
-        of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
-        listed: sets of each order in the report.
-        device: a name that torch knows; None for a GPU where there is one.
-        options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
-    """
-
-    target: str
-    categorical: Sequence[str] = ()
-    ignore: Sequence[str] = ()
-    missing: str = MISSING[0]
-    of_class: str | None = None
-    listed: int = 20
-    device: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,12 +7,13 @@ import io
 import json
 import math
 import warnings
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_fast.cli.reports import refuse_results
-from xai_fast.cli.table_columns import EncodedTable
+from xai_fast.cli.table_columns import MISSING, EncodedTable
 from xai_fast.doctor import versions
 from xai_fast.errors import bad_argument
 from xai_fast.files import write_whole
@@ -22,10 +23,9 @@ from xai_fast.progress import duration
 from xai_fast.terminal import printable, say, shown
 
 if TYPE_CHECKING:
-    from xai_fast.cli.tnid import TableSettings
     from xai_fast.plot import Fit, Front
 
-__all__ = ["Findings", "check_folder", "write_outputs"]
+__all__ = ["Findings", "TableSettings", "check_folder", "write_outputs"]
 
 _PRINTED = 10
 _JOINED = " \u00d7 "
@@ -33,6 +33,31 @@ _DPI = 120
 _TITLES = {1: "main effects", 2: "pairs", 3: "triples", 4: "quadruples", 5: "quintuples", 6: "sextuples"}
 _EFFECTS = {"absolute": "magnitude", "square": "square", "signed": "value"}
 _SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """What is done with a table.
+
+    Attributes:
+        target: the column that is predicted.
+        categorical: columns of categories, whatever their type.
+        ignore: columns to leave out.
+        missing: what is done with missing values, one of `MISSING`.
+        of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
+        listed: sets of each order in the report.
+        device: a name that torch knows; None for a GPU where there is one.
+        options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
+    """
+
+    target: str
+    categorical: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+    missing: str = MISSING[0]
+    of_class: str | None = None
+    listed: int = 20
+    device: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xai_fast.jobs.job_status import JobStatus, status
     from xai_fast.jobs.pages import View, report
-    from xai_fast.jobs.references import ModelRef
     from xai_fast.jobs.running import retry_failed, run
     from xai_fast.jobs.spec import JobSpec
     from xai_fast.jobs.store.check import clean, repair, verify
     from xai_fast.jobs.store.export import export
     from xai_fast.jobs.store.reader import Store
     from xai_fast.jobs.store.reader import open_store as open
+    from xai_fast.references import ModelRef
 
 __all__ = [
     "JobSpec",
@@ -41,20 +41,20 @@ __all__ = [
 ]
 
 _PLACES = {
-    "JobSpec": ("spec", "JobSpec"),
-    "JobStatus": ("job_status", "JobStatus"),
+    "JobSpec": ("jobs.spec", "JobSpec"),
+    "JobStatus": ("jobs.job_status", "JobStatus"),
     "ModelRef": ("references", "ModelRef"),
-    "Store": ("store.reader", "Store"),
-    "View": ("pages", "View"),
-    "clean": ("store.check", "clean"),
-    "export": ("store.export", "export"),
-    "open": ("store.reader", "open_store"),
-    "repair": ("store.check", "repair"),
-    "report": ("pages", "report"),
-    "retry_failed": ("running", "retry_failed"),
-    "run": ("running", "run"),
-    "status": ("job_status", "status"),
-    "verify": ("store.check", "verify"),
+    "Store": ("jobs.store.reader", "Store"),
+    "View": ("jobs.pages", "View"),
+    "clean": ("jobs.store.check", "clean"),
+    "export": ("jobs.store.export", "export"),
+    "open": ("jobs.store.reader", "open_store"),
+    "repair": ("jobs.store.check", "repair"),
+    "report": ("jobs.pages", "report"),
+    "retry_failed": ("jobs.running", "retry_failed"),
+    "run": ("jobs.running", "run"),
+    "status": ("jobs.job_status", "status"),
+    "verify": ("jobs.store.check", "verify"),
 }
 
 
@@ -65,7 +65,7 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _PLACES[name]
-    found = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    found = getattr(importlib.import_module(f"xai_fast.{module}"), attribute)
     globals()[name] = found
     return found
 

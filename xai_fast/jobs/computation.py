@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import InputError, JobError
-from xai_fast.explanation import Explanation
-from xai_fast.jobs.preparation import Preparation
-from xai_fast.jobs.references import LoadedModel
+from xai_fast.jobs.inputs import ItemTargets, Preparation
 from xai_fast.jobs.sources import ItemError, Source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.job_file import Status
-from xai_fast.jobs.targets import ItemTargets
+from xai_fast.references import LoadedModel
 
 __all__ = ["Computation", "Loaded", "Plan", "reason_of"]
 
@@ -50,16 +48,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An item that was read, or why it could not be.
-
-    Attributes:
-        index: which.
-        value: what the model takes, on the CPU; None where it failed.
-        target: its class, where items have one of their own.
-        status: what became of it so far.
-        reason: why there is no value.
-        seconds: that it took, in its thread.
-    """
+    """An item that was read and prepared, on the CPU, with its class; or why it cannot be explained."""
 
     index: int
     value: Tensor | None = None
@@ -70,27 +59,10 @@ class Loaded:
 
 
 class Computation:
-    """The source, the model and the methods of a job, in the process that computes.
+    """The source, the model and the methods of a job, in the process that computes; without a plan, to make one."""
 
-    Args:
-        spec: of the job.
-        source: with the frozen list of the job.
-        model: loaded.
-        plan: of the job; None to find out the shape of items.
-        device: where the model runs.
-
-    Attributes:
-        rows: that go through the model at once; fewer than in the plan after an error of memory.
-        settings: name of each method to its options that are in effect.
-
-    Raises:
-        InputError: something that the description refers to does not exist or does not fit.
-    """
-
-    def __init__(
-        self, spec: JobSpec, source: Source, model: LoadedModel, plan: Plan | None, device: str | torch.device
-    ) -> None:
-        self.source, self.model, self.plan = source, model, plan
+    def __init__(self, spec: JobSpec, source: Source, model: LoadedModel, plan: Plan | None, device: str) -> None:
+        self.source, self.plan = source, plan
         self.device = torch.device(device)
         self.rows = None if plan is None else plan.rows
         self._targets = ItemTargets(spec.target, source)
@@ -98,23 +70,8 @@ class Computation:
         self._prepare = Preparation(model)
         self.settings = {prefix: method.settings for prefix, method in self._methods}
 
-    def to_device(self) -> None:
-        """Move the model to where it runs."""
-        self.model.module.to(self.device)
-
     def load(self, index: int, *, as_it_is: bool = False) -> Loaded:
-        """Read an item and prepare it for the model. Any number of threads may do so at once.
-
-        Args:
-            index: which.
-            as_it_is: also if it is not what it was when the job began.
-
-        Returns:
-            The item, or why it cannot be explained.
-
-        Raises:
-            SourceChanged: the data as a whole is gone.
-        """
+        """Read an item and prepare it for the model. Any number of threads may do so at once."""
         started = time.perf_counter()
         try:
             read = self.source.read(index, as_it_is=as_it_is)
@@ -132,15 +89,7 @@ class Computation:
         return Loaded(index, None, None, status, reason, time.perf_counter() - started)
 
     def loaded(self, groups: Iterable[Sequence[int]], *, as_it_is: bool = False) -> Iterator[list[Loaded]]:
-        """Read groups of items in threads, one group ahead of whoever iterates.
-
-        Args:
-            groups: indices.
-            as_it_is: see `load`.
-
-        Yields:
-            The items of each group.
-        """
+        """Read groups of items in threads, one group ahead of whoever iterates."""
 
         def read(some: Sequence[int]) -> list[Loaded]:
             return [self.load(index, as_it_is=as_it_is) for index in some]
@@ -161,17 +110,7 @@ class Computation:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def explain(self, items: Sequence[Loaded]) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
-        """Explain items with all methods.
-
-        Args:
-            items: b of them, that were read.
-
-        Returns:
-            Name of each field to (b, ...), and name of each method to what is the same for all items.
-
-        Raises:
-            XaiFastError: a method refuses one of the items; or whatever the model raises.
-        """
+        """Explain items with all methods."""
         inputs = torch.stack([item.value for item in items if item.value is not None]).to(self.device)
         target = self._targets.together([item.target for item in items])
         ids = [item.index for item in items]
@@ -179,7 +118,8 @@ class Computation:
         methods = {}
         for prefix, method in self._methods:
             found = method.explain(inputs, target, item_ids=ids, internal_batch_size=self.rows)
-            _check_result(found, len(items), prefix)
+            if len(found) != len(items):
+                raise InputError(f"method: expected {len(items)} items from {prefix}, got {len(found)}")
             start = f"{prefix}." if len(self._methods) > 1 else ""
             fields |= {start + name: value for name, value in found.stored().items()}
             methods[prefix] = found.constants()
@@ -191,12 +131,6 @@ class Computation:
         expected, got = (self.plan.shape, self.plan.dtype), (tuple(value.shape), str(value.dtype))
         if expected != got:
             raise ItemError(Status.FAILED, f"expected {expected[0]} {expected[1]} as of the first item, got {got}")
-
-
-def _check_result(found: object, count: int, prefix: str) -> None:
-    if not isinstance(found, Explanation) or len(found) != count:
-        got = f"{len(found)} items" if isinstance(found, Explanation) else type(found).__name__
-        raise InputError(f"method: expected an Explanation of {count} items from {prefix}, got {got}")
 
 
 def reason_of(error: BaseException) -> str:

@@ -19,15 +19,14 @@ import xai_fast
 from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, StoreError, bad_argument
 from xai_fast.jobs.computation import Computation, Plan
-from xai_fast.jobs.references import LoadedModel, ModelRef, weights_sha256
 from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
 from xai_fast.jobs.spec import JobSpec, flat
-from xai_fast.jobs.store.fields import Agreed, Field, agree_on_fields, read_fields
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
 from xai_fast.jobs.store.shards import Shards
-from xai_fast.jobs.values import digest
+from xai_fast.references import LoadedModel, ModelRef, weights_sha256
+from xai_fast.values import digest
 
 __all__ = ["Job", "open_job", "prepare_job", "versions"]
 
@@ -39,21 +38,7 @@ _LOOKED_AT = 16
 
 
 class Job:
-    """A job with its store.
-
-    Args:
-        path: folder of the store.
-        spec: what is computed; None for what ``job.json`` says.
-
-    Attributes:
-        document: what ``job.json`` says.
-        items: the frozen list.
-        shards: the files of results.
-        plan: what is fixed, so that results are the same bits everywhere.
-
-    Raises:
-        StoreError: there is no store, or it is damaged.
-    """
+    """A job with its store; what is computed is what ``job.json`` says, unless another description is given."""
 
     def __init__(self, path: Path, spec: JobSpec | None = None) -> None:
         self.path = path
@@ -69,85 +54,34 @@ class Job:
         self.items = Items(self.root, self.document["items"])
         size = int(self.document["spec"]["shard_size"])
         self.shards = Shards(self.root, self.document["fingerprint"], len(self.items), size)
-        self._agreed: Agreed | None = None
 
     @property
     def complete(self) -> bool:
         """Whether all shards are done."""
         return next(self.shards.missing(), None) is None
 
-    @property
-    def agreed(self) -> Agreed | None:
-        """What all shards have in common; None before the first success."""
-        self._agreed = self._agreed or read_fields(self.root)
-        return self._agreed
-
-    def agree(self, fields: Mapping[str, Field], methods: Mapping[str, dict[str, Any]]) -> Agreed:
-        """Make these the fields of the store, unless another shard was first."""
-        self._agreed = self.agreed or agree_on_fields(self.root, Agreed(fields, methods))
-        return self._agreed
-
     def source(self) -> Source:
-        """Open the source, and compare it with what it was.
-
-        Returns:
-            The source, with the frozen list.
-
-        Raises:
-            InputError: it does not exist.
-            SourceChanged: it is not what it was when the job began.
-        """
+        """Open the source, and compare it with what it was."""
         source = open_source(self.spec.source, self.spec.decoder)
         source.use(self.items, self.document["source"])
         return source
 
-    def compute_on(self, device: str | torch.device) -> Computation:
-        """Load the source, the model and the methods, in the process that computes.
-
-        Args:
-            device: where the model runs.
-
-        Returns:
-            What explains chunks of items.
-
-        Raises:
-            InputError: something that the description refers to is not there, or is not what it was.
-            SourceChanged: the data is not what it was.
-        """
+    def compute_on(self, device: str) -> Computation:
+        """Load the source, the model and the methods, in the process that computes."""
         model = _load(self.spec)
         made = Computation(self.spec, self.source(), model, self.plan, device)
         _check_in_effect(self.document, _in_effect(model, made))
-        made.to_device()
+        model.module.to(made.device)
         return made
 
     def check_writable(self) -> None:
-        """Check that this process may write to the store.
-
-        Raises:
-            StoreError: it may not.
-        """
+        """Check that this process may write to the store."""
         if not os.access(self.path, os.W_OK | os.X_OK):
             raise StoreError(f"{self.path}: expected a folder that can be written to, got a read-only one")
 
 
 def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cpu", threads: int = 1) -> Job:
-    """Create a store for a job, or reopen the one that is there; several processes may do so at once.
-
-    Args:
-        spec: what is computed.
-        out: folder of the store.
-        device: where a new job is going to run, which says how many rows suit it.
-        threads: of a worker's operations, in a new job.
-
-    Returns:
-        The job.
-
-    Raises:
-        InputError: the folder holds another job (the message shows the differences) or something else, the weights
-            are others, or something that the description refers to is not there.
-        SourceChanged: the data is not what it was when the job began.
-        StoreError: the store cannot be written or read.
-    """
+    """Create a store for a job, or reopen the one that is there; several processes may do so at once."""
     if not isinstance(spec, JobSpec):
         raise bad_argument("spec", "a JobSpec", type(spec).__name__)
     path = Path(out)
@@ -159,18 +93,7 @@ def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cp
 
 
 def open_job(out: str | os.PathLike[str], **changes: Any) -> Job:
-    """Open a job as a worker does, whose driver has checked it.
-
-    Args:
-        out: folder of the store.
-        changes: fields of the description that may be another, such as where the source lies by now.
-
-    Returns:
-        The job.
-
-    Raises:
-        StoreError: there is none, or it is damaged.
-    """
+    """Open a job as a worker does, whose driver has checked it."""
     job = Job(Path(out))
     return Job(Path(out), dataclasses.replace(job.spec, **changes)) if changes else job
 
@@ -193,8 +116,10 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
         entry.make(model.module, spec.seed)
     listing, identity = source.listing(), source.identity()
     root = Folder(path, create=True)
-    listed = {"count": listing, "folder": None} if isinstance(listing, int) else None
-    described = listed or Items.freeze(root, source.columns, listing)  # type: ignore[arg-type]  # an int is no list
+    described: dict[str, Any] = {"count": listing, "folder": None}
+    if not isinstance(listing, int):
+        described = Items.freeze(root, source.columns, listing)
+    made_it = False
     try:
         source.use(Items(root, described), identity)
         made = Computation(spec, source, model, None, device)
@@ -205,20 +130,15 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
             "plan": dataclasses.asdict(_plan(spec, made, threads)),
             **_in_effect(model, made),
         }
-        fingerprint = digest({**document, "spec": spec.of_results(), "source": _content(identity)})
-        if create_job(root, {**document, "fingerprint": fingerprint, "versions": versions(), "created": time.time()}):
-            return True
-    except BaseException:
-        _forget(root, described)
-        raise
-    _forget(root, described)
-    return False
-
-
-def _forget(root: Folder, described: Mapping[str, Any]) -> None:
-    """Remove the list of a job that was not made."""
-    if described["folder"] is not None:
-        root.remove_folder(described["folder"])
+        listed = {"count": described["count"], "sha256": described.get("sha256")}
+        content = {name: value for name, value in flat(identity).items() if not name.endswith("mtime_ns")}
+        fingerprint = digest({**document, "spec": spec.of_results(), "items": listed, "source": content})
+        more = {"fingerprint": fingerprint, "versions": versions(), "created": time.time()}
+        made_it = create_job(root, {**document, **more})
+    finally:
+        if not made_it and described["folder"] is not None:
+            root.remove_folder(described["folder"])
+    return made_it
 
 
 def _plan(spec: JobSpec, made: Computation, threads: int) -> Plan:
@@ -243,7 +163,7 @@ def _reopen(path: Path, spec: JobSpec) -> Job:
             f"out: {path} holds another job; take another folder, or ask for the same:\n  " + "\n  ".join(differences)
         )
     if not job.complete:
-        _tell(_other_versions(job.document))
+        _tell_versions(job.document)
     return job
 
 
@@ -260,7 +180,7 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
             raise
         return [f"source.path: {was} in the store, {now} asked for, whose content is another: {error}"]
     if source.kind == "images" and source.count() != len(job.items):
-        _tell([f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}"])
+        _tell(f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}")
     return []
 
 
@@ -295,11 +215,8 @@ def _load_twice(spec: JobSpec) -> LoadedModel:
 
 def _in_effect(model: LoadedModel, made: Computation) -> dict[str, Any]:
     """Gather what results depend on beside the description."""
-    return {
-        "weights_sha256": weights_sha256(model.module),
-        "settings": made.settings,
-        "preparation": model.preparation,
-    }
+    weights = weights_sha256(model.module)
+    return {"weights_sha256": weights, "settings": made.settings, "preparation": model.preparation}
 
 
 def _check_in_effect(document: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -318,25 +235,17 @@ def _check_in_effect(document: Mapping[str, Any], found: Mapping[str, Any]) -> N
         )
 
 
-def _other_versions(document: Mapping[str, Any]) -> list[str]:
+def _tell_versions(document: Mapping[str, Any]) -> None:
     """Say where the rest of a job is computed by other releases than its beginning."""
     was, now = document.get("versions", {}), versions()
-    changed = [
-        f"{name} {was.get(name)}, now {now[name]}" for name in ("xai_fast", "torch") if was.get(name) != now[name]
-    ]
-    if not changed:
-        return []
-    return [f"out: the job began with {' and '.join(changed)}; what is left may come out differently"]
+    changed = [f"{n} {was.get(n)}, now {now[n]}" for n in ("xai_fast", "torch") if was.get(n) != now[n]]
+    if changed:
+        _tell(f"out: the job began with {' and '.join(changed)}; what is left may come out differently")
 
 
-def _tell(lines: list[str]) -> None:
-    """Warn whoever called `run`, with these in between: `_reopen` (or one below), `prepare_job` and `run` itself."""
-    for line in lines:
-        warnings.warn(line, UserWarning, stacklevel=5)
-
-
-def _content(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in flat(identity).items() if not name.endswith("mtime_ns")}
+def _tell(line: str) -> None:
+    """Warn whoever called `run`, with these in between: this one, one below, `_reopen`, `prepare_job` and `run`."""
+    warnings.warn(line, UserWarning, stacklevel=6)
 
 
 def _check_folder(path: Path, spec: JobSpec) -> None:

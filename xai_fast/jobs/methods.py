@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.references import check_reference
-from xai_fast.jobs.values import check_keys, nearest, plain
 from xai_fast.method import Method
+from xai_fast.references import check_reference
 from xai_fast.registry import find_method
+from xai_fast.values import check_keys, nearest, plain
 
 __all__ = ["MethodSpec", "read_methods"]
 
@@ -20,13 +20,7 @@ _PREFIX = re.compile(r"[A-Za-z0-9_+-]{1,40}", re.ASCII)
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """One method of a job.
-
-    Attributes:
-        name: in the registry, or ``package.module:Class``.
-        options: of the method.
-        prefix: what its fields are called after where there are several.
-    """
+    """One method of a job: its name, its options, and what its fields are called after where there are several."""
 
     name: str
     options: Mapping[str, Any]
@@ -37,18 +31,7 @@ class MethodSpec:
         return {"name": self.name, "options": dict(self.options), "as": self.prefix}
 
     def make(self, model: Callable[..., object], seed: int) -> Method:
-        """Construct the method.
-
-        Args:
-            model: that is explained.
-            seed: of the job, for a method that has one.
-
-        Returns:
-            The method.
-
-        Raises:
-            InputError: there is no such class, or an option is wrong.
-        """
+        """Construct the method."""
         found = find_method(self.name)
         _check_options(self.name, found, self.options)
         given = {"seed": seed, **self.options} if "seed" in found.options() else self.options
@@ -59,18 +42,7 @@ class MethodSpec:
 
 
 def read_methods(method: object, options: object) -> tuple[MethodSpec, ...]:
-    """Read the fields ``method`` and ``options`` of a job. Nothing is imported that the job names by its module.
-
-    Args:
-        method: a name, a reference, or a list of names, references and mappings.
-        options: a mapping, for a single method.
-
-    Returns:
-        The methods, at least one.
-
-    Raises:
-        InputError: a name or an option is unknown, or two methods have the same name.
-    """
+    """Read the fields ``method`` and ``options`` of a job. Nothing is imported that the job names by its module."""
     if not isinstance(options, Mapping):
         raise bad_argument("options", "a mapping", type(options).__name__)
     if isinstance(method, str):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.errors import bad_argument
+from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.methods import MethodSpec, read_methods
-from xai_fast.jobs.references import ModelRef, check_reference
 from xai_fast.jobs.sources.describe import describe
-from xai_fast.jobs.values import REFERENCE, check_keys, plain
+from xai_fast.references import ModelRef, check_reference
+from xai_fast.values import REFERENCE, check_keys, plain
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 
@@ -25,6 +26,9 @@ DTYPES = ("float16_scaled", "float32", "bfloat16", "int8_scaled")
 DECODERS = ("pillow",)
 """What reads pictures; any other is given as ``package.module:function``, from bytes to a PIL image."""
 
+_SUFFIXES = (".yaml", ".yml", ".json")
+_LARGEST = 64 << 20
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 _MAX_SEED = 2**32 - 1
 _NOT_OF_RESULTS = ("batch_size", "max_attempts")
 """What may be another when a job is resumed: the rows at once stay those that the job began with."""
@@ -143,9 +147,7 @@ class JobSpec:
         Raises:
             InputError: the file cannot be read, or says something else.
         """
-        from xai_fast.jobs.spec_file import read_spec_file
-
-        values = read_spec_file(Path(path))
+        values = _read_file(Path(path))
         if "source" in values:
             values["source"] = describe(values["source"], base=Path(path).absolute().parent)
         return cls.from_dict(values)
@@ -205,15 +207,7 @@ def _checked_target(target: object) -> int | list[int] | str | None:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Write nested mappings as one.
-
-    Args:
-        values: name to value or mapping.
-        prefix: of the names.
-
-    Returns:
-        Dotted name to value.
-    """
+    """Write nested mappings as one."""
     result: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -228,3 +222,67 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
         return "nothing"
     text = json.dumps(values[name], ensure_ascii=False)
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Read the mapping in a file."""
+    if path.suffix.lower() not in _SUFFIXES:
+        raise bad_argument("job file", f"a file that ends in {', '.join(_SUFFIXES)}", repr(str(path)))
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise bad_argument("job file", f"at most {_LARGEST} bytes", f"{path.stat().st_size}")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"job file: {path} cannot be read: {reason}") from error
+    values = _json(path, text) if path.suffix.lower() == ".json" else _yaml(path, text)
+    if not isinstance(values, dict):
+        raise bad_argument("job file", "keys and values, such as source: photos", f"{type(values).__name__} in {path}")
+    return values
+
+
+def _once(pairs: Sequence[tuple[Hashable, Any]]) -> dict[Any, Any]:
+    """Build a mapping; of a key that stands twice one value would be lost silently."""
+    result: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise bad_argument("job file", "each key once", f"{key!r} twice")
+        result[key] = value
+    return result
+
+
+def _json(path: Path, text: str) -> object:
+    try:
+        values: object = json.loads(text, object_pairs_hook=_once)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
+        raise InputError(f"job file: {path} is no JSON: {error}") from error
+    return values
+
+
+def _yaml(path: Path, text: str) -> object:
+    try:
+        import yaml
+    except ImportError as error:
+        raise InputError("YAML needs PyYAML, which is not installed; pip install 'xai-fast[batch]'") from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
+        """Plain values only, and each key once."""
+
+    def mapping(loader: Any, node: Any) -> dict[Any, Any]:
+        loader.flatten_mapping(node)
+        return _once(
+            [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
+        )
+
+    Loader.add_constructor("tag:yaml.org,2002:map", mapping)
+    # YAML 1.1, which PyYAML reads, takes 1e-3 for a text: it wants 1.0e-3.
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-.0123456789"))
+    try:
+        values: object = yaml.load(text, Loader)
+    except InputError:
+        raise
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"job file: {path} is no YAML: {error}") from error
+    return values

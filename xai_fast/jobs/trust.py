@@ -22,17 +22,7 @@ _LONGEST = 120
 
 
 def called_functions(out: str | os.PathLike[str]) -> list[str]:
-    """List what a job imports and calls by the names that its store holds; nothing is imported here.
-
-    Args:
-        out: folder of the store.
-
-    Returns:
-        Texts such as ``source: os:system(command="...")``; models and methods that come along are none.
-
-    Raises:
-        StoreError: there is no store, or it cannot be read.
-    """
+    """List what a job imports and calls by the names that its store holds; nothing is imported here."""
     spec = JobSpec.from_dict(read_job(Path(out))["spec"])
     calls: list[tuple[str, str, Mapping[str, object]]] = []
     if spec.source["kind"] == "indexable":
@@ -48,16 +38,7 @@ def called_functions(out: str | os.PathLike[str]) -> list[str]:
 
 
 def check_trust(out: str | os.PathLike[str], trust: bool) -> None:
-    """Refuse to go on with a job that calls functions which only its store names.
-
-    Args:
-        out: folder of the store.
-        trust: the user says that the store is one of his own, or known to be harmless.
-
-    Raises:
-        InputError: the job names functions, and the store is not trusted; the message lists them.
-        StoreError: there is no store, or it cannot be read.
-    """
+    """Refuse to go on with a job that calls functions which only its store names."""
     named = called_functions(out)
     if named and not trust:
         raise InputError(

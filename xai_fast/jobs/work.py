@@ -10,16 +10,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
-from xai_fast.engine.memory import is_out_of_memory, peak_memory
+from xai_fast.engine.memory import free_bytes, is_out_of_memory, peak_memory
 from xai_fast.errors import JobError, StoreError, XaiFastError
 from xai_fast.jobs.computation import Computation, Loaded, reason_of
 from xai_fast.jobs.job import Job, versions
-from xai_fast.jobs.memory import last_resort
-from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.job_file import Status
 from xai_fast.jobs.store.rows import Rows
 from xai_fast.jobs.store.shards import Header
@@ -28,6 +25,8 @@ __all__ = ["WRITING", "DeviceLost", "Order", "ShardDone", "run_shard", "try_alon
 
 WRITING = threading.Lock()
 """Held while a shard is written, so that a process that is told to end leaves no half of it."""
+_LOOKED_AT = 64
+"""Finished shards that are looked at for one with results."""
 _HOPELESS = 32
 """So many first items that fail alike are a sign that the job is described wrongly."""
 
@@ -55,13 +54,7 @@ class Order:
 
 @dataclass(frozen=True)
 class ShardDone:
-    """What became of a shard.
-
-    Attributes:
-        shard: its number.
-        items: explained or failed in this call.
-        failed: in the whole shard.
-    """
+    """What became of a shard: items that were done in this call, and how many have failed in all."""
 
     shard: int
     items: int
@@ -69,31 +62,12 @@ class ShardDone:
 
 
 def run_shard(job: Job, held: Computation, order: Order) -> ShardDone:
-    """Process a shard.
-
-    Args:
-        job: the job.
-        held: of the job, loaded in this process.
-        order: which shard, and how.
-
-    Returns:
-        What became of it; it is there now, be it by another worker.
-
-    Raises:
-        XaiFastError: of what concerns the whole job, such as a disk that is full (`StoreError`), a source that is gone
-            (`JobError`) or a lost device (`DeviceLost`).
-    """
+    """Process a shard."""
     return _Run(job, held, order).finish()
 
 
 def try_alone(job: Job, held: Computation, index: int) -> None:
-    """Explain one item and forget the result: does it kill the process?
-
-    Args:
-        job: the job.
-        held: of the job, loaded in this process.
-        index: of the item.
-    """
+    """Explain one item and forget the result: does it kill the process?"""
     run = _Run(job, held, Order(index // job.shards.size, alone=True))
     run.explain([held.load(index, as_it_is=True)])
 
@@ -104,9 +78,9 @@ class _Run:
     def __init__(self, job: Job, held: Computation, order: Order) -> None:
         self.job, self.held, self.order = job, held, order
         self.span = job.shards.span(order.shard)
-        self.methods: dict[str, dict[str, Any]] = {}
-        agreed = job.agreed
-        self.rows = Rows(len(self.span), job.spec.dtype, self._agree, None if agreed is None else agreed.fields)
+        agreed = job.shards.agreed(most=_LOOKED_AT)
+        self.methods = {} if agreed is None else agreed.methods
+        self.rows = Rows(len(self.span), job.spec.dtype, None if agreed is None else agreed.fields)
         self.seconds = dict.fromkeys(("decode", "explain"), 0.0)
 
     def finish(self) -> ShardDone:
@@ -140,7 +114,8 @@ class _Run:
         """Explain items together, or one by one where that fails, so that one cannot take the others along."""
         places = [item.index - self.span.start for item in items]
         try:
-            fields, self.methods = self.held.explain(items)
+            fields, methods = self.held.explain(items)
+            self.methods = self.methods or methods
             self.rows.put(places, fields)
             return
         except (JobError, StoreError):
@@ -156,7 +131,7 @@ class _Run:
             if rows > 1:
                 self.held.rows = rows // 2
                 return self._explain(items)
-            reason = last_resort(failure, self.held.device)
+            reason = _last_resort(failure, self.held.device)
         if len(items) > 1:
             for item in items:
                 self._explain([item])
@@ -166,8 +141,7 @@ class _Run:
     def _keep_good(self) -> list[int]:
         """Take over what is good already; return the indices of the others."""
         try:
-            agreed = self.job.agreed
-            earlier = self.job.shards.open(self.order.shard, {} if agreed is None else agreed.fields)
+            earlier = self.job.shards.open(self.order.shard)
         except StoreError:  # damaged or gone: everything is done again, and nothing is lost but time
             return list(self.span)
         good = [row for row in range(len(self.span)) if row not in earlier.header.failed]
@@ -183,15 +157,12 @@ class _Run:
             groups[(index - self.span.start) // size].append(index)
         return list(groups.values())
 
-    def _agree(self, fields: Mapping[str, Field]) -> Mapping[str, Field]:
-        return self.job.agree(fields, self.methods).fields
-
     def _check_hope(self) -> None:
         """End the job where nothing has worked yet and many items fail alike: then it is not the items."""
         reasons = {reason for _, reason in self.rows.failed.values()}
         if len(self.rows.failed) < max(_HOPELESS, len(self.span)) or len(reasons) > 1 or self.order.retry:
             return
-        if self.job.agreed is None:
+        if self.job.shards.agreed(most=_LOOKED_AT) is None:
             raise JobError(
                 f"the first {len(self.span):,} items failed alike, so the job as it is described cannot work: "
                 f"{reasons.pop()}. Nothing was stored; mend it and begin in another folder, or leave these items out"
@@ -199,7 +170,6 @@ class _Run:
 
     def _header(self, started: float) -> Header:
         evaluations = [value for name, value in self.rows.tensors.items() if name.rpartition(".")[2] == "evaluations"]
-        agreed = self.job.agreed
         return Header(
             job=self.job.shards.job,
             start=self.span.start,
@@ -210,6 +180,15 @@ class _Run:
             peak_memory=peak_memory(self.held.device),
             worker=f"{socket.gethostname()}-{os.getpid()}",
             versions=versions(),
-            methods={} if agreed is None or not self.rows.tensors else agreed.methods,
+            methods=self.methods if self.rows.tensors else {},
             finished=time.time(),
         )
+
+
+def _last_resort(error: BaseException, device: torch.device) -> str:
+    """Say what a user can change where a single row does not fit."""
+    return (
+        f"one row at a time does not fit into the memory of {device} ({free_bytes(device) >> 20} MiB are free): "
+        f"{error}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a smaller input, "
+        "or another device"
+    )

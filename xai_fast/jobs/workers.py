@@ -48,14 +48,7 @@ _LOOK = 2.0
 
 @dataclass(frozen=True)
 class Setup:
-    """What a worker has to know.
-
-    Attributes:
-        out: folder of the store.
-        device: where the model runs.
-        source: where the data lies now.
-        max_attempts: how often an item may kill the process that works on it alone.
-    """
+    """What a worker has to know."""
 
     out: str
     device: str
@@ -64,25 +57,12 @@ class Setup:
 
     @classmethod
     def of(cls, job: Job, device: str) -> Setup:
-        """Describe the work on a job.
-
-        Args:
-            job: the job.
-            device: where the model runs.
-
-        Returns:
-            The setup.
-        """
+        """Describe the work on a job."""
         return cls(str(job.path.absolute()), device, job.spec.source, job.spec.max_attempts)
 
 
 class Shepherd:
-    """One worker process, started anew when it dies; gives it one shard at a time, from any thread.
-
-    Args:
-        setup: of the worker.
-        threads: of its operations, as the job has fixed them.
-    """
+    """One worker process, started anew when it dies; gives it one shard at a time, from any thread."""
 
     def __init__(self, setup: Setup, threads: int) -> None:
         self._setup, self._threads = setup, threads
@@ -92,18 +72,7 @@ class Shepherd:
         self._lock = threading.Lock()
 
     def do(self, shard: int, *, retry: bool = False) -> ShardDone:
-        """Process a shard, however often the worker dies.
-
-        Args:
-            shard: its number.
-            retry: do only its failed items.
-
-        Returns:
-            What became of it.
-
-        Raises:
-            XaiFastError: what concerns the whole job; or no worker can do the shard.
-        """
+        """Process a shard, however often the worker dies."""
         order = Order(shard, retry)
         for death in range(1, _MOST_DEATHS + 1):
             answer = self._ask({"order": asdict(order)})
@@ -213,11 +182,7 @@ class Shepherd:
 
 
 def main(descriptor: int) -> None:
-    """Work until there is no more to do.
-
-    Args:
-        descriptor: of the worker's end of the pipe.
-    """
+    """Work until there is no more to do."""
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
     setup = Setup(**json.loads(connection.recv_bytes()))
@@ -297,14 +262,7 @@ def described(error: BaseException) -> dict[str, Any]:
 
 
 def raised(error: Mapping[str, Any]) -> XaiFastError:
-    """Make the error that another process met anew.
-
-    Args:
-        error: from `described`.
-
-    Returns:
-        An error of the same class where that is one of ours, else a `JobError`; its cause holds the trace.
-    """
+    """Make the error that another process met anew."""
     ours = {name: getattr(errors, name) for name in errors.__all__} | {SourceChanged.__name__: SourceChanged}
     kind = ours.get(error["type"], JobError) if error["ours"] else JobError
     message = error["message"] if error["ours"] else f"a worker failed: {error['type']}: {error['message']}"

@@ -79,8 +79,7 @@ def plan_pairs(
     # Weighted rows are written once more for the matrix product, so each kept row counts twice on one side.
     group = max(1, min(total, int((room - transient) // max(1, (sides + 1) * kept))))
     kept_now = (sides + 1) * kept * group
-    most = left + right if group == total else total
-    row_chunk = max(1, min(most, (room - kept_now) // max(1, transient)))
+    row_chunk = max(1, min(total, (room - kept_now) // max(1, transient)))
     if on_cpu:
         row_chunk = max(1, min(row_chunk, _BYTES_OF_ROWS_ON_CPU // max(1, streamed)))
     one = base + given + kept_now + row_chunk * transient

@@ -137,7 +137,7 @@ def test_another_file_is_noticed_by_its_content(tmp_path: Path) -> None:
 
 
 def test_large_files_are_compared_by_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xai_fast.jobs.sources.files.HASHED", 1 << 20)
+    monkeypatch.setattr("xai_fast.jobs.sources.base.HASHED", 1 << 20)
     path = tmp_path / "x.npy"
     np.save(path, np.zeros((5, 1 << 18)))
     source = frozen(path)

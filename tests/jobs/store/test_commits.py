@@ -50,7 +50,6 @@ def check(root: Path, expected: dict[str, Tensor]) -> None:
         assert commit(root, shard)
     clean(root, force=True)
     assert files(root) == [
-        "fields.json",
         "items/000000.safetensors",
         "job.json",
         *[f"shards/000000/00000000{shard}.safetensors" for shard in range(3)],
@@ -76,7 +75,7 @@ def crashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[P
         ended = with_os(monkeypatch, fragile, lambda root=root: work(root))  # type: ignore[misc]
         yield root, fragile
         if ended:
-            assert stop_at > 40
+            assert stop_at > 30
             return
 
 
@@ -116,10 +115,8 @@ def test_without_fsync_a_power_failure_is_noticed(
 
 FAULTS = [
     ("write", 1, errno.ENOSPC),
-    ("write", 2, errno.ENOSPC),
-    *[("fsync", which, errno.EIO) for which in (1, 3, 4)],
+    *[("fsync", which, errno.EIO) for which in (1, 2, 3, 4)],
     ("link", 1, errno.EDQUOT),
-    ("link", 2, errno.EPERM),
 ]
 
 
@@ -173,7 +170,7 @@ def test_equal_results_are_equal_bytes(tmp_path: Path) -> None:
 def test_the_first_fields_win(tmp_path: Path) -> None:
     root = begin(tmp_path / "job")
     commit(root, 0, bad=lambda i: _bad(i, "all"))
-    assert not (root / "fields.json").exists()  # a shard without a success says nothing about the others
+    assert open_store(root).field_names == []  # a shard without a success says nothing about the others
     commit(root, 1)
     read = open_store(root)
     assert read[0].fields["attributions"].shape == (3, 5)

@@ -16,7 +16,6 @@ from batch_stores import begin, commit, complete
 from xai_fast.errors import InputError, StoreError
 from xai_fast.jobs import export
 from xai_fast.jobs import open as open_store
-from xai_fast.jobs.store.fields import Agreed, agree_on_fields, describe_fields
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status, create_job
@@ -107,7 +106,6 @@ def test_odd_names_and_shapes(tmp_path: Path, format: str) -> None:
     items = Items.freeze(folder, (), ((name, ()) for name in ("a\0b", "odd\udcff", "é" * 50)))
     create_job(folder, {"spec": {"shard_size": 9, "dtype": "float32"}, "fingerprint": "0123", "items": items})
     tensors = {"kept": torch.zeros(3, 3, 0), "index0": torch.zeros(3, dtype=torch.int8)}
-    agree_on_fields(folder, Agreed(describe_fields(tensors, "float32"), {}))
     Shards(folder, "0123", 3, 9).write(0, Header("0123", 0, 3, {2: ("failed", "zero \0 in it")}), tensors)
     path = export(tmp_path / "job", format, tmp_path / "elsewhere")
     assert path == tmp_path / "elsewhere"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from xai_fast.errors import InputError, StoreError
 from xai_fast.jobs import JobSpec, clean, repair, status, verify
 from xai_fast.jobs import open as open_store
-from xai_fast.jobs.store.job_file import Status, read_job
+from xai_fast.jobs.store.job_file import read_job
 from xai_fast.jobs.store.shards import content_hash, load_tensors
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -305,7 +305,7 @@ REPLACEMENTS = [
     *[(folder, _link("{elsewhere}")) for folder in ("shards", "shards/000000", "items-*")],
     *[
         (file, change)
-        for file in ("job.json", "fields.json", "items-*/*", "shards/000000/*")
+        for file in ("job.json", "items-*/*", "shards/000000/*")
         for change in (_link("/etc/passwd"), _link("/dev/zero"), _link("nowhere"), _pipe, _folder, _sparse)
     ],
 ]
@@ -342,20 +342,6 @@ def test_cleaning_and_writing_do_not_leave_the_store(templates: list[Path], plac
             act()
     assert len(list(elsewhere.iterdir())) == 3
     assert {path.read_text() for path in elsewhere.iterdir()} == {"precious"}
-
-
-def test_claims_of_size_allocate_nothing(tmp_path: Path) -> None:
-    """A shape that only a small file claims: neither one item nor opening the store allocates it."""
-    root = begin(tmp_path / "job")
-    for shard in range(3):
-        commit(root, shard, bad=lambda i: (Status.FAILED, "no"))
-    fields = {"attributions": {"dtype": "float32", "shape": [2**39], "codec": "float32"}}
-    (root / "fields.json").write_text(json.dumps({"format": 2, "fields": fields, "methods": {}}))
-    read = open_store(root)
-    with _guarded(root):
-        assert read[0].fields["attributions"].shape == (2**39,)
-        assert read[:2].fields["attributions"].shape == (2, 2**39)
-        assert len(list(read)) == 10
 
 
 def test_nothing_is_unpickled(templates: list[Path], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

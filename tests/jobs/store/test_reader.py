@@ -15,7 +15,6 @@ from batch_stores import COUNT, JOB, Known, begin, commit, complete, failed, ope
 from xai_fast.errors import InputError, StoreError
 from xai_fast.jobs import Store, verify
 from xai_fast.jobs import open as open_store
-from xai_fast.jobs.store.fields import Agreed, agree_on_fields, describe_fields
 from xai_fast.jobs.store.reader import Batch, ItemResult
 from xai_fast.jobs.store.shards import Header
 
@@ -106,7 +105,7 @@ def test_wrong_keys(done: Store) -> None:
 
 
 def test_what_it_tells(done: Store) -> None:
-    assert done.field_names == ["attributions", "scores", "targets", "evaluations", "kept"]
+    assert done.field_names == ["attributions", "evaluations", "kept", "scores", "targets"]
     assert done.methods == {"known": {"kind": "Known"}}
     assert done.complete
     assert done.counts() == {"ok": 8, "unreadable": 1, "changed": 1}
@@ -114,7 +113,7 @@ def test_what_it_tells(done: Store) -> None:
         (2, "item 2", "unreadable", "item 2 is bäd"),
         (6, "item 6", "changed", "item 6 is bäd"),
     ]
-    assert repr(done).endswith("10 items, fields attributions, scores, targets, evaluations, kept)")
+    assert repr(done).endswith("10 items, fields attributions, evaluations, kept, scores, targets)")
     assert pickle.loads(pickle.dumps(done))[3].fields["targets"] == 3
 
 
@@ -188,10 +187,8 @@ def test_many_shards_need_few_files(tmp_path: Path) -> None:
 def test_reading_an_item_reads_little(tmp_path: Path) -> None:
     """The file is mapped, not loaded."""
     root = begin(tmp_path / "job", 64, 64, "float32")
-    folder, shards, _ = opened(root)
     tensors = {"attributions": torch.ones(64, 1 << 20)}
-    agree_on_fields(folder, Agreed(describe_fields(tensors, "float32"), {}))
-    shards.write(0, Header(JOB, 0, 64), tensors)
+    opened(root)[1].write(0, Header(JOB, 0, 64), tensors)
     assert next(root.glob("shards/*/*")).stat().st_size > 256 << 20
     del tensors
     before = resident()

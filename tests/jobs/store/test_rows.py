@@ -14,7 +14,7 @@ from xai_fast.jobs.store.rows import Rows
 
 
 def rows(count: int) -> Rows:
-    return Rows(count, "float16_scaled", dict)
+    return Rows(count, "float16_scaled")
 
 
 def test_failed_items_are_blank() -> None:
@@ -46,7 +46,7 @@ def test_an_item_that_differs_fails(fields: dict[str, torch.Tensor], reason: str
 
 
 def test_fields_that_the_store_has_not_are_left_out() -> None:
-    made = Rows(1, "float32", dict, {"score": Field("float32", (), "float32")})
+    made = Rows(1, "float32", {"score": Field("float32", (), "float32")})
     made.put([0], {"score": torch.ones(1), "new": torch.ones(1)})
     assert (made.failed, list(made.tensors)) == ({}, ["score"])
 

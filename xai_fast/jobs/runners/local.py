@@ -15,7 +15,6 @@ import torch
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
-from xai_fast.jobs.runners.order import in_turn
 from xai_fast.jobs.work import Order, ShardDone, run_shard
 from xai_fast.jobs.workers import Setup, Shepherd
 
@@ -28,22 +27,10 @@ Seen = Callable[[ShardDone], None]
 def run_local(
     job: Job, shards: Iterator[int] | None, seen: Seen, *, device: str | None = None, workers: int | None = None
 ) -> None:
-    """Do what is left of a job with processes of this machine.
-
-    Args:
-        job: the job.
-        shards: whose failed items are done again; None to do what is missing.
-        seen: called with each shard that is done.
-        device: "cpu", "cuda" for all GPUs, or one such as "cuda:1"; None for all GPUs if there are any, else the CPU.
-        workers: processes; None for one per GPU, or one per core (at most 8); 0 to work in this process, such as in a
-            debugger, where an item that kills its process kills the run.
-
-    Raises:
-        XaiFastError: what a worker met that concerns the whole job. What is done so far is kept.
-    """
+    """Do what is left of a job with processes of this machine."""
     devices = devices_of(device)
     count = _default_workers(devices) if workers is None else check_integer("workers", workers, 0, 1024)
-    todo = in_turn(job.shards) if shards is None else shards
+    todo = job.shards.in_turn() if shards is None else shards
     if count:
         feed(job, todo, seen, [devices[i % len(devices)] for i in range(count)], retry=shards is not None)
         return
@@ -58,18 +45,7 @@ def run_local(
 
 
 def feed(job: Job, shards: Iterator[int], seen: Seen, devices: list[str], *, retry: bool = False) -> None:
-    """Give shards to workers, one on each of these devices, until there are no more.
-
-    Args:
-        job: the job.
-        shards: their numbers.
-        seen: called with each that is done, in this thread.
-        devices: of the workers.
-        retry: do only what failed.
-
-    Raises:
-        XaiFastError: what a worker met that concerns the whole job.
-    """
+    """Give shards to workers, one on each of these devices, until there are no more."""
     shepherds = [Shepherd(Setup.of(job, device), job.plan.threads) for device in devices]
     answers: queue.SimpleQueue[ShardDone | BaseException | None] = queue.SimpleQueue()
     lock = threading.Lock()
@@ -115,17 +91,7 @@ def _stop(shepherds: list[Shepherd]) -> None:
 
 
 def devices_of(device: str | None) -> list[str]:
-    """Find the devices that a user means.
-
-    Args:
-        device: see `run_local`.
-
-    Returns:
-        Their names, at least one.
-
-    Raises:
-        InputError: there is none of that name.
-    """
+    """Find the devices that a user means."""
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     if device is None:
         return gpus or ["cpu"]
@@ -143,16 +109,8 @@ def devices_of(device: str | None) -> list[str]:
 
 
 def default_threads(device: str | None) -> int:
-    """Give a worker's share of the cores if there are as many workers as by default.
-
-    So other numbers of workers give the same bits on the same machine.
-
-    Args:
-        device: see `run_local`.
-
-    Returns:
-        Threads of a worker's operations.
-    """
+    """Give a worker's share of the cores if there are as many workers as by default."""
+    # So other numbers of workers give the same bits on the same machine.
     return max(1, _cores() // _default_workers(devices_of(device)))
 
 
@@ -167,11 +125,7 @@ def _cores() -> int:
 
 @contextmanager
 def ends_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM, which schedulers send before they take a machine, end a run as Ctrl-C does; in the main thread.
-
-    Yields:
-        Nothing.
-    """
+    """Let SIGTERM, which schedulers send before they take a machine, end a run as Ctrl-C does; in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may say what a signal does
         return

@@ -15,7 +15,6 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.runners.local import Seen, feed
-from xai_fast.jobs.runners.order import in_turn
 
 __all__ = ["find_rank", "run_rank"]
 
@@ -29,23 +28,10 @@ def run_rank(
     rank: int | None = None,
     world_size: int | None = None,
 ) -> None:
-    """Work on a job as one of many processes, until all of it is done.
-
-    Args:
-        job: the job.
-        shards: whose failed items are done again; None to do what is missing.
-        seen: called with each shard that this process has done.
-        device: where the model runs; None for the GPU of this process (``LOCAL_RANK``) if there is one, else the CPU.
-        rank: number of this process; None to take it from the environment, see `find_rank`.
-        world_size: number of processes; likewise.
-
-    Raises:
-        InputError: the environment does not say which process this is.
-        XaiFastError: what a worker met that concerns the whole job.
-    """
+    """Work on a job as one of many processes, until all of it is done."""
     rank, world_size = find_rank(os.environ, rank, world_size)
     if shards is None:
-        todo = in_turn(job.shards, rank, world_size)
+        todo = job.shards.in_turn(rank, world_size)
     else:
         todo = (shard for shard in shards if shard % world_size == rank)
     feed(job, todo, seen, [device or _own_device(os.environ)], retry=shards is not None)

@@ -20,7 +20,6 @@ from typing import Any
 
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job
-from xai_fast.jobs.runners.order import in_turn
 from xai_fast.jobs.workers import Setup, Shepherd, described, raised
 
 __all__ = ["main"]
@@ -74,7 +73,7 @@ def _tasks(job: Job, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     options = {"num_cpus": setup["num_cpus"], "num_gpus": setup["num_gpus"], "max_retries": _RETRIES, "max_calls": 0}
     task = ray.remote(**options)(do_shard)
     retry = setup["retry"] is not None
-    shards = iter(setup["retry"]) if retry else in_turn(job.shards)
+    shards = iter(setup["retry"]) if retry else job.shards.in_turn()
     running: dict[Any, int] = {}
     room = _wait_for_room(setup)
     while True:
@@ -96,17 +95,7 @@ def _tasks(job: Job, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def do_shard(worker: Mapping[str, Any], threads: int, shard: int, retry: bool) -> dict[str, Any]:
-    """Do a shard in a process of Ray, which keeps its worker for the next one.
-
-    Args:
-        worker: fields of a `Setup`.
-        threads: of the worker's operations.
-        shard: its number.
-        retry: do only its failed items.
-
-    Returns:
-        What became of it, or the error that concerns the whole job: nothing is raised to Ray.
-    """
+    """Do a shard in a process of Ray, which keeps its worker for the next one."""
     key = json.dumps([worker, os.environ.get("CUDA_VISIBLE_DEVICES")], sort_keys=True)
     for other in [other for other in _shepherds if other != key]:  # another job, or another GPU than before
         _shepherds.pop(other).stop()

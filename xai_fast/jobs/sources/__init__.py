@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import importlib
 
-from xai_fast.jobs.sources.base import ItemError, Read, Source, SourceChanged
+from xai_fast.jobs.sources.base import Read, Source, SourceChanged
 from xai_fast.jobs.sources.describe import describe
+from xai_fast.jobs.sources.item_error import ItemError
 
 __all__ = ["ItemError", "Read", "Source", "SourceChanged", "open_source"]
 
@@ -30,18 +31,7 @@ _CLASSES = {
 
 
 def open_source(source: object, decoder: str = "pillow") -> Source:
-    """Open a source.
-
-    Args:
-        source: what a `JobSpec` takes.
-        decoder: of pictures.
-
-    Returns:
-        The source.
-
-    Raises:
-        InputError: it does not exist, is of the wrong kind, or needs a package that is not installed.
-    """
+    """Open a source."""
     described = describe(source)
     module, name = _CLASSES[str(described["kind"])]
     opened: Source = getattr(importlib.import_module(f"xai_fast.jobs.sources.{module}"), name)(described, decoder)

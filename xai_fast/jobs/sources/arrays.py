@@ -12,24 +12,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import Listing, Read, Source, SourceChanged, no_such_path
-from xai_fast.jobs.sources.files import WatchedFile
+from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.values import nearest
+from xai_fast.values import nearest
 
 __all__ = ["ArraySource"]
 
 
 class ArraySource(Source):
-    """Rows of an array (N, ...).
+    """Rows of an array (N, ...): "path" of a .npy or .safetensors file, "key" of a tensor in the latter, "labels".
 
-    Args:
-        described: "path" of a .npy or .safetensors file; "key" of the tensor in the latter (may be left out where there
-            is one); "labels", the path of another .npy file or the key of another tensor, integers (N,).
-        decoder: not used.
-
-    Raises:
-        InputError: the file cannot be read as an array with rows.
+    The labels are integers (N,): the path of another .npy file, or the key of another tensor.
     """
 
     kind = "array"
@@ -39,44 +32,30 @@ class ArraySource(Source):
         self._rows = _open(str(described["path"]), described.get("key"))
         if self._rows.ndim < 1 or not len(self._rows):
             raise bad_argument("source", "an array (N, ...) with at least one row", f"shape {tuple(self._rows.shape)}")
-        self._paths = {"path": str(described["path"])}
+        self.files = {"array": str(described["path"])}
         self._labels = None
         labels = described.get("labels")
         if labels is not None:
             other = str(labels).endswith(".npy")
             if other:
-                self._paths["labels"] = str(labels)
-            self._labels = _open(str(labels), None) if other else _open(self._paths["path"], labels)
+                self.files["labels"] = str(labels)
+            self._labels = _open(str(labels), None) if other else _open(self.files["array"], labels)
             kind = self._labels.dtype
             integers = not kind.is_floating_point if isinstance(kind, torch.dtype) else kind.kind in "iu"
             if tuple(self._labels.shape) != (len(self._rows),) or not integers:
                 got = f"{kind} {tuple(self._labels.shape)}"
                 raise bad_argument("source.labels", f"integers ({len(self._rows)},), one per row", got)
-        self._files: list[WatchedFile] = []
+        self.form = {"shape": list(self._rows.shape), "dtype": str(self._rows.dtype)}
 
     def listing(self) -> Listing:
         """Return the number of rows."""
         return len(self._rows)
 
-    def identity(self) -> dict[str, Any]:
-        """Return shape, dtype, size and hash."""
-        shape, dtype = list(self._rows.shape), str(self._rows.dtype)
-        files = {name: WatchedFile(path).mark for name, path in self._paths.items()}
-        return {"kind": self.kind, "shape": shape, "dtype": dtype, "files": files}
-
     def use(self, items: Items, identity: Mapping[str, Any]) -> None:
         """Compare shape, dtype, size and hash."""
         super().use(items, identity)
-        now = (list(self._rows.shape), str(self._rows.dtype))
-        was = (identity.get("shape"), identity.get("dtype"))
-        if now != was or len(items) != len(self._rows):
-            raise SourceChanged(f"the source is not what it was when the job began: was {was}, is {now}")
-        self._files = [WatchedFile(path, identity["files"].get(name, {})) for name, path in self._paths.items()]
-
-    def check(self) -> None:
-        """Compare size and time, and the hash where the time is another."""
-        for file in self._files:
-            file.check()
+        for name in self.files:
+            self.watch(name)
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read a row."""

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 import abc
 import difflib
+import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xai_fast.errors import InputError, JobError, XaiFastError, bad_argument
+from xai_fast.errors import InputError, JobError, bad_argument
+from xai_fast.jobs.sources.pictures import drawn
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.store.job_file import Status
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from xai_fast.images import ImageModel
 
-__all__ = ["ItemError", "Listing", "Read", "Source", "SourceChanged", "no_such_path"]
+__all__ = [
+    "HASHED",
+    "Listing",
+    "Read",
+    "Source",
+    "SourceChanged",
+    "WatchedFile",
+    "no_such_path",
+    "short_hash",
+]
+
+HASHED = 2 << 30
+"""Bytes of a source that are hashed as a whole, so that a job starts within seconds."""
+_BLOCK = 1 << 20
+_MOST_BLOCKS = 256
+_FEWEST_BLOCKS = 2
+
 
 Listing = int | Iterator[tuple[str, Sequence[int]]]
 """What a source has: a number of items that have no names, or the name of each with its columns."""
@@ -28,28 +45,59 @@ class SourceChanged(JobError):
     """The data is not what it was when the job began, or is gone."""
 
 
-class ItemError(XaiFastError, RuntimeError):
-    """One item cannot be explained.
+def short_hash(data: bytes) -> int:
+    """Give 64 bits of the sha256 of some bytes as a signed integer, never 0."""
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "little", signed=True) or 1
 
-    Args:
-        status: which kind of failure.
-        reason: for people.
+
+class WatchedFile:
+    """One file of a source, compared with its ``mark``: size, time of the last change, and hash.
+
+    Of large files, blocks of a megabyte at even distances are hashed, at most 256 in all files together, at least two
+    of each. So another array is told apart, and one that was touched, copied or mounted elsewhere is the same.
     """
 
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+    def __init__(self, path: str, known: Mapping[str, Any] | None = None, files: int = 1) -> None:
+        self.path, self._files = path, files
+        if known is None:
+            status = os.stat(path)
+            known = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": self._hash(status.st_size)}
+        self.mark = dict(known)
+        self._time = self.mark.get("mtime_ns")
+        self.check()
+
+    def check(self) -> None:
+        """Compare the file with what it was."""
+        try:
+            status = os.stat(self.path)
+            if status.st_size == self.mark.get("bytes"):
+                if status.st_mtime_ns == self._time:
+                    return
+                if self._hash(status.st_size) == self.mark.get("sha256"):
+                    self._time = status.st_mtime_ns
+                    return
+        except OSError as error:
+            raise SourceChanged(f"source: {self.path} is gone: {error.strerror}") from error
+        was = f"{self.mark.get('bytes')} bytes then, {status.st_size} now"
+        what = was if status.st_size != self.mark.get("bytes") else "its content is another"
+        raise SourceChanged(f"the source is not what it was when the job began: {self.path}: {what}")
+
+    def _hash(self, size: int) -> str:
+        state = hashlib.sha256(str(size).encode())
+        with open(self.path, "rb", buffering=0) as file:
+            if size <= HASHED // self._files:
+                while block := file.read(_BLOCK):
+                    state.update(block)
+                return state.hexdigest()
+            count = min(_MOST_BLOCKS, max(_FEWEST_BLOCKS, 4 * _MOST_BLOCKS // self._files))
+            for number in range(count):
+                state.update(os.pread(file.fileno(), _BLOCK, number * (size - _BLOCK) // (count - 1)))
+        return state.hexdigest()
 
 
 @dataclass(frozen=True)
 class Read:
-    """One item as its source gives it.
-
-    Attributes:
-        value: a tensor, an array, or a PIL image.
-        label: its class, or None where the source knows none.
-    """
+    """One item as its source gives it: a tensor, an array or a PIL image, and its class where that is known."""
 
     value: Any
     label: int | None = None
@@ -58,21 +106,19 @@ class Read:
 class Source(abc.ABC):
     """Items, numbered from 0. `read` and `label` may be called by several threads at once.
 
-    A new job asks for the `listing` and freezes it; from then on the source is used with the frozen list.
-
-    Args:
-        described: see `xai_fast.jobs.sources.describe`.
-        decoder: of pictures.
+    A new job asks for the `listing` and the `identity`, and freezes them; from then on the source is used with these.
 
     Attributes:
         kind: one of the kinds of `xai_fast.jobs.sources.describe.OPTIONS`.
         columns: of the frozen list, beside the names.
-        regular: whether all items have one shape (or are pictures, which the model's preparation brings to one).
+        files: name to path of the files that are compared by their content as a whole.
+        form: what else has to be the same, as JSON holds it.
     """
 
     kind: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ()
-    regular: bool = True
+    files: Mapping[str, str] = {}
+    form: Mapping[str, Any] = {}
     _items: Items | None = None
 
     @abc.abstractmethod
@@ -87,21 +133,30 @@ class Source(abc.ABC):
         listing = self.listing()
         return listing if isinstance(listing, int) else sum(1 for _ in listing)
 
-    @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
         """Give what tells the data as a whole from other data, as JSON holds it; times only spare a hash."""
+        marks = {name: WatchedFile(path, files=len(self.files)).mark for name, path in self.files.items()}
+        return {**self.form, "files": marks}
 
     def use(self, items: Items, identity: Mapping[str, Any]) -> None:
-        """Take over what a job has frozen, and compare it with what is there.
+        """Take over what a job has frozen; raise `SourceChanged` where it is not what is there."""
+        self._items, self._marks = items, identity.get("files", {})
+        self._watched: dict[str, WatchedFile] = {}
+        was = {name: identity.get(name) for name in self.form}
+        if was != self.form:
+            raise SourceChanged(f"the source is not what it was when the job began: was {was}, is {self.form}")
+        missing = [name for name in self._marks if name not in self.files]
+        if missing:
+            raise SourceChanged(f"source: expected the file {missing[0]!r}, which is gone")
 
-        Args:
-            items: the frozen list.
-            identity: what `identity` gave when the job began.
+    def watch(self, name: str) -> None:
+        """Compare one of the files with what it was, now and at each `check`."""
+        self._watched[name] = WatchedFile(self.files[name], self._marks.get(name, {}), len(self.files))
 
-        Raises:
-            SourceChanged: the data is not what it was.
-        """
-        self._items = items
+    def check(self) -> None:
+        """Compare the files with what they were, such as before results are written; takes microseconds."""
+        for file in list(self._watched.values()):
+            file.check()
 
     def __len__(self) -> int:
         return len(self.items)
@@ -113,69 +168,22 @@ class Source(abc.ABC):
             raise RuntimeError("the list of items is not frozen yet")
         return self._items
 
-    def check(self) -> None:
-        """Compare the data as a whole with what it was, such as before results are written; takes microseconds.
-
-        Raises:
-            SourceChanged: it is not the same.
-        """
-        return
-
     @abc.abstractmethod
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
-        """Read an item.
-
-        Args:
-            index: which.
-            as_it_is: also if it is not what it was, for the second try of an item that failed: whoever repairs a file
-                changes it.
-
-        Returns:
-            The item.
-
-        Raises:
-            ItemError: it cannot be read, or has changed.
-            SourceChanged: the data as a whole is gone.
-        """
+        """Read an item."""
 
     def label(self, index: int, column: str = "label") -> int | None:
-        """Look up the label of an item.
-
-        Args:
-            index: which.
-            column: of a table with several; "label" for the one that the source was given.
-
-        Returns:
-            Its class, or None where there is none.
-        """
+        """Look up the label of an item."""
         del column
         return self.read(index, as_it_is=True).label
 
     def check_column(self, column: str) -> None:
-        """Check that `label` knows a column, as the target of a job.
-
-        Args:
-            column: its name; "label" for the label that the source was given.
-
-        Raises:
-            InputError: there is none.
-        """
+        """Check that `label` knows a column, as the target of a job."""
         if column != "label":
             raise bad_argument("target", f'"label", the label of the items of this {self.kind} source', repr(column))
 
     def picture(self, index: int, side: int, model: ImageModel | None = None) -> Image.Image | None:
-        """Draw an item for people.
-
-        Args:
-            index: which.
-            side: the longer side in pixels.
-            model: to show the part of the picture that this model sees.
-
-        Returns:
-            An RGB image, or None for what is no picture or cannot be read.
-        """
-        from xai_fast.jobs.sources.drawing import drawn
-
+        """Draw an item for people."""
         try:
             return drawn(self.read(index, as_it_is=True).value, side, model)
         except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it
@@ -183,15 +191,7 @@ class Source(abc.ABC):
 
 
 def no_such_path(expected: str, path: str) -> InputError:
-    """Build the error for a path that does not exist.
-
-    Args:
-        expected: what would have been right.
-        path: what came.
-
-    Returns:
-        An error that names what is there with a name near to it.
-    """
+    """Build the error for a path that does not exist."""
     folder, name = os.path.split(path)
     try:
         near = difflib.get_close_matches(name, os.listdir(folder or "."), n=1)

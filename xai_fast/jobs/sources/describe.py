@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.references import check_reference
-from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
+from xai_fast.references import check_reference
+from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 __all__ = ["OPTIONS", "PICTURE_SUFFIXES", "describe"]
 
@@ -39,18 +39,7 @@ _KIND_OF_SUFFIX = {
 
 
 def describe(source: object, base: Path | None = None) -> dict[str, object]:
-    """Bring the description of a source to its stored form.
-
-    Args:
-        source: text, a path, a list of files, or a mapping with "kind", "path" and options.
-        base: where relative paths start; None for the current folder.
-
-    Returns:
-        A mapping with "kind", an absolute "path" (or a list of them, or a reference) and the options that were given.
-
-    Raises:
-        InputError: it is something else, or has an unknown key.
-    """
+    """Bring the description of a source to its stored form."""
     if isinstance(source, Mapping):
         return _from_mapping(source, base or Path.cwd())
     if isinstance(source, str | os.PathLike) or (isinstance(source, Sequence) and not isinstance(source, bytes)):

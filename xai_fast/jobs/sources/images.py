@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, SourceChanged, no_such_path
-from xai_fast.jobs.sources.decoding import make_decoder
+from xai_fast.jobs.sources.base import HASHED, Listing, Read, Source, SourceChanged, no_such_path, short_hash
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.files import HASHED, short_hash
+from xai_fast.jobs.sources.item_error import ItemError
+from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, is_ours
 from xai_fast.jobs.store.shards import SHARDS
@@ -20,24 +21,16 @@ __all__ = ["ImageSource"]
 
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _LOOKED_AT = 16
-_MISSING = (-1, -1)
 
 
 class ImageSource(Source):
     """Picture files, called after their place below the folder (or below what the files of a list have in common).
 
     In folders, files are known by their suffix (any case of `PICTURE_SUFFIXES`), sorted by name folder by folder; names
-    that begin with a dot, and folders that hold the results of a job, are left out, and links to folders are not
-    followed. A file is the same as when the job began if its size is, and its time or its hash; of more than 2 GiB of
-    pictures no hashes are taken, so that a job starts within seconds, and the size decides.
-
-    Args:
-        described: "path", a folder, a file, or a list of both; "labels", which may be "folders": the class of a picture
-            is then the place of its topmost folder in the alphabet of them.
-        decoder: "pillow", or ``package.module:function``.
-
-    Raises:
-        InputError: a path does not exist, or there is no picture.
+    that begin with a dot, and results of jobs, are left out, and links to folders are not followed. A file is the same
+    as when the job began if its size is, and its time or its hash; of more than 2 GiB of pictures no hashes are taken,
+    so that a job starts within seconds, and the size decides. With "labels": "folders" the class of a picture is the
+    place of its topmost folder in the alphabet of them.
     """
 
     kind = "images"
@@ -45,8 +38,6 @@ class ImageSource(Source):
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
-        # Pictures are brought to the size of the model; what another decoder gives nobody knows.
-        self.regular = decoder == "pillow"
         given = described["path"]
         self._paths = [str(path) for path in given] if isinstance(given, list) else [str(given)]
         labels = described.get("labels")
@@ -63,14 +54,6 @@ class ImageSource(Source):
             where = ", ".join(map(repr, self._paths[:3]))
             raise bad_argument("source", f"at least one picture ({', '.join(PICTURE_SUFFIXES)})", f"none in {where}")
         return self._rows()
-
-    def count(self) -> int:
-        """Return the number of pictures that there are now."""
-        return sum(1 for _ in self._files())
-
-    def identity(self) -> dict[str, Any]:
-        """Return nothing of the whole; each file is compared by itself when it is read."""
-        return {"kind": self.kind}
 
     def use(self, items: Items, identity: Mapping[str, Any]) -> None:
         """Check that the files are still there."""
@@ -101,17 +84,7 @@ class ImageSource(Source):
             raise bad_argument("target", 'a source with labels: {..., "labels": "folders"}', repr(column))
 
     def path(self, index: int) -> str:
-        """Give the place of a file.
-
-        Args:
-            index: which.
-
-        Returns:
-            Its path.
-
-        Raises:
-            ItemError: the list, which may come from anybody, has a name that leads out of the folder.
-        """
+        """Give the place of a file."""
         name = self.items.id(index)
         parts = name.split("/")
         if os.path.isabs(name) or "\0" in name or any(part in ("", ".", "..") for part in parts):
@@ -135,9 +108,7 @@ class ImageSource(Source):
         """Tell a file that is gone, which concerns its item, from a folder that is gone, which concerns the job."""
         step = max(1, len(self.items) // _LOOKED_AT)
         if not any(self._is_there(index) for index in range(0, len(self.items), step)):
-            raise SourceChanged(
-                f"source: the pictures in {self._root} are gone; the same run goes on when they are back"
-            )
+            raise SourceChanged(f"source: the pictures in {self._root} are gone; a run goes on when they are back")
 
     def _is_there(self, index: int) -> bool:
         try:
@@ -154,12 +125,8 @@ class ImageSource(Source):
             yield name, (size, time, _hash(file) if hashed and size >= 0 else 0, numbers.get(_top(name) or "", -1))
 
     def _is_small(self) -> bool:
-        total = 0
-        for _, file in self._files():
-            total += max(0, _mark(file)[0])
-            if total > HASHED:
-                return False
-        return True
+        sizes = itertools.accumulate(max(0, _mark(file)[0]) for _, file in self._files())
+        return all(total <= HASHED for total in sizes)
 
     def _files(self) -> Iterator[tuple[str, str | os.DirEntry[str]]]:
         for path in self._paths:
@@ -193,7 +160,7 @@ def _mark(file: str | os.DirEntry[str]) -> tuple[int, int]:
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError:  # a link to nowhere: an item that cannot be read, and is told as such
-        return _MISSING
+        return -1, -1
     return status.st_size, status.st_mtime_ns
 
 

@@ -11,60 +11,36 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.jobs.references import call_reference
-from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, SourceChanged
-from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.sources.base import Listing, Read, Source
+from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.store.job_file import Status
+from xai_fast.references import call_reference
 
 __all__ = ["IndexableSource"]
 
 
 class IndexableSource(Source):
-    """Items of a data set: a tensor, an array or a PIL image, alone or in a tuple (item, label).
-
-    Args:
-        described: "path", the reference of a function or class that returns the data set; "arguments" of it.
-        decoder: not used.
-
-    Raises:
-        InputError: there is no such function, or it returns something else.
-    """
+    """Items of the data set that the function "path" returns: a tensor, an array or a PIL image, or (item, label)."""
 
     kind = "indexable"
-    regular = False
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         del decoder
-        self._reference = str(described["path"])
-        arguments = described.get("arguments") or {}
+        reference, arguments = str(described["path"]), described.get("arguments") or {}
         if not isinstance(arguments, Mapping):
             raise bad_argument("source.arguments", "a mapping", type(arguments).__name__)
-        self._arguments = dict(arguments)
-        self._data = call_reference("source", self._reference, self._arguments)
+        self._data = call_reference("source", reference, dict(arguments))
         if not hasattr(self._data, "__len__") or not hasattr(self._data, "__getitem__"):
-            raise bad_argument(
-                "source",
-                f"{self._reference} to return an object with __len__ and __getitem__",
-                type(self._data).__name__,
-            )
-        self._length = len(self._data)
-        if self._length < 1:
-            raise bad_argument("source", "at least one item", f"none in what {self._reference} returned")
+            expected = f"{reference} to return an object with __len__ and __getitem__"
+            raise bad_argument("source", expected, type(self._data).__name__)
+        # What is in the items only the data set knows.
+        self.form = {"length": len(self._data)}
+        if not self.form["length"]:
+            raise bad_argument("source", "at least one item", f"none in what {reference} returned")
 
     def listing(self) -> Listing:
         """Return the length of the data set."""
-        return self._length
-
-    def identity(self) -> dict[str, Any]:
-        """Return the length; what is in the items only the data set knows."""
-        return {"kind": self.kind, "length": self._length}
-
-    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
-        """Compare the length."""
-        super().use(items, identity)
-        if self._length != len(items):
-            was = f"{len(items)} items then, {self._length} now"
-            raise SourceChanged(f"the source is not what it was when the job began: {was}")
+        return int(self.form["length"])
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read an item; whatever the data set raises is told as the reason."""
@@ -84,10 +60,8 @@ class IndexableSource(Source):
 
 
 def _integer(label: Any) -> int | None:
-    if isinstance(label, Tensor | np.ndarray):
-        label = label.item() if label.size == 1 or (isinstance(label, Tensor) and label.numel() == 1) else None
-    if isinstance(label, bool) or label is None:
-        return None if label is None else int(label)
+    if hasattr(label, "item"):
+        label = label.item() if np.asarray(label).size == 1 else None
     return int(label) if isinstance(label, int | np.integer) else None
 
 

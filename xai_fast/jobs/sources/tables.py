@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import Listing, Read, Source, SourceChanged, no_such_path
-from xai_fast.jobs.sources.files import WatchedFile
+from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.values import nearest
+from xai_fast.values import nearest
 
 if TYPE_CHECKING:
     import pandas
@@ -24,31 +23,24 @@ __all__ = ["TableSource"]
 
 
 class TableSource(Source):
-    """Rows of a table: (D,) float64, one number a column. A missing value is NaN, and its row fails as not finite.
+    """Rows of a table: (D,) float64, one number per column. A missing value is NaN, and its row fails as not finite.
 
-    The table is read as a whole, as one array of numbers. Categories are not encoded here: what numbers a network was
-    trained on for them only its author knows, so write the table as the network takes it (``xai-fast t-nid`` does).
-
-    Args:
-        described: "path" of the table; "columns" that the model takes, in its order, by default all that are not named
-            otherwise; "ignore", columns to leave out; "label", the column with the class of a row; "id", the column
-            with the name of a row.
-        decoder: not used.
-
-    Raises:
-        InputError: the table cannot be read, there is no such column, or one holds no numbers.
+    The table is read as a whole. Categories are not encoded here: what numbers a network was trained on for them only
+    its author knows, so write the table as the network takes it (``xai-fast t-nid`` does). "columns" are those that the
+    model takes, in its order, by default all that are not named otherwise; "ignore" are left out; "label" has the class
+    of a row, "id" its name.
     """
 
     kind = "table"
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         del decoder
-        self._path = str(described["path"])
+        self.files = {"table": str(described["path"])}
         self._label_column = _one("label", described.get("label"))
         self._id_column = _one("id", described.get("id"))
-        frame = _read(self._path)
+        frame = _read(self.files["table"])
         if not len(frame):
-            raise bad_argument("source", "a table with at least one row", f"none in {self._path}")
+            raise bad_argument("source", "a table with at least one row", "none")
         names = [str(name) for name in frame.columns]
         ignored = _several("ignore", described.get("ignore"))
         for option, wanted in (("ignore", ignored), ("label", [self._label_column]), ("id", [self._id_column])):
@@ -60,7 +52,7 @@ class TableSource(Source):
             raise bad_argument("source.columns", "at least one column for the model", "none")
         self._values = np.stack([_numbers(frame, name) for name in self.names], axis=1)
         self._names = None if self._id_column is None else frame[self._id_column].astype(str)
-        self._file: WatchedFile | None = None
+        self.form = {"columns": self.names, "rows": len(self._values)}
         self._classes: dict[str, NDArray[np.int64]] = {}
         if self._label_column is not None:
             self._classes["label"] = _integers(frame, self._label_column)
@@ -69,22 +61,10 @@ class TableSource(Source):
         """Return the names of the rows where a column has them, else their number."""
         return len(self._values) if self._names is None else ((name, ()) for name in self._names)
 
-    def identity(self) -> dict[str, Any]:
-        """Return columns, rows, size and hash."""
-        return {**self._form(), "file": WatchedFile(self._path).mark}
-
     def use(self, items: Items, identity: Mapping[str, Any]) -> None:
         """Compare columns, rows, size and hash."""
         super().use(items, identity)
-        self._file = WatchedFile(self._path, identity["file"])
-        was = {name: identity.get(name) for name in self._form()}
-        if was != self._form():
-            raise SourceChanged(f"the source is not what it was when the job began: was {was}, is {self._form()}")
-
-    def check(self) -> None:
-        """Compare size and time, and the hash where the time is another."""
-        if self._file is not None:
-            self._file.check()
+        self.watch("table")
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Give a row."""
@@ -100,14 +80,11 @@ class TableSource(Source):
         """Check that there is such a column of whole numbers, and remember it."""
         if column in self._classes:
             return
-        frame = _read(self._path)
+        frame = _read(self.files["table"])
         if column not in frame.columns:
             known = [*(["label"] if self._label_column else []), *map(str, frame.columns)]
             raise bad_argument("target", f"a column of the table, {nearest(column, known)}", repr(column))
         self._classes[column] = _integers(frame, column)
-
-    def _form(self) -> dict[str, Any]:
-        return {"kind": self.kind, "columns": self.names, "rows": len(self._values)}
 
 
 def _read(path: str) -> pandas.DataFrame:

@@ -16,11 +16,10 @@ import numpy as np
 import torch
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, SourceChanged, no_such_path
-from xai_fast.jobs.sources.decoding import make_decoder
+from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.files import WatchedFile
-from xai_fast.jobs.store.items import Items
+from xai_fast.jobs.sources.item_error import ItemError
+from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.job_file import Status
 
 __all__ = ["WebDatasetSource"]
@@ -39,20 +38,12 @@ class WebDatasetSource(Source):
     """Samples of tar files: a picture or an array (``.npy``), with its class in a file ``.cls`` where there is one.
 
     Where the samples lie in their tars is part of the frozen list, so each is read at its place; nothing is extracted.
-    An item is called after its tar and its key, such as ``train-000012.tar/0001``.
-
-    Args:
-        described: "path", a tar, a glob or a list of these, also with a range ``train-{000000..000099}.tar``; "field",
-            the suffix of the picture or array, or a list of them in order of preference.
-        decoder: of pictures.
-
-    Raises:
-        InputError: there is no tar, one cannot be read, or there is no sample.
+    An item is called after its tar and its key, such as ``train-000012.tar/0001``. "path" may have a range
+    ``train-{000000..000099}.tar``; "field" is the suffix of the picture or array, or a list in order of preference.
     """
 
     kind = "webdataset"
     columns = ("tar", "offset", "size", "npy", "label")
-    regular = False
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
@@ -60,35 +51,15 @@ class WebDatasetSource(Source):
         given = described["path"]
         paths = _expanded([str(path) for path in given] if isinstance(given, list) else [str(given)])
         root = os.path.commonpath([os.path.dirname(path) for path in paths])
-        self._tars = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in paths}
-        self._marks: Mapping[str, Any] = {}
+        self.files = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in paths}
         self._open: OrderedDict[str, _Tar] = OrderedDict()
         self._lock = threading.Lock()
 
     def listing(self) -> Listing:
         """List the tar and the key of each sample."""
         if next(self._rows(), None) is None:
-            raise bad_argument("source", "at least one sample", f"none in {', '.join(list(self._tars)[:3])}")
+            raise bad_argument("source", "at least one sample", f"none in {', '.join(list(self.files)[:3])}")
         return self._rows()
-
-    def identity(self) -> dict[str, Any]:
-        """Return size and hash of each tar."""
-        marks = {name: WatchedFile(path, files=len(self._tars)).mark for name, path in self._tars.items()}
-        return {"kind": self.kind, "tars": marks}
-
-    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
-        """Compare the names of the tars; each is compared by its content when it is opened."""
-        super().use(items, identity)
-        self._marks = identity["tars"]
-        missing = [name for name in self._marks if name not in self._tars]
-        if missing:
-            raise SourceChanged(f"source: expected the tar {missing[0]!r}, which is gone")
-
-    def check(self) -> None:
-        """Compare the tars that are open."""
-        with self._lock:
-            for tar in self._open.values():
-                tar.file.check()
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read a sample at its place in its tar."""
@@ -110,7 +81,7 @@ class WebDatasetSource(Source):
         return None if found is None or found < 0 else found
 
     def _rows(self) -> Iterator[tuple[str, Sequence[int]]]:
-        for number, (name, path) in enumerate(self._tars.items()):
+        for number, (name, path) in enumerate(self.files.items()):
             for key, members in _samples(path):
                 field = next((field for field in self._fields if field in members), None)
                 label = _label(path, members.get(_LABEL))
@@ -120,7 +91,9 @@ class WebDatasetSource(Source):
     def _tar(self, name: str) -> _Tar:
         """Give an open tar; few are open at once, and items come in the order of their tars."""
         with self._lock:
-            tar = self._open.pop(name, None) or _Tar(self._tars[name], self._marks[name], len(self._tars))
+            if name not in self._watched:  # each tar is compared by its content when it is opened
+                self.watch(name)
+            tar = self._open.pop(name, None) or _Tar(self.files[name])
             self._open[name] = tar
             if len(self._open) > _OPEN_AT_ONCE:
                 self._open.popitem(last=False)
@@ -130,12 +103,12 @@ class WebDatasetSource(Source):
 class _Tar:
     """An open tar, read from at any place by any thread."""
 
-    def __init__(self, path: str, mark: Mapping[str, Any], files: int) -> None:
-        self.file = WatchedFile(path, mark, files)
+    def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self._size = os.fstat(self._descriptor).st_size
 
     def content(self, offset: int, size: int) -> bytes:
-        whole = 0 <= offset <= offset + size <= self.file.mark["bytes"]
+        whole = 0 <= offset <= offset + size <= self._size
         return os.pread(self._descriptor, size, offset) if whole else b""
 
     def __del__(self) -> None:

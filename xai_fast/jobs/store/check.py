@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from xai_fast.errors import StoreError
-from xai_fast.jobs.store.fields import FIELDS, Agreed, agree_on_fields, read_fields
 from xai_fast.jobs.store.folder import TEMPORARY, Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import read_job
@@ -20,7 +18,6 @@ __all__ = ["Damage", "clean", "repair", "verify"]
 
 _NEW = 3600.0
 """Seconds for which an unfinished file may still be written."""
-_ITEMS = "items"
 
 
 @dataclass(frozen=True)
@@ -28,14 +25,12 @@ class Damage:
     """Something in a store that is not as it was written.
 
     Attributes:
-        shard: which has to be done again, or None where it is no shard.
+        shard: which has to be done again, or None where it is the list of items.
         reason: what is wrong.
-        file: what is damaged where it is no shard: ``items`` or ``fields.json``.
     """
 
     shard: int | None
     reason: str
-    file: str | None = None
 
 
 def verify(out: str | os.PathLike[str], deep: bool = True, seen: Callable[[int], None] | None = None) -> list[Damage]:
@@ -69,19 +64,15 @@ def repair(out: str | os.PathLike[str]) -> list[Damage]:
             store cannot be written.
     """
     path = Path(out)
-    root, shards = _opened(path)
+    shards = _opened(path)[1]
     found = verify(path)
     for damage in found:
-        if damage.file == _ITEMS:
+        if damage.shard is None:
             raise StoreError(f"{damage.reason}; the list of items cannot be repaired, start the job in another folder")
-    agreed = _recovered(shards)
+    shards.agreed(deep=True)
     for damage in found:
-        if damage.file == FIELDS:
-            root.remove(FIELDS)
-            if agreed is not None:
-                agree_on_fields(root, agreed)
         # Judged once more right before: a run may have done the shard again since.
-        elif damage.shard is not None and _damage(shards, damage.shard, agreed, deep=True) is not None:
+        if damage.shard is not None and _damage(shards, damage.shard, deep=True) is not None:
             shards.remove(damage.shard)
     return found
 
@@ -133,34 +124,19 @@ def _damages(path: Path, deep: bool, seen: Callable[[int], None] | None) -> Iter
         if deep:
             items.check()
     except StoreError as error:
-        yield Damage(None, str(error), _ITEMS)
-    agreed = _recovered(shards)
-    try:
-        if read_fields(root) != agreed and agreed is not None:
-            yield Damage(None, f"{path / FIELDS}: expected the fields that the shards have, got others", FIELDS)
-    except StoreError as error:
-        yield Damage(None, str(error), FIELDS)
+        yield Damage(None, str(error))
+    shards.agreed(deep=deep)
     for shard in shards.all_done():
-        reason = _damage(shards, shard, agreed, deep)
+        reason = _damage(shards, shard, deep)
         if reason is not None:
             yield Damage(shard, reason)
         if seen is not None:
             seen(shard)
 
 
-def _recovered(shards: Shards) -> Agreed | None:
-    """Find what the shards have in common in the first one that is sound and has results."""
-    for shard in shards.all_done():
-        with suppress(StoreError):
-            agreed = shards.agreed(shard)
-            if agreed.fields:
-                return agreed
-    return None
-
-
-def _damage(shards: Shards, shard: int, agreed: Agreed | None, deep: bool) -> str | None:
+def _damage(shards: Shards, shard: int, deep: bool) -> str | None:
     try:
-        shards.check(shard, {} if agreed is None else agreed.fields, deep=deep)
+        shards.open(shard, deep=deep)
     except StoreError as error:
         return str(error)
     return None

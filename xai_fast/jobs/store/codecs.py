@@ -28,18 +28,9 @@ def is_scaled(codec: str) -> bool:
 
 
 def encode(codec: str, maps: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Turn maps into what is stored.
-
-    ``float16_scaled`` has a power of two as its scale, which changes no digit; the largest entry lands in [2**14,
-    2**15]. ``int8_scaled`` has 127 steps to each side of zero, and NaN as the scale of a map that is not finite.
-
-    Args:
-        codec: one of `CODECS`.
-        maps: (rows, ...) float32.
-
-    Returns:
-        (rows, ...) of the codec's dtype, and (rows,) float32 scales or None.
-    """
+    """Turn maps into what is stored."""
+    # ``float16_scaled`` has a power of two as its scale, which changes no digit; the largest entry lands in [2**14,
+    # 2**15]. ``int8_scaled`` has 127 steps to each side of zero, and NaN as the scale of a map that is not finite.
     if not is_scaled(codec):
         return maps.to(CODECS[codec]), None
     flat = maps.reshape(len(maps), -1)
@@ -54,16 +45,7 @@ def encode(codec: str, maps: Tensor) -> tuple[Tensor, Tensor | None]:
 
 
 def decode(stored: Tensor, scales: Tensor | None, into: Tensor) -> Tensor:
-    """Turn what is stored into maps.
-
-    Args:
-        stored: (rows, ...).
-        scales: (rows,) float32, or None where there are none.
-        into: (rows, ...), filled.
-
-    Returns:
-        The tensor that was filled.
-    """
+    """Turn what is stored into maps."""
     return into.copy_(stored) if scales is None else torch.mul(stored, _beside(scales, stored), out=into)
 
 

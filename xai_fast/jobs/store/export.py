@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -20,13 +21,14 @@ from xai_fast.errors import StoreError, bad_argument
 from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.folder import TEMPORARY
 from xai_fast.jobs.store.job_file import Status
-from xai_fast.jobs.store.reader import Batch, Store, open_store
+from xai_fast.jobs.store.reader import Store, open_store
 
 __all__ = ["export"]
 
 _LOG = logging.getLogger(__name__)
 _BLOCK = 32 << 20
 _ROWS = 4096
+_TEXTS = ("id", "status", "reason")
 _ENDINGS = {"parquet": "parquet", "zarr": "zarr", "hdf5": "h5"}
 
 
@@ -93,26 +95,25 @@ def _library(name: str) -> Any:
         raise bad_argument("format", package, str(error)) from error
 
 
-def _batches(store: Store) -> Iterator[Batch]:
+def _columns(store: Store) -> Iterator[dict[str, np.ndarray]]:
     """Read the finished items in blocks of a few megabytes, none across two shards."""
     row = sum(field.entries * field.torch_dtype.itemsize for field in store.fields.values())
     step = max(1, min(_ROWS, _BLOCK // max(1, row)))
     for shard in store.shards.all_done():
         span = store.shards.span(shard)
         for first in range(span.start, span.stop, step):
-            yield store.batch(range(first, min(first + step, span.stop)))
+            batch = store.batch(range(first, min(first + step, span.stop)))
+            texts = [map(_plain, batch.ids), (Status(code).label for code in batch.status.tolist())]
+            texts.append(_plain(reason or "") for reason in batch.reasons)
+            yield {
+                "index": batch.indices.numpy(),
+                **{name: np.array(list(column), object) for name, column in zip(_TEXTS, texts, strict=True)},
+                **{name: value.numpy() for name, value in batch.fields.items()},
+            }
 
 
 def _count(store: Store) -> int:
     return sum(len(store.shards.span(shard)) for shard in store.shards.all_done())
-
-
-def _texts(batch: Batch) -> dict[str, list[str]]:
-    return {
-        "id": [_plain(id) for id in batch.ids],
-        "status": [Status(code).label for code in batch.status.tolist()],
-        "reason": [_plain(reason or "") for reason in batch.reasons],
-    }
 
 
 def _plain(text: str) -> str:
@@ -120,42 +121,37 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").replace("\0", "\\x00")
 
 
+def _numpy_dtype(field: Field) -> np.dtype:
+    return torch.empty(0, dtype=field.torch_dtype).numpy().dtype
+
+
 def _parquet(store: Store, path: Path) -> None:
     pa, parquet = _library("pyarrow"), _library("pyarrow.parquet")
 
-    columns = [pa.field("index", pa.int64()), *(pa.field(name, pa.string()) for name in ("id", "status", "reason"))]
+    def kind(field: Field) -> Any:
+        scalar = pa.from_numpy_dtype(_numpy_dtype(field))
+        if not field.shape:
+            return scalar
+        return pa.list_(scalar, field.entries) if field.entries else pa.list_(scalar)  # there are no lists of length 0
+
+    def listed(field: Field, values: np.ndarray) -> Any:
+        flat = pa.array(values.reshape(-1))
+        if field.shape and field.entries:
+            return pa.FixedSizeListArray.from_arrays(flat, field.entries)
+        offsets = pa.array(np.zeros(len(values) + 1, dtype=np.int32))
+        return pa.ListArray.from_arrays(offsets, flat) if field.shape else flat
+
+    columns = [pa.field("index", pa.int64()), *(pa.field(name, pa.string()) for name in _TEXTS)]
     for name, field in store.fields.items():
-        columns.append(pa.field(name, _arrow_type(pa, field), metadata={"shape": ",".join(map(str, field.shape))}))
+        columns.append(pa.field(name, kind(field), metadata={"shape": ",".join(map(str, field.shape))}))
     # Parquet has no other metadata than text.
     told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in _told(store).items()}
     schema = pa.schema(columns, metadata=told)
     with parquet.ParquetWriter(path, schema) as writer:
-        for batch in _batches(store):
-            texts = _texts(batch)
-            arrays = [pa.array(batch.indices.numpy()), *(pa.array(texts[name], pa.string()) for name in texts)]
-            for name, field in store.fields.items():
-                flat = pa.array(batch.fields[name].reshape(-1).numpy())
-                arrays.append(_listed(pa, flat, field, len(batch)))
+        for block in _columns(store):
+            arrays = [pa.array(block["index"]), *(pa.array(block[name], pa.string()) for name in _TEXTS)]
+            arrays += [listed(field, block[name]) for name, field in store.fields.items()]
             writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-
-
-def _arrow_type(pa: Any, field: Field) -> Any:
-    scalar = pa.from_numpy_dtype(_numpy_dtype(field))
-    if not field.shape:
-        return scalar
-    return pa.list_(scalar, field.entries) if field.entries else pa.list_(scalar)  # Parquet has no lists of length 0
-
-
-def _listed(pa: Any, flat: Any, field: Field, rows: int) -> Any:
-    if not field.shape:
-        return flat
-    if field.entries:
-        return pa.FixedSizeListArray.from_arrays(flat, field.entries)
-    return pa.ListArray.from_arrays(pa.array(np.zeros(rows + 1, dtype=np.int32)), flat)
-
-
-def _numpy_dtype(field: Field) -> np.dtype:
-    return torch.empty(0, dtype=field.torch_dtype).numpy().dtype
 
 
 def _hdf5(store: Store, path: Path) -> None:
@@ -164,7 +160,7 @@ def _hdf5(store: Store, path: Path) -> None:
     with h5py.File(path, "w") as file:
         file.attrs.update(_told(store))
         file.create_dataset("index", (count,), "int64")
-        for name in ("id", "status", "reason"):
+        for name in _TEXTS:
             file.create_dataset(name, (count,), h5py.string_dtype())
         for name, field in store.fields.items():
             file.create_dataset(name, (count, *field.shape), _numpy_dtype(field))
@@ -178,37 +174,25 @@ def _zarr(store: Store, path: Path) -> None:
     group = zarr.open_group(str(path), mode="w", **({"zarr_format": 2} if hasattr(zarr, "create_array") else {}))
     group.attrs.update(_told(store))
     make = group.create_array if hasattr(group, "create_array") else group.create_dataset  # of zarr 3 and 2
-    make("index", shape=(count,), dtype="int64", chunks=(_chunk(count, 8),))
-    for name, width in _widths(store).items():
-        make(name, shape=(count,), dtype=f"<U{width}", chunks=(_chunk(count, 4 * width),))
+
+    def array(name: str, dtype: Any, shape: tuple[int, ...] = ()) -> None:
+        row = np.dtype(dtype).itemsize * max(1, math.prod(shape))
+        rows = max(1, min(count, (4 << 20) // row))
+        make(name, shape=(count, *shape), dtype=dtype, chunks=(rows, *(max(1, length) for length in shape)))
+
+    array("index", "int64")
+    widths = [[max(map(len, block[name])) for name in _TEXTS] for block in _columns(store)]
+    for name, *width in zip(_TEXTS, *widths, strict=True):
+        array(name, f"<U{max(1, *width, 1)}")
     for name, field in store.fields.items():
-        dtype = _numpy_dtype(field)
-        rows = _chunk(count, field.entries * dtype.itemsize)
-        shape = (count, *field.shape)
-        make(name, shape=shape, dtype=dtype, chunks=(rows, *(max(1, length) for length in field.shape)))
+        array(name, _numpy_dtype(field), field.shape)
     _fill(store, group)
-
-
-def _widths(store: Store) -> dict[str, int]:
-    """Return how long the longest text of each kind is."""
-    widths = {"id": 1, "status": 1, "reason": 1}
-    for batch in _batches(store):
-        for name, texts in _texts(batch).items():
-            widths[name] = max(widths[name], *map(len, texts))
-    return widths
-
-
-def _chunk(count: int, row_bytes: int) -> int:
-    return max(1, min(count, (4 << 20) // max(1, row_bytes)))
 
 
 def _fill(store: Store, group: Any) -> None:
     first = 0
-    for batch in _batches(store):
-        rows = slice(first, first + len(batch))
-        group["index"][rows] = batch.indices.numpy()
-        for name, texts in _texts(batch).items():
-            group[name][rows] = np.array(texts, dtype=group[name].dtype if group[name].dtype.kind == "U" else object)
-        for name in store.fields:
-            group[name][rows] = batch.fields[name].numpy()
-        first += len(batch)
+    for block in _columns(store):
+        rows = slice(first, first + len(block["index"]))
+        for name, values in block.items():
+            group[name][rows] = values.astype(group[name].dtype) if group[name].dtype.kind == "U" else values
+        first = rows.stop

@@ -27,15 +27,7 @@ _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Folder:
-    """An open folder of a store.
-
-    Args:
-        path: of the root of the store, which may be reached through symbolic links; `folder` gives what is below it.
-        create: make it if it is missing.
-
-    Raises:
-        StoreError: it is missing, no folder, or cannot be made.
-    """
+    """An open folder of a store; its root may be reached through symbolic links, what is below may not."""
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
@@ -49,18 +41,7 @@ class Folder:
             os.close(self._fd)
 
     def folder(self, name: str, *, create: bool = False) -> Folder:
-        """Open a folder in this one, which must not be a symbolic link.
-
-        Args:
-            name: in this folder.
-            create: make it if it is missing.
-
-        Returns:
-            The open folder.
-
-        Raises:
-            StoreError: it is missing, no folder, or cannot be made.
-        """
+        """Open a folder in this one, which must not be a symbolic link."""
         found = Folder.__new__(Folder)
         found.path = self.path / name
         with _named(found.path, "open the folder"):
@@ -94,17 +75,7 @@ class Folder:
 
     @contextmanager
     def opened(self, name: str) -> Iterator[int]:
-        """Open a regular file for reading.
-
-        Args:
-            name: in this folder.
-
-        Yields:
-            The descriptor, which is closed at the end.
-
-        Raises:
-            StoreError: it is missing, a link, a pipe or a device, or cannot be read.
-        """
+        """Open a regular file for reading."""
         with _named(self.path / name, "read"):
             # Without O_NONBLOCK, opening a pipe would wait for ever.
             fd = os.open(name, _OPEN | os.O_NONBLOCK, dir_fd=self._fd)
@@ -116,18 +87,7 @@ class Folder:
             os.close(fd)
 
     def read(self, name: str, limit: int) -> bytes:
-        """Read a small file.
-
-        Args:
-            name: in this folder.
-            limit: the largest size, in bytes, that is read.
-
-        Returns:
-            The content.
-
-        Raises:
-            StoreError: it cannot be read or is larger.
-        """
+        """Read a small file."""
         with self.opened(name) as fd, _named(self.path / name, "read"), os.fdopen(os.dup(fd), "rb") as file:
             size = os.fstat(fd).st_size
             if size > limit:
@@ -135,19 +95,7 @@ class Folder:
             return file.read(size)
 
     def write(self, name: str, data: bytes, *, replace: bool = False) -> bool:
-        """Write a whole file and force it to the disk; nothing is left behind where this raises.
-
-        Args:
-            name: in this folder.
-            data: the content.
-            replace: take the place of a file that is there; else the first writer wins.
-
-        Returns:
-            False where another file has the name already.
-
-        Raises:
-            StoreError: it cannot be written, such as when the disk is full or has no hard links.
-        """
+        """Write a whole file and force it to the disk; nothing is left behind where this raises."""
         temporary = f"{TEMPORARY}{name}-{secrets.token_hex(6)}"
         with _named(self.path / name, "write"):
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=self._fd)
@@ -179,17 +127,7 @@ class Folder:
         return True
 
     def remove(self, name: str) -> bool:
-        """Remove a file.
-
-        Args:
-            name: in this folder.
-
-        Returns:
-            False where there is none.
-
-        Raises:
-            StoreError: it cannot be removed.
-        """
+        """Remove a file."""
         with _named(self.path / name, "remove"):
             try:
                 os.unlink(name, dir_fd=self._fd)
@@ -198,14 +136,7 @@ class Folder:
             return True
 
     def remove_folder(self, name: str) -> None:
-        """Remove a folder of files that belongs to nobody.
-
-        Args:
-            name: in this folder.
-
-        Raises:
-            StoreError: it cannot be removed, or holds a folder.
-        """
+        """Remove a folder of files that belongs to nobody."""
         folder = self.folder(name)
         for file in folder.names():
             folder.remove(file)
@@ -244,18 +175,7 @@ def dump_json(document: object) -> bytes:
 
 
 def load_json(data: bytes | str, name: object) -> dict[str, Any]:
-    """Read a JSON object that somebody else may have written.
-
-    Args:
-        data: UTF-8, of a size that was limited before.
-        name: the file, for the message.
-
-    Returns:
-        The object.
-
-    Raises:
-        StoreError: it is something else, nested too deep, or has NaN or a key twice.
-    """
+    """Read a JSON object that somebody else may have written."""
     try:
         text = data if isinstance(data, str) else data.decode()
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)

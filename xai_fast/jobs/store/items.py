@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import secrets
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,23 +27,16 @@ from xai_fast.jobs.store.shards import content_hash, load_tensors
 __all__ = ["Items"]
 
 _PER_FILE = 1 << 20
+_FOLDER = re.compile("items-[0-9a-f]{1,64}")
 _NAMES, _ENDS, _COLUMN = "names", "ends", "column."
 
 
 class Items:
-    """The items of a job, in an order that never changes.
-
-    Args:
-        root: folder of the store.
-        described: what `freeze` gave, as ``job.json`` holds it.
-
-    Raises:
-        StoreError: the list is missing, or the description is none.
-    """
+    """The items of a job, in an order that never changes; made from what `freeze` gave, as ``job.json`` holds it."""
 
     def __init__(self, root: Folder, described: Mapping[str, Any]) -> None:
         folder, count = described.get("folder"), described.get("count")
-        if not is_whole(count) or not (folder is None or (isinstance(folder, str) and "/" not in folder)):
+        if not is_whole(count) or not (folder is None or _FOLDER.fullmatch(str(folder))):
             raise StoreError(f"{root.path}: expected the description of a list of items, got {dict(described)}")
         self._count = int(described["count"])
         self._folder = None if folder is None else root.folder(folder)
@@ -51,20 +45,7 @@ class Items:
 
     @staticmethod
     def freeze(root: Folder, columns: Sequence[str], rows: Iterable[tuple[str, Sequence[int]]]) -> dict[str, Any]:
-        """Write a list.
-
-        Args:
-            root: folder of the store.
-            columns: names of the columns.
-            rows: for each item its name, all different, and an integer of 64 bits for each column.
-
-        Returns:
-            What ``job.json`` says of it: the number of items, the folder, the hash.
-
-        Raises:
-            InputError: a name comes twice.
-            StoreError: it cannot be written.
-        """
+        """Write a list."""
         name = f"items-{secrets.token_hex(6)}"
         folder = root.folder(name, create=True)
         whole, seen, count = hashlib.sha256(), array("q"), 0
@@ -111,11 +92,7 @@ class Items:
         return None if values is None else int(values[i % _PER_FILE])
 
     def check(self) -> None:
-        """Read the whole list and compare its hash.
-
-        Raises:
-            StoreError: it is not what was written.
-        """
+        """Read the whole list and compare its hash."""
         if self._folder is None:
             return
         state = hashlib.sha256()

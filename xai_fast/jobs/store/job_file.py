@@ -18,7 +18,7 @@ FORMAT = 2
 JOB = "job.json"
 _LIMIT = 256 << 20
 """Bytes of job.json: room for more than a million files that are listed one by one."""
-_OURS = re.compile(r"job\.json|fields\.json|shards|items-[0-9a-f]+|report\.html|report-data|export\..*")
+_OURS = re.compile(r"job\.json|shards|items-[0-9a-f]+|report\.html|report-data|export\..*")
 
 
 class Status(IntEnum):
@@ -43,20 +43,7 @@ class Status(IntEnum):
 
 
 def create_job(root: Folder, document: Mapping[str, Any]) -> bool:
-    """Write ``job.json``, once.
-
-    Args:
-        root: folder of the store.
-        document: ``spec`` (with at least ``shard_size`` and ``dtype``), ``fingerprint``, ``items`` (with ``count``) and
-            whatever else there is to keep; ``format`` is added.
-
-    Returns:
-        False where there is a job already.
-
-    Raises:
-        InputError: the document is too large to be read again.
-        StoreError: it cannot be written.
-    """
+    """Write ``job.json``, once."""
     content = dump_json({"format": FORMAT, **document})
     if len(content) > _LIMIT:
         raise bad_argument(
@@ -69,17 +56,7 @@ def create_job(root: Folder, document: Mapping[str, Any]) -> bool:
 
 
 def read_job(path: Path) -> dict[str, Any]:
-    """Read ``job.json``.
-
-    Args:
-        path: folder of the store.
-
-    Returns:
-        The document that `create_job` wrote.
-
-    Raises:
-        StoreError: there is none, it is of another version of the format, or not what it should be.
-    """
+    """Read ``job.json``."""
     if not os.path.lexists(path / JOB):
         there = f"one without {JOB}" if path.is_dir() else "no folder"
         raise StoreError(f"{path}: expected a folder that `xai-fast run` or jobs.run made, got {there}")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.store.fields import Field, read_fields
+from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status, read_job
@@ -109,7 +109,6 @@ class Store:
         size = int(self.job["spec"]["shard_size"])
         self.shards = Shards(self._root, self.job["fingerprint"], len(self.items), size)
         self._open: OrderedDict[int, Shard] = OrderedDict()
-        self._agreed = read_fields(self._root)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (str(self.path),)  # memory maps cannot travel to another process; it opens its own
@@ -123,9 +122,8 @@ class Store:
     @property
     def fields(self) -> Mapping[str, Field]:
         """Name of each result to its dtype, shape and codec; empty before the first success."""
-        if self._agreed is None:
-            self._agreed = read_fields(self._root)
-        return {} if self._agreed is None else self._agreed.fields
+        agreed = self.shards.agreed()
+        return {} if agreed is None else agreed.fields
 
     @property
     def field_names(self) -> list[str]:
@@ -135,7 +133,8 @@ class Store:
     @property
     def methods(self) -> dict[str, dict[str, Any]]:
         """Name of each method to what is the same for all items, such as settings; empty before the first success."""
-        return {} if not self.fields or self._agreed is None else dict(self._agreed.methods)
+        agreed = self.shards.agreed()
+        return {} if agreed is None else dict(agreed.methods)
 
     @property
     def complete(self) -> bool:
@@ -151,20 +150,12 @@ class Store:
         return {label: count for label, count in total.items() if count}
 
     def headers(self) -> Iterator[tuple[int, Header]]:
-        """Go through what the finished shards say of themselves.
-
-        Yields:
-            (number of the shard, header), in order.
-        """
+        """Yield the number and the header of each finished shard, in order."""
         for shard in self.shards.all_done():
             yield shard, self.shards.header(shard)
 
     def failures(self) -> Iterator[tuple[int, str, str, str]]:
-        """List what failed.
-
-        Yields:
-            (index, id, label of the status, reason), in order.
-        """
+        """Yield (index, id, label of the status, reason) of each item that failed, in order."""
         for _, header in self.headers():
             for row, (label, reason) in sorted(header.failed.items()):
                 yield header.start + row, self.items.id(header.start + row), label, reason
@@ -203,19 +194,9 @@ class Store:
         return statuses, numbers
 
     def shard(self, number: int) -> Shard:
-        """Open a shard; the ones that were used last stay open.
-
-        Args:
-            number: of the shard.
-
-        Returns:
-            The shard, mapped into memory.
-
-        Raises:
-            StoreError: it is not done, or damaged.
-        """
+        """Open a shard, mapped into memory; the ones that were used last stay open."""
         with self._lock:
-            found = self._open.pop(number, None) or self.shards.open(number, self.fields)
+            found = self._open.pop(number, None) or self.shards.open(number)
             self._open[number] = found  # the last one is the one that was used last
             if len(self._open) > _OPEN_SHARDS:
                 self._open.popitem(last=False)
@@ -231,33 +212,13 @@ class Store:
         return self.item(self._position(key))
 
     def item(self, i: int) -> ItemResult:
-        """Read one item.
-
-        Args:
-            i: its number.
-
-        Returns:
-            Its results.
-
-        Raises:
-            StoreError: its shard is not done, or damaged.
-        """
+        """Read one item; raise `StoreError` where its shard is not done, or damaged."""
         shard, row = self.shard(i // self.shards.size), i % self.shards.size
         fields = {name: self._read(shard, name, slice(row, row + 1))[0] for name in self.fields}
         return self._result(shard, row, fields)
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """Read some items.
-
-        Args:
-            indices: (b,) their numbers, in any order.
-
-        Returns:
-            Their results, in this order.
-
-        Raises:
-            StoreError: a shard is not done, or damaged.
-        """
+        """Read some items, in any order; raise `StoreError` where a shard is not done, or damaged."""
         wanted = torch.tensor([self._position(i) for i in indices], dtype=torch.int64)
         statuses = torch.empty(len(wanted), dtype=torch.uint8)
         reasons: list[str | None] = [None] * len(wanted)
@@ -310,13 +271,9 @@ class Store:
         return Explanation.from_parts(parts, self.methods[method])
 
     def __iter__(self) -> Iterator[tuple[str, ItemResult]]:
-        """Go through all finished items in order; what is yielded together shares memory.
-
-        Yields:
-            (id, result).
-        """
+        """Go through all finished items in order; what is yielded together shares memory."""
         for number in self.shards.all_done():
-            shard = self.shards.open(number, self.fields)
+            shard = self.shards.open(number)
             step = max(1, _BLOCK // max(1, sum(one.entries * one.torch_dtype.itemsize for one in self.fields.values())))
             for first in range(0, shard.header.rows, step):
                 rows = range(first, min(first + step, shard.header.rows))

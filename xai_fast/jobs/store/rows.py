@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,49 +19,25 @@ class Rows:
 
     All items that succeed have the same fields; one that differs in a name, shape or dtype fails, and its reason says
     how. Failed items have NaN in floats and 0 in integers.
-
-    Args:
-        count: the number of items.
-        dtype: the codec of maps of floats.
-        agree: gives the fields of the store, from those of its first success.
-        fields: those of the store where they are known.
-
-    Attributes:
-        tensors: what is stored, by name.
-        failed: row to status and reason.
     """
 
-    def __init__(
-        self,
-        count: int,
-        dtype: str,
-        agree: Callable[[Mapping[str, Field]], Mapping[str, Field]],
-        fields: Mapping[str, Field] | None = None,
-    ) -> None:
+    def __init__(self, count: int, dtype: str, fields: Mapping[str, Field] | None = None) -> None:
         self.count = count
         self.fields = fields
         self.tensors: dict[str, Tensor] = {}
         self.failed: dict[int, tuple[Status, str]] = {}
-        self._dtype, self._agree = dtype, agree
+        self._dtype = dtype
 
     def fail(self, row: int, status: Status, reason: str) -> None:
         """Keep that an item failed."""
         self.failed[row] = status, reason
 
     def put(self, rows: Sequence[int], values: Mapping[str, Tensor]) -> None:
-        """Keep the results of some items.
-
-        Args:
-            rows: (b,) which.
-            values: name to (b, ...), on any device.
-
-        Raises:
-            InputError: a name or a dtype cannot be stored.
-        """
+        """Keep the results of some items."""
         plain = {name: _plain(value) for name, value in values.items()}
         found = describe_fields(plain, self._dtype)
         if self.fields is None:
-            self.fields = self._agree(found)
+            self.fields = found
         for name, field in self.fields.items():
             if found.get(name) != field:
                 got = found.get(name, "no such field")
@@ -73,12 +49,7 @@ class Rows:
             self._store(index, name, field, plain[name])
 
     def take_over(self, rows: Sequence[int], stored: Mapping[str, Tensor]) -> None:
-        """Copy rows of what was stored before.
-
-        Args:
-            rows: (b,) which.
-            stored: name to (count, ...), all tensors of the shard.
-        """
+        """Copy rows of what was stored before."""
         index = torch.tensor(rows)
         for name, tensor in stored.items():
             base = name.removesuffix(SCALE)

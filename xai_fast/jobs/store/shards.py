@@ -7,7 +7,12 @@ Folders hold a thousand shards, so that a billion items do not make a folder tha
 from __future__ import annotations
 
 import hashlib
+import itertools
+import random
+import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,38 +91,22 @@ class Header:
 
 
 class Shard:
-    """An open shard, mapped into memory.
-
-    Attributes:
-        header: what it says of itself.
-        tensors: as they are stored; views of the memory map.
-        fields: those of the store that it has; none where no item succeeded.
-    """
+    """An open shard: its header, and its tensors as they are stored, views of the memory map."""
 
     def __init__(self, header: Header, tensors: dict[str, Tensor], fields: Mapping[str, Field], where: object) -> None:
         self.header, self.tensors = header, tensors
-        self.fields = {name: one for name, one in fields.items() if name in tensors}
-        if header.rows > len(header.failed) and self.fields.keys() != fields.keys():
-            raise StoreError(f"{where}: expected the fields {', '.join(fields)}, got {', '.join(tensors) or 'none'}")
-        for name, one in self.fields.items():
-            scale = tensors.get(name + SCALE) if one.scaled else torch.empty(header.rows)
-            value = tensors[name]
-            if (value.dtype, tuple(value.shape)) != (one.stored_dtype, (header.rows, *one.shape)) or (
-                scale is None or (scale.dtype, tuple(scale.shape)) != (torch.float32, (header.rows,))
-            ):
-                raise StoreError(f"{where}: expected {header.rows} rows of {one} in {name!r}, got {tuple(value.shape)}")
+        self.fields = stored_fields(tensors, where)
+        lengths = {len(tensor) if tensor.ndim else None for tensor in tensors.values()}
+        scales = {(tensor.dtype, tensor.ndim) for name, tensor in tensors.items() if name.endswith(SCALE)}
+        if self.fields != fields and (header.rows > len(header.failed) or tensors):
+            raise StoreError(
+                f"{where}: expected the fields {_shown(fields)} as in other shards, got {_shown(self.fields)}"
+            )
+        if not lengths <= {header.rows} or not scales <= {(torch.float32, 1)}:
+            raise StoreError(f"{where}: expected {header.rows} rows of each field, got others")
 
     def decode(self, name: str, rows: slice | Tensor, into: Tensor) -> Tensor:
-        """Read a field of some rows.
-
-        Args:
-            name: of the field.
-            rows: which; a slice needs no copy of what is stored.
-            into: (b, ...), filled.
-
-        Returns:
-            The tensor that was filled; blank where the shard has no such field.
-        """
+        """Read a field of some rows."""
         if name not in self.fields:
             return into.copy_(torch.tensor(torch.nan if into.is_floating_point() else 0))
         scale = self.tensors[name + SCALE][rows] if self.fields[name].scaled else None
@@ -125,20 +114,14 @@ class Shard:
 
 
 class Shards:
-    """The shards of a store.
-
-    Args:
-        root: folder of the store.
-        job: fingerprint of the job.
-        items: in the job.
-        size: items per shard.
-    """
+    """The shards of a job, by its fingerprint: so many items each."""
 
     def __init__(self, root: Folder, job: str, items: int, size: int) -> None:
         self.job, self.items, self.size = job, items, size
         self.path = root.path / SHARDS
         self._root = root
         self._opened: Folder | None = None
+        self._agreed: Agreed | None = None
 
     def __len__(self) -> int:
         return -(-self.items // self.size)
@@ -153,14 +136,7 @@ class Shards:
         return folder is not None and folder.exists("/".join(_place(shard)))
 
     def done(self, folder: int) -> list[int]:
-        """List the shards of a folder that are done.
-
-        Args:
-            folder: its number: shards from a thousand times that.
-
-        Returns:
-            Their numbers, in order.
-        """
+        """List the shards of a folder that are done."""
         names = self._names(folder)
         return [shard for shard in self._in(folder) if _place(shard)[1] in names] if names else []
 
@@ -171,18 +147,14 @@ class Shards:
 
     def all_done(self) -> Iterator[int]:
         """List the shards that are done, folder by folder."""
-        for folder in self.folders:
+        above = self._folder()
+        # Those that are there: a store of a few bytes can speak of more shards than any loop comes to the end of.
+        there = [int(name) for name in above.names() if re.fullmatch("[0-9]{6,15}", name)] if above else []
+        for folder in sorted(there):
             yield from self.done(folder)
 
     def missing_in(self, folder: int) -> list[int]:
-        """List the shards of a folder that are not done.
-
-        Args:
-            folder: its number.
-
-        Returns:
-            Their numbers, in order.
-        """
+        """List the shards of a folder that are not done."""
         names = self._names(folder)
         return [shard for shard in self._in(folder) if _place(shard)[1] not in names]
 
@@ -190,6 +162,23 @@ class Shards:
         """List the shards that are not done, folder by folder."""
         for folder in self.folders:
             yield from self.missing_in(folder)
+
+    def in_turn(self, rank: int = 0, world_size: int = 1) -> Iterator[int]:
+        """List the shards that one of several processes does: its own, then whatever is missing by then."""
+        # Its own are ``rank``, ``rank + world_size``, and so on; as they are done in order, a process that begins again
+        # finds the first one that is missing with a few looks. Doing a shard that another process is at is harmless.
+        own = range(rank, len(self), world_size)
+        for shard in own[bisect_left(own, True, key=lambda shard: not self.exists(shard)) :]:
+            if not self.exists(shard):
+                yield shard
+        chance = random.Random(rank)
+        first = rank * len(self.folders) // world_size
+        for folder in (*self.folders[first:], *self.folders[:first]):
+            missing = self.missing_in(folder)
+            chance.shuffle(missing)  # so that processes that are left over meet seldom
+            for shard in missing:
+                if not self.exists(shard):
+                    yield shard
 
     def _folder(self) -> Folder | None:
         if self._opened is None and self._root.exists(SHARDS):
@@ -209,20 +198,7 @@ class Shards:
         return range(folder * _PER_FOLDER, min((folder + 1) * _PER_FOLDER, len(self)))
 
     def write(self, shard: int, header: Header, tensors: Mapping[str, Tensor], *, replace: bool = False) -> bool:
-        """Write a shard; the first writer wins.
-
-        Args:
-            shard: its number.
-            header: without its hash.
-            tensors: as they are to be stored.
-            replace: take the place of the one that is there.
-
-        Returns:
-            False where it was there already.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
+        """Write a shard; the first writer wins."""
         folder, name = _place(shard)
         above = self._folder() or self._root.folder(SHARDS, create=True)
         longest = min(_LONGEST_REASON, _REASONS // max(1, len(header.failed)))
@@ -239,68 +215,26 @@ class Shards:
         return above is not None and above.folder(folder).remove(name)
 
     def header(self, shard: int) -> Header:
-        """Read what a shard says of itself.
-
-        Args:
-            shard: its number.
-
-        Returns:
-            The header.
-
-        Raises:
-            StoreError: it is missing, damaged, or of another job.
-        """
+        """Read what a shard says of itself."""
         return self._read(shard, tensors=False)[0]
 
-    def open(self, shard: int, fields: Mapping[str, Field]) -> Shard:
-        """Open a shard.
-
-        Args:
-            shard: its number.
-            fields: of the store.
-
-        Returns:
-            The shard.
-
-        Raises:
-            StoreError: it is missing, damaged, of another job, or has other fields.
-        """
-        header, _, tensors = self._read(shard)
-        return Shard(header, tensors, fields, self.path.joinpath(*_place(shard)))
-
-    def check(self, shard: int, fields: Mapping[str, Field], *, deep: bool) -> None:
-        """Look for damage.
-
-        Args:
-            shard: its number.
-            fields: of the store.
-            deep: read all of it, and compare the hash.
-
-        Raises:
-            StoreError: it is damaged.
-        """
+    def open(self, shard: int, *, deep: bool = False) -> Shard:
+        """Open a shard, and compare it with the others; ``deep`` reads all of it, and compares the hash."""
         header, about, tensors = self._read(shard)
-        where = self.path.joinpath(*_place(shard))
-        Shard(header, tensors, fields, where)
+        where, agreed = self.path.joinpath(*_place(shard)), self.agreed()
         if deep and content_hash(about, tensors) != header.sha256:
             raise StoreError(f"{where}: its content is not what was written: the sha256 is another")
+        return Shard(header, tensors, {} if agreed is None else agreed.fields, where)
 
-    def agreed(self, shard: int) -> Agreed:
-        """Tell from a shard itself what it has in common with the others.
-
-        Args:
-            shard: its number.
-
-        Returns:
-            The fields and methods; none where no item succeeded.
-
-        Raises:
-            StoreError: the shard is damaged.
-        """
-        header, about, tensors = self._read(shard)
-        if content_hash(about, tensors) != header.sha256:
-            raise StoreError(f"{self.path}: shard {shard} is not what was written")
-        return Agreed(stored_fields(tensors), header.methods)
+    def agreed(self, *, most: int | None = None, deep: bool = False) -> Agreed | None:
+        """Find what all shards have in common in the first one that is sound and has results."""
+        for shard in itertools.islice(self.all_done(), most) if self._agreed is None or deep else ():
+            with suppress(StoreError):
+                header, about, tensors = self._read(shard)
+                if tensors and not (deep and content_hash(about, tensors) != header.sha256):
+                    self._agreed = Agreed(stored_fields(tensors, self.path), header.methods)
+                    break
+        return self._agreed
 
     def _read(self, shard: int, *, tensors: bool = True) -> tuple[Header, dict[str, Any], dict[str, Tensor]]:
         span, (folder, name) = self.span(shard), _place(shard)
@@ -317,19 +251,7 @@ class Shards:
 
 
 def load_tensors(folder: Folder, name: str, *, only_metadata: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Map a safetensors file of a store into memory.
-
-    Args:
-        folder: where it is.
-        name: of the file.
-        only_metadata: do not look at the tensors.
-
-    Returns:
-        (metadata, tensors, which are views of the memory map).
-
-    Raises:
-        StoreError: it cannot be read, or is damaged.
-    """
+    """Map a safetensors file of a store into memory."""
     where = folder.path / name
     with folder.opened(name) as fd:
         try:
@@ -342,20 +264,16 @@ def load_tensors(folder: Folder, name: str, *, only_metadata: bool = False) -> t
 
 
 def content_hash(about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    """Hash a shard.
-
-    Args:
-        about: its header, as JSON holds it; the hash in it does not count.
-        tensors: as they are stored.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """Hash a shard."""
     state = hashlib.sha256(dump_json({name: value for name, value in about.items() if name != "sha256"}))
     for name, tensor in sorted(tensors.items()):
         state.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
         state.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return state.hexdigest()
+
+
+def _shown(fields: Mapping[str, Field]) -> str:
+    return ", ".join(f"{name} {field}" for name, field in fields.items())[:400] or "none"
 
 
 def _place(shard: int) -> tuple[str, str]:

@@ -1,35 +1,63 @@
-"""Items as pictures for people."""
+"""From the content of a file to a picture, and from an item to a picture for people."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from xai_fast.errors import bad_argument
+from xai_fast.jobs.sources.item_error import ItemError
+from xai_fast.jobs.store.job_file import Status
+from xai_fast.references import import_reference, suites_models
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from xai_fast.images import ImageModel
 
-__all__ = ["drawn"]
+__all__ = ["Decoder", "drawn", "make_decoder"]
+
+Decoder = Callable[[bytes], Any]
+"""From the content of a file to a PIL image, or an array or tensor."""
+
+
+def make_decoder(name: str) -> Decoder:
+    """Find the decoder of a job."""
+    suites_models()  # says how to install Pillow where it is missing
+    if name == "pillow":
+        return _pillow
+    function = import_reference("decoder", name)
+    if not callable(function):
+        raise bad_argument("decoder", f"{name} to be a function", type(function).__name__)
+    made: Decoder = function
+    return made
+
+
+def _pillow(data: bytes) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    from xai_fast.images import open_image
+
+    try:
+        return open_image(io.BytesIO(data))
+    except UnidentifiedImageError as error:
+        raise ItemError(Status.UNREADABLE, "not a picture, or of a kind that Pillow cannot read") from error
+    except Image.DecompressionBombError as error:
+        raise ItemError(Status.UNREADABLE, str(error)) from error
+    except OSError as error:
+        raise ItemError(Status.UNREADABLE, error.strerror or str(error)) from error
+
 
 _CHANNELS = (1, 3)
 _FEW_PIXELS = 64
 
 
 def drawn(value: Any, side: int, model: ImageModel | None = None) -> Image.Image | None:
-    """Draw what a source gave.
-
-    Args:
-        value: a PIL image, or a tensor (H, W), (1, H, W), (3, H, W) or (H, W, 3): 8-bit values as they are, others
-            from their smallest to their largest.
-        side: the longer side in pixels.
-        model: to show the part of a picture that this model sees.
-
-    Returns:
-        An RGB image, or None for what is no picture.
-    """
+    """Draw what a source gave."""
     from PIL import Image
 
     picture = _from_tensor(value) if isinstance(value, Tensor) else value

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["REFERENCE", "canonical", "check_keys", "digest", "nearest", "plain"]
+__all__ = ["REFERENCE", "check_keys", "digest", "nearest", "plain"]
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 """``package.module:name``."""
@@ -28,15 +28,7 @@ _MOST_BITS = 64
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """Name what a user may have meant.
-
-    Args:
-        name: what came.
-        known: what there is.
-
-    Returns:
-        Such as ``one of points, radius (did you mean 'points'?)``.
-    """
+    """Name what a user may have meant."""
     names = list(known)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
@@ -45,16 +37,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def check_keys(where: str, keys: Iterable[object], known: Iterable[str]) -> None:
-    """Check that a mapping has known keys only.
-
-    Args:
-        where: what the mapping is, such as ``parameters of neflag``.
-        keys: those that came.
-        known: those that may come.
-
-    Raises:
-        InputError: one is unknown; the message has the known name nearest to it.
-    """
+    """Check that a mapping has known keys only."""
     names = list(known)
     for key in keys:
         if key not in names:
@@ -62,18 +45,7 @@ def check_keys(where: str, keys: Iterable[object], known: Iterable[str]) -> None
 
 
 def plain(where: str, value: object, _depth: int = 0) -> object:
-    """Give a value as JSON would give it back: paths as text, tuples as lists, numpy's numbers as Python's.
-
-    Args:
-        where: what the value is, for the message.
-        value: anything.
-
-    Returns:
-        None, a bool, an int, a finite float, text, a list or a dict of these.
-
-    Raises:
-        InputError: JSON cannot hold the value.
-    """
+    """Give a value as JSON would give it back: paths as text, tuples as lists, numpy's numbers as Python's."""
     if _depth > _DEEPEST:
         raise bad_argument(where, f"at most {_DEEPEST} levels of lists and mappings", "more")
     if value is None or isinstance(value, bool | str):
@@ -100,12 +72,6 @@ def plain(where: str, value: object, _depth: int = 0) -> object:
     raise InputError(f"{where}: expected numbers, text, lists and mappings, which a file can hold, got {what}")
 
 
-def canonical(value: object) -> bytes:
-    """Give a value as JSON that is the same whatever the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return text.encode("ascii")
-
-
 def digest(value: object) -> str:
-    """Give the SHA-256 of a value's `canonical` JSON, 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(value)).hexdigest()
+    """Give the SHA-256 of a value's JSON, whatever the order of keys: 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.values import REFERENCE, check_keys, nearest, plain
+from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 if TYPE_CHECKING:
     from xai_fast.images import ImageModel
@@ -27,18 +27,7 @@ _PREPARATION = ("size", "mean", "std", "margin")
 
 
 def check_reference(name: str, reference: object) -> str:
-    """Check that a reference is well formed, without importing anything.
-
-    Args:
-        name: the argument.
-        reference: what came.
-
-    Returns:
-        The reference.
-
-    Raises:
-        InputError: it is not ``package.module:name``, or is in ``__main__``, which other processes do not have.
-    """
+    """Check that a reference is well formed, without importing anything."""
     if not isinstance(reference, str) or not REFERENCE.fullmatch(reference):
         raise bad_argument(name, '"package.module:name"', repr(reference))
     if reference.startswith("__main__:"):
@@ -49,18 +38,7 @@ def check_reference(name: str, reference: object) -> str:
 
 
 def import_reference(name: str, reference: str) -> Any:
-    """Import what a reference names.
-
-    Args:
-        name: the argument, for the message.
-        reference: ``package.module:name``; the name may be dotted.
-
-    Returns:
-        The object.
-
-    Raises:
-        InputError: there is no such module, or nothing of that name in it.
-    """
+    """Import what a reference names."""
     module_name, _, attributes = check_reference(name, reference).partition(":")
     try:
         found: Any = importlib.import_module(module_name)
@@ -78,19 +56,7 @@ def import_reference(name: str, reference: str) -> Any:
 
 
 def call_reference(name: str, reference: str, arguments: Mapping[str, object]) -> Any:
-    """Import a function or class, and call it.
-
-    Args:
-        name: the argument, for the message.
-        reference: ``package.module:name``.
-        arguments: keyword arguments.
-
-    Returns:
-        What it returned.
-
-    Raises:
-        InputError: it cannot be imported or called, or does not take these arguments.
-    """
+    """Import a function or class, and call it."""
     function = import_reference(name, reference)
     if not callable(function):
         raise bad_argument(name, f"{reference} to be a function or class", type(function).__name__)
@@ -101,17 +67,7 @@ def call_reference(name: str, reference: str, arguments: Mapping[str, object]) -
 def check_arguments(
     where: str, function: Callable[..., object], arguments: Mapping[str, object], given: int = 0
 ) -> None:
-    """Check keyword arguments against a signature.
-
-    Args:
-        where: what the arguments are, for the message.
-        function: that will be called.
-        arguments: keyword arguments.
-        given: how many positional arguments come before them.
-
-    Raises:
-        InputError: one is unknown, or one is missing.
-    """
+    """Check keyword arguments against a signature."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):  # some functions of C have no signature
@@ -127,13 +83,7 @@ def check_arguments(
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model, with the preparation of pictures where it has one.
-
-    Attributes:
-        module: in evaluation mode.
-        image_model: what the factory returned, if that was an `ImageModel`.
-        name: for people.
-    """
+    """A model in evaluation mode, with the preparation of pictures where its factory returned an `ImageModel`."""
 
     module: nn.Module
     image_model: ImageModel | None
@@ -149,14 +99,7 @@ class LoadedModel:
         return {name: plain(f"model.{name}", value) for name, value in listed.items()}
 
     def for_pictures(self) -> ImageModel:
-        """Give the preparation of pictures: the model's own, or 224 x 224 pixels normalised as usual for ImageNet.
-
-        Returns:
-            The preparation.
-
-        Raises:
-            InputError: Pillow is not installed.
-        """
+        """Give the preparation of pictures: the model's own, or 224 x 224 pixels normalised as usual for ImageNet."""
         if self.image_model is not None:
             return self.image_model
         prepared: ImageModel = suites_models().ImageModel(self.module, self.name)
@@ -229,11 +172,7 @@ class ModelRef:
 
     def to_dict(self) -> dict[str, object]:
         """Give the reference as JSON holds it."""
-        return {
-            "reference": self.reference,
-            "arguments": dict(self.arguments),
-            "weights_sha256": self.weights_sha256,
-        }
+        return {**vars(self), "arguments": dict(self.arguments)}
 
     def load(self) -> LoadedModel:
         """Make the model.
@@ -261,14 +200,7 @@ class ModelRef:
 
 
 def suites_models() -> Any:
-    """Import `xai_fast.models.classifiers`, which needs Pillow.
-
-    Returns:
-        The module.
-
-    Raises:
-        InputError: Pillow is not installed.
-    """
+    """Import `xai_fast.models.classifiers`, which needs Pillow."""
     try:
         return importlib.import_module("xai_fast.models.classifiers")
     except ModuleNotFoundError as error:
@@ -278,14 +210,7 @@ def suites_models() -> Any:
 
 
 def weights_sha256(model: nn.Module) -> str:
-    """Give a hash of a model's parameters and buffers: their names, dtypes, shapes and bytes, sorted by name.
-
-    Args:
-        model: any module.
-
-    Returns:
-        64 hexadecimal digits, the same on any device.
-    """
+    """Give a hash of a model's parameters and buffers: their names, dtypes, shapes and bytes, sorted by name."""
     state = hashlib.sha256()
     for name, value in sorted(_state(model).items()):
         if isinstance(value, Tensor):

@@ -12,7 +12,7 @@ from batch_objects import Rows, rows_model, save_rows
 from torch import nn
 
 from xai_fast.errors import InputError
-from xai_fast.jobs.references import ModelRef, call_reference, import_reference, weights_sha256
+from xai_fast.references import ModelRef, call_reference, import_reference, weights_sha256
 
 MISTAKES = [
     ("batch_object:rows_model", {}, "there is no module 'batch_object'"),
@@ -105,7 +105,7 @@ def test_the_hash_takes_parts_of_any_tensor(monkeypatch: pytest.MonkeyPatch) -> 
     }.items():
         module.register_buffer(name, value)
     whole = weights_sha256(module)
-    monkeypatch.setattr("xai_fast.jobs.references._BYTES_AT_ONCE", 4)
+    monkeypatch.setattr("xai_fast.references._BYTES_AT_ONCE", 4)
     assert weights_sha256(module) == whole
 
 
