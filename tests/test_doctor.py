@@ -25,7 +25,7 @@ def test_the_report_has_versions_devices_and_every_kernel_on_every_backend() -> 
     assert not re.search(r"[ \t]$", report, re.MULTILINE)
 
 
-@pytest.mark.parametrize("package", ["safetensors", "ray", "captum"])
+@pytest.mark.parametrize("package", ["pyarrow", "ray", "captum"])
 def test_optional_packages_are_listed_with_what_is_missing_without_them(
     package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,6 @@ _OPTIONAL = {
     "Pillow": "no pictures",
     "matplotlib": "no drawings",
     "pandas": "no tables from files",
-    "safetensors": "no jobs, so no explain",
     "PyYAML": "jobs are described in JSON only",
     "ray": "no jobs on Ray",
     "pyarrow": "no Parquet, neither read nor exported",

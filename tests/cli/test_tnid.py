@@ -117,7 +117,7 @@ def test_a_network_that_does_not_fit_is_flagged_and_exits_with_3(
 
 
 def fitted(score: float, loss: float, classes: tuple[object, ...] | None) -> FittedMLP:
-    return FittedMLP(None, "", classes, loss, score, 0, (Epoch(1.0, 1.0, 0.1),), ("a",))
+    return FittedMLP(None, "", classes, loss, score, 0, (Epoch(1.0, 1.0),), ("a",))
 
 
 @pytest.mark.parametrize(

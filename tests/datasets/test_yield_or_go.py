@@ -61,14 +61,6 @@ def test_a_scene_depends_on_seed_split_and_index_only() -> None:
     assert all(other != road_scene(5, split="test", seed=2) for other in others)
 
 
-def test_a_large_drawing_is_the_same_scene() -> None:
-    scene = road_scene(1)
-    large = scene.draw(4)
-    assert large.size == (4 * IMAGE_SIZE, 4 * IMAGE_SIZE)
-    small = np.asarray(large.reduce(4), dtype=float)
-    assert np.abs(small - np.asarray(scene.image, dtype=float)).mean() < 4
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [({"index": -1}, "index"), ({"index": 0, "split": "x"}, "split"), ({"index": 0, "seed": -1}, "seed")],

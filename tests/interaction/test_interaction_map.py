@@ -124,17 +124,6 @@ def test_boxes_are_those_of_the_geometry() -> None:
     assert tokens.boxes(1)[0] == [expected]
 
 
-def test_normalized_has_largest_one_and_zeros_stay() -> None:
-    interactions = a_map()
-    interactions.saliency[1] = 0
-    got = interactions.normalized()
-    for item in (0, 2):
-        largest = interactions.saliency[item].max()
-        assert torch.allclose(got.saliency[item], interactions.saliency[item] / largest)
-        assert torch.allclose(got.sums[item], interactions.sums[item] / largest.sqrt())
-    assert (got.saliency[1] == 0).all()
-
-
 def test_items_are_taken_like_those_of_a_list() -> None:
     interactions = a_map()
     assert len(interactions) == 3

@@ -57,14 +57,14 @@ def test_the_proximal_map_is_the_least_of_its_objective(seed: int) -> None:
     theta = torch.randn(3, 3, dtype=torch.float64, generator=generator)
     plus, minus = torch.randn(2, 3, dtype=torch.float64, generator=generator)
     penalty = 0.1 * (seed % 4)
-    got = _one_row(plus, minus, theta, penalty)
-    assert float(got.theta.diagonal().abs().max()) == 0
+    got = _one_row(torch.cat([plus[None], minus[None], theta]), penalty)
+    assert float(got[2:].diagonal().abs().max()) == 0
     for j in range(3):
         others = [k for k in range(3) if k != j]
         at = (theta[j, others].numpy(), float(plus[j]), float(minus[j]))
-        found = got.theta[j, others].numpy()
-        assert np.abs(found).sum() <= float(got.plus[j] + got.minus[j]) + 1e-12
-        value = objective(found, float(got.plus[j]), float(got.minus[j]), at, penalty)
+        found = got[2 + j, others].numpy()
+        assert np.abs(found).sum() <= float(got[0, j] + got[1, j]) + 1e-12
+        value = objective(found, float(got[0, j]), float(got[1, j]), at, penalty)
         # Theta as the difference of two positive parts makes it a smooth problem with linear constraints.
         best = optimize.minimize(
             lambda v, at=at: objective(v[:2] - v[2:4], v[4], v[5], at, penalty),

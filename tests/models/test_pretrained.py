@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -15,30 +14,26 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 0.0), (torch.float16, 1e-3)])
-def test_weights_and_card_come_back(tmp_path: Path, dtype: torch.dtype, tolerance: float) -> None:
+def test_weights_and_card_come_back(tmp_path: Path) -> None:
     stored, loaded = network(), network().double()
     stored(torch.randn(5, 3))  # so that the running statistics are not those of a new network
-    path = save_weights(stored, "mine", {"data": "noise"}, tmp_path / "new", dtype)
+    path = save_weights(stored, "mine", {"data": "noise"}, tmp_path / "new")
     assert path == tmp_path / "new" / "mine.safetensors"
     load_weights(loaded, "mine", tmp_path / "new")
     for name, value in stored.state_dict().items():
         got = loaded.state_dict()[name]
         assert got.dtype == (torch.float64 if value.is_floating_point() else value.dtype)
-        torch.testing.assert_close(got.to(value.dtype), value, rtol=tolerance, atol=tolerance)
+        assert torch.equal(got.to(value.dtype), value)
     card = model_card("mine", tmp_path / "new")
-    assert card == {"data": "noise", "parameters": 24, "stored_as": str(dtype).removeprefix("torch.")}
+    assert card == {"data": "noise", "parameters": 24, "stored_as": "float32"}
 
 
-def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="stored weights \\(none\\), got 'mine'"):
         load_weights(network(), "mine", tmp_path)
     save_weights(network(), "mine", {}, tmp_path)
     with pytest.raises(InputError, match="another network"):
         load_weights(nn.Linear(2, 2), "mine", tmp_path)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install safetensors"):
-        load_weights(network(), "mine", tmp_path)
 
 
 def test_all_weights_of_the_package_have_a_card_and_are_small() -> None:

@@ -12,9 +12,18 @@ from xai_fast.models.relation_network import PairwiseRelation, RelationNetwork, 
 from xai_fast.models.training_relation import accuracy_by_question
 
 
+def concatenated_first_layer(relation: PairwiseRelation) -> nn.Linear:
+    """The first layer of g as it is published: one linear layer of [o_i, o_j, q]."""
+    blocks = [relation.first_object, relation.second_object, relation.question]
+    weight = torch.cat([block.weight.detach() for block in blocks if block is not None], dim=1)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+    layer.load_state_dict({"weight": weight, "bias": relation.first_bias.detach()})
+    return layer
+
+
 def literal_relation(relation: PairwiseRelation, objects: Tensor, questions: Tensor | None) -> Tensor:
     """Eq. 1 of the paper: the sum of g over all ordered pairs, one concatenation after the other."""
-    first = relation.concatenated_first_layer()
+    first = concatenated_first_layer(relation)
     rows = []
     for item in range(len(objects)):
         total = torch.zeros(first.out_features, dtype=objects.dtype)
@@ -46,7 +55,7 @@ def test_factored_first_layer_is_the_concatenation(
 
 def test_first_layer_is_drawn_as_one_linear_layer_would_be() -> None:
     relation = PairwiseRelation(26, 11)
-    layer = relation.concatenated_first_layer()
+    layer = concatenated_first_layer(relation)
     assert (layer.in_features, layer.out_features) == (63, 256)
     assert torch.equal(layer.bias, relation.first_bias)
     bound = 63**-0.5

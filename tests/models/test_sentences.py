@@ -45,7 +45,7 @@ def test_words_that_belong_together_interact(network: sentences.SentencePair) ->
     with torch.no_grad():
         other = network.encoder(*sentences.tokenize(["Someone plays music."])[:2])
     found = [
-        TaylorCAM(network, "encoder.layers.layers.2", score="logit", method=method).attribute(
+        TaylorCAM(network, "encoder.layers.layers.2", score="logit", method=method).explain(
             (tokens, mask), additional_forward_args=other, target=lambda cosines: cosines
         )
         for method in ("auto", "hvp")

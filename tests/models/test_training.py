@@ -1,8 +1,7 @@
-"""The training scripts: each runs, learns, resumes, and writes weights with a card."""
+"""The training scripts: each runs, learns, and writes weights with a card."""
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -13,67 +12,24 @@ from xai_fast.errors import InputError
 from xai_fast.models import train, training_relation
 from xai_fast.models.pretrained import load_weights, model_card
 from xai_fast.models.relation_network import RelationNetwork
-from xai_fast.models.training_relation import RelationTraining, accuracy_by_question, train_relation_network
+from xai_fast.models.training_relation import accuracy_by_question, train_relation_network
 from xai_fast.models.training_small import train_three_objects, train_yield_or_go
 
-TINY = RelationTraining(epochs=1, batch=8, perception_steps=1)
 
-
-@pytest.fixture
-def tiny_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make an epoch of 64 questions: six steps, of both kinds."""
-    monkeypatch.setattr(training_relation, "EPOCH_QUESTIONS", 64)
-    monkeypatch.setattr(training_relation, "accuracy_by_question", lambda *arguments, **options: {"relational": 0.5})
-
-
-@pytest.mark.usefixtures("tiny_epochs")
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_training_is_a_function_of_its_settings(precision: str) -> None:
-    settings = dataclasses.replace(TINY, precision=precision, epochs=2)
-    lines: list[str] = []
+def test_a_training_is_a_function_of_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_relation, "accuracy_by_question", lambda model: {"relational": 0.5})
     counted: list[int] = []
-    one, card = train_relation_network(settings, report=lines.append, advance=counted.append)
-    torch.rand(3)  # the global random state says nothing
-    other, _ = train_relation_network(settings, report=lines.append)
+    one, card = train_relation_network(steps=3, perception_steps=1, advance=counted.append)
+    before = torch.get_rng_state()
+    other, _ = train_relation_network(steps=3, perception_steps=1)
+    assert torch.equal(torch.get_rng_state(), before)
     assert not one.training
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
-    assert sum(counted) >= 128
-    assert card["settings"] == dataclasses.asdict(settings)
-    assert len(lines) == 4
-    assert "rel. 50.0%" in lines[0]
-
-
-@pytest.mark.usefixtures("tiny_epochs")
-def test_an_interrupted_training_goes_on_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = dataclasses.replace(TINY, epochs=2)
-    whole, _ = train_relation_network(settings, report=lambda line: None)
-
-    class Interruption(Exception):
-        pass
-
-    checkpoint = tmp_path / "checkpoint.pt"
-    saved = training_relation._save
-
-    def save_then_interrupt(path: Path | None, *arguments: object) -> None:
-        saved(path, *arguments)
-        raise Interruption
-
-    monkeypatch.setattr(training_relation, "_save", save_then_interrupt)
-    with pytest.raises(Interruption):
-        train_relation_network(settings, checkpoint=checkpoint, report=lambda line: None)
-    monkeypatch.setattr(training_relation, "_save", saved)
-    assert checkpoint.is_file()
-    resumed, _ = train_relation_network(settings, checkpoint=checkpoint, report=lambda line: None)
-    assert all(torch.equal(value, resumed.state_dict()[name]) for name, value in whole.state_dict().items())
-    with pytest.raises(InputError, match="checkpoint"):
-        train_relation_network(dataclasses.replace(settings, seed=1), checkpoint=checkpoint)
-
-
-@pytest.mark.usefixtures("tiny_epochs")
-def test_minutes_end_a_training() -> None:
-    _, card = train_relation_network(dataclasses.replace(TINY, epochs=10_000, minutes=1e-9), report=lambda line: None)
-    assert card["minutes"] < 1
-    assert card["epochs of 98,000 questions"] == 0
+    third, _ = train_relation_network(steps=3, perception_steps=1, seed=1)
+    assert not torch.equal(one.relation.first_bias, third.relation.first_bias)
+    assert counted == [1, 1, 1]
+    assert card["steps of 64 questions"] == 3
+    assert card["accuracy"] == {"relational": 0.5}
 
 
 def test_folding_the_reader_leaves_g_a_function_of_the_state() -> None:
@@ -83,8 +39,7 @@ def test_folding_the_reader_leaves_g_a_function_of_the_state() -> None:
         before = training_relation._new_network()
         model = training_relation._new_network()
     model.load_state_dict(before.state_dict())
-    state = training_relation._State()
-    training_relation._learn_to_see(model, dataclasses.replace(TINY, perception_steps=40), state)
+    training_relation._learn_to_see(model, 40, seed=0)
     model.eval()
     scenes = sort_of_clevr.scenes(20, split="test")
     with torch.no_grad():
@@ -140,17 +95,11 @@ def test_accuracy_is_counted_by_question() -> None:
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [
-        ({"epochs": 0}, "epochs"),
-        ({"minutes": 0.0}, "minutes"),
-        ({"precision": "fp16"}, "precision"),
-        ({"object_cells_until": 1.5}, "object_cells_until"),
-        ({"learning_rate": -1.0}, "learning_rate"),
-    ],
+    [({"steps": 0}, "steps"), ({"steps": 1, "seed": -1}, "seed"), ({"steps": 1, "perception_steps": 0}, "steps")],
 )
-def test_wrong_settings_are_named(options: dict, named: str) -> None:
+def test_wrong_arguments_are_named(options: dict, named: str) -> None:
     with pytest.raises(InputError, match=named):
-        RelationTraining(**options)
+        train_relation_network(**{"perception_steps": 1, **options})
 
 
 def test_small_trainings_learn_and_do_not_touch_the_random_state() -> None:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
-import numpy as np
-from colors import srgb_to_oklab
+import itertools
 
-from xai_fast.plot.colormap import COLORS, colormap, oklab_to_srgb
+import numpy as np
+import pytest
+from colors import srgb_to_oklab
+from matplotlib.colors import to_rgb
+
+from xai_fast.plot.colormap import COLORS, PAIR_COLORS, colormap, oklab_to_srgb
 
 
 def test_conversion_is_the_inverse_of_the_definition() -> None:
@@ -26,3 +30,25 @@ def test_steps_are_even_and_lightness_only_rises() -> None:
 def test_the_table_is_shared_and_cannot_be_changed() -> None:
     assert colormap() is colormap()
     assert not colormap().flags.writeable
+
+
+# Machado, Oliveira and Fernandes, "A physiologically-based model for simulation of color vision deficiency", 2009:
+# linear RGB, severity 1.
+SIGHT = {
+    "usual": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colors_are_told_apart(sight: str) -> None:
+    srgb = np.array([to_rgb(color) for color in PAIR_COLORS])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = (linear @ np.array(SIGHT[sight]).T).clip(0, 1)
+    lab = srgb_to_oklab(np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055))
+    apart = {pair: np.linalg.norm(lab[pair[0]] - lab[pair[1]]) for pair in itertools.combinations(range(len(lab)), 2)}
+    # 0.02 is about the least difference that is seen side by side.
+    assert min(distance for pair, distance in apart.items() if max(pair) < 4) > 0.15
+    assert min(apart.values()) > 0.08

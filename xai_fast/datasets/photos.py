@@ -13,7 +13,7 @@ from PIL import Image
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.images import open_image
 
-__all__ = ["PHOTO_SOURCES", "Photo", "sample_photos"]
+__all__ = ["PHOTO_SOURCES", "Photo", "installed_folder", "sample_photos"]
 
 logger = logging.getLogger("xai_fast")
 
@@ -65,20 +65,21 @@ def sample_photos(sources: Sequence[str] = PHOTO_SOURCES) -> tuple[Photo, ...]:
     photos: list[Photo] = []
     for source in sources:
         if source == "scikit-image":
-            photos += _named(source, _folder("skimage", source) / "data", _SCIKIT_IMAGE)
+            photos += _named(source, installed_folder("skimage", source) / "data", _SCIKIT_IMAGE)
         elif source == "scikit-learn":
-            photos += _named(source, _folder("sklearn", source) / "datasets" / "images", _SCIKIT_LEARN)
+            photos += _named(source, installed_folder("sklearn", source) / "datasets" / "images", _SCIKIT_LEARN)
         elif source == "foolbox":
-            photos += _foolbox(_folder("foolbox", "--no-deps foolbox") / "data")
+            photos += _foolbox(installed_folder("foolbox", "--no-deps foolbox") / "data")
         else:
             raise bad_argument("sources", f"some of {', '.join(PHOTO_SOURCES)}", repr(source))
     return tuple(photos)
 
 
-def _folder(module: str, requirement: str) -> Path:
+def installed_folder(module: str, requirement: str) -> Path:
+    """Find the folder of a package without importing it; an `InputError` says what to install."""
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"sources: the package {module} is not installed; pip install {requirement}")
+        raise InputError(f"the package {module} is not installed; pip install {requirement}")
     return Path(spec.submodule_search_locations[0])
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RandomNumbers"]
+from xai_fast.arguments import check_choice, check_integer
+
+__all__ = ["SPLITS", "RandomNumbers"]
+
+SPLITS = ("train", "test")
 
 
 class RandomNumbers:
@@ -22,6 +26,12 @@ class RandomNumbers:
         counter = np.array([0, 0, stream, 0], dtype=np.uint64)
         self._generator = np.random.Philox(key=np.array([seed, index], dtype=np.uint64), counter=counter)
         self._words: list[int] = []
+
+    @classmethod
+    def of_item(cls, index: int, split: str, seed: int, purpose: int = 0) -> RandomNumbers:
+        """Give the numbers of an item of a split; an `InputError` names an argument that is out of range."""
+        stream = len(SPLITS) * purpose + SPLITS.index(check_choice("split", split, SPLITS))
+        return cls(check_integer("seed", seed, 0, 2**64 - 1), check_integer("index", index, 0), stream)
 
     def below(self, limit: int) -> int:
         """Give an integer from 0 to ``limit - 1``; for limits below 1000 the remainder's bias is below 2**-54."""

@@ -45,11 +45,9 @@ __all__ = [
     "Scene",
     "SceneObject",
     "all_questions",
-    "answer_table",
     "ask",
     "image_batch",
     "question_batch",
-    "question_vector",
     "sample_questions",
     "scene",
     "scenes",
@@ -180,8 +178,11 @@ class Question:
 
     @property
     def vector(self) -> Tensor:
-        """The question as the network reads it, (11,) float32; see `question_vector`."""
-        return question_vector(self.object_of_interest, self.kind, self.subtype)
+        """The question as the network reads it, (11,) float32: bits for colour, kind and subtype."""
+        vector = torch.zeros(len(COLORS) + len(KINDS) + 3)
+        kind, subtype = len(COLORS) + KINDS.index(self.kind), len(COLORS) + len(KINDS) + self.subtype
+        vector[[self.object_of_interest, kind, subtype]] = 1
+        return vector
 
 
 def scene(index: int, *, split: str = "train", seed: int = 0) -> Scene:
@@ -198,8 +199,7 @@ def scene(index: int, *, split: str = "train", seed: int = 0) -> Scene:
     Raises:
         InputError: an argument is out of range.
     """
-    check_choice("split", split, tuple(SPLIT_SIZES))
-    numbers = _numbers(check_integer("seed", seed, 0, 2**64 - 1), split, check_integer("index", index, 0), 0)
+    numbers = RandomNumbers.of_item(index, split, seed)
     span = IMAGE_SIZE - 2 * _RADIUS
     objects: list[SceneObject] = []
     for color in COLORS:
@@ -246,13 +246,13 @@ def ask(of: Scene, color: int, kind: str, subtype: int) -> Question:
     if subtype == 2:
         same = tuple(index for index in others if of.objects[index].shape == named.shape)
         return Question(kind, subtype, color, same, ANSWERS.index(str(1 + len(same))))
-    sign = 1 if subtype == 0 else -1
-    relevant = min(others, key=lambda index: sign * _squared_distance(of.objects[index], named))
+    distances = {i: sum((a - b) ** 2 for a, b in zip(of.objects[i].center, named.center, strict=True)) for i in others}
+    relevant = (min if subtype == 0 else max)(others, key=distances.__getitem__)
     return Question(kind, subtype, color, (relevant,), _shape_answer(of.objects[relevant]))
 
 
 def all_questions(of: Scene) -> list[Question]:
-    """Ask all 36 questions: by kind, then by colour, then by subtype (the order of `answer_table`)."""
+    """Ask all 36 questions: by kind, then by colour, then by subtype."""
     return [ask(of, color, kind, subtype) for kind in KINDS for color in range(len(COLORS)) for subtype in range(3)]
 
 
@@ -271,24 +271,8 @@ def sample_questions(of: Scene, kind: str, count: int = 10) -> list[Question]:
         InputError: there is no such kind.
     """
     check_choice("kind", kind, KINDS)
-    numbers = _numbers(of.seed, of.split, of.index, 1 + KINDS.index(kind))
+    numbers = RandomNumbers.of_item(of.index, of.split, of.seed, 1 + KINDS.index(kind))
     return [ask(of, numbers.below(len(COLORS)), kind, numbers.below(3)) for _ in range(count)]
-
-
-def question_vector(color: int, kind: str, subtype: int) -> Tensor:
-    """Encode a question.
-
-    Args:
-        color: index in `COLORS`.
-        kind: one of `KINDS`.
-        subtype: 0, 1 or 2.
-
-    Returns:
-        (11,) float32 of zeros and three ones: 6 bits for the colour, 2 for the kind, 3 for the subtype.
-    """
-    vector = torch.zeros(len(COLORS) + len(KINDS) + 3)
-    vector[[color, len(COLORS) + KINDS.index(kind), len(COLORS) + len(KINDS) + subtype]] = 1
-    return vector
 
 
 def image_batch(batch: Sequence[Scene]) -> Tensor:
@@ -302,43 +286,8 @@ def question_batch(batch: Sequence[Question]) -> tuple[Tensor, Tensor]:
     return torch.stack([item.vector for item in batch]), torch.tensor([item.answer for item in batch])
 
 
-def answer_table(batch: Sequence[Scene]) -> Tensor:
-    """Answer all questions about many scenes at once, for training.
-
-    Args:
-        batch: B scenes.
-
-    Returns:
-        (B, 36) int64 classes in the order of `all_questions`.
-    """
-    centers = torch.tensor([[thing.center for thing in item.objects] for item in batch])
-    shapes = torch.tensor([[SHAPES.index(thing.shape) for thing in item.objects] for item in batch])
-    first_shape, first_count = ANSWERS.index(SHAPES[0]), ANSWERS.index("1")
-    beyond = (2 * centers >= IMAGE_SIZE).long()  # yes is class 0 and no is class 1
-    non_relational = torch.stack([first_shape + shapes, beyond[..., 0], beyond[..., 1]], dim=-1)
-    distances = (centers[:, :, None] - centers[:, None]).square().sum(-1)
-    itself = torch.eye(len(COLORS), dtype=torch.bool)
-    closest = distances.masked_fill(itself, 2 * IMAGE_SIZE**2).argmin(-1)
-    furthest = distances.argmax(-1)
-    counts = (shapes[:, :, None] == shapes[:, None]).sum(-1)
-    answers = [
-        first_shape + shapes.gather(1, closest),
-        first_shape + shapes.gather(1, furthest),
-        first_count - 1 + counts,
-    ]
-    return torch.stack([non_relational, torch.stack(answers, dim=-1)], dim=1).flatten(1)
-
-
-def _numbers(seed: int, split: str, index: int, purpose: int) -> RandomNumbers:
-    return RandomNumbers(seed, index, len(SPLIT_SIZES) * purpose + list(SPLIT_SIZES).index(split))
-
-
 def _apart(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return max(abs(one[0] - other[0]), abs(one[1] - other[1])) > 2 * _RADIUS
-
-
-def _squared_distance(one: SceneObject, other: SceneObject) -> int:
-    return (one.center[0] - other.center[0]) ** 2 + (one.center[1] - other.center[1]) ** 2
 
 
 def _shape_answer(thing: SceneObject) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xai_fast.datasets.photos import installed_folder
 from xai_fast.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ def bikeshare() -> RealTable:
         InputError: pandas or the package with the file is not installed.
     """
     pandas = _pandas()
-    file = _folder("ISLP", "--no-deps ISLP") / "data" / "Bikeshare.csv"
+    file = installed_folder("ISLP", "--no-deps ISLP") / "data" / "Bikeshare.csv"
     if not file.is_file():
         raise InputError("bikeshare: the installed package ISLP has no data/Bikeshare.csv; pip install --no-deps ISLP")
     return RealTable(
@@ -82,7 +81,7 @@ def diabetes() -> RealTable:
         InputError: pandas or scikit-learn is not installed.
     """
     _pandas()
-    _folder("sklearn", "scikit-learn")
+    installed_folder("sklearn", "scikit-learn")
     from sklearn.datasets import load_diabetes
 
     loaded = load_diabetes(as_frame=True, scaled=False)
@@ -102,10 +101,3 @@ def _pandas() -> Any:
     except ImportError as error:
         raise InputError("tables need pandas, which is not installed; pip install 'xai-fast[table]'") from error
     return pandas
-
-
-def _folder(module: str, requirement: str) -> Path:
-    spec = importlib.util.find_spec(module)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {module} is not installed; pip install {requirement}")
-    return Path(spec.submodule_search_locations[0])

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from xai_fast.arguments import check_choice, check_integer
 from xai_fast.datasets.random_numbers import RandomNumbers
 
 __all__ = [
@@ -38,8 +37,6 @@ BOARD = (4, 4)
 
 KINDS = ("key 0", "key 1", "key 2", "partner 0", "partner 1", "bystander 0", "bystander 1", "bystander 2")
 """The objects; the channel of the board in which an object lives is its index here."""
-
-_SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -79,9 +76,7 @@ def board(index: int, *, split: str = "test", seed: int = 0) -> Board:
     Raises:
         InputError: an argument is out of range.
     """
-    check_choice("split", split, _SPLITS)
-    check_integer("seed", seed, 0, 2**64 - 1)
-    numbers = RandomNumbers(seed, check_integer("index", index, 0), _SPLITS.index(split))
+    numbers = RandomNumbers.of_item(index, split, seed)
     free = list(range(BOARD[0] * BOARD[1]))
     return Board(tuple(free.pop(numbers.below(len(free))) for _ in KINDS))
 

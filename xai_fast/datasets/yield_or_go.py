@@ -19,7 +19,6 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xai_fast.arguments import check_choice, check_integer
 from xai_fast.datasets.random_numbers import RandomNumbers
 
 __all__ = [
@@ -38,7 +37,6 @@ IMAGE_SIZE = 112
 ANSWERS = ("go", "stop")
 """The two classes."""
 
-_SPLITS = ("train", "test")
 Box = tuple[int, int, int, int]
 
 _SKY, _GRASS, _ROAD, _LINE = (168, 205, 235), (112, 165, 84), (105, 105, 110), (235, 235, 225)
@@ -81,19 +79,8 @@ class RoadScene:
     @functools.cached_property
     def image(self) -> Image.Image:
         """The picture, 112 x 112 RGB."""
-        return self.draw()
-
-    def draw(self, scale: int = 1) -> Image.Image:
-        """Draw the scene.
-
-        Args:
-            scale: 4 draws it four times as large, for figures.
-
-        Returns:
-            An RGB picture of ``112 * scale`` pixels per side.
-        """
-        picture = Image.new("RGB", (IMAGE_SIZE * scale, IMAGE_SIZE * scale), _GRASS)
-        pencil = _Pencil(ImageDraw.Draw(picture), scale)
+        picture = Image.new("RGB", (IMAGE_SIZE, IMAGE_SIZE), _GRASS)
+        pencil = _Pencil(ImageDraw.Draw(picture))
         pencil.rectangle((0, 0, IMAGE_SIZE, 26), _SKY)
         for x, y in self.trees:
             pencil.rectangle((x - 1, y, x + 2, y + 10), (96, 66, 40))
@@ -129,9 +116,7 @@ def road_scene(index: int, *, split: str = "train", seed: int = 0) -> RoadScene:
     Raises:
         InputError: an argument is out of range.
     """
-    check_choice("split", split, _SPLITS)
-    check_integer("seed", seed, 0, 2**64 - 1)
-    numbers = RandomNumbers(seed, check_integer("index", index, 0), _SPLITS.index(split))
+    numbers = RandomNumbers.of_item(index, split, seed)
     case = numbers.below(6)  # 0 to 2: both, 3: sign only, 4: cars only, 5: neither
     shift = numbers.between(-6, 6)
     sides = [shift + 72, shift + 24]  # left edges of the places for signs, right and left of our road
@@ -164,16 +149,11 @@ def evidence_batch(batch: Sequence[RoadScene]) -> Tensor:
     truth = torch.zeros(len(batch), 2, CELLS, CELLS)
     for number, scene in enumerate(batch):
         kinds = ((0, (scene.sign,) if scene.sign is not None else ()), (1, scene.cars))
-        cells = [
-            (
-                kind,
-                (box[1] + box[3] + _CELL_PIXELS) // (2 * _CELL_PIXELS),
-                (box[0] + box[2] + _CELL_PIXELS) // (2 * _CELL_PIXELS),
-            )
+        inside = [
+            (kind, *(min((box[k] + box[k + 2] + _CELL_PIXELS) // (2 * _CELL_PIXELS), CELLS - 1) for k in (1, 0)))
             for kind, boxes in kinds
             for box in boxes
         ]
-        inside = [(kind, min(row, CELLS - 1), min(column, CELLS - 1)) for kind, row, column in cells]
         for kind, row, column in inside:
             truth[number, kind, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = torch.nan
         for kind, row, column in inside:
@@ -183,23 +163,20 @@ def evidence_batch(batch: Sequence[RoadScene]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Pencil:
-    """Draws half-open boxes, enlarged."""
+    """Draws half-open boxes."""
 
     to: ImageDraw.ImageDraw
-    scale: int
-
-    def _corners(self, box: Box) -> Box:
-        left, top, right, bottom = (side * self.scale for side in box)
-        return left, top, right - 1, bottom - 1
 
     def rectangle(self, box: Box, color: tuple[int, int, int]) -> None:
-        self.to.rectangle(self._corners(box), fill=color)
+        left, top, right, bottom = box
+        self.to.rectangle((left, top, right - 1, bottom - 1), fill=color)
 
     def ellipse(self, box: Box, color: tuple[int, int, int]) -> None:
-        self.to.ellipse(self._corners(box), fill=color)
+        left, top, right, bottom = box
+        self.to.ellipse((left, top, right - 1, bottom - 1), fill=color)
 
     def polygon(self, points: Sequence[tuple[int, int]], color: tuple[int, int, int]) -> None:
-        self.to.polygon([(x * self.scale, y * self.scale) for x, y in points], fill=color)
+        self.to.polygon(points, fill=color)
 
 
 def _draw_roads(pencil: _Pencil, shift: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._decomp import core_aten_decompositions
+from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.overrides import TorchFunctionMode
 
 from xai_fast.graph.overloads import overloads_of
@@ -89,14 +89,6 @@ def _standardized(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tenso
     return centered * inverse, mean, inverse
 
 
-def _layer_norm(
-    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    result, mean, inverse = _standardized(x, list(range(-len(shape), 0)), eps)
-    result = result if weight is None else result * weight
-    return result if bias is None else result + bias, mean, inverse
-
-
 def _group_norm(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, rows: int, channels: int, size: int, groups: int, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,18 +130,6 @@ def _native_batch_norm(
     return _batch_norm(x, weight, bias, mean, variance, eps), empty, empty
 
 
-def _no_training_batch_norm(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    variance: Tensor,
-    momentum: float,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return _native_batch_norm(x, weight, bias, mean, variance, False, momentum, eps)
-
-
 def _divide(x: Tensor | float, other: Tensor | float) -> Tensor:
     if isinstance(other, Tensor):
         return x * other.reciprocal()
@@ -169,51 +149,13 @@ def _variance(
     )
 
 
-def _standard_deviation(
-    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
-) -> Tensor:
-    return _variance(x, dim, correction=correction, keepdim=keepdim).sqrt()
+def _variance_and_mean(x: Tensor, dim: Sequence[int] | None = None, **options: Any) -> tuple[Tensor, Tensor]:
+    dims = list(range(x.ndim)) if dim is None else list(dim)
+    return _variance(x, dim, **options), x.mean(dims, keepdim=options.get("keepdim", False))
 
 
 def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
     return -torch.nn.functional.softplus(-x, threshold=1e9), x.new_empty(0)
-
-
-def _vector_norm(
-    x: Tensor,
-    ord: float = 2,
-    dim: Sequence[int] | None = None,
-    keepdim: bool = False,
-    *,
-    dtype: torch.dtype | None = None,
-) -> Tensor:
-    if ord == 0 or dtype is not None:
-        raise RuntimeError(f"a vector norm of order {ord} and dtype {dtype}")
-    dims = list(range(x.ndim)) if dim is None else list(dim)
-    if ord == 2:
-        return (x * x).sum(dims, keepdim=keepdim).sqrt()
-    sizes = x.abs()
-    if ord == 1:
-        return sizes.sum(dims, keepdim=keepdim)
-    if math.isinf(ord):
-        return sizes.amax(dims, keepdim=keepdim) if ord > 0 else sizes.amin(dims, keepdim=keepdim)
-    powers: Tensor = (sizes**ord).sum(dims, keepdim=keepdim)
-    root: Tensor = powers ** (1.0 / ord)
-    return root
-
-
-def _rms_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, eps: float | None) -> tuple[Tensor, Tensor]:
-    eps = torch.finfo(x.dtype).eps if eps is None else eps
-    inverse = ((x * x).mean(list(range(-len(shape), 0)), keepdim=True) + eps).rsqrt()
-    result = x * inverse
-    return result if weight is None else result * weight, inverse
-
-
-def _var_mean(
-    x: Tensor, dim: Sequence[int] | None = None, *, correction: float | None = None, keepdim: bool = False
-) -> tuple[Tensor, Tensor]:
-    dims = list(range(x.ndim)) if dim is None else list(dim)
-    return _variance(x, dim, correction=correction, keepdim=keepdim), x.mean(dims, keepdim=keepdim)
 
 
 def _trilinear(
@@ -226,23 +168,16 @@ def _trilinear(
     summed: Sequence[int],
     unroll_dim: int = 1,
 ) -> Tensor:
-    for dim in expand_a:
-        a = a.unsqueeze(dim)
-    for dim in expand_b:
-        b = b.unsqueeze(dim)
-    for dim in expand_c:
-        c = c.unsqueeze(dim)
-    return (a * b * c).sum(list(summed))
+    def unsqueezed(x: Tensor, dims: Sequence[int]) -> Tensor:
+        return functools.reduce(torch.unsqueeze, dims, x)
+
+    return (unsqueezed(a, expand_a) * unsqueezed(b, expand_b) * unsqueezed(c, expand_c)).sum(list(summed))
 
 
 def _addmm(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Any:
     if added.ndim == 1 and beta == 1 and alpha == 1:
         return NotImplemented  # a linear layer, which has a rule
     return beta * added + alpha * torch.mm(a, b)
-
-
-def _addmv(added: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    return beta * added + alpha * torch.mm(a, b.unsqueeze(1)).squeeze(1)
 
 
 def _product_along(x: Tensor, dim: int, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -347,26 +282,26 @@ def _instance_norm(
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Return the table for `make_fx`: PyTorch's decompositions to core ATen, but for what has a rule here."""
     table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
+    table |= get_decompositions([aten.native_layer_norm, aten.linalg_vector_norm, aten.addmv])
     table = {overload: function for overload, function in table.items() if overload not in _OWN_RULES}
     table |= {
         aten._softmax.default: _softmax,
         aten._log_softmax.default: _log_softmax,
         aten._safe_softmax.default: _safe_softmax,
         aten.logsumexp.default: _logsumexp,
-        aten.native_layer_norm.default: _layer_norm,
         aten.native_group_norm.default: _group_norm,
         aten.native_batch_norm.default: _native_batch_norm,
-        aten.cudnn_batch_norm.default: _native_batch_norm,
-        aten._native_batch_norm_legit_no_training.default: _no_training_batch_norm,
+        aten._native_batch_norm_legit_no_training.default: (
+            lambda x, weight, bias, mean, variance, momentum, eps: _native_batch_norm(
+                x, weight, bias, mean, variance, False, momentum, eps
+            )
+        ),
         aten.div.Tensor: _divide,
         aten.var.correction: _variance,
-        aten.std.correction: _standard_deviation,
         aten.log_sigmoid_forward.default: _log_sigmoid,
-        aten.linalg_vector_norm.default: _vector_norm,
-        aten.var_mean.correction: _var_mean,
+        aten.var_mean.correction: _variance_and_mean,
         aten._trilinear.default: _trilinear,
         aten.addmm.default: _addmm,
-        aten.addmv.default: _addmv,
         aten.prod.dim_int: _product_along,
         aten.prod.default: _product,
         aten.cumprod.default: _cumulative_product,
@@ -387,6 +322,4 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.fmax.default: torch.maximum,
         aten.fmin.default: torch.minimum,
     }
-    if hasattr(aten, "_fused_rms_norm"):
-        table[aten._fused_rms_norm.default] = _rms_norm
     return table

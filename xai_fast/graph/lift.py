@@ -12,18 +12,13 @@ from torch import Tensor
 from xai_fast.graph.nodes import Node, Ref, filled
 from xai_fast.graph.overloads import overloads_of
 
-__all__ = ["aligned", "fold", "lifted", "summed_to", "transposed", "unfolded"]
+__all__ = ["aligned", "lifted", "summed_to", "transposed", "unfolded"]
 
 aten = torch.ops.aten
 
 
-def fold(x: Tensor, leading: int) -> Tensor:
-    """Make one dimension of the first ``leading`` ones."""
-    return x if leading == 1 else x.flatten(0, leading - 1)
-
-
 def unfolded(x: Tensor, leading: Sequence[int]) -> Tensor:
-    """Make several dimensions of the first one: the inverse of `fold`."""
+    """Make several dimensions of the first one."""
     return x.reshape(*leading, *x.shape[1:])
 
 
@@ -194,18 +189,15 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
     return torch.func.vmap(one, in_dims=in_dims)(*(by_index[i] for i in order))
 
 
-def _unselected(rows: Tensor, shape: tuple[int, ...], dim: int, at: int) -> Tensor:
-    result = rows.new_zeros(rows.shape[0], *shape)
-    result.select(dim % len(shape) + 1, at).copy_(rows)
-    return result
+def _written(target: object) -> Callable[..., Tensor]:
+    """Transpose a view: write the adjoints where it looks, into zeros."""
 
+    def apply(rows: Tensor, shape: tuple[int, ...], *args: object, **kwargs: object) -> Tensor:
+        result = rows.new_zeros(rows.shape[0], *shape)
+        _LIFTED[target](result, *args, **kwargs).copy_(rows)
+        return result
 
-def _unsliced(
-    rows: Tensor, shape: tuple[int, ...], dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
-) -> Tensor:
-    result = rows.new_zeros(rows.shape[0], *shape)
-    aten.slice.Tensor(result, dim % len(shape) + 1, start, end, step).copy_(rows)
-    return result
+    return apply
 
 
 def _unsummed(
@@ -221,11 +213,6 @@ def _unaveraged(
 ) -> Tensor:
     count = math.prod(shape[d - 1] for d in _shifted(dim, len(shape)))
     return _unsummed(rows, shape, dim, keepdim) / count
-
-
-def _unpermuted(rows: Tensor, shape: tuple[int, ...], dims: Sequence[int]) -> Tensor:
-    order = [d % len(shape) for d in dims]
-    return rows.permute(0, *(order.index(d) + 1 for d in range(len(shape))))
 
 
 def _as_before(rows: Tensor, shape: tuple[int, ...], *_: object, **__: object) -> Tensor:
@@ -244,17 +231,15 @@ _TRANSPOSED: dict[object, Callable[..., Tensor]] = {
     aten.unsqueeze.default: _as_before,
     aten.clone.default: _as_before,
     aten.alias.default: _as_before,
-    aten.permute.default: _unpermuted,
-    aten.transpose.int: lambda rows, shape, first, second: _transpose(rows, first, second),
-    aten.t.default: lambda rows, shape: rows.transpose(1, 2) if rows.ndim == 3 else rows,
     aten.neg.default: lambda rows, shape: -rows,
     aten.expand.default: lambda rows, shape, size, **_: summed_to(rows, 1, shape),
-    aten.select.int: _unselected,
-    aten.slice.Tensor: _unsliced,
     aten.sum.default: _unsummed,
     aten.sum.dim_IntList: _unsummed,
     aten.mean.default: _unaveraged,
     aten.mean.dim: _unaveraged,
+} | {
+    view: _written(view)
+    for view in (aten.permute.default, aten.transpose.int, aten.t.default, aten.select.int, aten.slice.Tensor)
 }
 
 

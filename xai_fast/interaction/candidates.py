@@ -37,14 +37,7 @@ class Scored:
 
 
 def ordered(scored: Scored) -> Scored:
-    """Put sets in order: the largest magnitude first, of equals the lexicographically first set.
-
-    Args:
-        scored: distinct sets in any order, finite effects.
-
-    Returns:
-        The same sets.
-    """
+    """Put distinct sets in order: the largest magnitude first, of equals the lexicographically first set."""
     strength = scored.effects.abs()
     order = torch.argsort(strength, descending=True, stable=True)
     along = strength[order]
@@ -76,11 +69,7 @@ class Strongest:
         self._threshold = -1.0
 
     def add(self, scored: Scored) -> None:
-        """Take further sets into account.
-
-        Args:
-            scored: sets that have not come before.
-        """
+        """Take sets into account that have not come before."""
         if self._threshold >= 0:
             scored = scored[scored.effects.abs() >= self._threshold]
         if not len(scored):
@@ -93,14 +82,7 @@ class Strongest:
             self._threshold = float(self._parts[0].effects[-1].abs())
 
     def wanted(self, effects: Tensor) -> Tensor | None:
-        """Tell which of some effects could be among the strongest.
-
-        Args:
-            effects: (T,).
-
-        Returns:
-            (T,) bool; None for all.
-        """
+        """Tell which of some effects (T,) could be among the strongest; None for all."""
         return effects.abs() >= self._threshold if self._threshold >= 0 else None
 
     def best(self) -> Scored:

@@ -185,14 +185,7 @@ def plain(size: int) -> tuple[Factor, ...]:
 
 
 def image_footprint(shape: Sequence[int]) -> Footprint:
-    """Give the footprint of the input itself.
-
-    Args:
-        shape: (B, C, H, W), or any other number of axes after the channels.
-
-    Returns:
-        The footprint: each pixel depends on itself.
-    """
+    """Give the footprint of the input (B, C, H, W), or with other axes of the image: each pixel depends on itself."""
     axes = []
     for number, pixels in enumerate(shape[2:]):
         position = np.arange(pixels)
@@ -201,18 +194,7 @@ def image_footprint(shape: Sequence[int]) -> Footprint:
 
 
 def merge(footprints: Sequence[Footprint], shape: Sequence[int]) -> Footprint:
-    """Join tensors entry by entry, with broadcasting.
-
-    Args:
-        footprints: of the tensors that depend on the image, at least one.
-        shape: of the result.
-
-    Returns:
-        The union of what they depend on.
-
-    Raises:
-        UnknownFootprint: they do not lie in the same way.
-    """
+    """Join tensors entry by entry, with broadcasting to a shape; they have to lie in the same way."""
     whole: dict[int, tuple[int, int]] = {}
     dims: list[tuple[Factor, ...]] = [plain(size) for size in shape]
     for footprint in footprints:
@@ -251,18 +233,7 @@ def _joined(first: tuple[Factor, ...], second: tuple[Factor, ...]) -> tuple[Fact
 
 
 def refold(footprint: Footprint, shape: Sequence[int]) -> Footprint:
-    """Follow a view with another shape.
-
-    Args:
-        footprint: of the tensor.
-        shape: of the view.
-
-    Returns:
-        The footprint of the view.
-
-    Raises:
-        UnknownFootprint: the view cuts an axis of the image in parts.
-    """
+    """Follow a view with another shape, which may not cut an axis of the image in parts."""
     for dim in range(len(footprint.dims)):
         if math.prod(f.size for f in footprint.dims[dim]) == 1:
             footprint = footprint.lost(dim)

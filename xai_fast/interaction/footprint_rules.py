@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -41,18 +41,7 @@ _POINTWISE = frozenset(
 
 
 def follow(operation: torch._ops.OpOverload, call: Call) -> Footprint | list[Footprint]:
-    """Find what the result of an operation depends on.
-
-    Args:
-        operation: what ran.
-        call: its arguments and result.
-
-    Returns:
-        The footprint of the (first) result, or one for each part of a list.
-
-    Raises:
-        UnknownFootprint: the dependence cannot be followed.
-    """
+    """Find what the result of an operation depends on, or raise `UnknownFootprint`; a list of one per part."""
     name = str(operation.overloadpacket.__name__)
     name = name[:-1] if name.endswith("_") and not name.endswith("__") else name  # the form that works in place
     if operation.namespace != "aten":  # someone else's, which may mean anything by the name
@@ -80,29 +69,20 @@ def _pointwise(call: Call) -> Footprint:
 # Normalisations and reductions.
 
 
-def _batch_norm(call: Call) -> Footprint:
-    """Normalise by constants, or by statistics of the batch."""
-    footprint = call.footprint
-    if call.arguments.get("training"):
-        for dim in (d for d in range(len(footprint.dims)) if d != 1):
+def _normalization(dims: Callable[[Call, int], Iterable[int]]) -> Rule:
+    """Mix the positions along some dimensions; centres stay."""
+
+    def rule(call: Call) -> Footprint:
+        footprint = call.footprint
+        for dim in dims(call, len(footprint.dims)):
             footprint = footprint.spread(dim)
-    return footprint
+        return footprint
+
+    return rule
 
 
-def _layer_norm(call: Call) -> Footprint:
-    """Normalise over the last dimensions."""
-    footprint = call.footprint
-    for dim in range(len(footprint.dims) - len(call["normalized_shape"]), len(footprint.dims)):
-        footprint = footprint.spread(dim)
-    return footprint
-
-
-def _group_norm(call: Call) -> Footprint:
-    """Normalise over groups of channels and all positions."""
-    footprint = call.footprint
-    for dim in range(1, len(footprint.dims)):
-        footprint = footprint.spread(dim)
-    return footprint
+# By constants, or by statistics of the batch.
+_BATCH_NORM = _normalization(lambda call, n: [d for d in range(n) if d != 1] if call.arguments.get("training") else [])
 
 
 def _channel_shuffle(call: Call) -> Footprint:
@@ -110,11 +90,6 @@ def _channel_shuffle(call: Call) -> Footprint:
     if call.footprint.axis_at(1) is not None:
         raise UnknownFootprint("it reorders an axis of the image")
     return call.footprint
-
-
-def _softmax(call: Call) -> Footprint:
-    """Normalise along one dimension."""
-    return call.footprint.spread(call["dim"])
 
 
 def _reduction(call: Call) -> Footprint:
@@ -162,22 +137,12 @@ def _permuted(footprint: Footprint, order: Sequence[int]) -> Footprint:
     return Footprint(tuple(footprint.dims[d] for d in order), footprint.whole)
 
 
-def _permute(call: Call) -> Footprint:
-    """Reorder the dimensions."""
-    return _permuted(call.footprint, call["dims"])
-
-
 def _transpose(call: Call) -> Footprint:
     """Swap two dimensions; a matrix's where none are named."""
     order = list(range(len(call.footprint.dims)))
     a, b = call.arguments.get("dim0", 0), call.arguments.get("dim1", -1)
     order[a], order[b] = order[b], order[a]
     return _permuted(call.footprint, order)
-
-
-def _expand(call: Call) -> Footprint:
-    """Repeat entries along dimensions of size 1."""
-    return merge([call.footprint], call.result.shape)
 
 
 def _select(call: Call) -> Footprint:
@@ -243,20 +208,22 @@ _RULES: dict[str, Rule] = {
     **WINDOW_RULES,
     **dict.fromkeys(
         ("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"),
-        _batch_norm,
+        _BATCH_NORM,
     ),
-    "_batch_norm_no_update": _batch_norm,
-    "miopen_batch_norm": _batch_norm,
-    "native_layer_norm": _layer_norm,
-    "native_group_norm": _group_norm,
-    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _softmax),
+    **dict.fromkeys(("_batch_norm_no_update", "miopen_batch_norm"), _BATCH_NORM),
+    "native_layer_norm": _normalization(lambda call, n: range(n - len(call["normalized_shape"]), n)),
+    "native_group_norm": _normalization(lambda call, n: range(1, n)),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), _normalization(lambda call, n: [call["dim"]])),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "prod", "var", "std", "logsumexp", "max", "min"), _reduction),
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), _matrix_product),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "_reshape_alias"), _view),
+    **dict.fromkeys(
+        ("view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "_reshape_alias"),
+        lambda c: refold(c.footprint, c.result.shape),
+    ),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), _channel_shuffle),
-    "permute": _permute,
+    "permute": lambda call: _permuted(call.footprint, call["dims"]),
     **dict.fromkeys(("transpose", "t"), _transpose),
-    "expand": _expand,
+    "expand": lambda call: merge([call.footprint], call.result.shape),
     "select": _select,
     "slice": _slice,
     **dict.fromkeys(("split", "split_with_sizes"), _split),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from xai_fast.interaction.footprint import Axis, Call, Factor, Footprint, Rule, plain
 
@@ -26,8 +25,9 @@ def _slide_transposed(axis: Axis, count: int, kernel: int, stride: int, padding:
     return axis.taps(index, step=1 / stride, offset=(padding - reach / 2) / stride, widening=reach / stride)
 
 
-def _windows(footprint: Footprint, result: Tensor, number: int, change: Callable[[Axis, int, int], Axis]) -> Footprint:
+def _windows(footprint: Footprint, result: Any, number: int, change: Callable[[Axis, int, int], Axis]) -> Footprint:
     """Change the axes in the last ``number`` dimensions by ``change(axis, length of the result, number)``."""
+    result = result[0] if isinstance(result, tuple) else result
     first = len(footprint.dims) - number
     for k in range(number):
         axis = footprint.axis_at(first + k)
@@ -57,7 +57,7 @@ def _pooling(number: int) -> Rule:
         dilation = call.sizes("dilation", number) if "dilation" in call.arguments else (1,) * number
         return _windows(
             call.footprint,
-            _first(call.result),
+            call.result,
             number,
             lambda a, n, k: _slide(a, n, kernel[k], stride[k], padding[k], dilation[k]),
         )
@@ -76,7 +76,7 @@ def _adaptive_pooling(number: int) -> Rule:
         ratio = before / length
         return axis.taps(index, step=ratio, offset=(ratio - 1) / 2, widening=ratio - 1)
 
-    return lambda call: _windows(call.footprint, _first(call.result), number, change)
+    return lambda call: _windows(call.footprint, call.result, number, change)
 
 
 def _constant_pad(call: Call) -> Footprint:
@@ -126,11 +126,6 @@ def _linear_resize(number: int) -> Rule:
         return _windows(call.footprint, call.result, number, change)
 
     return rule
-
-
-def _first(result: Any) -> Tensor:
-    tensor: Tensor = result[0] if isinstance(result, tuple) else result
-    return tensor
 
 
 WINDOW_RULES: dict[str, Rule] = {

@@ -15,7 +15,6 @@ are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,17 +66,17 @@ class HierarchicalLasso(Detector):
         # With lambda at the largest correlation nothing enters.
         largest = max(float(moment.abs().max()), 1e-12)
         step = 1 / (2 * float(torch.linalg.matrix_norm(gram, 2)))  # b+ and b- share a column, and so do two Thetas
-        state = _State.zeros(x.shape[1])
+        state = torch.zeros(x.shape[1] + 2, x.shape[1], dtype=torch.float64)
         states, errors = [], []
         penalties = (largest * torch.logspace(0, -3, self.penalties, dtype=torch.float64)).tolist()
         for penalty in penalties:
             state = _descend(state, gram, moment, pairs, penalty, step, self.iterations)
             states.append(state)
-            errors.append(float((goal[fitted:] - design[fitted:] @ state.coefficients(pairs)).square().mean()))
+            errors.append(float((goal[fitted:] - design[fitted:] @ _coefficients(state, pairs)).square().mean()))
         best = int(np.argmin(errors))
         if not math.isfinite(errors[best]):
             raise bad_argument("rows", "values of moderate size", "values whose squares overflow")
-        theta, main = states[best].theta, states[best].plus - states[best].minus
+        theta, main = states[best][2:], states[best][0] - states[best][1]
         effects = pair_effects((theta + theta.T) / 2) | {(j,): factor for j, factor in enumerate(main.tolist())}
         facts = {"penalty": penalties[best], "validation_error": errors}
         return InteractionRanking.from_effects(table.names, effects, facts=facts)
@@ -94,60 +93,36 @@ def _standardised(table: Tensor, target: Tensor, pairs: Tensor, fitted: int) -> 
     return torch.cat([normal, joint - joint[:fitted].mean(0)], 1), (target - level) / scale
 
 
-@dataclass(frozen=True)
-class _State:
-    plus: Tensor
-    minus: Tensor
-    theta: Tensor
-
-    @staticmethod
-    def zeros(features: int) -> _State:
-        empty = torch.zeros(features, dtype=torch.float64)
-        return _State(empty, empty, torch.zeros(features, features, dtype=torch.float64))
-
-    def coefficients(self, pairs: Tensor) -> Tensor:
-        """Factors of the features, then of their products: 1/2 (Theta_jk + Theta_kj)."""
-        i, j = pairs.unbind(1)
-        return torch.cat([self.plus - self.minus, (self.theta[i, j] + self.theta[j, i]) / 2])
-
-    def beyond(self, before: _State, share: float) -> _State:
-        """Go on in the direction of the last step."""
-        return _State(
-            *(
-                new + share * (new - old)
-                for new, old in ((self.plus, before.plus), (self.minus, before.minus), (self.theta, before.theta))
-            )
-        )
+def _coefficients(state: Tensor, pairs: Tensor) -> Tensor:
+    """Give the factors of features, then of products, 1/2 (Theta_jk + Theta_kj), of a state: the rows b+, b-, Theta."""
+    i, j = pairs.unbind(1)
+    return torch.cat([state[0] - state[1], (state[2:][i, j] + state[2:][j, i]) / 2])
 
 
 def _descend(
-    state: _State, gram: Tensor, moment: Tensor, pairs: Tensor, penalty: float, step: float, iterations: int
-) -> _State:
+    state: Tensor, gram: Tensor, moment: Tensor, pairs: Tensor, penalty: float, step: float, iterations: int
+) -> Tensor:
     """Accelerated proximal gradient (Beck and Teboulle, 2009) from where the last penalty ended."""
-    features = len(state.plus)
+    features = state.shape[1]
     ahead, speed = state, 1.0
     for _ in range(iterations):
-        slope = gram @ ahead.coefficients(pairs) - moment
-        matrix = torch.zeros_like(state.theta)
+        slope = gram @ _coefficients(ahead, pairs) - moment
+        matrix = torch.zeros_like(state[2:])
         matrix[pairs[:, 0], pairs[:, 1]] = slope[features:] / 2
         matrix = matrix + matrix.T
-        after = _one_row(
-            ahead.plus - step * slope[:features],
-            ahead.minus + step * slope[:features],
-            ahead.theta - step * matrix,
-            step * penalty,
-        )
+        down = torch.cat([slope[None, :features], -slope[None, :features], matrix])
+        after = _one_row(ahead - step * down, step * penalty)
         faster = (1 + math.sqrt(1 + 4 * speed**2)) / 2
-        ahead, state, speed = after.beyond(state, (speed - 1) / faster), after, faster
+        ahead, state, speed = after + (speed - 1) / faster * (after - state), after, faster
     return state
 
 
-def _one_row(plus: Tensor, minus: Tensor, theta: Tensor, penalty: float) -> _State:
+def _one_row(state: Tensor, penalty: float) -> Tensor:
     """Apply the proximal map of the penalty and the constraint, row by row: the nearest state that is allowed."""
     # With the multiplier a >= 0 of the constraint, Theta is soft-thresholded by penalty / 2 + a and b+ and b- by
     # penalty - a, not below zero. What is left of the constraint falls with a and is linear between the values of a
     # at which an entry comes or goes: a is found in between.
-    theta = theta.clone().fill_diagonal_(0)
+    plus, minus, theta = state[0], state[1], state[2:].clone().fill_diagonal_(0)
     sizes = theta.abs() - penalty / 2
 
     def excess(a: Tensor) -> Tensor:  # (features, values of a)
@@ -163,4 +138,4 @@ def _one_row(plus: Tensor, minus: Tensor, theta: Tensor, penalty: float) -> _Sta
     inside = low + (high - low) * over / (over - under).clamp_min(1e-300)
     a = torch.where(over > 0, inside, torch.zeros_like(low))
     kept = theta.sign() * (sizes - a).clamp_min(0)
-    return _State((plus - penalty + a[:, 0]).clamp_min(0), (minus - penalty + a[:, 0]).clamp_min(0), kept)
+    return torch.cat([(state[:2] - penalty + a[:, 0]).clamp_min(0), kept])

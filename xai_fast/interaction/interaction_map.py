@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,8 +183,10 @@ class InteractionMap(Explanation):
             (B, h, w), or (B, n) for tokens.
         """
         axes = range(1, self.order + 1)
-        total = sum(self._summed_over([other for other in axes if other != axis]) for axis in axes)
-        return torch.as_tensor(total).reshape(len(self), *self.grid)
+        total = self.attributions.new_zeros(len(self), self.cells)
+        for axis in axes:
+            total += self.attributions.movedim(axis, 1).flatten(2).sum(2) if self.order > 1 else self.attributions
+        return total.reshape(len(self), *self.grid)
 
     def partners(self, cell: Sequence[int]) -> Tensor:
         """Sum, for each other cell, the salience of all interactions that it has with one cell.
@@ -210,13 +212,3 @@ class InteractionMap(Explanation):
                 others = [other for other in range(1, self.order) if other != kept]
                 total += chosen.sum(others) if others else chosen
         return total.reshape(len(self), *self.grid)
-
-    def _summed_over(self, axes: list[int]) -> Tensor:
-        return self.attributions.sum(axes) if axes else self.attributions
-
-    def normalized(self) -> InteractionMap:
-        """Divide each item's salience by its largest one, and the sums by the root of that; zeros stay zeros."""
-        largest = self.attributions.flatten(1).amax(1) if self.cells else self.scores.new_zeros(len(self))
-        scale = torch.where(largest > 0, largest, torch.ones_like(largest)).reshape(-1, *[1] * self.order)
-        sums = None if self.sums is None else self.sums / scale.sqrt()
-        return replace(self, attributions=self.attributions / scale, sums=sums)

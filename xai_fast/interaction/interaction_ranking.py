@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations as subsets_of
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, ModelError, bad_argument
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
-from xai_fast.interaction.ranking_exchange import does_not_fit, read_fields, shapiq_values, write_fields
+from xai_fast.interaction.ranking_exchange import read_fields, shapiq_values, write_fields
 
 if TYPE_CHECKING:
     import pandas
@@ -145,7 +147,8 @@ class InteractionRanking:
 
     def __iter__(self) -> Iterator[FeatureInteraction]:
         """Go through all interactions, the strongest first; of equals the smaller set, then the first in its order."""
-        return (self.orders[order][place] for order, place in self._places(None))
+        rankings = (ranking for order, ranking in sorted(self.orders.items()) if order > 1)
+        return heapq.merge(*rankings, key=lambda found: -abs(found.effect))
 
     def top(self, k: int) -> list[FeatureInteraction]:
         """Give the strongest interactions of any order.
@@ -163,17 +166,7 @@ class InteractionRanking:
             InputError: k is no positive integer.
         """
         check_integer("k", k, 1)
-        return [self.orders[order][place] for order, place in self._places(k)]
-
-    def _places(self, k: int | None) -> list[tuple[int, int]]:
-        shown = [(order, min(len(r), k or len(r))) for order, r in sorted(self.orders.items()) if order > 1]
-        if not shown:
-            return []
-        strength = np.concatenate([self.orders[order].strength[:count] for order, count in shown])
-        of_order = np.concatenate([np.full(count, order) for order, count in shown])
-        place = np.concatenate([np.arange(count) for _, count in shown])
-        best = np.argsort(-strength, kind="stable")[:k]
-        return [(int(of_order[i]), int(place[i])) for i in best]
+        return list(islice(self, k))
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, FeatureInteraction):
@@ -293,7 +286,11 @@ class InteractionRanking:
                     places = self.orders[size].places(ranking.sets[:, columns])
                     found = places >= 0
                     np.maximum.at(exceeded[size], places[found], ranking.strength[found])
-        kept = {o: r if o == 1 else _rows(r, exceeded[o] <= r.strength) for o, r in self.orders.items()}
+        kept = {1: self.orders[1]} if 1 in self.orders else {}
+        for order, r in self.orders.items():
+            if order > 1:
+                rows = exceeded[order] <= r.strength
+                kept[order] = replace(r, sets=r.sets[rows], effects=r.effects[rows], spread=r.spread[rows])
         return replace(self, orders=kept)
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -357,12 +354,5 @@ class InteractionRanking:
         Raises:
             InputError: the file holds something else, is damaged, or is of a version that is not known here.
         """
-        found = read_fields(Path(path))
-        try:
-            return cls(**found)
-        except InputError as error:
-            raise does_not_fit(Path(path), f"one whose parts do not fit ({error})") from error
-
-
-def _rows(ranking: OrderRanking, kept: NDArray[np.bool_]) -> OrderRanking:
-    return replace(ranking, sets=ranking.sets[kept], effects=ranking.effects[kept], spread=ranking.spread[kept])
+        ranking: InteractionRanking = read_fields(Path(path), cls)
+        return ranking

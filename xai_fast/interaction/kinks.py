@@ -21,14 +21,7 @@ _ORDERED = ("lt", "le", "gt", "ge")
 
 
 def kinks(program: Program) -> tuple[str, ...]:
-    """Name the piecewise linear operations through which the score depends on the features.
-
-    Args:
-        program: of the score.
-
-    Returns:
-        The names of the operations in ATen, such as "relu", each once, in alphabetical order.
-    """
+    """Name the piecewise linear operations, such as "relu", through which the score depends on the features."""
     found: set[str] = set()
     waiting, seen = [program.graph.output], set()
     while waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +49,10 @@ class Epoch:
     Attributes:
         training_loss: mean over its steps, the penalty not included.
         validation_loss: at its end.
-        learning_rate: at its end.
     """
 
     training_loss: float
     validation_loss: float
-    learning_rate: float
 
 
 @dataclass(frozen=True)
@@ -166,15 +165,15 @@ def train(
     bar: Progress | None,
 ) -> tuple[tuple[Epoch, ...], int]:
     """Train a network in place; give all epochs, and the best on the rows held back, whose weights it keeps."""
-    steps = _Steps(model, training, goal, settings, generator)
+    run_epoch = _epochs(model, training, goal, settings, generator)
     history: list[Epoch] = []
     best, best_epoch, kept = math.inf, 0, {}
     for epoch in range(settings.epochs):
-        loss = steps.epoch(epoch)
+        loss = run_epoch()
         validation, _ = quality(model, held, goal)
         if not math.isfinite(validation):
             raise ModelError(f"the training diverged in epoch {epoch}; lower learning_rate={settings.learning_rate:g}")
-        history.append(Epoch(loss, validation, steps.rate))
+        history.append(Epoch(loss, validation))
         if validation < best:
             best, best_epoch = validation, epoch
             kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
@@ -186,43 +185,33 @@ def train(
     return tuple(history), best_epoch
 
 
-class _Steps:
-    """The steps of a training."""
+def _epochs(
+    model: nn.Sequential, training: Rows, goal: Goal, settings: Settings, generator: torch.Generator
+) -> Callable[[], float]:
+    """Make the function that goes through all rows once and gives their mean loss, without the penalty."""
+    body, x, wanted = nn.Sequential(*list(model)[1:]), model[0](training[0].float()), goal.wanted(training[1])
+    linear = [layer for layer in body if isinstance(layer, nn.Linear)]
+    weights, biases = [layer.weight for layer in linear], [layer.bias for layer in linear]
+    groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    batch = max(1, min(settings.batch, len(x) // 8))
+    steps = settings.epochs * -(-len(x) // batch)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule((step + 1) / steps))
 
-    def __init__(
-        self, model: nn.Sequential, training: Rows, goal: Goal, settings: Settings, generator: torch.Generator
-    ) -> None:
-        self.settings, self.goal, self.generator = settings, goal, generator
-        self.body = nn.Sequential(*list(model)[1:])
-        self.x, self.wanted = model[0](training[0].float()), goal.wanted(training[1])
-        linear = [layer for layer in self.body if isinstance(layer, nn.Linear)]
-        self.weights = [layer.weight for layer in linear]
-        biases = [layer.bias for layer in linear]
-        groups = [
-            {"params": self.weights, "weight_decay": settings.weight_decay},
-            {"params": biases, "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
-        self.batch = max(1, min(settings.batch, len(self.x) // 8))
-        self.rate = 0.0
-
-    def epoch(self, epoch: int) -> float:
-        """Go through all rows once; give the mean loss, without the penalty."""
-        order = torch.randperm(len(self.x), generator=self.generator).to(self.x.device)
-        parts = torch.split(order, self.batch)
-        total = self.x.new_zeros(())
-        for step, rows in enumerate(parts, 1):
-            self.rate = self.settings.learning_rate * _schedule((epoch + step / len(parts)) / self.settings.epochs)
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rate
-            loss = self.goal.loss(self.body(self.x[rows]), self.wanted[rows])
+    def run() -> float:
+        total = x.new_zeros(())
+        for rows in torch.split(torch.randperm(len(x), generator=generator).to(x.device), batch):
+            loss = goal.loss(body(x[rows]), wanted[rows])
             total += loss.detach() * len(rows)
-            if self.settings.l1:
-                loss = loss + self.settings.l1 * torch.stack([w.abs().sum() for w in self.weights]).sum()
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        return float(total) / len(self.x)
+            if settings.l1:
+                loss = loss + settings.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+        return float(total) / len(x)
+
+    return run
 
 
 def _schedule(progress: float) -> float:

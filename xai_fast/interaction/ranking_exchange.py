@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +15,7 @@ from xai_fast.errors import InputError
 from xai_fast.files import write_whole
 from xai_fast.interaction.order_ranking import OrderRanking
 
-__all__ = ["VERSION", "does_not_fit", "read_fields", "shapiq_values", "write_fields"]
+__all__ = ["VERSION", "read_fields", "shapiq_values", "write_fields"]
 
 VERSION = 1
 """Of the format; it changes when an older reader would misread a file."""
@@ -36,25 +36,24 @@ def write_fields(fields: Mapping[str, Any], path: Path) -> None:
     write_whole(path, (text + "\n").encode("utf-8", "surrogatepass"))
 
 
-def read_fields(path: Path) -> dict[str, Any]:
-    """Read what `write_fields` wrote; an `InputError` says why a file does not fit."""
+def read_fields(path: Path, build: Callable[..., Any]) -> Any:
+    """Build a ranking of the fields that `write_fields` wrote; an `InputError` says why a file does not fit."""
     content = path.read_bytes()
     try:
         about = json.loads(content.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise does_not_fit(path, f"no JSON ({error})") from error
+        raise _does_not_fit(path, f"no JSON ({error})") from error
     if not isinstance(about, dict) or about.get("kind") != _KIND:
-        raise does_not_fit(path, "JSON of another kind")
+        raise _does_not_fit(path, "JSON of another kind")
     if about.get("version") != VERSION:
-        raise does_not_fit(path, f"version {about.get('version')!r}, where this release reads version {VERSION}")
+        raise _does_not_fit(path, f"version {about.get('version')!r}, where this release reads version {VERSION}")
     try:
-        return _checked(about)
+        return build(**_checked(about))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise does_not_fit(path, f"one whose parts do not fit ({error})") from error
+        raise _does_not_fit(path, f"one whose parts do not fit ({error})") from error
 
 
-def does_not_fit(path: Path, got: str) -> InputError:
-    """Build the error for a file that holds no ranking."""
+def _does_not_fit(path: Path, got: str) -> InputError:
     return InputError(f"path: expected a file that InteractionRanking.save wrote, got {got} in {path}")
 
 

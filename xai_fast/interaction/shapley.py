@@ -77,28 +77,26 @@ class ShapleyInteractions(Detector):
         with torch.no_grad():
             classes = objective.targets(self.model(x), start=0, batch=len(x))
             for i, row in enumerate(x):
-                game = _Game(self.model, objective, None if classes is None else classes[i], row, background.to(row))
+                game = _game(self.model, objective, None if classes is None else classes[i], row, background.to(row))
                 values = shapiq.ExactComputer(game, n_players=features)(self.index, order=self.order).dict_values
                 sizes.append([abs(float(values.get(members, 0.0))) for members in sets])
         effects, spread = (dict(zip(sets, of.tolist(), strict=True)) for of in (np.mean(sizes, 0), np.std(sizes, 0)))
         return InteractionRanking.from_effects(table.names, effects, spread)
 
 
-class _Game:
-    """Value of each coalition at one row."""
+def _game(
+    model: Callable[..., Any], objective: Objective, target: Tensor | None, row: Tensor, background: Tensor
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Make the function from coalitions at a row to their values."""
 
-    def __init__(
-        self, model: Callable[..., Any], objective: Objective, target: Tensor | None, row: Tensor, background: Tensor
-    ) -> None:
-        self.model, self.objective, self.target, self.row, self.background = model, objective, target, row, background
+    def values(present: Tensor) -> Tensor:
+        mixed = torch.where(present[:, None, :], row, background).flatten(0, 1)
+        scores = objective(model(mixed), None if target is None else target.expand(len(mixed)))
+        return scores.double().view(len(present), -1).mean(1).cpu()
 
-    def __call__(self, coalitions: np.ndarray) -> np.ndarray:
-        present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool)).to(self.row.device)
-        at_once = max(1, _ROWS_AT_ONCE // len(self.background))
-        return np.concatenate([self._values(part) for part in torch.split(present, at_once)])
+    def game(coalitions: np.ndarray) -> np.ndarray:
+        present = torch.from_numpy(np.atleast_2d(coalitions).astype(bool)).to(row.device)
+        at_once = max(1, _ROWS_AT_ONCE // len(background))
+        return torch.cat([values(part) for part in torch.split(present, at_once)]).numpy()
 
-    def _values(self, present: Tensor) -> np.ndarray:
-        mixed = torch.where(present[:, None, :], self.row, self.background).flatten(0, 1)
-        scores = self.objective(self.model(mixed), None if self.target is None else self.target.expand(len(mixed)))
-        values: np.ndarray = scores.double().view(len(present), -1).mean(1).cpu().numpy()
-        return values
+    return game

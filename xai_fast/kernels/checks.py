@@ -19,18 +19,7 @@ FLOATS = (torch.float32, torch.float64)
 def check(
     name: str, tensor: Tensor, *, shape: tuple[int, ...], dtypes: tuple[torch.dtype, ...], like: Tensor | None = None
 ) -> None:
-    """Check one tensor of a kernel's contract: shape, dtype, contiguity, and the device of ``like``.
-
-    Args:
-        name: the argument's name, for the message.
-        tensor: the argument.
-        shape: the exact shape.
-        dtypes: the dtypes that are allowed.
-        like: a tensor on the device where all have to be.
-
-    Raises:
-        InputError: the tensor does not fit.
-    """
+    """Check one tensor of a kernel's contract: shape, dtype, contiguity, and the device of ``like``."""
     if tuple(tensor.shape) != shape:
         raise bad_argument(name, f"shape {shape}", str(tuple(tensor.shape)))
     if tensor.dtype not in dtypes:
@@ -42,30 +31,13 @@ def check(
 
 
 def check_radius(radius: float) -> None:
-    """Check that a sphere's radius is positive and finite.
-
-    Args:
-        radius: the radius, in the model's input units.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Check that a sphere's radius is positive and finite."""
     if not 0.0 < radius < float("inf"):
         raise bad_argument("radius", "a positive, finite number", repr(radius))
 
 
 def check_range(name: str, indices: Tensor, lowest: int, highest: int) -> None:
-    """Check every index of a tensor. It reads them all, and so waits for a GPU that holds them.
-
-    Args:
-        name: the argument's name, for the message.
-        indices: any shape.
-        lowest: the lowest index that is allowed.
-        highest: the highest one.
-
-    Raises:
-        InputError: an index is out of range.
-    """
+    """Check every index of a tensor. It reads them all, and so waits for a GPU that holds them."""
     flat = indices.flatten()
     outside = ((flat < lowest) | (flat > highest)).nonzero()
     if outside.numel():

@@ -27,32 +27,14 @@ class Split:
 
 
 def split(entries: int, block: int) -> Split:
-    """Split a row into blocks, and into at most `PARTS` parts.
-
-    The split depends on the length of the row and on nothing else, so that a row's sums, to the last bit, do not depend
-    on the other rows of the batch.
-
-    Args:
-        entries: N.
-        block: entries a block.
-
-    Returns:
-        The split.
-    """
+    """Split a row by its length alone, so that its sums, to the last bit, do not depend on the rest of the batch."""
     blocks = triton.cdiv(entries, block)
     blocks_per_part = triton.cdiv(blocks, PARTS.value)
     return Split(blocks, triton.cdiv(blocks, blocks_per_part), blocks_per_part)
 
 
 def device_of(tensor: Tensor) -> AbstractContextManager[None]:
-    """Make the device of a tensor the current one: Triton launches there, wherever the arguments are.
-
-    Args:
-        tensor: any tensor; nothing happens for one that is not on a GPU.
-
-    Returns:
-        A context manager.
-    """
+    """Make the device of a tensor the current one: Triton launches there, wherever the arguments are."""
     manager: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
     return manager
 
@@ -60,35 +42,20 @@ def device_of(tensor: Tensor) -> AbstractContextManager[None]:
 def bits_of(value: float) -> int:
     """Return the 64 bits of a number, as an integer: Triton would round a float argument to float32.
 
-    Args:
-        value: the number; a kernel gets it back with `xai_fast.kernels.triton_math.number_of`.
-
-    Returns:
-        The bits.
+    A kernel gets the number back with `xai_fast.kernels.triton_math.number_of`.
     """
     bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
     return bits
 
 
 def language_dtype(dtype: torch.dtype) -> Any:
-    """Return Triton's name of a torch dtype, as a compile-time constant of a kernel.
-
-    Args:
-        dtype: torch.float32 or torch.float64.
-
-    Returns:
-        ``tl.float32`` or ``tl.float64``.
-    """
+    """Return Triton's name of a torch dtype, as a compile-time constant of a kernel."""
     return {torch.float32: tl.float32, torch.float64: tl.float64}[dtype]
 
 
 def options(num_warps: int) -> dict[str, Any]:
     """Return the compiler's options, as keyword arguments of a launch.
 
-    Args:
-        num_warps: warps a program.
-
-    Returns:
-        The options. No fusion of multiplications and additions beyond `tl.fma`: see `xai_fast.kernels.triton_math`.
+    No fusion of multiplications and additions beyond `tl.fma`: see `xai_fast.kernels.triton_math`.
     """
     return {"num_warps": num_warps, "enable_fp_fusion": False}

@@ -17,14 +17,7 @@ def _failing_items(fails: Tensor) -> str | None:
 
 
 def check_attributions(attributions: Tensor) -> None:
-    """Check that attributions are a floating-point tensor with at least one entry per item, all finite.
-
-    Args:
-        attributions: (B, C, ...) or (B, N).
-
-    Raises:
-        InputError: they are something else; entries that are not finite are told by their items.
-    """
+    """Check that attributions are a floating-point tensor (B, C, ...) or (B, N), all finite; errors name the items."""
     if not isinstance(attributions, Tensor):
         raise bad_argument("attributions", "a tensor", type(attributions).__name__)
     if not attributions.is_floating_point():
@@ -37,14 +30,7 @@ def check_attributions(attributions: Tensor) -> None:
 
 
 def check_not_nan(scores: Tensor) -> None:
-    """Check the scores of a metric, after its loop, so that the loop itself never waits for the device.
-
-    Args:
-        scores: (B, ...), the scores of each item.
-
-    Raises:
-        ModelError: an item has a score that is NaN.
-    """
+    """Check the scores (B, ...) of a metric after its loop, so that the loop itself never waits for the device."""
     items = _failing_items(scores.isnan().flatten(1).any(1))
     if items:
         raise ModelError(

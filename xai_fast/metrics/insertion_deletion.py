@@ -127,23 +127,11 @@ def insertion_deletion(
         photo, start = (masked.inputs, clean), (reference, masked.scores(reference, targets))
         deletions.append(masked.curves(photo, start, place, steps, targets))
         insertions.append(masked.curves(start, photo, place, steps, targets))
-    settings = {"score": score, "ranking": ranking, "steps": steps, "baselines": names, "blur_sigma": blur_sigma}
-    return _result(torch.stack(deletions), torch.stack(insertions), place.shape[1], names, targets, settings)
-
-
-def _result(
-    deletions: Tensor,
-    insertions: Tensor,
-    pixels: int,
-    names: tuple[str, ...],
-    targets: Tensor | None,
-    settings: Mapping[str, object],
-) -> InsertionDeletion:
     check_not_nan(torch.cat([*deletions, *insertions], 1))
-    fractions = replaced_fractions(pixels, deletions.shape[-1] - 1, deletions)
-    deletion_curves, insertion_curves = deletions.mean(0), insertions.mean(0)
-    deletion = torch.trapezoid(deletion_curves, fractions)
-    insertion = torch.trapezoid(insertion_curves, fractions)
+    by_baseline = torch.stack(deletions), torch.stack(insertions)
+    fractions = replaced_fractions(place.shape[1], steps, clean)
+    deletion_curves, insertion_curves = (curves.mean(0) for curves in by_baseline)
+    deletion, insertion = (torch.trapezoid(curves, fractions) for curves in (deletion_curves, insertion_curves))
     return InsertionDeletion(
         deletion=deletion,
         insertion=insertion,
@@ -152,8 +140,8 @@ def _result(
         insertion_curves=insertion_curves,
         fractions=fractions,
         baselines=names,
-        deletion_curves_by_baseline=deletions,
-        insertion_curves_by_baseline=insertions,
+        deletion_curves_by_baseline=by_baseline[0],
+        insertion_curves_by_baseline=by_baseline[1],
         targets=targets,
-        settings=settings,
+        settings={"score": score, "ranking": ranking, "steps": steps, "baselines": names, "blur_sigma": blur_sigma},
     )

@@ -41,15 +41,7 @@ def rank_pixels(attributions: Tensor, *, ranking: str = "sum_of_abs") -> Tensor:
 
 
 def pixel_positions(importance: Tensor, *, descending: bool = True) -> Tensor:
-    """Give each pixel its place in the order of importance. Equal pixels keep their reading order, in both orders.
-
-    Args:
-        importance: (B, P) as `rank_pixels` gives it.
-        descending: the most important pixel first, otherwise the least important.
-
-    Returns:
-        (B, P) int32, a permutation of 0..P-1 per item; 0 is the pixel that comes first.
-    """
+    """Give each pixel its place in the order of importance (B, P), int32; equal pixels keep their reading order."""
     order = importance.sort(dim=1, descending=descending, stable=True).indices
     place = torch.arange(importance.shape[1], dtype=torch.int32, device=importance.device).expand_as(order)
     return torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(1, order, place)

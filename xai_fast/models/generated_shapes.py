@@ -45,9 +45,6 @@ def small_classifier(*, pretrained: bool = True, seed: int = 0) -> ImageModel:
 
     Returns:
         The classifier in evaluation mode, float32, on the CPU. Its input is ``(rgb / 255 - 0.5) / 0.5``.
-
-    Raises:
-        InputError: safetensors is not installed.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

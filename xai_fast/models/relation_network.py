@@ -38,14 +38,7 @@ class TagPositions(nn.Module):
         self.register_buffer("coordinates", torch.stack([rows, columns], dim=-1).flatten(0, 1), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Tag a map.
-
-        Args:
-            features: (B, C, height, width).
-
-        Returns:
-            (B, height * width, C + 2), row by row; the last two channels are row and column, both from -1 to 1.
-        """
+        """Turn a map (B, C, height, width) into (B, height * width, C + 2): row and column come last, from -1 to 1."""
         batch = features.shape[0]
         coordinates = self.coordinates.to(features.dtype).expand(batch, -1, -1)
         return torch.cat([features.flatten(2).transpose(1, 2), coordinates], dim=2)
@@ -55,8 +48,7 @@ class PairwiseRelation(nn.Module):
     """``sum over all ordered pairs (i, j) of g(o_i, o_j, q)``, pairs of an object with itself among them.
 
     The first layer of g is linear in the concatenation [o_i, o_j, q], so its weight is kept as three blocks A, B, C:
-    ``A o_i + B o_j + C q + bias`` takes 2n + 1 products instead of n^2, and is the same function
-    (`concatenated_first_layer` gives the layer as it is published).
+    ``A o_i + B o_j + C q + bias`` takes 2n + 1 products instead of n^2, and is the same function.
 
     Args:
         channels: d, numbers per object.
@@ -91,18 +83,7 @@ class PairwiseRelation(nn.Module):
         self.rest = nn.Sequential(*rest)
 
     def forward(self, objects: Tensor, questions: Tensor | None = None) -> Tensor:
-        """Sum g over the pairs.
-
-        Args:
-            objects: (B, n, d), any number of them.
-            questions: (B, q), or None where there are none.
-
-        Returns:
-            (B, width).
-
-        Raises:
-            InputError: there is a question where none is expected, or none where one is.
-        """
+        """Sum g over the pairs of objects (B, n, d), with questions (B, q) where it takes some: (B, width)."""
         if (questions is None) != (self.question is None):
             expected = "a question for each item" if self.question is not None else "None, as question_bits is 0"
             raise bad_argument("questions", expected, "None" if questions is None else tuple(questions.shape))
@@ -118,15 +99,6 @@ class PairwiseRelation(nn.Module):
         """The bias of the first layer of g, (width,)."""
         return self._blocks()[-1].bias
 
-    def concatenated_first_layer(self) -> nn.Linear:
-        """Give the first layer of g as one linear layer of [o_i, o_j, q], (2d + q) to width."""
-        weight = torch.cat([block.weight.detach() for block in self._blocks()], dim=1)
-        layer = nn.Linear(weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype)
-        with torch.no_grad():
-            layer.weight.copy_(weight)
-            layer.bias.copy_(self.first_bias)
-        return layer
-
     def _blocks(self) -> list[nn.Linear]:
         blocks = [self.first_object, self.second_object]
         return blocks if self.question is None else [*blocks, self.question]
@@ -138,15 +110,11 @@ class RelationNetwork(nn.Module):
     Explanations can cut it at ``convolutions``, whose output is the feature map (B, 24, 5, 5), and at ``tag``, whose
     output is the objects (B, 25, 26). Cell (r, c) of the map is centred at pixel (16 r, 16 c) and sees 15 pixels
     around it.
-
-    Args:
-        channels: of each convolution.
-        width: units of the layers of g and f.
-        dropout: after the second layer of f, in training.
     """
 
-    def __init__(self, channels: int = 24, width: int = 256, dropout: float = 0.5) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        channels, width = 24, 256
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         inputs = 3
         for number in range(1, 5):
@@ -162,7 +130,7 @@ class RelationNetwork(nn.Module):
             nn.ReLU(),
             nn.Linear(width, width),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            nn.Dropout(0.5),
             nn.Linear(width, _ANSWERS),
         )
 
@@ -177,31 +145,12 @@ class RelationNetwork(nn.Module):
         return logits
 
     def forward(self, images: Tensor, questions: Tensor) -> Tensor:
-        """Answer one question about each image.
-
-        Args:
-            images: (B, 3, 75, 75), rgb / 255.
-            questions: (B, 11), see `xai_fast.datasets.sort_of_clevr.question_vector`.
-
-        Returns:
-            (B, 10) logits of `xai_fast.datasets.sort_of_clevr.ANSWERS`.
-        """
+        """Answer a question (B, 11) about each image (B, 3, 75, 75), rgb / 255, by logits (B, 10) of the `ANSWERS`."""
         return self.relate(self.objects(images), questions)
 
 
 def relation_network(*, pretrained: bool = True) -> RelationNetwork:
-    """Build the relation network.
-
-    Args:
-        pretrained: with the weights that come with the package (their data and accuracy are on the card beside them),
-            else with random ones.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        InputError: safetensors is not installed.
-    """
+    """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
     model = RelationNetwork()
     if pretrained:
         load_weights(model, "sort-of-clevr")

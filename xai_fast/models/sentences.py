@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from xai_fast.errors import InputError
@@ -47,15 +48,7 @@ class SentenceEncoder(nn.Module):
         self.layers = nn.TransformerEncoder(layer, int(configuration["num_hidden_layers"]), enable_nested_tensor=False)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Encode sentences.
-
-        Args:
-            tokens: (B, n) int64.
-            mask: (B, n) int64, 1 for a token and 0 for padding.
-
-        Returns:
-            (B, 384) of norm one.
-        """
+        """Encode tokens (B, n) int64, with a mask (B, n) that is 0 for padding, as vectors (B, 384) of norm one."""
         places = torch.arange(tokens.shape[1], device=tokens.device)
         embedded = self.embeddings(self.words(tokens) + self.positions(places) + self.kinds.weight[0])
         hidden = self.layers(embedded, src_key_padding_mask=mask == 0)
@@ -94,8 +87,6 @@ def sentence_pair() -> SentencePair:
     Raises:
         InputError: a package is missing.
     """
-    from safetensors.torch import load_file
-
     folder = _folder()
     encoder = SentenceEncoder(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     stored = load_file(folder / "model.safetensors")
@@ -132,7 +123,7 @@ def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor, list[list[str]]]
 
 
 def _folder() -> Path:
-    missing = [name for name in (_PACKAGE, "tokenizers", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = [name for name in (_PACKAGE, "tokenizers") if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"sentences need {', '.join(missing)}; pip install 'xai-fast[text]'")
     spec = importlib.util.find_spec(_PACKAGE)

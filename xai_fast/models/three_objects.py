@@ -33,17 +33,7 @@ class ThreeObjectsNetwork(nn.Module):
 
 
 def three_objects(*, pretrained: bool = True) -> ThreeObjectsNetwork:
-    """Build the network of this task.
-
-    Args:
-        pretrained: with the weights that come with the package, else with random ones.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        InputError: safetensors is not installed.
-    """
+    """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
     model = ThreeObjectsNetwork()
     if pretrained:
         load_weights(model, "three-objects")

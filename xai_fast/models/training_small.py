@@ -1,9 +1,14 @@
-"""Training the small networks: Yield-or-Go (minutes of one core), three objects, generated shapes (half a minute)."""
+"""Training the small networks: Yield-or-Go (minutes of one core), three objects, generated shapes (half a minute).
+
+Each training takes a number of steps, the seed of weights and data, and a function that is given 1 after each step, for
+a progress bar. It gives the network in evaluation mode, and its card: the data, and how good it is on test data. An
+argument that is out of range is an `InputError`.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -19,32 +24,19 @@ from xai_fast.models.generated_shapes import ShapesNetwork, small_classifier
 from xai_fast.models.three_objects import ThreeObjectsNetwork
 from xai_fast.models.yield_or_go import YieldOrGoNetwork
 
-__all__ = ["train_generated_shapes", "train_three_objects", "train_yield_or_go"]
+__all__ = ["fit", "train_generated_shapes", "train_three_objects", "train_yield_or_go"]
 
 _CASES = ("neither", "cars only", "sign only", "sign and cars")
 
 
 def train_yield_or_go(
     *,
-    steps: int = 500,
+    steps: int,
     seed: int = 0,
     test_pictures: int = 1000,
     advance: Callable[[int], None] = lambda steps: None,
 ) -> tuple[YieldOrGoNetwork, dict[str, Any]]:
-    """Train the network of Yield-or-Go on pictures of which none is seen twice.
-
-    Args:
-        steps: of 64 pictures.
-        seed: of the weights and the data.
-        test_pictures: for the accuracy on the card.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the accuracy on test pictures.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of Yield-or-Go on pictures of which none is seen twice."""
     batch = 64
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
@@ -59,7 +51,8 @@ def train_yield_or_go(
         seeing = functional.binary_cross_entropy_with_logits(said[known], truth[known])
         return functional.cross_entropy(model.decide(features), answers) + 10 * seeing
 
-    _fit(model, loss, steps, 3e-3, advance)
+    fit(model.parameters(), loss, steps, advance)
+    model.eval()
     card = {
         "network": "four convolutions, the strongest evidence of two kinds, an MLP; see xai_fast.datasets.yield_or_go",
         "data": "Yield-or-Go as drawn by xai_fast.datasets.yield_or_go; no training picture is seen twice",
@@ -73,21 +66,9 @@ def train_yield_or_go(
 
 
 def train_three_objects(
-    *, steps: int = 6000, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
+    *, steps: int, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[ThreeObjectsNetwork, dict[str, Any]]:
-    """Train the network of the third-order task.
-
-    Args:
-        steps: of 256 boards.
-        seed: of the weights and the data.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the root of the mean squared error on 10,000 new boards.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of the third-order task."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(check_integer("seed", seed, 0, 2**63 - 1))
         model = ThreeObjectsNetwork()
@@ -97,7 +78,8 @@ def train_three_objects(
         boards = meeting.random_boards(256, generator)
         return functional.mse_loss(model(boards), meeting.score(boards))
 
-    _fit(model, loss, steps, 3e-3, advance)
+    fit(model.parameters(), loss, steps, advance)
+    model.eval()
     boards = meeting.random_boards(10_000, torch.Generator().manual_seed(seed + 1))
     with torch.no_grad():
         error = (model(boards) - meeting.score(boards)).square().mean().sqrt().item()
@@ -115,21 +97,9 @@ def train_three_objects(
 
 
 def train_generated_shapes(
-    *, steps: int = 600, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
+    *, steps: int, seed: int = 0, advance: Callable[[int], None] = lambda steps: None
 ) -> tuple[ShapesNetwork, dict[str, Any]]:
-    """Train the network of the generated garments.
-
-    Args:
-        steps: of 64 pictures.
-        seed: of the weights and the data.
-        advance: is given 1 after each step, for a progress bar.
-
-    Returns:
-        The network in evaluation mode, and its card with the accuracy on 1,000 pictures of another seed.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Train the network of the generated garments."""
     classifier = small_classifier(pretrained=False, seed=check_integer("seed", seed, 0, 2**63 - 1))
     model, batch = classifier.model, 64
     if not isinstance(model, ShapesNetwork):
@@ -147,7 +117,8 @@ def train_generated_shapes(
         # Smoothed, so that probabilities keep off 0 and 1, where there is nothing left to explain.
         return functional.cross_entropy(model(x), labels, label_smoothing=0.1)
 
-    _fit(model, loss, steps, 3e-3, advance)
+    fit(model.parameters(), loss, steps, advance)
+    model.eval()
     with torch.no_grad():
         x, labels = pictures(0, 1000, 1)
         accuracy = (model(x).argmax(1) == labels).float().mean().item()
@@ -162,22 +133,29 @@ def train_generated_shapes(
     return model, card
 
 
-def _fit(
-    model: nn.Module, loss: Callable[[int], Tensor], steps: int, highest: float, advance: Callable[[int], None]
+def fit(
+    parameters: Iterable[Any],
+    loss: Callable[[int], Tensor],
+    steps: int,
+    advance: Callable[[int], None] = lambda steps: None,
+    *,
+    highest: float = 3e-3,
+    warm_up: int = 50,
+    clip: float = math.inf,
 ) -> None:
-    """Run AdamW with a short warm-up and a cosine down to zero; the model ends in evaluation mode."""
+    """Run AdamW, for parameters or groups of them, with a warm-up and half a cosine down to zero."""
     check_integer("steps", steps, 1)
-    optimizer = torch.optim.AdamW(model.parameters(), highest, weight_decay=1e-4)
-    model.train()
+    optimizer = torch.optim.AdamW(parameters, highest, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
     for step in range(steps):
-        warm_up = min(1.0, (step + 1) / 50)
-        for group in optimizer.param_groups:
-            group["lr"] = highest * warm_up * 0.5 * (1 + math.cos(math.pi * step / steps))
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         torch.autograd.backward(loss(step))
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
         optimizer.step()
+        schedule.step()
         advance(1)
-    model.eval()
 
 
 def _road_accuracy(model: YieldOrGoNetwork, count: int) -> dict[str, float]:

@@ -47,17 +47,7 @@ class YieldOrGoNetwork(nn.Module):
 
 
 def yield_or_go(*, pretrained: bool = True) -> YieldOrGoNetwork:
-    """Build the network of this task.
-
-    Args:
-        pretrained: with the weights that come with the package, else with random ones.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        InputError: safetensors is not installed.
-    """
+    """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
     model = YieldOrGoNetwork()
     if pretrained:
         load_weights(model, "yield-or-go")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from xai_fast.plot.colormap import colormap
+from xai_fast.plot.colormap import PAIR_COLORS, colormap
 from xai_fast.plot.drawing import Look
 from xai_fast.plot.heatmap import heat, heat_layer, overlay
-from xai_fast.plot.interactions import PAIR_COLORS, show_interactions, show_marginal
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
 from xai_fast.plot.ranking_page import Fit
 from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
@@ -29,8 +28,6 @@ __all__ = [
     "overlay",
     "report",
     "show_interaction_network",
-    "show_interactions",
-    "show_marginal",
     "show_pair_heatmap",
     "show_ranking",
 ]

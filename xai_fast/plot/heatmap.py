@@ -14,7 +14,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.metrics import gaussian_blur, rank_pixels
 from xai_fast.plot.colormap import COLORS, colormap
 
-__all__ = ["CLIP", "checked_picture", "heat", "heat_layer", "overlay"]
+__all__ = ["CLIP", "heat", "heat_layer", "overlay"]
 
 CLIP = (80.0, 99.0)
 """Percentiles of the importance: pixels below the first are transparent, those above the second saturated
@@ -92,7 +92,6 @@ def overlay(
     ranking: str = "sum_of_abs",
     clip: tuple[float, float] = CLIP,
     smooth: float = 0.0,
-    opacity: float = 1.0,
 ) -> NDArray[np.uint8]:
     """Lay the heat map of an attribution over a faded and darkened picture.
 
@@ -102,7 +101,6 @@ def overlay(
         ranking: how the channels of a pixel become one importance, see `xai_fast.metrics.rank_pixels`.
         clip: percentiles between which the colours run, see `heat`.
         smooth: blur for the eye, in pixels, see `heat`.
-        opacity: 0 shows the picture as it is, 1 the heat map on the faded picture.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -110,9 +108,9 @@ def overlay(
     Raises:
         InputError: the picture and the attribution do not fit, or an argument is out of range.
     """
-    picture = checked_picture(image)
-    if not 0.0 <= opacity <= 1.0:
-        raise bad_argument("opacity", "a number from 0 to 1", repr(opacity))
+    picture = np.asarray(image)
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
     scaled = heat(attribution, ranking=ranking, clip=clip, smooth=smooth)
     if scaled.shape != picture.shape[:2]:
         raise bad_argument(
@@ -121,19 +119,11 @@ def overlay(
     index = _color_index(scaled)
     color = picture.astype(np.float32)
     grey = (color @ _LUMA)[..., None]
-    background = (color + opacity * GREY * (grey - color)) * (1 - opacity * (1 - BRIGHTNESS))
-    alpha = (_alpha()[index] / 255 * opacity)[..., None]
+    background = (color + GREY * (grey - color)) * BRIGHTNESS
+    alpha = (_alpha()[index] / 255)[..., None]
     mixed = background + alpha * (colormap()[index] - background)
     result: NDArray[np.uint8] = mixed.round().clip(0, 255).astype(np.uint8)
     return result
-
-
-def checked_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give a picture as an array (H, W, 3) of 8-bit RGB; `InputError` where it is something else."""
-    picture = np.asarray(image)
-    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-        raise bad_argument("image", "(H, W, 3) uint8", f"{picture.dtype} {picture.shape}")
-    return picture
 
 
 def _color_index(scaled: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 
-__all__ = ["Columns", "Front", "Item", "ItemList", "StoreItems", "held_items", "items_of", "label"]
+__all__ = ["Columns", "Front", "Item", "ItemList", "StoreItems", "items_of", "label"]
 
 _EXPLAINED = "explained"
 _NOT_DONE = 255
@@ -103,10 +103,9 @@ class Columns:
 class ItemList:
     """Items in memory, as a source of a report; see `StoreItems` for what a source has."""
 
-    numbered = False
-
     def __init__(self, items: Sequence[Item], front: Front | None = None) -> None:
         self.items = items
+        self.numbered = all(item.name == str(i) for i, item in enumerate(items))
         self.front = front or Front()
         self.methods = list(dict.fromkeys(name for item in items for name in item.explanations))
 
@@ -218,60 +217,20 @@ class StoreItems:
         return named.get(code) or str(self.store.statuses[code]).replace("_", " ")
 
 
-class _Held:
-    """Explanations in memory, as a store."""
-
-    statuses = ()
-
-    def __init__(self, explanations: Mapping[str, Explanation], names: Sequence[str] | None) -> None:
-        self.methods, self._names, self.items, self.numbered = explanations, names, self, names is None
-
-    def __len__(self) -> int:
-        return max(map(len, self.methods.values()), default=0)
-
-    def id(self, index: int) -> str:
-        return str(index) if self._names is None else self._names[index]
-
-    def explanation(self, method: str, items: list[int]) -> Explanation:
-        return self.methods[method][items[0]]
-
-    def columns(self, start: int, stop: int) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.float64]]]:
-        fields = {
-            (f"{method}." if len(self.methods) > 1 else "") + name: values[start:stop].detach().cpu().double().numpy()
-            for method, found in self.methods.items()
-            for name, values in found.tensors().items()
-            if values.ndim == 1
-        }
-        return np.zeros(stop - start, np.uint8), fields
-
-    def refresh(self) -> None:
-        pass
-
-
-def held_items(
+def items_of(
     explanations: Explanation | Mapping[str, Explanation],
-    front: Front | None = None,
+    *,
     pictures: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
     class_names: Sequence[str] = (),
-) -> StoreItems:
-    """Make a source of the explanations of a batch; see `items_of` for the arguments."""
-    if isinstance(explanations, Explanation):
-        explanations = {str(explanations.settings.get("method", "explanation")): explanations}
-    held = _Held(explanations, names)
-    for what, values in {**explanations, "pictures": pictures, "names": names}.items():
-        if values is not None and len(values) != len(held):
-            raise bad_argument(what, f"{len(held)} of them, one per item", str(len(values)))
-    return StoreItems(held, front, class_names, None if pictures is None else lambda i, _: pictures[i])
-
-
-def items_of(explanations: Explanation | Mapping[str, Explanation], **options: Any) -> list[Item]:
+) -> list[Item]:
     """Take explanations of a batch apart.
 
     Args:
         explanations: of B items, or several of the same items by the name of the method.
-        **options: "pictures", B of them, see `Item`; "names", B of them, by default the positions; "class_names", by
-            the number of the class.
+        pictures: B of them, see `Item`.
+        names: B of them; by default the positions.
+        class_names: by the number of the class.
 
     Returns:
         B items.
@@ -279,8 +238,18 @@ def items_of(explanations: Explanation | Mapping[str, Explanation], **options: A
     Raises:
         InputError: the numbers of explanations, pictures and names differ.
     """
-    source = held_items(explanations, **options)
-    return [source.item(i) for i in range(len(source))]
+    if isinstance(explanations, Explanation):
+        explanations = {str(explanations.settings.get("method", "explanation")): explanations}
+    count = max(map(len, explanations.values()), default=0)
+    for what, values in {**explanations, "pictures": pictures, "names": names}.items():
+        if values is not None and len(values) != count:
+            raise bad_argument(what, f"{count} of them, one per item", str(len(values)))
+    items = []
+    for i in range(count):
+        found = {method: explanation[i] for method, explanation in explanations.items()}
+        picture = None if pictures is None else pictures[i]
+        items.append(Item(str(i) if names is None else names[i], found, picture, _heading(found, class_names)))
+    return items
 
 
 def label(name: str) -> str:

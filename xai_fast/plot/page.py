@@ -32,18 +32,8 @@ _LEGEND = (
 
 
 def page(front: Front, kind: str, scripts: Sequence[str], *, legend: str = "", values: Mapping[str, str]) -> bytes:
-    """Render a document. Its content security policy allows its own style and script, by hash, and scripts beside it.
-
-    Args:
-        front: the text.
-        kind: "items" or "ranking": the templates of the body and of the style that follows the common one.
-        scripts: names of the scripts that follow the common one.
-        legend: what the colours mean, or "" where there are none.
-        values: what to put into style and body, as CSS or HTML.
-
-    Returns:
-        The HTML document, in UTF-8.
-    """
+    """Render a document of the kind "items" or "ranking", with a legend of the colours and values for its templates."""
+    # The content security policy allows the page's own style and script, by hash, and scripts beside it.
     from xai_fast import __version__
 
     gradient = ", ".join(hex_colors(colormap(), _GRADIENT_STOPS))
@@ -77,15 +67,7 @@ def run_of(front: Front) -> str:
 
 
 def script(name: str, content: object) -> bytes:
-    """Write a piece of data. A page that is opened from a disk may load nothing but scripts, so each piece is one.
-
-    Args:
-        name: of the piece.
-        content: for JSON.
-
-    Returns:
-        A call of ``xaiFast`` with the name and the content.
-    """
+    """Write a piece of data. A page that is opened from a disk may load nothing but scripts, so each piece is one."""
     # Letters beyond ASCII are escaped, so neither the encoding nor a line separator can end a text early.
     data = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return f"xaiFast({json.dumps(name)},{data});\n".encode("ascii")

@@ -86,21 +86,9 @@ def strongest_sets(ranking: InteractionRanking, order: int | None, k: int) -> li
 
 
 def make_network(ranking: InteractionRanking, order: int | None, k: int, features: int) -> Network:
-    """Choose and place what a network shows.
-
-    Args:
-        ranking: of any orders.
-        order: 2 or more, or None for all.
-        k: sets, at most.
-        features: at most; a set that would bring in more is left out, and weaker ones among those there still come.
-
-    Returns:
-        The network. Features lie on a circle in an order in which strong sets are close, which does not depend on
-        chance.
-
-    Raises:
-        InputError: there is no such order, or a number is out of range.
-    """
+    """Choose and place at most k sets of at most so many features, of one order from 2 on or of all (None)."""
+    # A set that would bring in more features is left out, and weaker ones among those there still come. Features lie
+    # on a circle in an order in which strong sets are close, which does not depend on chance.
     check_integer("features", features, 2)
     if order == 1:
         raise bad_argument("order", "2 or more, or None", 1)

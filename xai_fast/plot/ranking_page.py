@@ -21,6 +21,8 @@ from xai_fast.plot.ranking_layout import JOINED, make_network, make_pair_matrix,
 __all__ = ["Fit", "RankingPages"]
 
 _SHADES = 33
+_NETWORK = (24, 24)  # sets and features that are drawn, at most
+_MATRIX_FEATURES = 30
 _LETTERS = 15
 _TITLES = {1: "Main effects", 2: "Pairs", 3: "Triples", 4: "Quadruples", 5: "Quintuples", 6: "Sextuples"}
 
@@ -56,12 +58,9 @@ class RankingPages:
         front: the text of the page.
         fit: of the network, or None where nothing is known about it.
         top_k: sets of each order that are listed, at least 1.
-        network_sets: sets that are drawn, at most.
-        network_features: features that are drawn, at most.
-        matrix_features: features of the matrix, at most.
 
     Raises:
-        InputError: a number is out of range.
+        InputError: top_k is out of range.
     """
 
     def __init__(
@@ -71,18 +70,10 @@ class RankingPages:
         *,
         fit: Fit | None = None,
         top_k: int = 20,
-        network_sets: int = 24,
-        network_features: int = 24,
-        matrix_features: int = 30,
     ) -> None:
         self._ranking = ranking
         self._fit = fit
         self._top_k = check_integer("top_k", top_k, 1)
-        self._network = (
-            check_integer("network_sets", network_sets, 1),
-            check_integer("network_features", network_features, 2),
-        )
-        self._matrix_features = check_integer("matrix_features", matrix_features, 2)
         fitted = {} if fit is None else {fit.label: fit.text}
         poor = f"Poor fit. {fit.verdict}" if fit is not None and not fit.good else ""
         front = front or Front()
@@ -148,7 +139,7 @@ class RankingPages:
         }
 
     def _placed(self, order: int | None) -> dict[str, Any] | None:
-        network = make_network(self._ranking, order, *self._network)
+        network = make_network(self._ranking, order, *_NETWORK)
         if not network.sets:
             return None
         count = len(network.sets)
@@ -179,7 +170,7 @@ class RankingPages:
         return f"{found.candidates:,} sets were looked at, {how}; the {listed} strongest are listed."
 
     def _matrix(self) -> dict[str, Any]:
-        matrix = make_pair_matrix(self._ranking, self._matrix_features)
+        matrix = make_pair_matrix(self._ranking, _MATRIX_FEATURES)
         count, pairs = len(matrix.features), self._ranking.order(2)
         above = [(a, b) for a in range(count) for b in range(a + 1, count)]
         wanted = np.array([(matrix.features[a], matrix.features[b]) for a, b in above], np.int64).reshape(-1, 2)

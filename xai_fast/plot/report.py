@@ -18,11 +18,10 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.explanation import FACTS, Explanation
 from xai_fast.interaction.interaction_ranking import InteractionRanking
-from xai_fast.plot.colormap import colormap
+from xai_fast.plot.colormap import PAIR_COLORS, colormap
 from xai_fast.plot.drawing import Look, entry, kind_of, plain_text
 from xai_fast.plot.heatmap import BRIGHTNESS, GREY
-from xai_fast.plot.interactions import PAIR_COLORS
-from xai_fast.plot.items import Front, Item, ItemList, StoreItems, held_items
+from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
 from xai_fast.plot.page import DATA, hex_colors, packed, page, plain_json, run_of, script
 from xai_fast.plot.ranking_page import RankingPages
 from xai_fast.progress import Progress
@@ -182,7 +181,7 @@ def pages_of(source: Any, *, front: Front | None = None, **options: Any) -> Page
         return RankingPages(source, front, **options)
     given = {name: options.pop(name) for name in ("pictures", "names", "class_names") if name in options}
     if isinstance(source, Explanation | Mapping):
-        source = held_items(source, front, **given)
+        source = ItemList(items_of(source, **given), front)
     elif isinstance(source, Sequence) and all(isinstance(item, Item) for item in source):
         source = ItemList(source, front)
     elif hasattr(source, "explanation") and hasattr(source, "columns"):

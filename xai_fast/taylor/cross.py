@@ -16,7 +16,6 @@ from xai_fast.kernels.partition_sum import MAX_ORDER
 from xai_fast.taylor.cost import Cost, cost_of
 from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.lattice import Lattice, Set
-from xai_fast.taylor.lattice_of_tuples import lattice_of
 from xai_fast.taylor.planner import Plan, plan_sets
 from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.program import Program
@@ -83,14 +82,7 @@ def plan_cross_derivatives(
 ) -> tuple[Plan, ...]:
     """Say what `cross_derivatives` will do, and what it costs: one plan for each chunk of the sets.
 
-    Args:
-        fn: see `cross_derivatives`.
-        x: see there, like all that follow.
-        directions: see there.
-        sets: see there.
-        orders: see there.
-        memory_limit: see there.
-        **given: see there.
+    The arguments are those of `cross_derivatives`.
 
     Returns:
         The plans.
@@ -186,7 +178,7 @@ def _orders(program: Program, wanted: Sequence[Set], orders: tuple[int, int] | N
     cost = cost_of(program)
 
     def operations(choice: tuple[int, int]) -> int:
-        return _operations(lattice_of(sample, *choice), cost)
+        return _operations(Lattice(sample, *choice), cost)
 
     return min(choices, key=operations)
 
@@ -206,7 +198,7 @@ def _split(
         return base + _rows(lattice) * row <= usable_bytes(limit)
 
     def cut(columns: list[int]) -> list[tuple[Lattice, Tensor]]:
-        lattice = lattice_of([wanted[t] for t in columns], *orders)
+        lattice = Lattice([wanted[t] for t in columns], *orders)
         if len(columns) == 1 or fits(lattice):
             return [(lattice, torch.tensor(columns, device=x.device))]
         middle = len(columns) // 2

@@ -15,10 +15,6 @@ from xai_fast.taylor.replay import Replay
 __all__ = ["Differentiable", "differentiable"]
 
 
-_WEIGHTS_OF_SMALL_CHAINS = 1 << 20
-"""Entries of the largest matrix of a chain that is written out where the general way would do as well."""
-
-
 class Differentiable:
     """A graph with its rules, and what was learned while it was used.
 
@@ -42,7 +38,7 @@ class Differentiable:
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
         self._replays: dict[bool, Replay] = {}
-        self._chains: dict[str, Chain | None] = {}
+        self._chains: dict[int, Chain | None] = {}
 
     def share_of_operations(self, touched: Tensor | None) -> float:
         """Return the share of a whole row's operations for rows that touch some places (R, P) bool; None for all."""
@@ -66,17 +62,11 @@ class Differentiable:
         """Return the recorded runs, compiled or not."""
         return self._replays.setdefault(compile, Replay(compile))
 
-    def chain(self, like: Tensor) -> Chain | None:
-        """Return the small layers with which the score begins, None where it begins with something else."""
-        if "part" not in self._chains:
-            self._chains["part"] = chain_of(self.program, like, _WEIGHTS_OF_SMALL_CHAINS, part=True)
-        return self._chains["part"]
-
-    def whole_chain(self, like: Tensor) -> Chain | None:
-        """Return the layers that the score is, of any size, None where it is something else; see `chain`."""
-        if "whole" not in self._chains:
-            self._chains["whole"] = chain_of(self.program, like)
-        return self._chains["whole"]
+    def chain(self, like: Tensor, most_weights: int = 1 << 26) -> Chain | None:
+        """Return the layers that the score is, with matrices of so many entries at most; None for other scores."""
+        if most_weights not in self._chains:
+            self._chains[most_weights] = chain_of(self.program, like, most_weights)
+        return self._chains[most_weights]
 
 
 def differentiable(function: ScoreFunction, x: Tensor) -> Differentiable:

@@ -19,17 +19,12 @@ from xai_fast.graph import Graph, State
 from xai_fast.graph.lift import lifted
 from xai_fast.kernels.feed_forward_values import PARAMETERS
 from xai_fast.kernels.partition_sum import derivatives
-from xai_fast.taylor.first_product import FirstProduct
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection
 from xai_fast.taylor.rules.linear import Structural, Sum
 
 __all__ = ["Chain", "Layer", "chain_of"]
-
-
-_MOST_WEIGHTS = 1 << 26
-"""Entries of one matrix: maps between tensors larger than this are not written out."""
 
 
 @dataclass(frozen=True)
@@ -64,45 +59,20 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Neck:
-    """Few units e = W y + b through which a score reads the values y of a chain's last layer.
-
-    Attributes:
-        node: of e.
-        weight: (K, U_last) W.
-        bias: (K,) b.
-        curved: the nodes behind it that have a second derivative.
-    """
-
-    node: int
-    weight: Tensor
-    bias: Tensor
-    curved: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Chain:
-    """A score that is, or begins with, a chain of layers.
+    """A score that is a chain of layers.
 
     Attributes:
         program: in which the layers were found.
         layers: the first one reads the item's entries.
         last: the node of the last layer's values.
-        weight: (1, U_last) of the linear map from there to the score; None where there is more, or it depends on the
-            item.
-        neck: what is behind the last layer, of a part of a score.
+        weight: (1, U_last) of the linear map from there to the score; None where it depends on the item.
     """
 
     program: Program
     layers: tuple[Layer, ...]
     last: int
     weight: Tensor | None
-    neck: Neck | None = None
-
-    @functools.cached_property
-    def product(self) -> FirstProduct:
-        """The first matrix, applied to directions."""
-        return FirstProduct(0, self.layers[0].weight.T)
 
     @functools.cached_property
     def widths(self) -> list[int]:
@@ -186,55 +156,38 @@ class Chain:
         return s
 
 
-def chain_of(program: Program, like: Tensor, most_weights: int = _MOST_WEIGHTS, *, part: bool = False) -> Chain | None:
+def chain_of(program: Program, like: Tensor, most_weights: int) -> Chain | None:
     """Recognise a chain.
 
     Args:
         program: a traced score.
         like: a tensor of the dtype and on the device of the items.
-        most_weights: entries of the largest matrix to write out, at most 2^26.
-        part: whether the score may go on in another way behind the chain; the chain ends then before a matrix that
-            takes more operations than the nodes that it stands for.
+        most_weights: entries of the largest matrix to write out.
 
     Returns:
         The chain; None where the score is something else, or linear.
     """
     path = _path(program)
-    is_whole = bool(path) and path[-1] == program.graph.output
+    if not path or path[-1] != program.graph.output:
+        return None
     found: list[tuple[int, list[int]]] = []
     before, segment = 0, list[int]()
-    for index in path if is_whole or part else ():
+    for index in path:
         segment.append(index)
         if not isinstance(program.rules[index], Elementwise | Selection):
             continue
         size = program.graph.nodes[before].size * program.graph.nodes[index].size
-        costs_more = part and size > sum(program.rules[i].row_operations for i in segment[:-1])
-        depends = any(_depends_on_item(program.graph, i) for i in segment[:-1])
-        if depends or costs_more or size > min(most_weights, _MOST_WEIGHTS):
-            is_whole, segment = False, segment[:-1]
-            break
+        if size > most_weights or any(_depends_on_item(program.graph, i) for i in segment[:-1]):
+            return None
         found.append((before, segment))
         before, segment = index, []
-    if not found or not (is_whole or part):
+    if not found:
         return None
     constants = State(dict(program.graph.constants), 1)
     layers = tuple(_layer(program, constants, like, start, nodes) for start, nodes in found)
-    fixed = is_whole and not any(_depends_on_item(program.graph, i) for i in segment)
+    fixed = not any(_depends_on_item(program.graph, i) for i in segment)
     last = _matrix(program, constants, like, before, program.graph.output) if fixed else None
-    return Chain(program, layers, before, last, _neck(program, constants, like, before, segment) if part else None)
-
-
-def _neck(program: Program, constants: State, like: Tensor, last: int, segment: Sequence[int]) -> Neck:
-    """Follow the linear nodes behind the last layer as far as they are the same for all items."""
-    nodes = list(itertools.takewhile(lambda i: not _depends_on_item(program.graph, i), segment))
-    node = nodes[-1] if nodes else last
-    behind = program.descendants({node}) - {node}
-    return Neck(
-        node,
-        _matrix(program, constants, like, last, node),
-        _offset(program, constants, like, last, nodes),
-        tuple(index for index in program.curved if index in behind),
-    )
+    return Chain(program, layers, before, last)
 
 
 def _layer(program: Program, constants: State, like: Tensor, start: int, segment: Sequence[int]) -> Layer:

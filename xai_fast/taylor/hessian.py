@@ -21,9 +21,9 @@ from typing_extensions import Unpack
 from xai_fast.engine.memory import checked_limit, is_out_of_memory, usable_bytes
 from xai_fast.errors import bad_argument
 from xai_fast.graph import ScoreFunction, State
-from xai_fast.taylor.chain_pairs import chain_bytes, chain_hessian, chain_operations, chain_pairs
+from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
 from xai_fast.taylor.differentiable import Differentiable, differentiable
-from xai_fast.taylor.feedforward import Chain, Neck
+from xai_fast.taylor.feedforward import Chain
 from xai_fast.taylor.first_product import touched_columns
 from xai_fast.taylor.planner import Plan
 from xai_fast.taylor.prepare import Given, check_batch, prepare, resolved
@@ -87,16 +87,10 @@ def bilinear_form(
     sides = (V,) if U is None else (V, U)
     with torch.no_grad():
         rules = differentiable(function, x) if trace is None else trace.derived(Differentiable)
-        chain = rules.chain(x)
-        product = rules.first_product if chain is None else chain.product
-        columns = touched_columns(product, sides, limit)
+        columns = touched_columns(rules.first_product, sides, limit)
         while True:
             plan = plan_pairs_of(rules, x, nV, 0 if U is None else nU, method, limit, sides, columns)
             try:
-                if chain is not None and chain.neck is not None and _fits_chain(chain, chain.neck, x, plan, sides):
-                    first = chain.product.rows(sides, columns)[:, :, 0].transpose(0, 1).contiguous()
-                    replay = rules.replay(function.compile)
-                    return chain_pairs(chain, chain.neck, replay, x, function.inputs, first, nV, nU)
                 return _in_chunks(rules, function, x, sides, columns, plan)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or plan.row_chunk * plan.items == 1:
@@ -112,23 +106,12 @@ def hessian(
     memory_limit: int | None = None,
     **given: Unpack[Given],
 ) -> Tensor:
-    """Compute the Hessian of each item's score.
-
-    Args:
-        fn: see `bilinear_form`.
-        x: (B, ...), N entries per item.
-        method: see `bilinear_form`.
-        memory_limit: see `bilinear_form`.
-        **given: see `bilinear_form`.
-
-    Returns:
-        (B, N, N) in the dtype of x.
-    """
+    """Compute the Hessian of each item's score, (B, N, N) for N entries per item; arguments as of `bilinear_form`."""
     check_batch("x", x)
     entries = x[0].numel() if x.shape[0] else 0
     function = prepare(fn, x, **given)
     if entries and method in ("auto", "forward"):
-        chain = differentiable(function, x).chain(x)
+        chain = differentiable(function, x).chain(x, _SMALL_MATRIX)
         items = 0 if chain is None else _items_of_chain(chain, x, memory_limit)
         if chain is not None and items:
             with torch.no_grad():
@@ -149,14 +132,7 @@ def plan_bilinear_form(
 ) -> Plan:
     """Say what `bilinear_form` will do, and what it costs, for directions of which nothing is known.
 
-    Args:
-        fn: see `bilinear_form`.
-        x: (B, ...).
-        left: nV.
-        right: nU, or 0 where U is V.
-        method: "auto", "forward" or "reverse".
-        memory_limit: see `bilinear_form`.
-        **given: see `bilinear_form`.
+    ``left`` is nV, ``right`` nU, or 0 where U is V; the method is not "hvp". All else is as of `bilinear_form`.
 
     Returns:
         The plan.
@@ -166,18 +142,10 @@ def plan_bilinear_form(
 
 
 _SMALL_CHAIN = 1 << 26
-"""Floating-point operations per item up to which a chain's pairs are computed whole."""
+"""Floating-point operations per item up to which a chain's Hessian is computed whole."""
 
-_NARROW = 16
-"""Units of a neck of which the Hessian is computed, however few the directions are."""
-
-
-def _fits_chain(chain: Chain, neck: Neck, x: Tensor, plan: Plan, sides: Sequence[Tensor]) -> bool:
-    """Tell whether the kernels of a chain are better than the interpreter, and fit."""
-    rows, units = sum(side.shape[1] for side in sides), neck.weight.shape[0]
-    if plan.route != "forward" or chain_operations(chain, rows) > _SMALL_CHAIN or units > max(rows, _NARROW):
-        return False
-    return x.shape[0] * (chain_bytes(chain, x, rows) + units**2 * x.element_size()) <= usable_bytes(plan.memory_limit)
+_SMALL_MATRIX = 1 << 20
+"""Entries of the largest matrix of such a chain."""
 
 
 def _items_of_chain(chain: Chain, x: Tensor, memory_limit: int | None) -> int:

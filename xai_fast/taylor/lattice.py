@@ -98,97 +98,87 @@ class Lattice:
     @functools.cached_property
     def forward_terms(self) -> Terms:
         """Faa di Bruno's sum for every row."""
-        return program_of([self.forward_terms_of(chosen) for chosen in self.sets])
+        return program_of([self._terms(chosen, 0, -1, 1) for chosen in self.sets])
 
     @functools.cached_property
     def forward_products(self) -> Products:
         """Leibniz' sum for every row, without the two terms in which one operand is not differentiated."""
-        return Products.of(entry for chosen in self.sets for entry in self.forward_products_of(chosen))
+        return Products.of(
+            (row, 0, self.row[part], self.row[_without(chosen, part)])
+            for row, chosen in enumerate(self.sets)
+            for part in _subsets(chosen, len(chosen) - 1)
+            if part
+        )
 
     @functools.cached_property
     def adjoint_terms(self) -> Terms:
         """mu_S of the argument of s(z): the sum over V in S of [s'(z)]_V mu_(S - V), for every adjoint row."""
-        return program_of([self.adjoint_terms_of(chosen) for chosen in self.adjoint_sets])
+        return program_of(
+            [
+                [
+                    term
+                    for part in _subsets(chosen, self.forward)
+                    for term in self._terms(part, 1, self.adjoint_row[_without(chosen, part)], 0)
+                ]
+                for chosen in self.adjoint_sets
+            ]
+        )
 
     @functools.cached_property
     def adjoint_products(self) -> Products:
         """For every adjoint row S and V in S, V not empty: (row of S, row of S - V, row of V, row of V)."""
-        return Products.of(entry for chosen in self.adjoint_sets for entry in self.adjoint_products_of(chosen))
+        return Products.of(
+            (row, self.adjoint_row[_without(chosen, part)], self.row[part], self.row[part])
+            for row, chosen in enumerate(self.adjoint_sets)
+            for part in _subsets(chosen, self.forward)
+            if part
+        )
 
     @functools.cached_property
     def contracted_terms(self) -> Terms:
         """The 2n+1 rule's sum of an elementwise node, for every target."""
-        return program_of([self.contracted_terms_of(chosen) for chosen in self.targets])
+        terms: list[list[Term]] = [[] for _ in self.targets]
+        for target, part, rest in self._contracted():
+            terms[target] += self._terms(rest, 0, self.adjoint_row[part], 2)
+        return program_of(terms)
 
     @functools.cached_property
     def contracted_products(self) -> Products:
         """The 2n+1 rule's sum of a bilinear node, for every target."""
         return Products.of(
-            (target, *entry[1:])
-            for target, chosen in enumerate(self.targets)
-            for entry in self.contracted_products_of(chosen)
+            (target, self.adjoint_row[part], self.row[first], self.row[second])
+            for target, part, rest in self._contracted()
+            for first in _subsets(rest, self.forward)
+            if first and (second := _without(rest, first)) and len(second) <= self.forward
         )
 
-    def forward_terms_of(self, chosen: Set) -> list[Term]:
-        """List the terms of one row, see `forward_terms`."""
-        return self._terms(chosen, 0, -1, 1)
-
-    def forward_products_of(self, chosen: Set) -> list[tuple[int, int, int, int]]:
-        """List the products of one row, see `forward_products`."""
-        return [
-            (self.row[chosen], 0, self.row[part], self.row[_without(chosen, part)])
-            for part in _subsets(chosen, len(chosen) - 1)
-            if part
-        ]
-
-    def adjoint_terms_of(self, chosen: Set) -> list[Term]:
-        """List the terms of one adjoint row, see `adjoint_terms`."""
-        terms: list[Term] = []
-        for part in _subsets(chosen, self.forward):
-            terms += self._terms(part, 1, self.adjoint_row[_without(chosen, part)], 0)
-        return terms
-
-    def adjoint_products_of(self, chosen: Set) -> list[tuple[int, int, int, int]]:
-        """List the products of one adjoint row, see `adjoint_products`."""
-        return [
-            (self.adjoint_row[chosen], self.adjoint_row[_without(chosen, part)], self.row[part], self.row[part])
-            for part in _subsets(chosen, self.forward)
-            if part
-        ]
-
-    def contracted_terms_of(self, chosen: Set) -> list[Term]:
-        """List the terms of one target, see `contracted_terms`."""
-        if len(chosen) <= self.forward:
-            return []
-        terms: list[Term] = []
-        for part in _subsets(chosen, len(chosen) - self.forward - 1):
-            terms += self._terms(_without(chosen, part), 0, self.adjoint_row[part], 2)
-        return terms
-
-    def contracted_products_of(self, chosen: Set) -> list[tuple[int, int, int, int]]:
-        """List the products of one target, see `contracted_products`; the target itself is 0."""
-        entries: list[tuple[int, int, int, int]] = []
-        if len(chosen) <= self.forward:
-            return entries
-        for part in _subsets(chosen, len(chosen) - self.forward - 1):
-            rest = _without(chosen, part)
-            for first in _subsets(rest, self.forward):
-                second = _without(rest, first)
-                if first and second and len(second) <= self.forward:
-                    entries.append((0, self.adjoint_row[part], self.row[first], self.row[second]))
-        return entries
+    def _contracted(self) -> Iterable[tuple[int, Set, Set]]:
+        """List the targets that are no rows with each S of an adjoint, and the rest of the target."""
+        for target, chosen in enumerate(self.targets):
+            if len(chosen) > self.forward:
+                for part in _subsets(chosen, len(chosen) - self.forward - 1):
+                    yield target, part, _without(chosen, part)
 
     def _terms(self, chosen: Set, shift: int, adjoint: int, fewest: int) -> list[Term]:
         """List the terms of [s^(shift)(z)]_chosen with at least so many blocks, none larger than ``forward``."""
-        terms = []
-        for partition in set_partitions((1 << len(chosen)) - 1):
-            if len(partition) < fewest or any(block.bit_count() > self.forward for block in partition):
-                continue
-            rows = tuple(
-                self.row[tuple(member for i, member in enumerate(chosen) if block >> i & 1)] for block in partition
+        return [
+            Term(
+                len(partition) + shift,
+                tuple([self.row[tuple([chosen[i] for i in block])] for block in partition]),
+                adjoint,
             )
-            terms.append(Term(len(partition) + shift, rows, adjoint))
-        return terms
+            for partition in _partitions(len(chosen), fewest, self.forward)
+        ]
+
+
+@functools.cache
+def _partitions(size: int, fewest: int, largest: int) -> list[list[list[int]]]:
+    """List the partitions of range(size) into at least so many blocks, none larger than so many."""
+    return [
+        [[i for i in range(size) if block >> i & 1] for block in partition]
+        for partition in set_partitions((1 << size) - 1)
+        if len(partition) >= fewest and all(block.bit_count() <= largest for block in partition)
+    ]
 
 
 def _sorted(sets: Iterable[Set]) -> tuple[Set, ...]:

@@ -49,11 +49,8 @@ class Subsets:
         if size == 1:
             return columns[:, 0]
         rank, ranks = _rank(columns), self.ranks[size - 2]
-        return (
-            rank.add_(self.singles + (self.pairs.shape[0] if size == 3 else 0))
-            if ranks is None
-            else (torch.searchsorted(ranks, rank).add_(self.singles + (self.pairs.shape[0] if size == 3 else 0)))
-        )
+        place = rank if ranks is None else torch.searchsorted(ranks, rank)
+        return place.add_(self.singles + (self.pairs.shape[0] if size == 3 else 0))
 
     def members(self, sets: Tensor) -> Tensor:
         """Find the rows (T, C) int32 that `xai_fast.kernels.tuple_sum` reads for sets (T, k) int64, rising."""

@@ -14,16 +14,7 @@ _WORTH_A_KERNEL = 1 << 20
 
 
 def pair_sum(left: Tensor, right: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Compute (B, L, R), the sums over units of weight * left * right.
-
-    Args:
-        left: (L, B, *shape).
-        right: (R, B, *shape).
-        weight: (B, *shape), or None for one.
-
-    Returns:
-        (B, L, R).
-    """
+    """Compute (B, L, R), the sums over units of weight * left * right; left (L, B, *shape), right (R, B, *shape)."""
     first, second = left.flatten(2), right.flatten(2)
     factor = None if weight is None else weight.flatten(1)
     if first.shape[0] * second[:, :1].numel() < _WORTH_A_KERNEL:

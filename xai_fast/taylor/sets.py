@@ -69,7 +69,7 @@ class SetDerivatives:
         self._reads_inputs = True
         if not x.shape[0]:
             return
-        program, chain = self._route.rules.program, self._route.rules.whole_chain(x)
+        program, chain = self._route.rules.program, self._route.rules.chain(x)
         # Whether the graph reads anything of an item but the item itself: its class, or further arguments.
         self._reads_inputs = any(program.graph.users.get(1 + i) for i in range(program.graph.extras))
         if chain is not None:

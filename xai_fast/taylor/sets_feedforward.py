@@ -71,13 +71,8 @@ class FeedForwardSets:
         """Make the same route at other points."""
         return FeedForwardSets(function, self.chain, x, directions, self.memory_limit, self)
 
-    def _choose_backends(self) -> None:
-        if self._run.forced != backends.forced_backend():
-            self._run = Backends.of(self.x)
-
     def of(self, sets: Tensor) -> Tensor:
         """Compute (B, T) from sets (T, k)."""
-        self._choose_backends()
         order = sets.shape[1]
         if order == 1:
             return self._gradients()[:, sets[:, 0]]
@@ -96,7 +91,6 @@ class FeedForwardSets:
 
     def exhaustive(self, order: int) -> Iterator[tuple[int, int, Tensor]]:
         """Go through all sets of an order, block by block."""
-        self._choose_backends()
         total = combinations.count(self.singles, order)
         if not total:
             return
@@ -121,7 +115,8 @@ class FeedForwardSets:
             for start in range(0, self.x.shape[0], sizes.items):
                 stop = min(start + sizes.items, self.x.shape[0])
                 part = values if stop - start == self.x.shape[0] else values[start:stop]
-                self._sum(part, self._rows(order, subsets, start, stop), members, order)
+                made = self._rows(order, subsets, start, stop)
+                self._run.sums(part, made.derivatives, made.rows, made.adjoints, members, order)
             yield begin, end, values
 
     def cost(self, order: int, sets: int | None) -> Cost:
@@ -160,22 +155,14 @@ class FeedForwardSets:
         state = program.run(self.x[start:end], tuple(extra[start:end] for extra in self.function.inputs))
         return program.adjoints(state, (self.chain.last,))[self.chain.last].reshape(end - start, -1).contiguous()
 
-    def _is_all(self, subsets: Subsets, start: int, end: int) -> bool:
-        return subsets.ranks == (None, None) and end - start == self.x.shape[0]
-
-    def _kept_rows(self, order: int, subsets: Subsets, start: int, end: int) -> Rows | None:
-        """Find the rows that sets of an order read, if these are for all items and all sets of a size."""
-        kept = self._kept
-        if kept is None or kept.order < order or kept.rows.shape[1] < subsets.count:
-            return None
-        return kept if self._is_all(subsets, start, end) and kept.version == version_of(self.x) else None
-
     def _rows(self, order: int, subsets: Subsets, start: int, end: int) -> Rows:
         """Make the rows that sets of an order read; those of all items and all sets of a size are kept."""
-        kept = self._kept_rows(order, subsets, start, end)
-        if kept is not None:
+        if self._run.forced != backends.forced_backend():
+            self._run = Backends.of(self.x)
+        kept, keep = self._kept, subsets.ranks == (None, None) and end - start == self.x.shape[0]
+        is_enough = kept is not None and kept.order >= order and kept.rows.shape[1] >= subsets.count
+        if keep and kept is not None and is_enough and kept.version == version_of(self.x):
             return kept
-        keep = self._is_all(subsets, start, end)
         made = Rows(
             order,
             self.chain.derivatives(self.x if keep else self.x[start:end], order, self._run.values),
@@ -214,9 +201,6 @@ class FeedForwardSets:
             out[start:stop] = (made.rows[:, : self.singles, columns] * slopes).sum(2)
         return out
 
-    def _sum(self, out: Tensor, made: Rows, members: Tensor, order: int) -> None:
-        self._run.sums(out, made.derivatives, made.rows, made.adjoints, members, order)
-
     def _write(self, out: Tensor, sets: Tensor, subsets: Subsets) -> None:
         """Write the derivatives of sets, all of whose subsets have rows."""
         order, total = sets.shape[1], sets.shape[0]
@@ -227,13 +211,13 @@ class FeedForwardSets:
             for begin in range(0, total, sizes.tuples):
                 members = subsets.members(sets[begin : begin + sizes.tuples])
                 values = out.new_empty(end - start, members.shape[0])
-                self._sum(values, made, members, order)
+                self._run.sums(values, made.derivatives, made.rows, made.adjoints, members, order)
                 out[start:end, begin : begin + sizes.tuples] = values
 
     def _write_needed(self, out: Tensor, sets: Tensor) -> None:
         """Write the derivatives of few sets of many directions; in halves where their subsets' rows do not fit."""
         subsets = self.numbering.needed(sets)
-        if sets.shape[0] == 1 or self._fits(sets.shape[1], subsets, out.numel()):
+        if sets.shape[0] == 1 or sum(self._needed_bytes(sets.shape[1], subsets, out.numel())) <= self._usable:
             self._write(out, sets, subsets)
             return
         middle = sets.shape[0] // 2
@@ -312,9 +296,6 @@ class FeedForwardSets:
         """Count bytes: what is there in any case, of an item, of a tuple."""
         one = self._item_bytes(order, subsets.count, subsets.adjoints(orders_of(order)[1]))
         return self.x.element_size() * given, one, self._tuple_bytes(order)
-
-    def _fits(self, order: int, subsets: Subsets, given: int) -> bool:
-        return sum(self._needed_bytes(order, subsets, given)) <= self._usable
 
     def _is_small(self, order: int, subsets: Subsets, tuples: int, given: int) -> bool:
         given_bytes, one, each = self._needed_bytes(order, subsets, given)

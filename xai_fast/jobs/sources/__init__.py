@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import importlib
 
-from xai_fast.jobs.sources.base import ItemError, Read, Source, SourceChanged
+from xai_fast.jobs.sources.base import Read, Source, SourceChanged
 from xai_fast.jobs.sources.describe import describe
+from xai_fast.jobs.sources.item_error import ItemError
 
 __all__ = ["ItemError", "Read", "Source", "SourceChanged", "open_source"]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from xai_fast.errors import InputError, JobError, XaiFastError, bad_argument
+from xai_fast.errors import InputError, JobError, bad_argument
+from xai_fast.jobs.sources.pictures import drawn
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.store.job_file import Status
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HASHED",
-    "ItemError",
     "Listing",
     "Read",
     "Source",
@@ -94,15 +93,6 @@ class WatchedFile:
             for number in range(count):
                 state.update(os.pread(file.fileno(), _BLOCK, number * (size - _BLOCK) // (count - 1)))
         return state.hexdigest()
-
-
-class ItemError(XaiFastError, RuntimeError):
-    """One item cannot be explained; the status says which kind of failure it is."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -194,8 +184,6 @@ class Source(abc.ABC):
 
     def picture(self, index: int, side: int, model: ImageModel | None = None) -> Image.Image | None:
         """Draw an item for people."""
-        from xai_fast.jobs.sources.pictures import drawn
-
         try:
             return drawn(self.read(index, as_it_is=True).value, side, model)
         except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it

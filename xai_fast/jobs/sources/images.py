@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import HASHED, ItemError, Listing, Read, Source, SourceChanged, no_such_path, short_hash
+from xai_fast.jobs.sources.base import HASHED, Listing, Read, Source, SourceChanged, no_such_path, short_hash
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
+from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, is_ours

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source
+from xai_fast.jobs.sources.base import Listing, Read, Source
+from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.store.job_file import Status
 from xai_fast.references import call_reference
 

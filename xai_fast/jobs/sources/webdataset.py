@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import ItemError, Listing, Read, Source, no_such_path
+from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
+from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.job_file import Status
 

@@ -10,7 +10,7 @@ list of terms, each a derivative order, an adjoint or none, and up to six rows:
 
     c[t, b, u] = sum over its terms k of s^(order_k)(z[b, u]) * adjoints[q_k, b, u] * product_j rows[r_kj, b, u]
 
-The terms are compressed rows of int32: a `Program`, built by `forward_program` or `program_of`, passed as ``*program``.
+The terms are compressed rows of int32: a `Program`, built by `program_of`, passed as ``*program``.
 `partition_sum` writes c; `partition_sum_reduced` adds its sum over the units u, and writes nothing of the size of c.
 
 On a CPU an index that is out of range is an `InputError` before anything is written. A GPU's host does not see the
@@ -27,7 +27,7 @@ from xai_fast.kernels.checks import FLOATS, check
 from xai_fast.kernels.operators import operator
 from xai_fast.kernels.partition_sum.activations import ACTIVATIONS, MAX_ORDER, check_activation, derivatives
 from xai_fast.kernels.partition_sum.partitions import set_partitions
-from xai_fast.kernels.partition_sum.program import MAX_BLOCKS, Program, Term, forward_program, program_of
+from xai_fast.kernels.partition_sum.program import MAX_BLOCKS, Program, Term, program_of
 
 __all__ = [
     "ACTIVATIONS",
@@ -36,7 +36,6 @@ __all__ = [
     "Program",
     "Term",
     "derivatives",
-    "forward_program",
     "partition_sum",
     "partition_sum_reduced",
     "program_of",
@@ -102,23 +101,7 @@ def partition_sum_reduced(
 
     An item's sums depend on the item and the program, to the last bit, never on the rest of the batch or the threads.
 
-    Args:
-        out: (B, T) float32 or float64, changed.
-        values: as of `partition_sum`, like all that follow.
-        rows: see there.
-        adjoints: see there.
-        activation: see there.
-        parameters: see there.
-        term_offsets: see there.
-        term_order: see there.
-        term_adjoint: see there.
-        block_offsets: see there.
-        blocks: see there.
-        orders: see there.
-
-    Raises:
-        InputError: an argument does not fit.
-        BackendUnavailable: the forced backend cannot run.
+    ``out`` is (B, T), changed; all else is as of `partition_sum`.
     """
     program = (term_offsets, term_order, term_adjoint, block_offsets, blocks)
     _check(out, values, rows, adjoints, activation, parameters, program, orders, reduced=True)

@@ -51,15 +51,7 @@ _NORMAL_TAIL = 40.0  # and so is exp(-40^2 / 2)
 
 
 def check_activation(activation: str, parameters: Sequence[float]) -> None:
-    """Check that a function is known, and that its parameters are as many as it has.
-
-    Args:
-        activation: one of `ACTIVATIONS`.
-        parameters: in the order that `ACTIVATIONS` gives.
-
-    Raises:
-        InputError: they are not.
-    """
+    """Check that a function is known, and that its parameters are as many as it has."""
     if activation not in ACTIVATIONS:
         raise bad_argument("activation", f"one of {', '.join(ACTIVATIONS)}", repr(activation))
     names = ACTIVATIONS[activation]

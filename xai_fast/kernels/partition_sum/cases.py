@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_fast.kernels.partition_sum import Program, Term, forward_program, program_of
+from xai_fast.kernels.partition_sum import Program, Term, program_of, set_partitions
 
-__all__ = ["CASES", "PARAMETERS", "TOLERANCE", "Case", "lattice", "pairs_with_adjoint"]
+__all__ = ["CASES", "PARAMETERS", "TOLERANCE", "Case", "forward_program", "lattice", "pairs_with_adjoint"]
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 """Largest error of an entry relative to the largest entry, and of the root mean square."""
@@ -23,6 +23,13 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
     "elu": (1.5, 0.7, 1.25),
 }
 _POSITIVE = {"log", "log1p", "sqrt", "rsqrt", "reciprocal", "pow"}
+
+
+def forward_program(sets: Sequence[int], row_of: Mapping[int, int]) -> Program:
+    """Build Faa di Bruno's sum for each set; sets and blocks are bit masks, and each block has a row."""
+    return program_of(
+        [[Term(len(blocks), tuple(row_of[b] for b in blocks)) for blocks in set_partitions(mask)] for mask in sets]
+    )
 
 
 def lattice(directions: int, order: int) -> Program:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,9 +12,8 @@ from torch import Tensor
 from xai_fast.errors import bad_argument
 from xai_fast.kernels.checks import check_range
 from xai_fast.kernels.partition_sum.activations import MAX_ORDER
-from xai_fast.kernels.partition_sum.partitions import set_partitions
 
-__all__ = ["MAX_BLOCKS", "Program", "Term", "check_program", "forward_program", "program_of"]
+__all__ = ["MAX_BLOCKS", "Program", "Term", "check_program", "program_of"]
 
 MAX_BLOCKS = 6
 """The most rows in a term."""
@@ -80,50 +79,8 @@ def program_of(targets: Sequence[Iterable[Term]]) -> Program:
     )
 
 
-def forward_program(sets: Sequence[int] | Sequence[frozenset[Any]], index_of: Mapping[Any, int]) -> Program:
-    """Build the program of ``y_S``, the mixed derivatives of a node, for many sets S.
-
-    ``y_S = sum over the partitions p of S of s^(len p)(z) * product over the blocks B of p of z_B``.
-
-    Args:
-        sets: the sets, of up to six elements, as bit masks or as frozensets.
-        index_of: the row of ``z_B`` of each block, keyed like ``sets``. All non-empty subsets of the sets are needed.
-
-    Returns:
-        The program, on the CPU; target t is ``sets[t]``.
-
-    Raises:
-        InputError: a set is too large, or a subset has no row.
-    """
-    return program_of([_terms_of_set(chosen, index_of) for chosen in sets])
-
-
-def _terms_of_set(chosen: int | frozenset[Any], index_of: Mapping[Any, int]) -> list[Term]:
-    members = [] if isinstance(chosen, int) else list(chosen)
-    mask = chosen if isinstance(chosen, int) else (1 << len(members)) - 1
-    if mask.bit_count() > MAX_ORDER:
-        raise bad_argument("sets", f"sets of at most {MAX_ORDER} elements", repr(chosen))
-
-    def row(block: int) -> int:
-        key = block if isinstance(chosen, int) else frozenset(m for i, m in enumerate(members) if block >> i & 1)
-        if key not in index_of:
-            raise bad_argument("index_of", f"a row for {key!r}, which is part of {chosen!r}", "none")
-        return index_of[key]
-
-    return [Term(len(partition), tuple(row(block) for block in partition)) for partition in set_partitions(mask)]
-
-
 def check_program(program: Program, rows: int, adjoints: int) -> None:
-    """Check every index of a program. It reads them all, and so waits for a GPU that holds them.
-
-    Args:
-        program: the program.
-        rows: R.
-        adjoints: Q; zero where there are none.
-
-    Raises:
-        InputError: an index is out of range.
-    """
+    """Check every index of a program. It reads them all, and so waits for a GPU that holds them."""
     for name, offsets, end in (
         ("term_offsets", program.term_offsets, program.term_order.numel()),
         ("block_offsets", program.block_offsets, program.blocks.numel()),

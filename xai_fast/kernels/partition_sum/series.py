@@ -17,14 +17,7 @@ def _convolve(a: list[Tensor], b: list[Tensor], k: int, first: int, last: int) -
 
 
 def logistic(x: list[Tensor]) -> list[Tensor]:
-    """Compute the series of p = sigmoid(x) from p' = w x', w = p - p^2.
-
-    Args:
-        x: the coefficients of the argument.
-
-    Returns:
-        As many coefficients. They are relatively as accurate as w, which is exp(-|x|) / (1 + exp(-|x|))^2.
-    """
+    """Compute the series of p = sigmoid(x), relatively as accurate as w = p - p^2 = exp(-|x|) / (1 + exp(-|x|))^2."""
     e = torch.exp(-x[0].abs())
     p, w, d = [torch.sigmoid(x[0])], [e / (1 + e) ** 2], -torch.tanh(0.5 * x[0])
     slope = [j * x[j] for j in range(len(x))]

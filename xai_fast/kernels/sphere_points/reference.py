@@ -30,15 +30,7 @@ def _multiply(a: int, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def philox4x32(counter: Sequence[Tensor], key: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Compute Philox4x32-10.
-
-    Args:
-        counter: four int64 tensors that broadcast, each word in 0..2^32-1.
-        key: two such tensors.
-
-    Returns:
-        Four int64 tensors, the random words.
-    """
+    """Compute the four random words of Philox4x32-10, int64 like the words of the counter and the key."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
@@ -61,18 +53,7 @@ def _box_muller(word: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int = 0) -> Tensor:
-    """Draw the standard normals of the contract.
-
-    Args:
-        item_id: (R,) int64.
-        point: (R,) int64.
-        entries: N.
-        seed: the seed.
-        step: the step.
-
-    Returns:
-        (R, N) float64.
-    """
+    """Draw the standard normals of the contract, (R, N) float64, for the items and points (R,) int64."""
     key = (torch.full_like(item_id, seed)[:, None], (item_id & _MASK)[:, None])
     rest = (point[:, None], torch.full_like(point, step)[:, None], (item_id >> 32)[:, None])
     chunks = []

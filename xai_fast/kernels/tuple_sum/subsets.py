@@ -16,17 +16,7 @@ MIN_ORDER = 2
 
 
 def orders_of(order: int) -> tuple[int, int]:
-    """Return (n, m), the sizes of the largest sets whose rows and adjoints a tuple needs.
-
-    Args:
-        order: k, from 2 to 6.
-
-    Returns:
-        (k // 2, (k - 1) // 2).
-
-    Raises:
-        InputError: the order does not fit.
-    """
+    """Return (n, m), the sizes of the largest sets whose rows and adjoints a tuple needs: (k // 2, (k - 1) // 2)."""
     if not MIN_ORDER <= order <= MAX_ORDER:
         raise bad_argument("order", f"an integer from {MIN_ORDER} to {MAX_ORDER}", repr(order))
     return order // 2, (order - 1) // 2
@@ -53,14 +43,7 @@ def subsets_of(order: int, most: int | None = None) -> tuple[tuple[int, ...], ..
 
 @functools.cache
 def operations_of(order: int) -> int:
-    """Count the floating-point operations of one tuple at one unit, as ``csrc/tuples.h`` does them.
-
-    Args:
-        order: k, from 2 to 6.
-
-    Returns:
-        Multiplications and additions.
-    """
+    """Count the floating-point operations of one tuple at one unit, as ``csrc/tuples.h`` does them."""
     n, m = orders_of(order)
     total = 2 * (order - 1)  # the sums over partitions into j blocks, times s^(j)
     for size in range(2, order + 1):
