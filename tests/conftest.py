@@ -11,6 +11,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+sys.path.append(str(Path(__file__).parent.parent))  # benchmarks; last, so that the installed package comes first
 
 # What a shell runs in the background ignores SIGINT, and processes inherit that: those that tests interrupt, too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -274,6 +274,15 @@ def test_what_ray_ends_is_nobodys_fault(tmp_path: Path, cluster: Cluster, expect
     check_clean(tmp_path / "job")
 
 
+def test_failed_items_are_tried_again(tmp_path: Path, cluster: Cluster, expected: list) -> None:
+    spec = make_spec({"unreadable": [3, 44], "folder": str(tmp_path)})
+    assert jobs.run(spec, tmp_path / "job", workers=0, progress=False).failed == 2
+    (tmp_path / "repaired").touch()
+    how = {"runner": "ray", "address": cluster.address, "trust": True, "progress": False}
+    assert jobs.retry_failed(tmp_path / "job", **how).failed == 0
+    check_undisturbed(tmp_path / "job", expected, {}, exact=False)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from benchmarks.training.relation import accuracy_by_question
 from xai_fast.datasets import sort_of_clevr
 from xai_fast.errors import InputError
 from xai_fast.models.pretrained import model_card
 from xai_fast.models.relation_network import PairwiseRelation, RelationNetwork, TagPositions, relation_network
-from xai_fast.models.training_relation import accuracy_by_question
 
 
 def concatenated_first_layer(relation: PairwiseRelation) -> nn.Linear:

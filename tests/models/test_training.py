@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.training import __main__ as train
+from benchmarks.training import relation as training_relation
+from benchmarks.training.relation import accuracy_by_question, train_relation_network
+from benchmarks.training.small import train_three_objects, train_yield_or_go
 from xai_fast.datasets import sort_of_clevr
 from xai_fast.errors import InputError
-from xai_fast.models import train, training_relation
 from xai_fast.models.pretrained import load_weights, model_card
 from xai_fast.models.relation_network import RelationNetwork
-from xai_fast.models.training_relation import accuracy_by_question, train_relation_network
-from xai_fast.models.training_small import train_three_objects, train_yield_or_go
 
 
 def test_a_training_is_a_function_of_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Trains the networks of the experiments: ``python -m xai_fast.models.train sort-of-clevr``.
+"""Trains the networks of the experiments: ``python -m benchmarks.training sort-of-clevr``.
 
 Each ends by writing ``NAME.safetensors`` and its card ``NAME.json``, by default into the current folder; the ones that
 come with the package are in ``xai_fast/models/weights``, and their cards tell how they were made.
@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import nn
 
+from benchmarks.training.relation import train_relation_network
+from benchmarks.training.small import train_generated_shapes, train_three_objects, train_yield_or_go
 from xai_fast.errors import XaiFastError
 from xai_fast.models.pretrained import save_weights
-from xai_fast.models.training_relation import train_relation_network
-from xai_fast.models.training_small import train_generated_shapes, train_three_objects, train_yield_or_go
 from xai_fast.progress import Progress
 
 __all__ = ["main"]
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 when the arguments are wrong.
     """
-    parser = argparse.ArgumentParser(prog="python -m xai_fast.models.train", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__.partition("\n")[0])
     networks = parser.add_subparsers(dest="network", required=True)
     for name, (_, steps, about) in _TRAININGS.items():
         network = networks.add_parser(name, help=about)

@@ -24,10 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.training.small import fit
 from xai_fast.arguments import check_integer
 from xai_fast.datasets import sort_of_clevr
 from xai_fast.models.relation_network import RelationNetwork
-from xai_fast.models.training_small import fit
 
 __all__ = ["accuracy_by_question", "train_relation_network"]
 
