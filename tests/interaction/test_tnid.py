@@ -332,5 +332,5 @@ def test_settings_say_what_was_done() -> None:
     assert ranking.settings["aggregate"] == "max"
     assert ranking.remedy == "GELU in place of ReLU"
     assert len(ranking.scores) == len(ranking.representatives) == 3
-    scores = network()(rows()[list(ranking.representative_indices or ())])[:, 0]
+    scores = -network()(rows()[list(ranking.representative_indices or ())])[:, 0]  # class 0 of a single output
     assert ranking.scores == pytest.approx(scores.tolist())
