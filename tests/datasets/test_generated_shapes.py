@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.training import __main__ as train
 from xai_fast.datasets.generated_shapes import CLASSES, draw, label_of, main, write_pictures
 from xai_fast.errors import InputError
-from xai_fast.models import train
 from xai_fast.models.generated_shapes import ShapesNetwork, small_classifier
 from xai_fast.models.pretrained import model_card
 
