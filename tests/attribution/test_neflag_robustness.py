@@ -135,7 +135,7 @@ X = images(2)
 
 
 BAD_CALLS = [
-    ({"inputs": np.zeros((2, 3))}, "inputs: expected a tensor, got ndarray"),
+    ({"inputs": np.array(["a", "b"])}, "inputs: expected a tensor, got ndarray"),
     ({"inputs": X.long()}, "inputs: expected dtype float32 or float64, got torch.int64"),
     ({"inputs": X.bfloat16()}, "precision"),
     ({"inputs": torch.zeros(3, dtype=torch.float64)}, "inputs: expected shape"),

@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_said(name: str) -> None:
             detector.detect(rows(), target, groups={"both": [0, 1]})
     if detector.model is not None:
         with pytest.raises(ModelError, match="evaluation mode"):
-            made(name, model().train()).detect(rows())
+            made(name, nn.Sequential(*model(), nn.Dropout(0.5)).train()).detect(rows())
         with pytest.raises(InputError, match="model: expected a module"):
             type(detector)(3)
         return
@@ -129,11 +129,11 @@ class Toy(Detector):
 
 def install(folder: Path, entry: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a package with a detector on the path."""
-    (folder / "toy_package.py").write_text(TOY)
+    (folder / "toy_detectors.py").write_text(TOY)
     about = folder / "toy-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[xai_fast.detectors]\ntoy = toy_package:{entry}\n")
+    (about / "entry_points.txt").write_text(f"[xai_fast.detectors]\ntoy = toy_detectors:{entry}\n")
     monkeypatch.syspath_prepend(folder)
 
 
@@ -155,7 +155,7 @@ def test_an_entry_point_that_is_no_detector_is_left_out_and_logged(
 ) -> None:
     install(tmp_path, "InteractionRanking", monkeypatch)
     assert "toy" not in detectors()
-    assert "toy_package:InteractionRanking to be a subclass of xai_fast.Detector" in caplog.text
+    assert "toy_detectors:InteractionRanking to be a subclass of xai_fast.Detector" in caplog.text
 
 
 def test_effects_are_finite_and_libraries_named() -> None:

@@ -56,7 +56,7 @@ BAD_CALLS: dict[str, tuple[Callable[[], dict[str, object]], str]] = {
     "no strings": (lambda: {"feature_names": range(6)}, "feature_names: expected strings"),
     "one string": (lambda: {"feature_names": "abcdef"}, "feature_names: expected 6 different names"),
     "target length": (lambda: {"target": [0, 0, 0]}, "target: expected one class per row, so 40"),
-    "target range": (lambda: {"target": 4}, "target: expected classes from 0 to 0"),
+    "target range": (lambda: {"target": 4}, "target: expected classes from 0 to 1, got 4"),
     "few features": (lambda: {"groups": {"all": [0, 1, 2, 3, 4]}}, "order: expected at most 2, the number of features"),
     "empty group": (lambda: {"groups": {"g": []}}, r"groups\['g'\]: expected a list"),
     "group of a word": (lambda: {"groups": {"g": "x1"}}, r"groups\['g'\]: expected a list"),
@@ -99,7 +99,7 @@ def test_models_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ModelError, match=r"data's rows of shape \(6,\), but it raised: mat1 and mat2"):
         TNID(network(5), order=2).detect(x)
     with pytest.raises(ModelError, match="evaluation mode"):
-        TNID(network().train(), order=2).detect(x)
+        TNID(nn.Sequential(network(), nn.Dropout(0.5)).train(), order=2).detect(x)
     with pytest.raises(InputError, match="outputs"):
         TNID(nn.Unflatten(1, (2, 3)).eval(), order=2).detect(x)
 
