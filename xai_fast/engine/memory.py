@@ -80,7 +80,7 @@ def usable_bytes(limit: int) -> int:
 
 def least_limit(needed: int) -> int:
     """Return the smallest limit of which so many bytes are usable."""
-    limit = needed * 16 // 15
+    limit = needed * 16 // 15 - 1  # a step below, since one byte more is not always one more to use
     while usable_bytes(limit) < needed:
         limit += 1
     return limit
