@@ -8,7 +8,7 @@ import re
 import pytest
 import torch
 
-from xai_fast.engine.memory import available_bytes, checked_limit, is_out_of_memory
+from xai_fast.engine.memory import available_bytes, checked_limit, is_out_of_memory, least_limit, usable_bytes
 from xai_fast.errors import InputError
 from xai_fast.taylor.planner import plan_pairs, plan_sets
 
@@ -78,3 +78,10 @@ def test_what_counts_as_running_out_of_memory() -> None:
     assert is_out_of_memory(RuntimeError("Unable to find a valid cuDNN algorithm: not enough memory"))
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
     assert not is_out_of_memory(RuntimeError("shapes"))
+
+
+@pytest.mark.parametrize("needed", [1, 14, 15, 16, 17, 1_000, 36_735_720, 36_735_721])
+def test_the_least_limit_is_the_least(needed: int) -> None:
+    least = least_limit(needed)
+    assert usable_bytes(least) >= needed
+    assert usable_bytes(least - 1) < needed
