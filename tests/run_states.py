@@ -162,7 +162,7 @@ STATES = (
     State(
         "portability",
         "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
-        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit"],
+        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit and not transformer"],
         variants=tuple(
             # Threads that wait sleep: another state runs beside this one.
             {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
