@@ -102,7 +102,7 @@ class LoadedModel:
         """Give the preparation of pictures: the model's own, or 224 x 224 pixels normalised as usual for ImageNet."""
         if self.image_model is not None:
             return self.image_model
-        prepared: ImageModel = suites_models().ImageModel(self.module, self.name)
+        prepared: ImageModel = classifiers_module().ImageModel(self.module, self.name)
         return prepared
 
 
@@ -184,7 +184,7 @@ class ModelRef:
             InputError: there is no such factory, it does not take the arguments, or returns something else.
         """
         if ":" not in self.reference:
-            models = suites_models()
+            models = classifiers_module()
             if self.reference not in models.MODEL_NAMES:
                 expected = f"package.module:factory, or {nearest(self.reference, models.MODEL_NAMES)}"
                 raise bad_argument("model", expected, repr(self.reference))
@@ -199,7 +199,7 @@ class ModelRef:
         raise bad_argument("model", f"{self.reference} to return an nn.Module or an ImageModel", type(result).__name__)
 
 
-def suites_models() -> Any:
+def classifiers_module() -> Any:
     """Import `xai_fast.models.classifiers`, which needs Pillow."""
     try:
         return importlib.import_module("xai_fast.models.classifiers")

@@ -12,7 +12,7 @@ from torch import Tensor
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.store.job_file import Status
-from xai_fast.references import import_reference, suites_models
+from xai_fast.references import classifiers_module, import_reference
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +27,7 @@ Decoder = Callable[[bytes], Any]
 
 def make_decoder(name: str) -> Decoder:
     """Find the decoder of a job."""
-    suites_models()  # says how to install Pillow where it is missing
+    classifiers_module()  # says how to install Pillow where it is missing
     if name == "pillow":
         return _pillow
     function = import_reference("decoder", name)
