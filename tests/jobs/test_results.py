@@ -180,6 +180,7 @@ def test_a_class_that_is_missing_or_unknown_fails_its_item(tmp_path: Path, rows:
 
 
 def test_several_methods_in_one_pass(tmp_path: Path) -> None:
+    pytest.importorskip("captum")
     x = np.random.default_rng(1).normal(size=(6, 3, 16, 16)).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     methods = [
