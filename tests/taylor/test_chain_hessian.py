@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from xai_fast import taylor
 from xai_fast.errors import ZeroCurvatureError
+from xai_fast.taylor.first_product import FirstProduct, touched_columns
 
 
 def _network(widths: tuple[int, ...], activation: nn.Module, dtype: torch.dtype) -> nn.Sequential:
@@ -133,6 +135,20 @@ def test_pairs_of_cells_equal_autograd(tail: str, two_sides: bool) -> None:
     got = taylor.bilinear_form(network, x, V, U, score=score)
     expected = taylor.bilinear_form(network, x, V, U, score=score, method="hvp")
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("first", [0, 4, 9])
+def test_rows_of_some_cells_of_the_first_product(first: int) -> None:
+    torch.manual_seed(2)
+    V = torch.randn(64, 5, 5, 4) * torch.eye(5)[None, :, :, None]
+    product = FirstProduct(1, torch.randn(20, 300))
+    touched = touched_columns(product, (V, V), 1 << 30)
+    assert touched is not None
+    assert touched.in_order
+    part = V[:, first % 5 : first % 5 + 2]
+    found = product.rows([part], touched, first)
+    torch.testing.assert_close(found, product.rows([part], None))
+    torch.testing.assert_close(found, product.rows([part], replace(touched, in_order=False), first))
 
 
 def test_cells_of_different_sizes_and_directions_without_an_entry() -> None:

@@ -88,10 +88,10 @@ class Objective:
             if wanted.shape[0] != batch:
                 raise bad_argument("target", f"one class per item, so {batch}", f"{wanted.shape[0]} classes")
             wanted = wanted[start : start + rows]
-        if wanted.device.type != "meta":  # meta tensors have no values to check
-            outside = wanted[(wanted < 0) | (wanted >= classes)]
-            if outside.numel():
-                raise bad_argument("target", f"classes from 0 to {classes - 1}", str(int(outside[0])))
+        if wanted.device.type != "meta" and wanted.numel():  # meta tensors have no values to check
+            for bound in map(int, wanted.aminmax()):
+                if not 0 <= bound < classes:
+                    raise bad_argument("target", f"classes from 0 to {classes - 1}", str(bound))
         return wanted.to(logits.device).expand(rows)
 
     def __call__(self, outputs: object, targets: Tensor | None) -> Tensor:

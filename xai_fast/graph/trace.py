@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._guards import TracingContext, tracing
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -56,11 +58,16 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
 
 @contextlib.contextmanager
 def _traceable() -> Iterator[None]:
-    """Keep attention on its mathematical path, and transformer layers off their fused inference path."""
+    """Keep attention on its mathematical path, and transformer layers off their fused inference path.
+
+    `make_fx` notes the shape of every value with a fake tensor, and builds a mode for each unless it finds one: most of
+    the time of a trace.
+    """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), InstanceNormByItem():
+        fake = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), InstanceNormByItem(), tracing(fake):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)

@@ -15,6 +15,10 @@ from xai_fast.taylor.replay import Replay
 __all__ = ["Differentiable", "differentiable"]
 
 
+_SMALL_STEM = 1 << 20
+"""Entries of the largest matrix of such layers."""
+
+
 class Differentiable:
     """A graph with its rules, and what was learned while it was used.
 
@@ -64,6 +68,15 @@ class Differentiable:
 
     def chain(self, like: Tensor, most_weights: int = 1 << 26) -> Chain | None:
         """Return the layers that the score is, with matrices of so many entries at most; None for other scores."""
+        found = self._chain(like, most_weights)
+        return found if found is not None and found.is_whole else None
+
+    def stem(self, like: Tensor) -> Chain | None:
+        """Return the small smooth layers with which the score begins; None where it begins otherwise."""
+        found = self._chain(like, _SMALL_STEM)
+        return found if found is not None and found.functions is not None else None
+
+    def _chain(self, like: Tensor, most_weights: int) -> Chain | None:
         if most_weights not in self._chains:
             self._chains[most_weights] = chain_of(self.program, like, most_weights)
         return self._chains[most_weights]

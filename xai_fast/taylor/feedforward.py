@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from xai_fast import backends
-from xai_fast.graph import Graph, State
+from xai_fast.graph import Graph, State, run
 from xai_fast.graph.lift import lifted
 from xai_fast.kernels.feed_forward_values import PARAMETERS
 from xai_fast.kernels.partition_sum import derivatives
@@ -60,19 +60,26 @@ class Layer:
 
 @dataclass(frozen=True)
 class Chain:
-    """A score that is a chain of layers.
+    """Layers with which a score begins.
 
     Attributes:
         program: in which the layers were found.
         layers: the first one reads the item's entries.
-        last: the node of the last layer's values.
-        weight: (1, U_last) of the linear map from there to the score; None where it depends on the item.
+        nodes: of the layers' values.
+        is_whole: whether the score is linear in the values of the last layer.
+        weight: (1, U_last) of that linear map; None where it depends on the item, or is none.
     """
 
     program: Program
     layers: tuple[Layer, ...]
-    last: int
+    nodes: tuple[int, ...]
+    is_whole: bool
     weight: Tensor | None
+
+    @property
+    def last(self) -> int:
+        """The node of the last layer's values."""
+        return self.nodes[-1]
 
     @functools.cached_property
     def widths(self) -> list[int]:
@@ -155,6 +162,26 @@ class Chain:
             y = of_layer[0]
         return s
 
+    def state(self, derivatives: Tensor, extras: Sequence[Tensor]) -> State:
+        """Compute the values behind the chain; of the chain itself there are only the derivatives, of orders 0 to 2.
+
+        Args:
+            derivatives: (B, 3, U), see `derivatives`.
+            extras: (B, ...) each, the other inputs of the graph.
+
+        Returns:
+            The values.
+        """
+        parts = [derivatives[:, :, columns] for columns in self.columns]
+        state = run(self.program.graph, parts[-1][:, 0].reshape(-1, *self._shape(self.last)[1:]), extras, self.last)
+        for node, part in zip(self.nodes, parts, strict=True):
+            known = [part[:, order].reshape(-1, *self._shape(node)) for order in range(3)]
+            state.derivatives(node, lambda _, known=known: known, 2)  # type: ignore[misc]
+        return state
+
+    def _shape(self, node: int) -> tuple[int, ...]:
+        return self.program.graph.nodes[node].shape or ()
+
 
 def chain_of(program: Program, like: Tensor, most_weights: int) -> Chain | None:
     """Recognise a chain.
@@ -165,19 +192,17 @@ def chain_of(program: Program, like: Tensor, most_weights: int) -> Chain | None:
         most_weights: entries of the largest matrix to write out.
 
     Returns:
-        The chain; None where the score is something else, or linear.
+        The chain; None where the score begins with something else, or is linear.
     """
     path = _path(program)
-    if not path or path[-1] != program.graph.output:
-        return None
     found: list[tuple[int, list[int]]] = []
     before, segment = 0, list[int]()
     for index in path:
         segment.append(index)
         if not isinstance(program.rules[index], Elementwise | Selection):
             continue
-        size = program.graph.nodes[before].size * program.graph.nodes[index].size
-        if size > most_weights or any(_depends_on_item(program.graph, i) for i in segment[:-1]):
+        sizes = [program.graph.nodes[before].size, program.graph.nodes[index].size]
+        if sizes[0] * max(sizes) > most_weights or any(_depends_on_item(program.graph, i) for i in segment[:-1]):
             return None
         found.append((before, segment))
         before, segment = index, []
@@ -185,9 +210,10 @@ def chain_of(program: Program, like: Tensor, most_weights: int) -> Chain | None:
         return None
     constants = State(dict(program.graph.constants), 1)
     layers = tuple(_layer(program, constants, like, start, nodes) for start, nodes in found)
-    fixed = not any(_depends_on_item(program.graph, i) for i in segment)
+    is_whole = path[-1] == program.graph.output
+    fixed = is_whole and not any(_depends_on_item(program.graph, i) for i in segment)
     last = _matrix(program, constants, like, before, program.graph.output) if fixed else None
-    return Chain(program, layers, before, last)
+    return Chain(program, layers, tuple(nodes[-1] for _, nodes in found), is_whole, last)
 
 
 def _layer(program: Program, constants: State, like: Tensor, start: int, segment: Sequence[int]) -> Layer:
@@ -204,7 +230,7 @@ def _path(program: Program) -> list[int]:
     path: list[int] = []
     index = 0
     while index != program.graph.output:
-        readers = [i for i in program.graph.users.get(index, ()) if program.graph.nodes[i].active]
+        readers = program.graph.users.get(index, ())
         rule = program.rules.get(readers[0]) if len(readers) == 1 else None
         linear = isinstance(rule, Structural | Sum | Product | MatrixProduct) and not rule.curved
         if rule is None or len(rule.inputs) != 1 or not (linear or isinstance(rule, Elementwise | Selection)):

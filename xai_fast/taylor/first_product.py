@@ -7,6 +7,7 @@ linear layer needs d rows of the weights, not all n d. This is where Taylor-CAM 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,13 +17,27 @@ from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules.bilinear import MatrixProduct
 from xai_fast.taylor.rules.linear import RESHAPES
 
-__all__ = ["FirstProduct", "first_product", "touched_columns"]
+__all__ = ["FirstProduct", "Touched", "first_product", "touched_columns"]
 
 _WORTH_A_LOOK = 1 << 22
 """Operations of the product below which it does not pay to look which entries are touched."""
 
 _SHARE_THAT_GAINS = 0.5
 """The largest share of touched entries at which picking them pays."""
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What directions touch of an item of N entries.
+
+    Attributes:
+        columns: (R, c) int64, the entries that each direction touches, one side after the other.
+        in_order: whether each side has N / c directions, of which number k touches the entries from k c to k c + c - 1,
+            as one direction per cell does: then nothing has to be picked.
+    """
+
+    columns: Tensor
+    in_order: bool
 
 
 class FirstProduct:
@@ -37,20 +52,30 @@ class FirstProduct:
         self.node = node
         self.weight = weight.contiguous()  # its rows are picked
 
-    def rows(self, sides: Sequence[Tensor], columns: Tensor | None) -> Tensor:
+    def rows(self, sides: Sequence[Tensor], touched: Touched | None, first: int = 0) -> Tensor:
         """Carry directions through the product.
 
         Args:
             sides: (B, n, ...) directions each.
-            columns: (R, c) int64, the entries that each touches, one side after the other; None for all.
+            touched: what the directions touch; None for all entries.
+            first: the number of the first of these directions among all.
 
         Returns:
             (R, B, 1, M), R the directions of all sides.
         """
         flat = [side.flatten(2) for side in sides]
-        if columns is None:
+        if touched is None:
             return torch.cat([torch.matmul(side, self.weight).transpose(0, 1) for side in flat]).unsqueeze(2)
         counts = [side.shape[1] for side in flat]
+        columns = touched.columns[first : first + sum(counts)]
+        if touched.in_order:
+            cells = self.weight.unflatten(0, (-1, columns.shape[1]))
+            start = first % cells.shape[0]
+            rows = []
+            for side, count in zip(flat, counts, strict=True):
+                own = side.unflatten(2, cells.shape[:2])[:, :, start : start + count].diagonal(0, 1, 2)
+                rows.append(torch.bmm(own.permute(2, 0, 1), cells[start : start + count]))
+            return (rows[0] if len(rows) == 1 else torch.cat(rows)).unsqueeze(2)
         picked = [
             side.gather(2, index.expand(side.shape[0], *index.shape)).transpose(0, 1)
             for side, index in zip(flat, torch.split(columns, counts), strict=True)
@@ -79,8 +104,8 @@ def first_product(program: Program) -> FirstProduct | None:
         return FirstProduct(node.index, weight) if isinstance(weight, Tensor) else None
 
 
-def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], limit: int) -> Tensor | None:
-    """Find the entries (R, c) int64 of the input that directions touch; None where picking them does not pay."""
+def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], limit: int) -> Touched | None:
+    """Find the entries of the input that directions touch; None where picking them does not pay."""
     if product is None:
         return None
     entries, width = product.weight.shape
@@ -90,8 +115,13 @@ def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], lim
     # Faster than any(0), which runs through the batch entry by entry.
     by_side = [side.amax(0).logical_or(side.amin(0)).flatten(1) for side in sides]
     touched = by_side[0] if len(sides) == 1 else torch.cat(by_side)
-    most = int(touched.sum(1).max())
+    counts = touched.sum(1)
+    least, most = map(int, counts.aminmax())
     if most > _SHARE_THAT_GAINS * entries or count * most * width * product.weight.element_size() > limit // 16:
         return None  # a sixteenth of the memory is left for what is not planned, see `usable_bytes`
+    if least == most > 0:
+        columns = touched.nonzero()[:, 1].view(count, most)
+        order = torch.arange(entries, device=columns.device).repeat(len(sides))
+        return Touched(columns, torch.equal(columns.flatten(), order))
     # Directions that touch fewer are filled up with entries where they are zero.
-    return touched.to(torch.uint8).topk(max(1, most), 1).indices
+    return Touched(touched.to(torch.uint8).topk(max(1, most), 1).indices, False)

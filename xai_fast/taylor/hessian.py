@@ -13,6 +13,7 @@ product with the directions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from xai_fast.graph import ScoreFunction, State
 from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
 from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.feedforward import Chain
-from xai_fast.taylor.first_product import touched_columns
+from xai_fast.taylor.first_product import Touched, touched_columns
 from xai_fast.taylor.planner import Plan
 from xai_fast.taylor.prepare import Given, check_batch, prepare, resolved
 from xai_fast.taylor.products import hessian_products
@@ -87,11 +88,11 @@ def bilinear_form(
     sides = (V,) if U is None else (V, U)
     with torch.no_grad():
         rules = differentiable(function, x) if trace is None else trace.derived(Differentiable)
-        columns = touched_columns(rules.first_product, sides, limit)
+        touched = touched_columns(rules.first_product, sides, limit)
         while True:
-            plan = plan_pairs_of(rules, x, nV, 0 if U is None else nU, method, limit, sides, columns)
+            plan = plan_pairs_of(rules, x, nV, 0 if U is None else nU, method, limit, sides, touched)
             try:
-                return _in_chunks(rules, function, x, sides, columns, plan)
+                return _in_chunks(rules, function, x, sides, touched, plan)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or plan.row_chunk * plan.items == 1:
                     raise
@@ -171,30 +172,45 @@ def _in_chunks(
     function: ScoreFunction,
     x: Tensor,
     sides: tuple[Tensor, ...],
-    columns: Tensor | None,
+    touched: Touched | None,
     plan: Plan,
 ) -> Tensor:
     parts = []
     for start in range(0, x.shape[0], plan.items):
         of_items = [given[start : start + plan.items] for given in (x, *sides, *function.inputs)]
-        parts.append(_chunk(rules, function.compile, of_items, len(sides), columns, plan))
+        parts.append(_chunk(rules, function.compile, of_items, len(sides), touched, plan))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _chunk(
-    rules: Differentiable, compile: bool, of_items: list[Tensor], sides: int, columns: Tensor | None, plan: Plan
+    rules: Differentiable, compile: bool, of_items: list[Tensor], sides: int, touched: Touched | None, plan: Plan
 ) -> Tensor:
-    columns = columns if plan.route == "forward" else None
+    touched = touched if plan.route == "forward" else None
+    recorded = plan.operations < WORTH_RECORDING and not plan.few_places
+    # One kernel for the values and derivatives of the layers in front, for which a record has dozens of operations.
+    stem = rules.stem(of_items[0]) if recorded and plan.route == "forward" else None
 
     def run(x: Tensor, *others: Tensor) -> Tensor:
-        picked = () if columns is None else others[-1:]
-        state = rules.program.run(x, others[sides : len(of_items) - 1])
-        return _pairs(_Tangents(rules, state, plan, *picked), others[:sides])
+        extras = others[sides : len(of_items) - 1]
+        state = rules.program.run(x, extras) if stem is None else stem.state(x, extras)
+        known = None if touched is None else replace(touched, columns=others[-1])
+        return _pairs(_Tangents(rules, state, plan, known), others[:sides])
 
-    given = of_items if columns is None else [*of_items, columns]
-    if plan.operations >= WORTH_RECORDING or plan.few_places:
+    given = of_items if touched is None else [*of_items, touched.columns]
+    if stem is not None:
+        given = [stem.derivatives(given[0], 2), *given[1:]]
+    if not recorded:
         return run(*given)
-    key = (tuple(tensor.shape for tensor in given), sides, plan.route, plan.row_chunk, plan.group, columns is None)
+    order = touched is not None and touched.in_order
+    key = (
+        tuple(tensor.shape for tensor in given),
+        sides,
+        plan.route,
+        plan.row_chunk,
+        plan.group,
+        touched is None,
+        order,
+    )
     # A record fixes how tensors are viewed, so it is made and run for one layout.
     return rules.replay(compile).run(key, run, *(tensor.contiguous() for tensor in given))
 
@@ -202,11 +218,11 @@ def _chunk(
 class _Tangents:
     """Makes rows at the inputs of the curved nodes, by either route."""
 
-    def __init__(self, rules: Differentiable, state: State, plan: Plan, columns: Tensor | None = None) -> None:
+    def __init__(self, rules: Differentiable, state: State, plan: Plan, touched: Touched | None) -> None:
         self.program = rules.program
         self.state = state
         self.plan = plan
-        self.columns = columns
+        self.touched = touched
         self.product = rules.first_product if plan.route == "forward" else None
         self.start = 0 if self.product is None else self.product.node
         self.gradients: Tensor | None = None
@@ -233,8 +249,7 @@ class _Tangents:
             rows = torch.cat([torch.matmul(side.flatten(2), to_units).transpose(0, 1) for side in sides])
             return rows.reshape(rows.shape[0], *self.state.tensor(self.start).shape)
         if self.product is not None:
-            count = sum(side.shape[1] for side in sides)
-            return self.product.rows(sides, None if self.columns is None else self.columns[first : first + count])
+            return self.product.rows(sides, self.touched, first)
         # One layout for all that follows: products of matrices copy strided rows one by one.
         return torch.cat([side.transpose(0, 1) for side in sides]).unsqueeze(2)
 

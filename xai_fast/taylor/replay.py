@@ -1,17 +1,20 @@
 """Small derivatives without the interpreter: the operations of one run are recorded and run again.
 
 For a network of a few layers and a handful of items the interpreter's Python takes longer than the arithmetic. What it
-does depends on shapes only, so `make_fx` records its operations at the first run, and later runs with the same shapes
-are a plain sequence of calls.
+does depends on shapes only, so the operations of the first run are recorded, and later runs with the same shapes are a
+plain sequence of calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+import operator
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, fx
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 __all__ = ["WORTH_RECORDING", "Replay"]
 
@@ -42,7 +45,7 @@ class Replay:
             What the function returns.
         """
         if key not in self._recorded:
-            module = _quick(make_fx(function)(*tensors))
+            module = _recorded(function, tensors)
             compiled = torch.compile(module, fullgraph=True, dynamic=False) if self._compile else module.forward
             self._recorded[key] = compiled
         return self._recorded[key](*tensors)
@@ -62,8 +65,51 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
-def _quick(module: fx.GraphModule) -> fx.GraphModule:
-    for node in module.graph.nodes:
+class _Recorder(TorchDispatchMode):
+    """Writes down the operations that are run under it.
+
+    `make_fx` does too, but makes a fake tensor of every value, which takes milliseconds per operation.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.graph = fx.Graph()
+        self.constants: dict[str, Tensor] = {}
+        self._nodes: dict[int, fx.Node] = {}
+        self._alive: list[Tensor] = []  # so that no tensor takes the identity of another one
+        for i, tensor in enumerate(inputs):
+            self._register(tensor, self.graph.placeholder(f"x{i}"))
+
+    def node(self, value: object) -> object:
+        """Return the node of a tensor, and anything else as it is; a tensor from elsewhere is a constant."""
+        if not isinstance(value, Tensor):
+            return value
+        if id(value) not in self._nodes:
+            name = f"constant{len(self.constants)}"
+            self.constants[name] = value
+            self._register(value, self.graph.create_node("get_attr", name))
+        return self._nodes[id(value)]
+
+    def _register(self, value: object, node: fx.Node) -> None:
+        if isinstance(value, Tensor):
+            self._nodes[id(value)] = node
+            self._alive.append(value)
+        elif isinstance(value, list | tuple):
+            for i, part in enumerate(value):
+                self._register(part, self.graph.call_function(operator.getitem, (node, i)))
+
+    def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        given = tree_map(self.node, (args, kwargs or {}))
+        self._register(result, self.graph.call_function(func, *given))
+        return result
+
+
+def _recorded(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> fx.GraphModule:
+    with _Recorder(tensors) as recorder:
+        result = function(*tensors)
+    recorder.graph.output(recorder.node(result))
+    recorder.graph.eliminate_dead_code()  # a rule computes all derivatives of a function, of which most are not read
+    for node in recorder.graph.nodes:
         node.target = _FUNCTIONS.get(str(node.target).removesuffix(".default"), node.target)
-    module.recompile()
-    return module
+    return fx.GraphModule(recorder.constants, recorder.graph)

@@ -12,6 +12,7 @@ from torch import Tensor
 from xai_fast.errors import ZeroCurvatureError
 from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.differentiable import Differentiable
+from xai_fast.taylor.first_product import Touched
 from xai_fast.taylor.planner import Plan, plan_pairs
 from xai_fast.taylor.touched import touched_places
 
@@ -90,11 +91,11 @@ def plan_pairs_of(
     method: str,
     limit: int,
     sides: Sequence[Tensor] = (),
-    columns: Tensor | None = None,
+    known: Touched | None = None,
 ) -> Plan:
     """Plan a bilinear form of ``left`` and ``right`` directions (0 where U is V).
 
-    Where the directions are given it is seen whether they touch few places; ``columns`` are the entries that they
+    Where the directions are given it is seen whether they touch few places; ``known`` are the entries that they
     touch, see `xai_fast.taylor.first_product`.
 
     Returns:
@@ -110,8 +111,8 @@ def plan_pairs_of(
             'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or '
             'replace the activations by smooth ones (smooth="gelu" or "softplus")'
         )
-    touched = _touched(rules, sides) if sides and columns is None and rules.first_product is None else None
-    share = rules.share_of_operations(touched) if columns is None else rules.share_with_columns(columns)
+    touched = _touched(rules, sides) if sides and known is None and rules.first_product is None else None
+    share = rules.share_of_operations(touched) if known is None else rules.share_with_columns(known.columns)
     route = _route(rules, left + right, method, share)
     width = x.element_size()
     cost = cost_of(program)
