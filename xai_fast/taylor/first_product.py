@@ -69,11 +69,12 @@ class FirstProduct:
         counts = [side.shape[1] for side in flat]
         columns = touched.columns[first : first + sum(counts)]
         if touched.in_order:
-            cells = self.weight.unflatten(0, (-1, columns.shape[1]))
+            cells = self.weight.view(-1, columns.shape[1], self.weight.shape[1])
             start = first % cells.shape[0]
             rows = []
             for side, count in zip(flat, counts, strict=True):
-                own = side.unflatten(2, cells.shape[:2])[:, :, start : start + count].diagonal(0, 1, 2)
+                by_cell = side.reshape(*side.shape[:2], *cells.shape[:2])
+                own = by_cell[:, :, start : start + count].diagonal(0, 1, 2)
                 rows.append(torch.bmm(own.permute(2, 0, 1), cells[start : start + count]))
             return (rows[0] if len(rows) == 1 else torch.cat(rows)).unsqueeze(2)
         picked = [

@@ -211,8 +211,7 @@ def _chunk(
         touched is None,
         order,
     )
-    # A record fixes how tensors are viewed, so it is made and run for one layout.
-    return rules.replay(compile).run(key, run, *(tensor.contiguous() for tensor in given))
+    return rules.replay(compile).run(key, run, *given)
 
 
 class _Tangents:

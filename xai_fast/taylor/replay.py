@@ -18,6 +18,8 @@ from torch.utils._pytree import tree_map
 
 __all__ = ["WORTH_RECORDING", "Replay"]
 
+aten = torch.ops.aten
+
 WORTH_RECORDING = 1 << 28
 """Floating-point operations above which the arithmetic takes so long that the interpreter does not matter."""
 
@@ -44,8 +46,10 @@ class Replay:
         Returns:
             What the function returns.
         """
+        # A record fixes how tensors are viewed, so it is made and run for one layout.
+        tensors = tuple(t.clone() if t.storage_offset() else t for t in map(Tensor.contiguous, tensors))
         if key not in self._recorded:
-            module = _recorded(function, tensors)
+            module = _recorded(function, tensors, self._compile)
             compiled = torch.compile(module, fullgraph=True, dynamic=False) if self._compile else module.forward
             self._recorded[key] = compiled
         return self._recorded[key](*tensors)
@@ -57,7 +61,7 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     for name in (
         "add.Tensor", "sub.Tensor", "mul.Tensor", "exp", "log", "reciprocal", "sigmoid", "tanh", "pow.Tensor_Scalar",
         "mm", "bmm", "addmm", "cat", "gather", "scatter_add", "select.int", "unsqueeze", "transpose.int", "permute",
-        "sum.dim_IntList", "amax", "detach", "index_select", "ones_like",
+        "sum.dim_IntList", "amax", "detach", "index_select", "ones_like", "as_strided",
     )
 } | {
     f"aten.{name}": getattr(Tensor, name.partition(".")[0])
@@ -65,22 +69,29 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down the operations that are run under it.
 
     `make_fx` does too, but makes a fake tensor of every value, which takes milliseconds per operation.
+
+    Args:
+        inputs: of the record, contiguous, each at the start of its memory.
+        views: write a view as it was made. Otherwise it is one step from the tensor that owns the memory, however many
+            operations led to it, and none where it is a constant; `torch.compile` cannot fuse what such steps read.
     """
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
-        super().__init__()
+    def __init__(self, inputs: Sequence[Tensor], views: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
+        self._views = views
         self._nodes: dict[int, fx.Node] = {}
+        self._owners: dict[int, Tensor] = {}  # by storage
         self._alive: list[Tensor] = []  # so that no tensor takes the identity of another one
         for i, tensor in enumerate(inputs):
             self._register(tensor, self.graph.placeholder(f"x{i}"))
 
-    def node(self, value: object) -> object:
+    def node(self, value: Any) -> Any:
         """Return the node of a tensor, and anything else as it is; a tensor from elsewhere is a constant."""
         if not isinstance(value, Tensor):
             return value
@@ -93,6 +104,7 @@ class _Recorder(TorchDispatchMode):
     def _register(self, value: object, node: fx.Node) -> None:
         if isinstance(value, Tensor):
             self._nodes[id(value)] = node
+            self._owners.setdefault(value.untyped_storage()._cdata, value)
             self._alive.append(value)
         elif isinstance(value, list | tuple):
             for i, part in enumerate(value):
@@ -100,13 +112,33 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        given = tree_map(self.node, (args, kwargs or {}))
-        self._register(result, self.graph.call_function(func, *given))
+        parts = result if isinstance(result, list | tuple) else [result]
+        if self._views or func._schema.is_mutable or not all(self._is_one_step(part, args) for part in parts):
+            given = tree_map(self.node, (args, kwargs or {}))
+            self._register(result, self.graph.call_function(func, *given))
         return result
 
+    def _is_one_step(self, value: object, args: Sequence[object]) -> bool:
+        """Write a view as one step from the owner of its memory; False for what is no view, or cannot be written so."""
+        if not isinstance(value, Tensor):
+            return False
+        storage = value.untyped_storage()._cdata
+        owner = self._owners.get(storage)
+        if owner is None or self._nodes[id(owner)].op == "get_attr":
+            # A view of a constant is one too; it gets a node where it is read.
+            return any(isinstance(arg, Tensor) and arg.untyped_storage()._cdata == storage for arg in args)
+        if value.dtype != owner.dtype:
+            return False
+        node = self._nodes[id(owner)]
+        place = (value.shape, value.stride(), value.storage_offset())
+        if place != (owner.shape, owner.stride(), owner.storage_offset()):
+            node = self.graph.call_function(aten.as_strided.default, (node, *place))
+        self._register(value, node)
+        return True
 
-def _recorded(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> fx.GraphModule:
-    with _Recorder(tensors) as recorder:
+
+def _recorded(function: Callable[..., Tensor], tensors: Sequence[Tensor], views: bool) -> fx.GraphModule:
+    with _Recorder(tensors, views) as recorder:
         result = function(*tensors)
     recorder.graph.output(recorder.node(result))
     recorder.graph.eliminate_dead_code()  # a rule computes all derivatives of a function, of which most are not read
