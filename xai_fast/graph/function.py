@@ -46,7 +46,6 @@ class ScoreFunction:
         extras: tensors (B, ...) with one row per item, never differentiated.
         fixed: further arguments that are the same for all items, by position among the model's extra arguments.
         classes: (B,) int64, the class of each item, where the objective has classes.
-        compile: see `xai_fast.taylor.prepare`.
     """
 
     model: Callable[..., object]
@@ -54,7 +53,6 @@ class ScoreFunction:
     extras: tuple[Tensor, ...] = ()
     fixed: Mapping[int, object] = field(default_factory=dict)
     classes: Tensor | None = None
-    compile: bool = False
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

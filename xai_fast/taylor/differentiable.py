@@ -41,7 +41,7 @@ class Differentiable:
         self.first_product = first_product(self.program)
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
-        self._replays: dict[bool, Replay] = {}
+        self.replay = Replay()
         self._chains: dict[int, Chain | None] = {}
 
     def share_of_operations(self, touched: Tensor | None) -> float:
@@ -61,10 +61,6 @@ class Differentiable:
         saved = 2 * self.first_product.weight.numel()
         whole = cost_of(self.program).row_operations
         return 1 - saved * (1 - columns.shape[1] / self.first_product.weight.shape[0]) / max(1, whole)
-
-    def replay(self, compile: bool) -> Replay:
-        """Return the recorded runs, compiled or not."""
-        return self._replays.setdefault(compile, Replay(compile))
 
     def chain(self, like: Tensor, most_weights: int = 1 << 26) -> Chain | None:
         """Return the layers that the score is, with matrices of so many entries at most; None for other scores."""

@@ -178,13 +178,11 @@ def _in_chunks(
     parts = []
     for start in range(0, x.shape[0], plan.items):
         of_items = [given[start : start + plan.items] for given in (x, *sides, *function.inputs)]
-        parts.append(_chunk(rules, function.compile, of_items, len(sides), touched, plan))
+        parts.append(_chunk(rules, of_items, len(sides), touched, plan))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _chunk(
-    rules: Differentiable, compile: bool, of_items: list[Tensor], sides: int, touched: Touched | None, plan: Plan
-) -> Tensor:
+def _chunk(rules: Differentiable, of_items: list[Tensor], sides: int, touched: Touched | None, plan: Plan) -> Tensor:
     touched = touched if plan.route == "forward" else None
     recorded = plan.operations < WORTH_RECORDING and not plan.few_places
     # One kernel for the values and derivatives of the layers in front, for which a record has dozens of operations.
@@ -211,7 +209,7 @@ def _chunk(
         touched is None,
         order,
     )
-    return rules.replay(compile).run(key, run, *given)
+    return rules.replay.run(key, run, *given)
 
 
 class _Tangents:

@@ -33,7 +33,6 @@ def prepare(
     target: Target = None,
     score: str = "auto",
     additional_forward_args: object = None,
-    compile: bool = False,
 ) -> ScoreFunction:
     """Resolve the targets of a batch. Every function of `xai_fast.taylor` takes the result in place of fn.
 
@@ -47,8 +46,6 @@ def prepare(
         target: for a module: None for the predicted class, an int, a list or tensor (B,), or a callable on the outputs.
         score: see `xai_fast.engine.objective.SCORES`.
         additional_forward_args: further arguments; tensors whose first dimension is B hold a row per item.
-        compile: let `torch.compile` make one program of what is run for each shape, which takes a minute and a compiler
-            and pays for small networks that are explained very often. Bilinear forms and Hessians only.
 
     Returns:
         The score of these items: it holds their classes and extra arguments, so it is for batches of the same items.
@@ -58,12 +55,10 @@ def prepare(
         ModelError: the model is in training mode.
     """
     given = Given(target=target, score=score, additional_forward_args=additional_forward_args)
-    return resolved(fn, x, given, compile)[0]
+    return resolved(fn, x, given)[0]
 
 
-def resolved(
-    fn: Callable[..., object], x: Tensor, given: Given, compile: bool = False
-) -> tuple[ScoreFunction, TracedFunction | None]:
+def resolved(fn: Callable[..., object], x: Tensor, given: Given) -> tuple[ScoreFunction, TracedFunction | None]:
     """Do what `prepare` does, and give the trace too where one was looked up for it."""
     if isinstance(fn, ScoreFunction):
         return fn, None
@@ -78,9 +73,9 @@ def resolved(
     extras = tuple(v for v, rows in zip(values, extra.per_item, strict=True) if rows and isinstance(v, Tensor))
     fixed = {i: v for i, (v, rows) in enumerate(zip(values, extra.per_item, strict=True)) if not rows}
     if not isinstance(fn, nn.Module) and target is None:
-        return ScoreFunction(fn, None, extras, fixed, None, compile), None
+        return ScoreFunction(fn, None, extras, fixed), None
     objective = Objective(target, given.get("score", "auto"))
-    function = ScoreFunction(fn, objective, extras, fixed, None, compile)
+    function = ScoreFunction(fn, objective, extras, fixed)
     if callable(target) or not batch:
         return function, None
     if target is not None:

@@ -25,14 +25,9 @@ WORTH_RECORDING = 1 << 28
 
 
 class Replay:
-    """Recorded runs, by what their operations depend on.
+    """Recorded runs, by what their operations depend on."""
 
-    Args:
-        compile: let `torch.compile` make one program of each record.
-    """
-
-    def __init__(self, compile: bool = False) -> None:
-        self._compile = compile
+    def __init__(self) -> None:
         self._recorded: dict[Hashable, Callable[..., Tensor]] = {}
 
     def run(self, key: Hashable, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
@@ -49,9 +44,7 @@ class Replay:
         # A record fixes how tensors are viewed, so it is made and run for one layout.
         tensors = tuple(t.clone() if t.storage_offset() else t for t in map(Tensor.contiguous, tensors))
         if key not in self._recorded:
-            module = _recorded(function, tensors, self._compile)
-            compiled = torch.compile(module, fullgraph=True, dynamic=False) if self._compile else module.forward
-            self._recorded[key] = compiled
+            self._recorded[key] = _recorded(function, tensors).forward
         return self._recorded[key](*tensors)
 
 
@@ -72,19 +65,17 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down the operations that are run under it.
 
-    `make_fx` does too, but makes a fake tensor of every value, which takes milliseconds per operation.
+    `make_fx` does too, but makes a fake tensor of every value, which takes milliseconds per operation. A view is one
+    step here from the tensor that owns the memory, however many operations led to it, and none where it is a constant.
 
     Args:
         inputs: of the record, contiguous, each at the start of its memory.
-        views: write a view as it was made. Otherwise it is one step from the tensor that owns the memory, however many
-            operations led to it, and none where it is a constant; `torch.compile` cannot fuse what such steps read.
     """
 
-    def __init__(self, inputs: Sequence[Tensor], views: bool) -> None:
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph = fx.Graph()
         self.constants: dict[str, Tensor] = {}
-        self._views = views
         self._nodes: dict[int, fx.Node] = {}
         self._owners: dict[int, Tensor] = {}  # by storage
         self._alive: list[Tensor] = []  # so that no tensor takes the identity of another one
@@ -113,7 +104,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: object, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         parts = result if isinstance(result, list | tuple) else [result]
-        if self._views or func._schema.is_mutable or not all(self._is_one_step(part, args) for part in parts):
+        if func._schema.is_mutable or not all(self._is_one_step(part, args) for part in parts):
             given = tree_map(self.node, (args, kwargs or {}))
             self._register(result, self.graph.call_function(func, *given))
         return result
@@ -137,8 +128,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return True
 
 
-def _recorded(function: Callable[..., Tensor], tensors: Sequence[Tensor], views: bool) -> fx.GraphModule:
-    with _Recorder(tensors, views) as recorder:
+def _recorded(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> fx.GraphModule:
+    with _Recorder(tensors) as recorder:
         result = function(*tensors)
     recorder.graph.output(recorder.node(result))
     recorder.graph.eliminate_dead_code()  # a rule computes all derivatives of a function, of which most are not read
