@@ -39,8 +39,6 @@ def test_what_does_things_to_a_terminal_is_marked() -> None:
 PROGRAM = "import sys; from xai_fast.cli import main; sys.exit(main())"
 COMMANDS = {
     "help": ["--help"],
-    "help of a command": ["jobs", "view", "--help"],
-    "doctor": ["doctor"],
     "status": ["jobs", "status", "job"],
     "wrong": ["jobs", "status", "gone"],
 }
