@@ -14,33 +14,17 @@ _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a regular file for reading, unbuffered; a pipe would block, and a device may act on being opened.
-
-    Args:
-        path: the file, or a link to it.
-
-    Returns:
-        The open file.
-
-    Raises:
-        OSError: there is no such file, it cannot be read, or it is something else, which is not opened.
-    """
+    """Open a file for reading, unbuffered; an `OSError` where it is none, since pipes block and devices act on it."""
     if stat.S_ISREG(os.stat(path).st_mode):
-        # Not blocking, for something else may have taken its name since.
-        file = open(path, "rb", buffering=0, opener=lambda name, _flags: os.open(name, _READ_ONLY))
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return file
-        file.close()
+        descriptor = os.open(path, _READ_ONLY)  # not blocking, for something else may have taken its name since
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return os.fdopen(descriptor, "rb", buffering=0)
+        os.close(descriptor)
     raise OSError(errno.EINVAL, "not a file, but a folder, a pipe, a socket or a device", os.fspath(path))
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under another name first, so that whoever looks finds the old one, the new one, or none.
-
-    Args:
-        path: where to; folders are made, and a file that is there is replaced.
-        data: the content.
-    """
+    """Write a file under another name first, so that whoever looks finds the old one, the new one, or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
 from xai_fast.files import open_regular
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["ImageModel", "open_image"]
 
@@ -54,10 +55,10 @@ def open_image(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
             return open_image(opened)
     with Image.open(file) as stored:
         try:
-            raw = str(stored.tile)
+            raw, tags = str(stored.tile), getattr(stored, "tag_v2", {})
             stored.load()
             picture = ImageOps.exif_transpose(stored)
-            if picture.mode.startswith(("I", "F")) or getattr(stored, "tag_v2", {}).get(Base.SampleFormat) == (_SIGNED,):
+            if picture.mode.startswith(("I", "F")) or tags.get(Base.SampleFormat) == (_SIGNED,):
                 picture = _eight_bits(picture, stored)
             elif "RGB;16" in raw and "transparency" in stored.info:
                 raise OSError("one colour of 16 bits is transparent (tRNS), and Pillow reads colours with 8 bits")
@@ -71,31 +72,30 @@ def open_image(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
 
 
 def _eight_bits(picture: Image.Image, stored: Image.Image) -> Image.Image:
-    """Scale one channel of more than 8 bits, or of signed numbers, see `open_image`; mode "L", "LA" where it is holed."""
+    """Scale one channel of more than 8 bits, or of signed numbers, see `open_image`: to mode "L" or "LA"."""
     tags = {tag: np.ravel(value)[0] for tag, value in getattr(stored, "tag_v2", {}).items() if tag in _TAGS}
     values, signed = np.asarray(picture), tags.get(Base.SampleFormat) == _SIGNED
     bits = int(tags.get(Base.BitsPerSample, 32 if picture.mode == "I" and stored.format not in _WIDENED else 16))
-    if tags and bits in (8, 32) and values.dtype.kind != "f":  # Pillow reads some as if they had the other sign
+    if tags and bits in (8, 32) and picture.mode != "F":  # Pillow reads some as if they had the other sign
         values = values.view(f"{'i' if signed else 'u'}{bits // 8}")
-    floats = values.dtype.kind == "f"
-    limits = [float(tags.get(tag, top)) for tag, top in zip(_LIMITS, (0, 1 if floats else 2**bits - 1), strict=True)]
-    known = floats or (bits <= 16 and not signed) or all(tag in tags for tag in _LIMITS)
-    if not (known and limits[0] <= values.min() <= values.max() <= limits[1] > limits[0]):
+    top = 1 if picture.mode == "F" else 2**bits - 1
+    low, high = (float(tags.get(tag, value)) for tag, value in zip(_LIMITS, (0, top), strict=True))
+    known = picture.mode == "F" or (bits <= 16 and not signed) or all(tag in tags for tag in _LIMITS)
+    if not (known and low <= values.min() <= values.max() <= high > low):
         raise OSError(
             f"the file does not say which of its {values.dtype} values, from {values.min():g} to {values.max():g}, are "
             "black and white; write unsigned integers of up to 16 bits, floats from 0 to 1, or the TIFF tags "
             "SMinSampleValue and SMaxSampleValue"
         )
-    scaled = np.rint((values.astype(np.float64) - limits[0]) * (255 / (limits[1] - limits[0]))).astype(np.uint8)
-    grey = Image.fromarray(255 - scaled if tags.get(Base.PhotometricInterpretation) == _WHITE_IS_ZERO else scaled)
+    if tags.get(Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+        low, high = high, low
+    grey = Image.fromarray(np.rint((values - np.float64(low)) * (255 / (high - low))).astype(np.uint8))
     clear = stored.info.get("transparency")
-    if clear is None:
-        return grey
-    return Image.merge("LA", (grey, Image.fromarray((values != clear) * np.uint8(255))))
+    return grey if clear is None else Image.merge("LA", (grey, Image.fromarray((values != clear) * np.uint8(255))))
 
 
-@dataclass(frozen=True)
-class ImageModel:
+@dataclass(frozen=True, repr=False)
+class ImageModel(ShortRepr):
     """A classifier of RGB images with its preparation: ``x = (rgb / 255 - mean) / std`` of a centre crop.
 
     Attributes:

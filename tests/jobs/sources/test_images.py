@@ -200,7 +200,7 @@ def test_what_is_no_file_is_never_opened(
     monkeypatch.setattr("builtins.open", refuse)
     monkeypatch.setattr("tarfile.bltn_open", refuse)
     if not name.endswith("png"):
-        with pytest.raises(InputError, match="not a file, but|that exist"):
+        with pytest.raises(InputError, match=r"not a file, but|that exist"):
             open_source(path).listing()
         return
     source = open_source(path.parent)
