@@ -86,9 +86,11 @@ def tell(text: str, about: object = None, *, stacklevel: int | None = None) -> N
 
 
 def short(value: Any) -> str:
-    """Describe tensors and arrays by dtype and shape, modules by their class, and others by the begin of their repr."""
+    """Describe tensors and arrays by dtype and shape, modules by their class, and others by the start of their repr."""
     if getattr(value, "shape", ()) and hasattr(value, "dtype"):
         return f"{value.dtype} {tuple(value.shape)}".removeprefix("torch.")
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name!r}: {short(part)}' for name, part in value.items())}}}"
     text = type(value).__name__ if hasattr(value, "named_modules") else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
