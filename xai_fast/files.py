@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 __all__ = ["open_regular", "write_whole"]
 
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> FileIO:
     """Open a file for reading, unbuffered; an `OSError` where it is none, since pipes block and devices act on it."""
     if stat.S_ISREG(os.stat(path).st_mode):
         descriptor = os.open(path, _READ_ONLY)  # not blocking, for something else may have taken its name since

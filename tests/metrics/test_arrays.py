@@ -31,8 +31,8 @@ def wide(x: Tensor) -> np.ndarray:
 
 
 def curves(**changes: Any) -> Tensor:
-    options: dict[str, Any] = {"model": CNN, "inputs": X, "attributions": A, "steps": 4, "baselines": (0.0,)} | changes
-    return insertion_deletion(**options).insertion_curves
+    given = {"model": CNN, "inputs": X, "attributions": A, "steps": 4, "baselines": ("black",)}
+    return insertion_deletion(**(given | changes)).insertion_curves
 
 
 def flips(**changes: Any) -> Tensor:
@@ -62,7 +62,7 @@ FACTOR = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
 ARRAYS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "insertion": (lambda: curves(inputs=wide(X), attributions=wide(A)), curves),
     "insertion, other strides": (lambda: curves(inputs=turned(X), attributions=turned(A)), curves),
-    "insertion, baseline": (lambda: curves(baselines=(np.full((3, 8, 8), 0.5),)), lambda: curves(baselines=(0.5,))),
+    "insertion, baseline": (lambda: curves(baselines=(np.full((3, 8, 8), 0.5),)), lambda: curves(black=0.5)),
     "insertion, baseline of each item": (
         lambda: curves(baselines=(wide(X.flip(0)),)),
         lambda: curves(baselines=(X.flip(0),)),
@@ -74,7 +74,6 @@ ARRAYS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "insertion, classes": (lambda: curves(target=np.array([0, 1, 2, 3])), lambda: curves(target=[0, 1, 2, 3])),
     "table": (lambda: table(wide(T.mean(0)), inputs=wide(T)), lambda: table(T.mean(0).expand(4, 6))),
     "table, a baseline per row": (lambda: table(wide(T.flip(0))), lambda: table(T.flip(0))),
-    "table, a number": (lambda: table(0), lambda: table(torch.zeros(6))),
     "flipping": (lambda: flips(inputs=wide(X), attributions=wide(A)), flips),
     "flipping, baseline": (lambda: flips(baseline=np.zeros((8, 8))), flips),
     "flipping, a table": (
@@ -124,7 +123,7 @@ def test_a_shared_array_stays_what_it_is() -> None:
 
 REFUSED = {
     "baselines: expected a tuple of .* got one ndarray": lambda: curves(baselines=np.zeros((3, 8, 8))),
-    r'baselines\[0\]: expected "black", numbers or a tensor, since inputs \(4, 6\) have nothing': lambda: table("blur"),
+    r'baselines\[0\]: expected "black" or a tensor, since inputs \(4, 6\) have nothing': lambda: table("blur"),
     r"baselines\[0\]: expected .*, got 'noise'": lambda: curves(baselines=("noise",)),
     r"attributions: expected a tensor or an array, got FluxExplanation": lambda: curves(
         attributions=NeFLAG(CNN, **NEFLAG).explain(X)

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +16,7 @@ from xai_fast.errors import bad_argument
 
 __all__ = ["Baseline", "MaskedScores", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
 
-Baseline: TypeAlias = "str | float | Tensor | NDArray[Any]"
+Baseline: TypeAlias = "str | Tensor | NDArray[Any]"
 
 _TRUNCATE = 4.0
 
@@ -83,7 +82,7 @@ def baseline_inputs(
 
     Args:
         name: the argument's name, for the message.
-        baseline: ``"black"``, ``"blur"``, or a number, array or tensor (on their device) that broadcasts to the inputs.
+        baseline: ``"black"``, ``"blur"``, or an array or a tensor (on their device) that broadcasts to the inputs.
         inputs: (B, C, ...) or (B, N).
         black: black in the model's input units, one value or one per channel.
         blur_sigma: the standard deviation of the blur in pixels.
@@ -94,11 +93,10 @@ def baseline_inputs(
     Raises:
         InputError: the baseline is unknown or does not broadcast, or black or the blur are not as expected.
     """
-    if isinstance(baseline, float | int | np.ndarray):
-        baseline = torch.as_tensor(as_tensor(baseline), device=inputs.device)
+    baseline = as_tensor(baseline, device=inputs.device)
     if isinstance(baseline, str) and baseline == "blur":
         if inputs.ndim < 3:
-            expected = f'"black", numbers or a tensor, since inputs {tuple(inputs.shape)} have nothing to blur'
+            expected = f'"black" or a tensor, since inputs {tuple(inputs.shape)} have nothing to blur'
             raise bad_argument(name, expected, '"blur"')
         check_positive("blur_sigma", blur_sigma)
         return gaussian_blur(inputs, blur_sigma)
@@ -106,7 +104,7 @@ def baseline_inputs(
         return _black_values(black, inputs).reshape(-1, *[1] * (inputs.ndim - 2)).expand(inputs.shape)
     if not isinstance(baseline, Tensor):
         got = repr(baseline) if isinstance(baseline, str) else type(baseline).__name__
-        raise bad_argument(name, '"black", "blur", a number, an array or a tensor', got)
+        raise bad_argument(name, '"black", "blur" or a tensor', got)
     if baseline.device != inputs.device:
         raise bad_argument(name, f"a tensor on {inputs.device}", f"one on {baseline.device}")
     try:

@@ -89,7 +89,7 @@ def insertion_deletion(
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
         steps: points of a curve less one. RISE takes one row of pixels per step, so 224 for 224 x 224.
-        baselines: each of them ``"black"``, ``"blur"`` (not of (B, N)), or a number, array or tensor that broadcasts to
+        baselines: each of them ``"black"``, ``"blur"`` (not of (B, N)), or an array or a tensor that broadcasts to
             the inputs, such as the means (N,) of a table's columns.
         black: black in the model's input units, one number or one per channel: -127 / 128 where the model takes
             (rgb - 127) / 128.
@@ -116,7 +116,7 @@ def insertion_deletion(
     )
     masked = MaskedScores(call)
     importance = rank_pixels(masked.fitted(attributions), ranking=ranking)
-    one = isinstance(baselines, str | float | int | Tensor | np.ndarray)
+    one = isinstance(baselines, str | Tensor | np.ndarray)
     if one or not len(baselines):
         got = f"one {type(baselines).__name__}" if one else "none"
         raise bad_argument("baselines", 'a tuple of "black", "blur" or tensors', got)

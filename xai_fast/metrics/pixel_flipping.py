@@ -74,8 +74,8 @@ def pixel_flipping(
         ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`. Here it is the signed
             sum, as in the papers: pixels against the class are flipped last.
         steps: points of the curve less one.
-        baseline: what flipped pixels become: ``"black"``, ``"blur"``, or numbers that broadcast to the inputs
-            (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
+        baseline: what flipped pixels become: ``"black"``, ``"blur"``, or an array or a tensor that broadcasts
+            to the inputs (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
         order: ``"descending"``, the most relevant pixel first, or ``"ascending"``, the least relevant first.
         black: black in the model's input units, one number or one per channel.
         blur_sigma: standard deviation of the blur in pixels.

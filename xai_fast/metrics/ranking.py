@@ -32,11 +32,11 @@ def rank_pixels(attributions: Tensor | NDArray[Any], *, ranking: str = "sum_of_a
         InputError: the ranking is unknown, or the attributions are not finite or of another shape; items are named.
     """
     check_choice("ranking", ranking, RANKINGS)
-    attributions = as_tensor(attributions)
-    check_attributions(attributions)
+    maps: Tensor = as_tensor(attributions)
+    check_attributions(maps)
     # One memory layout, so that the sum over channels is rounded alike for channels_last and sliced maps: pixels that
     # differ by a rounding error would otherwise change places.
-    values = attributions.detach().contiguous()
+    values = maps.detach().contiguous()
     values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     values = values.flatten(2) if values.ndim > 2 else values[:, None]
     if ranking == "sum_of_abs":
