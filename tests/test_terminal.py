@@ -18,8 +18,6 @@ from torch import nn
 
 from xai_fast import TNID, InteractionRanking, NeFLAG, TaylorCAM, fit_mlp, jobs, shared, terminal
 from xai_fast.interaction import FAST
-from xai_fast.jobs.store.job_file import Status
-from xai_fast.jobs.store.reader import ItemResult
 from xai_fast.metrics import insertion_deletion, pixel_flipping, pointing_game
 from xai_fast.terminal import printable, say
 
@@ -159,6 +157,11 @@ def test_each_call_says_what_it_changed_and_nothing_twice(
     assert re.search(expected, line)
 
 
+def item_result() -> object:
+    reader = pytest.importorskip("xai_fast.jobs.store.reader")
+    return reader.ItemResult(3, "a.png", reader.Status.OK, None, {"maps": torch.rand(9)})
+
+
 def image_model() -> object:
     return pytest.importorskip("xai_fast.images").ImageModel(SOFTMAX, "mine", class_names=("a",) * 1000)
 
@@ -187,10 +190,7 @@ REPRS = {
     "network": (lambda: fit_mlp(ROWS, ROWS[:, 0], epochs=2), ["FittedMLP(model=Sequential, task='regression'"]),
     "shared": (lambda: shared(torch.rand(99)), ["Shared(value=float32 (99,))"]),
     "classifier": (image_model, ["ImageModel(model=Sequential, name='mine', size=(224, 224)"]),
-    "item of a store": (
-        lambda: ItemResult(3, "a.png", Status.OK, None, {"maps": torch.rand(9)}),
-        ["ItemResult(index=3, id='a.png'"],
-    ),
+    "item of a store": (item_result, ["ItemResult(index=3, id='a.png'", "fields={'maps': float32 (9,)}"]),
 }
 
 
