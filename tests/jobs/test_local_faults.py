@@ -145,11 +145,13 @@ def test_a_store_that_is_read_only(tmp_path: Path, expected: list[Any]) -> None:
     with small_disk(tmp_path / "disk", 4000) as disk:
         out = disk / "out"
         run(make_spec(), out, workers=0)
+        run(make_spec({"unreadable": [3]}), disk / "failed", workers=0)
         remount(disk, "ro")
         assert run(make_spec(), out).complete, "what is done can be asked for again"
         check_undisturbed(out, expected, {}, exact=True)
+        assert retry_failed(out, workers=0).complete, "nothing has failed"
         with pytest.raises(StoreError, match="read-only"):
-            retry_failed(out, workers=0, trust=True)
+            retry_failed(disk / "failed", workers=0, trust=True)
         with pytest.raises(StoreError, match=r"Read-only file system|read-only"):
             run(make_spec(), disk / "new", workers=0)
         remount(disk, "rw")
