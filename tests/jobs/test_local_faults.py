@@ -141,6 +141,11 @@ def test_the_disk_is_full(tmp_path: Path, expected: list[Any], workers: int) -> 
         check_clean(out)
 
 
+def test_what_changes_for_want_of_memory_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(make_spec(method={"memory": 3}), tmp_path / "out", workers=0)
+    assert caplog.messages == ["out of memory: from now on 2 rows go through the model at once, not 4"]
+
+
 def test_a_store_that_is_read_only(tmp_path: Path, expected: list[Any]) -> None:
     with small_disk(tmp_path / "disk", 4000) as disk:
         out = disk / "out"

@@ -232,8 +232,8 @@ class TaylorCAM(Method[InteractionMap]):
                 self._geometry[shape] = found if math.prod(found.grid) == math.prod(axes.grid) else None
             except (ModelError, InputError) as error:
                 self._geometry[shape] = CellGeometry.of_patches(axes.grid, shape[1:])
-                if self._geometry[shape] is None:
-                    tell(f"no boxes in the image for {self.layer}: {error}", self.model)
+                boxes = "no boxes" if self._geometry[shape] is None else "boxes of patches, not of what each cell sees,"
+                tell(f"{boxes} in the image for {self.layer}: {error}", self.model)
         return self._geometry[shape]
 
 
