@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import weakref
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -24,10 +25,9 @@ ON_CUDA = ("tuple_join", "tuple_sum")
 @pytest.fixture(autouse=True)
 def _automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("XAI_FAST_BACKEND", raising=False)
-    backends._say_once.cache_clear()
+    monkeypatch.setattr("xai_fast.terminal._said", weakref.WeakKeyDictionary())
     with use_backend(None):
         yield
-    backends._say_once.cache_clear()
 
 
 def _module(backend: str) -> ModuleType:

@@ -23,6 +23,19 @@ MISTAKES = [
     ("batch_objects:Rows", {"features": 3}, "arguments of batch_objects:Rows: expected a value for 'classes'"),
     ("batch_objects:no_model", {}, "expected batch_objects:no_model to return an nn.Module or an ImageModel, got str"),
     ("batch_objects:torch", {}, "expected batch_objects:torch to be a function or class, got module"),
+    ("batch_objects:a_module", {}, "model: expected batch_objects:a_module to be a function or class, got Linear"),
+    (
+        "batch_objects:by_position",
+        {},
+        "arguments of batch_objects:by_position: expected a value for 'classes', got none",
+    ),
+    (
+        "batch_objects:weights_from_file",
+        {"path": "/no/such/weights.npy"},
+        "model: expected batch_objects:weights_from_file to return, got FileNotFoundError: .*weights.npy.*, line",
+    ),
+    ("batch_objects:any_sizes", {}, "model: expected batch_objects:any_sizes to return, got TypeError: .*in_features"),
+    ("rows_model", {}, "model: expected package.module:factory, or one of efficientnet-lite0, .*got 'rows_model'"),
     ("efficientnet-lite7", {}, "model: expected package.module:factory, or one of .*did you mean 'efficientnet-lite"),
 ]
 

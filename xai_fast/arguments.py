@@ -5,49 +5,34 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
 
-__all__ = ["check_choice", "check_integer", "check_positive", "item_id_tensor", "name_items"]
+__all__ = ["as_tensor", "check_choice", "check_integer", "check_positive", "item_id_tensor", "name_items"]
+
+
+def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Any:
+    """Copy an array of numpy to a tensor on a device, floats in the dtype; give anything else as it is."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub" or value.dtype.itemsize > 8:
+        return value
+    tensor = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C"))
+    return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
 
 def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
-    """Check that a value is one of a few words.
-
-    Args:
-        name: the argument.
-        value: what came.
-        choices: the words.
-
-    Returns:
-        The word.
-
-    Raises:
-        InputError: it is none of them.
-    """
+    """Give a value that is one of a few words; an `InputError` names the argument and the words where it is not."""
     if isinstance(value, str) and value in choices:
         return value
     raise bad_argument(name, f"one of {', '.join(choices)}", repr(value))
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    """Check that a value is an integer within limits.
-
-    Args:
-        name: the argument.
-        value: what came; numpy's integers are fine, booleans are not.
-        low: the smallest that is allowed.
-        high: the largest, or None.
-
-    Returns:
-        The integer.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Give a value that is an integer within limits, be it of numpy, but no boolean; else raise an `InputError`."""
     if not isinstance(value, bool) and isinstance(value, numbers.Integral):
         number = int(value)
         if low <= number and (high is None or number <= high):
@@ -57,18 +42,7 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
 
 
 def check_positive(name: str, value: object) -> float:
-    """Check that a value is a positive, finite number.
-
-    Args:
-        name: the argument.
-        value: what came.
-
-    Returns:
-        The number.
-
-    Raises:
-        InputError: it is not.
-    """
+    """Give a value that is a positive, finite number as a float; else raise an `InputError`."""
     if not isinstance(value, bool) and isinstance(value, numbers.Real) and 0.0 < float(value) < math.inf:
         return float(value)
     raise bad_argument(name, "a positive, finite number", repr(value))
@@ -102,13 +76,6 @@ def item_id_tensor(item_ids: Sequence[int] | Tensor | None, batch: int, device: 
 
 
 def name_items(positions: Sequence[int]) -> str:
-    """Name items of a batch in a message.
-
-    Args:
-        positions: at least one position.
-
-    Returns:
-        Such as ``item 3`` or ``12 items: 0, 1, 2, 3, 4, 5, 6, 7, ...``.
-    """
+    """Name items of a batch in a message, such as ``item 3`` or ``12 items: 0, 1, 2, 3, 4, 5, 6, 7, ...``."""
     shown = ", ".join(map(str, positions[:8])) + (", ..." if len(positions) > 8 else "")
     return f"item {shown}" if len(positions) == 1 else f"{len(positions)} items: {shown}"

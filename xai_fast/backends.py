@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
-import logging
 import os
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -19,10 +18,9 @@ from types import ModuleType, TracebackType
 from torch import Tensor
 
 from xai_fast.errors import BackendUnavailable, bad_argument
+from xai_fast.terminal import tell
 
 __all__ = ["BACKENDS", "WHY_NOT", "forced_backend", "kernel_names", "select", "use_backend", "why"]
-
-logger = logging.getLogger("xai_fast")
 
 BACKENDS = ("cuda", "triton", "native", "reference")
 """All backends, the preferred one first."""
@@ -185,11 +183,6 @@ def why(kernel: str, tensors: Sequence[Tensor] = ()) -> dict[str, str | None]:
     }
 
 
-@functools.cache
-def _say_once(message: str) -> None:
-    logger.warning(message)
-
-
 def select(kernel: str, tensors: Sequence[Tensor]) -> ModuleType:
     """Choose the backend module that runs a kernel on these tensors.
 
@@ -217,7 +210,7 @@ def select(kernel: str, tensors: Sequence[Tensor]) -> ModuleType:
         reason = WHY_NOT[backend](tensors)
         if reason is None:
             if missed:
-                _say_once(f"{kernel} runs on the {backend} backend: {'; '.join(missed)}")
+                tell(f"{kernel} runs on the {backend} backend: {'; '.join(missed)}")
             return _module(kernel, backend)
         if backend in expected:
             missed.append(f"{backend}: {reason}")

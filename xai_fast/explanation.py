@@ -14,6 +14,7 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import write_whole
+from xai_fast.terminal import short
 
 __all__ = ["FACTS", "Explanation"]
 
@@ -82,8 +83,10 @@ class Explanation:
         return self._changed(lambda tensor: tensor[index])
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in self.tensors().items())
-        return f"{type(self).__name__}({len(self)} items of {self.method or 'a method'}: {shown})"
+        shown = [f"{name} {short(tensor)}" for name, tensor in self.tensors().items()]
+        rest = {name: value for name, value in self.constants().items() if name not in ("kind", "method")}
+        told = ", ".join([*shown, *(f"{name}={short(value)}" for name, value in rest.items() if value)])
+        return f"{type(self).__name__}({len(self)} items of {self.method or 'a method'}: {told})"
 
     def to(self: _E, device: str | torch.device) -> _E:
         """Move the tensors to a device."""

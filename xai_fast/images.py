@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.ExifTags import Base
 from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
+from xai_fast.files import open_regular
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["ImageModel", "open_image"]
 
@@ -20,41 +23,79 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _PAPER = (255, 255, 255)
+_LIMITS = (Base.SMinSampleValue, Base.SMaxSampleValue)
+_TAGS = (*_LIMITS, Base.BitsPerSample, Base.SampleFormat, Base.PhotometricInterpretation)
+_SIGNED, _WHITE_IS_ZERO = 2, 0
+_WIDENED = ("PNG", "PPM")
+"""Formats whose 16 bits some releases of Pillow read into 32."""
 
 
 def open_image(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
     """Read a picture as upright 8-bit RGB.
 
-    The orientation that a camera noted in the EXIF data is applied, transparent parts are laid on white, 16-bit greys
-    are scaled to 8 bits (Pillow would clip them), and of an animation the first frame is taken.
+    The orientation that a camera noted in the EXIF data is applied, transparent parts are laid on white, greys of more
+    than 8 bits are scaled (Pillow would clip them), and of an animation the first frame is taken.
+
+    What is black and what is white is said by the TIFF tags SMinSampleValue and SMaxSampleValue; without them unsigned
+    integers of up to 16 bits go from 0 to the largest that their bits hold, and floats from 0 to 1. Signed and 32-bit
+    integers without the tags, and values outside the range, such as floats from 0 to 255, are refused.
 
     Args:
-        file: a path, or a binary file object.
+        file: a path, of a regular file, or a binary file object.
 
     Returns:
         The whole decoded picture, mode "RGB".
 
     Raises:
-        OSError: the file cannot be read, is no picture, or is truncated (Pillow's ``UnidentifiedImageError`` is one).
+        OSError: the file cannot be read, is no picture, is truncated (Pillow's ``UnidentifiedImageError`` is one), or
+            does not say what is black and what is white; the message names the values that it has.
     """
+    if isinstance(file, str | os.PathLike):
+        with open_regular(file) as opened:
+            return open_image(opened)
     with Image.open(file) as stored:
         try:
+            raw, tags = str(stored.tile), getattr(stored, "tag_v2", {})
             stored.load()
             picture = ImageOps.exif_transpose(stored)
+            if picture.mode.startswith(("I", "F")) or tags.get(Base.SampleFormat) == (_SIGNED,):
+                picture = _eight_bits(picture, stored)
+            elif "RGB;16" in raw and "transparency" in stored.info:
+                raise OSError("one colour of 16 bits is transparent (tRNS), and Pillow reads colours with 8 bits")
+            if picture.has_transparency_data:
+                layers = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", layers.size, (*_PAPER, 255)), layers)
+            return picture.convert("RGB")
         except (SyntaxError, ValueError, IndexError, EOFError) as error:
             # Pillow's decoders let these through for some damaged files; to the caller they are all a broken file.
-            raise OSError(f"damaged picture: {error}") from error
-        if picture.mode.startswith("I"):
-            sixteen_bits = np.asarray(picture)
-            picture = Image.fromarray((sixteen_bits.clip(0, 65535) // 257).astype(np.uint8))
-        if picture.has_transparency_data:
-            layers = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", layers.size, (*_PAPER, 255)), layers)
-        return picture.convert("RGB")
+            raise OSError(f"damaged picture, or of an unknown kind: {error}") from error
 
 
-@dataclass(frozen=True)
-class ImageModel:
+def _eight_bits(picture: Image.Image, stored: Image.Image) -> Image.Image:
+    """Scale one channel of more than 8 bits, or of signed numbers, see `open_image`: to mode "L" or "LA"."""
+    tags = {tag: np.ravel(value)[0] for tag, value in getattr(stored, "tag_v2", {}).items() if tag in _TAGS}
+    values, signed = np.asarray(picture), tags.get(Base.SampleFormat) == _SIGNED
+    bits = int(tags.get(Base.BitsPerSample, 32 if picture.mode == "I" and stored.format not in _WIDENED else 16))
+    if tags and bits in (8, 32) and picture.mode != "F":  # Pillow reads some as if they had the other sign
+        values = values.view(f"{'i' if signed else 'u'}{bits // 8}")
+    top = 1 if picture.mode == "F" else 2**bits - 1
+    low, high = (float(tags.get(tag, value)) for tag, value in zip(_LIMITS, (0, top), strict=True))
+    known = picture.mode == "F" or (bits <= 16 and not signed) or all(tag in tags for tag in _LIMITS)
+    if not (known and low <= values.min() <= values.max() <= high > low):
+        raise OSError(
+            f"the file does not say which of its {values.dtype} values, from {values.min():g} to {values.max():g}, are "
+            "black and white; write unsigned integers of up to 16 bits, floats from 0 to 1, or the TIFF tags "
+            "SMinSampleValue and SMaxSampleValue"
+        )
+    if tags.get(Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
+        low, high = high, low
+    grey = Image.fromarray(np.rint((values - np.float64(low)) * (255 / (high - low))).astype(np.uint8))
+    clear = stored.info.get("transparency")
+    return grey if clear is None else Image.merge("LA", (grey, Image.fromarray((values != clear) * np.uint8(255))))
+
+
+@dataclass(frozen=True, repr=False)
+class ImageModel(ShortRepr):
     """A classifier of RGB images with its preparation: ``x = (rgb / 255 - mean) / std`` of a centre crop.
 
     Attributes:

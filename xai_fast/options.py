@@ -10,6 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from xai_fast.terminal import short
+
 __all__ = ["HasOptions", "plain"]
 
 _ENTRIES_SHOWN = 100
@@ -64,6 +66,10 @@ class HasOptions:
             for name, parameter in parameters.items()
             if name != "model" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
         }
+
+    def __repr__(self) -> str:
+        model = [] if getattr(self, "model", None) is None else [short(getattr(self, "model", None))]
+        return f"{type(self).__name__}({', '.join([*model, *(f'{n}={short(v)}' for n, v in self.settings.items())])})"
 
     @property
     def settings(self) -> dict[str, object]:

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 import re
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError, XaiFastError, bad_argument
 from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 if TYPE_CHECKING:
@@ -58,10 +59,17 @@ def import_reference(name: str, reference: str) -> Any:
 def call_reference(name: str, reference: str, arguments: Mapping[str, object]) -> Any:
     """Import a function or class, and call it."""
     function = import_reference(name, reference)
-    if not callable(function):
+    if not callable(function) or isinstance(function, nn.Module):
         raise bad_argument(name, f"{reference} to be a function or class", type(function).__name__)
     check_arguments(f"arguments of {reference}", function, arguments)
-    return function(**arguments)
+    try:
+        return function(**arguments)
+    except (XaiFastError, MemoryError, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # of the user's code, whose line the message names
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        got = f"{type(error).__name__}: {error} ({line.filename}, line {line.lineno})"
+        raise bad_argument(name, f"{reference} to return", got) from error
 
 
 def check_arguments(
@@ -76,7 +84,7 @@ def check_arguments(
     named = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         check_keys(where, arguments, named)
-    for parameter in named.values():
+    for parameter in (p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)):
         if parameter.default is parameter.empty and parameter.name not in arguments:
             raise bad_argument(where, f"a value for {parameter.name!r}", "none")
 

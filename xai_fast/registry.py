@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import logging
+import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -27,6 +26,8 @@ from xai_fast.interaction import (
     TNIDRows,
 )
 from xai_fast.method import Method
+from xai_fast.references import import_reference
+from xai_fast.terminal import tell
 
 __all__ = ["DETECTOR_ENTRY_POINTS", "ENTRY_POINTS", "detectors", "find_method", "methods"]
 
@@ -50,8 +51,6 @@ _OWN_DETECTORS: tuple[type[Detector], ...] = (
     HierarchicalLasso,
     ANOVA,
 )
-
-_log = logging.getLogger(__name__)
 
 
 def methods() -> dict[str, type[Method]]:
@@ -111,7 +110,7 @@ def _loaded_or_logged(entry: EntryPoint, kind: type[Any]) -> Any:
     try:
         return _loaded(entry, kind)
     except InputError as error:
-        _log.warning("%r of another package cannot be used: %s", entry.name, error)
+        tell(f"{entry.name!r} of another package cannot be used: {error}")
         return None
 
 
@@ -123,14 +122,7 @@ def _loaded(entry: EntryPoint, kind: type[Any]) -> Any:
 
 
 def _referenced(reference: str) -> type[Method]:
-    module, _, attribute = reference.partition(":")
-    module = "captum.attr" if module == "captum" else module
-    try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"method: expected a class that can be imported, got {reference!r}: {error}") from error
+    found = import_reference("method", re.sub("^captum:", "captum.attr:", reference))
     if isinstance(found, type) and not issubclass(found, Method) and hasattr(found, "attribute"):
         return captum_method(found, reference)
     method: type[Method] = _checked(found, reference, Method)

@@ -180,7 +180,7 @@ WRONG = {
     r"upsample: expected True, False, or a size such as \(H, W\), got 7": lambda: GradCAM(relu_cnn(), "4", upsample=7),
     "upsample: expected an integer, at least 1": lambda: GradCAM(relu_cnn(), "4", upsample=(0, 3)),
     "upsample: expected False, or as many sizes as the map .* of recurrent": lambda: GradCAM(
-        Tokens().eval(), "recurrent", upsample=True
+        Tokens().eval(), "recurrent", upsample=(3, 3)
     ).attribute(torch.zeros(2, 3, dtype=torch.int64)),
     "model: expected evaluation mode": lambda: GradCAM(relu_cnn().train(), "4").attribute(X),
     "model: expected a score that depends differentiably on conv": lambda: GradCAM(Aside().eval(), "conv").attribute(X),

@@ -77,15 +77,18 @@ def test_a_layer_that_is_not_named_is_asked_for(place: Path, capsys: pytest.Capt
     assert not (place / "out").exists()
 
 
-def test_a_plain_module_gets_a_line_about_what_is_assumed(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plain_module_gets_a_line_about_what_is_assumed(
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     draw(place / "a.png", size=(60, 80))
     assert explain("a.png", "--model", "cli_models:plain", "--points", 1, "--max-steps", 1) == 0
-    line = capsys.readouterr().out.splitlines()[0]
-    assert line.startswith("note: cli_models:plain returns a plain module, so the usual preparation for ImageNet")
+    (line,) = caplog.messages
+    assert line.startswith("model: cli_models:plain returns a plain module, so the usual preparation for ImageNet")
     assert "resized to cover 256 x 256 pixels, cut to the central 224 x 224" in line
     np.save("x.npy", np.zeros((2, 3, 224, 224), np.float32))
     assert explain("x.npy", "--model", "cli_models:plain", "--points", 1, "--max-steps", 1, "--out", "array") == 0
     assert "pictures" not in capsys.readouterr().out
+    assert len(caplog.messages) == 1
 
 
 def test_the_results_of_another_run_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

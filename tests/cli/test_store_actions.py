@@ -94,7 +94,7 @@ def test_damage_is_found_repaired_and_done_again(place: Path, capsys: pytest.Cap
     assert capsys.readouterr().out.endswith("nothing is damaged\n")
 
 
-def test_items_that_failed_are_tried_again(place: Path) -> None:
+def test_items_that_failed_are_tried_again(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     module = (place / "cli_models.py").read_text()
     np.save(place / "x.npy", np.stack([np.full((3, 16, 16), value, np.float32) for value in (0.1, 0.95, 0.3)]))
     job_file(place, source="x.npy", model="cli_models:fails_on_white")
@@ -103,13 +103,24 @@ def test_items_that_failed_are_tried_again(place: Path) -> None:
     sys.modules.pop("cli_models")
     assert cli.main(["jobs", "retry", "out", "--trust", *QUICK]) == 0
     assert [result.ok for _, result in jobs.open("out")] == [True] * 3
+    capsys.readouterr()
+    (place / "cli_models.py").write_text("a module that cannot be imported")
+    assert cli.main(["jobs", "retry", "out", *QUICK]) == 0
+    said = capsys.readouterr()
+    assert said.out.splitlines()[0] == "no item has failed, so there is nothing to do again"
+    assert "state     complete\n" in said.out
+    assert not said.err
+    assert jobs.retry_failed("out").complete
 
 
 @pytest.mark.parametrize(("terminal", "answer"), [(False, "y"), (True, ""), (True, "n"), (True, "y")])
 def test_functions_that_only_the_store_names_are_told_before_they_are_called(
     terminal: bool, answer: str, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished(place, capsys, 1)
+    photos(place, 1)
+    (place / "photos" / "01.png").write_text("no picture")
+    job_file(place)
+    assert cli.main(["run", "job.json", "--out", "out", *QUICK]) == 3
     path = place / "out" / "job.json"
     document = json.loads(path.read_text())
     source = {"kind": "indexable", "path": "os:mkdir", "arguments": {"path": "called"}}
@@ -124,7 +135,7 @@ def test_functions_that_only_the_store_names_are_told_before_they_are_called(
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
     agreed, status = terminal and answer == "y", jobs.status("out")
     monkeypatch.setattr(jobs, "retry_failed", lambda *a, **k: status if agreed else pytest.fail("called"))
-    assert cli.main(["jobs", "retry", "out"]) == (0 if agreed else 2)
+    assert cli.main(["jobs", "retry", "out"]) == (3 if agreed else 2)
     said = capsys.readouterr().err
     assert 'source: os:mkdir(path="called")' in said
     assert "m:Class()" in said
@@ -132,7 +143,7 @@ def test_functions_that_only_the_store_names_are_told_before_they_are_called(
     assert not (place / "called").exists()
 
 
-def test_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export(place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     finished(place, capsys, 3)
     assert cli.main(["jobs", "export", "out", "--to", "x.parquet"]) == 0
@@ -140,7 +151,8 @@ def test_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert parquet.read_table("x.parquet").num_rows == 3
     next((place / "out" / "shards").rglob("*.safetensors")).unlink()
     assert cli.main(["jobs", "export", "out", "--to", "y.parquet"]) == 0
-    assert "export: y.parquet (incomplete: 0 of 3 items are finished)\n" in capsys.readouterr().out
+    assert capsys.readouterr().out == "export: y.parquet\n"
+    assert caplog.messages == ["y.parquet is of a job that is not complete: 0 of 3 items"]
 
 
 def test_options_take_precedence_over_the_file(place: Path) -> None:

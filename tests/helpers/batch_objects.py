@@ -89,6 +89,17 @@ def weights_from_file(path: str) -> nn.Module:
     return model
 
 
+a_module = nn.Linear(6, 3)
+
+
+def by_position(classes: int, /) -> nn.Module:
+    return nn.Linear(6, classes)
+
+
+def any_sizes(*sizes: int) -> nn.Module:
+    return nn.Linear(*sizes)
+
+
 def no_model() -> str:
     return "no model"
 

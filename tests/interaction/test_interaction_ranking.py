@@ -111,14 +111,16 @@ def test_each_order_is_a_sequence_the_strongest_first() -> None:
         ranking().order(5)
 
 
-def test_the_strongest_of_all_orders_without_main_effects() -> None:
+def test_the_strongest_of_each_order_or_mixed_if_asked_without_main_effects() -> None:
     found = ranking()
     expected = sorted(
         ((-abs(effect), len(members), members) for order in (2, 3, 4) for members, effect in EFFECTS[order].items())
     )
-    assert [one.indices for one in found] == [members for _, _, members in expected]
+    by_order = [[members for _, size, members in expected if size == order] for order in (2, 3, 4)]
+    assert [one.indices for one in found] == list(itertools.chain(*by_order))
     for k in (1, 3, 6, 100):
-        assert [one.indices for one in found.top(k)] == [members for _, _, members in expected[:k]]
+        assert [one.indices for one in found.top(k)] == list(itertools.chain(*(sets[:k] for sets in by_order)))
+        assert [one.indices for one in found.top(k, mixed=True)] == [members for _, _, members in expected[:k]]
     assert len(found) == 10
     assert found.max_order == 4
     with pytest.raises(InputError, match="k: expected"):
@@ -142,7 +144,7 @@ def test_pairs_as_a_matrix() -> None:
 def literal_prune(found: InteractionRanking) -> list[tuple[int, ...]]:
     """Go down the ranking; leave a set out if a superset was there before (Tsang et al. 2018)."""
     kept: list[tuple[int, ...]] = []
-    for one in found:
+    for one in found.top(100, mixed=True):
         if not any(set(one.indices) < set(before) for before in kept):
             kept.append(one.indices)
     return kept
@@ -150,8 +152,8 @@ def literal_prune(found: InteractionRanking) -> list[tuple[int, ...]]:
 
 def test_redundant_are_those_of_which_a_superset_is_stronger() -> None:
     pruned = ranking().prune_redundant()
-    assert [one.indices for one in pruned] == [(0, 2), (0, 1, 2), (1, 3), (0, 1, 2, 3)]
-    assert [one.indices for one in pruned] == literal_prune(ranking())
+    assert [one.indices for one in pruned] == [(0, 2), (1, 3), (0, 1, 2), (0, 1, 2, 3)]
+    assert [one.indices for one in pruned.top(100, mixed=True)] == literal_prune(ranking())
     assert len(pruned.order(1)) == 4
     assert pruned.order(2)[1].rank == 2
 
@@ -168,7 +170,7 @@ def test_pruning_equals_going_down_the_ranking(seed: int) -> None:
         for order in (1, 2, 3, 4)
     }
     found = ranking({order: of for order, of in effects.items() if of})
-    assert [one.indices for one in found.prune_redundant()] == literal_prune(found)
+    assert [one.indices for one in found.prune_redundant().top(100, mixed=True)] == literal_prune(found)
 
 
 def test_a_table_of_all_sets() -> None:

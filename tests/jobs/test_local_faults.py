@@ -141,15 +141,22 @@ def test_the_disk_is_full(tmp_path: Path, expected: list[Any], workers: int) -> 
         check_clean(out)
 
 
+def test_what_changes_for_want_of_memory_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(make_spec(method={"memory": 3}), tmp_path / "out", workers=0)
+    assert caplog.messages == ["out of memory: from now on 2 rows go through the model at once, not 4"]
+
+
 def test_a_store_that_is_read_only(tmp_path: Path, expected: list[Any]) -> None:
     with small_disk(tmp_path / "disk", 4000) as disk:
         out = disk / "out"
         run(make_spec(), out, workers=0)
+        run(make_spec({"unreadable": [3]}), disk / "failed", workers=0)
         remount(disk, "ro")
         assert run(make_spec(), out).complete, "what is done can be asked for again"
         check_undisturbed(out, expected, {}, exact=True)
+        assert retry_failed(out, workers=0).complete, "nothing has failed"
         with pytest.raises(StoreError, match="read-only"):
-            retry_failed(out, workers=0, trust=True)
+            retry_failed(disk / "failed", workers=0, trust=True)
         with pytest.raises(StoreError, match=r"Read-only file system|read-only"):
             run(make_spec(), disk / "new", workers=0)
         remount(disk, "rw")

@@ -207,7 +207,7 @@ def test_options_are_checked_before_anything_is_written(tmp_path: Path, rows: np
     for fields, message in (
         ({"options": {"points": 0}}, "options of neflag: points: expected an integer, at least 1, got 0"),
         ({"method": "batch_models:Sums", "options": {"size": 3}}, "options of batch_models:Sums"),
-        ({"method": "batch_models:Nothing", "options": {}}, "method: expected a class that can be imported"),
+        ({"method": "batch_models:Nothing", "options": {}}, "method: expected a name in batch_models"),
         ({"method": "batch_objects:Rows", "options": {}}, "to be a subclass of xai_fast.Method"),
     ):
         with pytest.raises(InputError, match=message):

@@ -46,6 +46,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"method": ["neflag"], "options": {"points": 3}}, "options: expected none beside a list"),
     ({"method": [{"name": "neflag", "as": "a b"}]}, "method.as: expected"),
     ({"method": "__main__:Mine"}, "method: expected a module that other processes can import"),
+    ({"target": "__main__:score"}, "target: expected a module that other processes can import"),
     ({"method": nn.Linear}, "method: expected"),
     ({"options": {"pointz": 3}}, "options of neflag: expected one of .*did you mean 'points'.*got 'pointz'"),
     ({"options": {"seed": 3}}, "options of neflag: expected no seed; it is a field of the job"),

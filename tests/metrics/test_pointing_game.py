@@ -107,7 +107,7 @@ NO_BOXES = r"boxes\[1\]: expected at least one box \(x0, y0, x1, y1\) for item 1
         ({"boxes": [torch.zeros(1, 4), torch.zeros(0, 4)]}, NO_BOXES),
         ({"boxes": [[(0, 0, 1, 1)]]}, r"boxes: expected the boxes of 2 items, got those of 1"),
         ({"boxes": [[(0, 0, 1, 1)], [(0, 0, 1)]]}, r"boxes\[1\]: expected shape \(K, 4\), got \(1, 3\)"),
-        ({"boxes": [(0, 0, 1, 1)] * 2}, r"boxes\[0\]: expected shape \(K, 4\), got \(4,\)"),
+        ({"boxes": [(0, 0, 1)] * 2}, r"boxes\[0\]: expected shape \(K, 4\), got \(1, 3\)"),
         ({"boxes": [["left"], ["right"]]}, r"boxes\[0\]: expected a table of numbers \(K, 4\)"),
         ({"boxes": [[(0, 0, 1, 1)], [(2, 0, 1, 1)]]}, r"boxes\[1\]: expected finite boxes with x0 <= x1 and y0 <= y1"),
         ({"boxes": [[(0, 0, 1, 1)], [(0, 0, torch.nan, 1)]]}, r"boxes\[1\]: expected finite boxes"),

@@ -97,7 +97,7 @@ def _with(value: float, *items: int) -> Tensor:
     ("maps", "ranking", "message"),
     [
         (torch.zeros(2, 3, 4, 5), "abs", r"ranking: expected one of signed_sum, abs_sum, sum_of_abs, got 'abs'"),
-        ([[1.0]], "abs_sum", r"attributions: expected a tensor, got list"),
+        ([[1.0]], "abs_sum", r"attributions: expected a tensor or an array, got list"),
         (torch.zeros(2, 3, dtype=torch.int64), "abs_sum", r"attributions: expected a floating-point dtype, got torch"),
         (torch.zeros(2), "abs_sum", r"attributions: expected shape \(B, C, ...\) or \(B, N\), got \(2,\)"),
         (torch.zeros(2, 3, 0, 4), "abs_sum", r"attributions: expected shape .* got \(2, 3, 0, 4\)"),

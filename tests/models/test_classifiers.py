@@ -100,8 +100,8 @@ ERRORS = {
     "resnet50": "model: expected one of efficientnet-lite0, .* or module:function, got 'resnet50'",
     "no_such_module_here:build": "model: there is no module 'no_such_module_here'",
     "math.nothing:build": "model: there is no module 'math.nothing'",
-    "math:build": "model: expected a function 'build' in the module 'math', got None",
-    "math:pi": "model: expected a function 'pi' in the module 'math', got 3.14",
+    "math:build": "model: expected a name in math, one of .*, got 'math:build'",
+    "math:pi": "model: expected math:pi to be a function or class, got float",
     "os:getcwd": "model: expected os:getcwd to return an nn.Module or an ImageModel, got str",
 }
 

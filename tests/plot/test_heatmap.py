@@ -34,6 +34,8 @@ def test_heat_is_linear_between_the_percentiles(ranking: str, clip: tuple[float,
     assert got.shape == (20, 30)
     np.testing.assert_allclose(got, literal, atol=2e-5 * max(1.0, 1 / (high - low)))
     assert np.array_equal(got, heat(attribution.numpy(), ranking=ranking, clip=clip))
+    plain = attribution.sum(0)
+    assert np.array_equal(heat(plain.numpy(), clip=clip), heat(plain[None], clip=clip))
 
 
 def test_four_fifths_are_transparent_and_one_in_a_hundred_is_saturated() -> None:
@@ -101,7 +103,7 @@ def test_the_layer_of_the_report_over_the_faded_picture_is_the_overlay() -> None
 
 IMAGE = np.zeros((20, 30, 3), np.uint8)
 WRONG = {
-    "attribution: expected shape": lambda: heat(torch.zeros(20, 30)),
+    "attribution: expected shape": lambda: heat(torch.zeros(2, 3, 20, 30)),
     "attributions: expected finite": lambda: heat(torch.full((3, 4, 4), torch.nan)),
     "clip: expected two percentiles": lambda: heat(an_attribution(), clip=(99, 80)),
     "clip: expected two": lambda: heat(an_attribution(), clip=(-1, 80)),

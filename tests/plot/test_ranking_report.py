@@ -74,7 +74,7 @@ def test_every_order_is_listed_strongest_first() -> None:
     ranking = ranking_of(NAMES, EFFECTS)
     panels = data_of(ranking, top_k=3)["panels"]
     assert [panel["order"] for panel in panels] == [0, 2, 3, 1]
-    assert listed(panels[0]) == [one.indices for one in ranking.top(3)]
+    assert listed(panels[0]) == [one.indices for one in ranking.top(3, mixed=True)]
     for panel in panels[1:]:
         assert listed(panel) == [one.indices for one in ranking.order(panel["order"])[:3]]
     assert panels[0]["sets"][0]["effect"] == "1,500"

@@ -123,7 +123,7 @@ class GradCAM(Method[Explanation]):
         if self.upsample is False:
             return maps
         sides = maps.ndim - 1
-        size = tuple(inputs.shape[2:]) if self.upsample is True else self.upsample
+        size = tuple(inputs.shape[1:][-sides:]) if self.upsample is True else self.upsample
         if len(size) != sides:
             expected = f"False, or as many sizes as the map {tuple(maps.shape[1:])} of {self.layer} has"
             raise bad_argument("upsample", expected, f"{self.upsample!r} for inputs {tuple(inputs.shape)}")

@@ -100,7 +100,7 @@ def explain(
     """
     if not (out / "job.json").exists():
         refuse_results(out)
-    tell_preparation(spec.source["kind"], model.preparation, model.name)
+    tell_preparation(model.preparation)
     all_explained = finish(jobs.run(spec, out, runner="local", workers=0, **how))
     # The functions that the store names are those that the user named.
     page = jobs.report(out, trust=True, look=look, limit=limit)

@@ -29,7 +29,6 @@ __all__ = [
 
 _PLAIN = ("source", "method", "model", "shard_size", "dtype", "seed", "batch_size", "max_attempts")
 DEVICE = "cpu, cuda, cuda:1, ... (default: a GPU where there is one)"
-_PICTURES = ("images", "webdataset")
 EXIT_CODES = """exit codes: 0 all items explained; 3 finished, but some items could not be read or explained;
 2 the arguments are wrong, or the folder holds another job; 1 failed; 130 interrupted (what is finished is kept: the
 same command goes on from there)."""
@@ -94,30 +93,16 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> bool:
     status = jobs.run(read_spec(options), options.out, threads=options.threads, **runner_options(options))
-    job = jobs.open(options.out).job
-    model = job["spec"]["model"]["reference"]
-    tell_preparation(job["spec"]["source"]["kind"], job["preparation"], model)
+    tell_preparation(jobs.open(options.out).job["preparation"])
     return finish(status)
 
 
-def tell_preparation(kind: str, preparation: Mapping[str, Any] | None, model: str) -> None:
-    """Print how pictures become inputs of a model, and whether that is assumed.
+def tell_preparation(preparation: Mapping[str, Any] | None) -> None:
+    """Print how pictures become inputs of a model; where it does not say (None), the job tells what is assumed."""
+    if preparation is not None:
+        from xai_fast.images import ImageModel
 
-    Args:
-        kind: of the source.
-        preparation: size, mean, std and margin; None where the model does not say.
-        model: its reference.
-    """
-    if preparation is None and kind not in _PICTURES:
-        return
-    from xai_fast.images import ImageModel
-
-    how = ImageModel(torch.nn.Identity(), model, **(preparation or {})).preparation
-    assumed = (
-        f"note: {model} returns a plain module, so the usual preparation for ImageNet is assumed: pictures are {how}; "
-        "return an xai_fast.images.ImageModel for another one"
-    )
-    say(assumed if preparation is None else f"pictures are {how}")
+        say(f"pictures are {ImageModel(torch.nn.Identity(), '', **preparation).preparation}")
 
 
 def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:

@@ -133,6 +133,9 @@ def _repair(options: argparse.Namespace) -> bool:
 def _retry(options: argparse.Namespace) -> bool:
     from xai_fast.jobs.trust import called_functions, check_trust  # needs safetensors
 
+    if not (stands := jobs.status(options.store, exact=True)).failed:
+        say("no item has failed, so there is nothing to do again")
+        return finish(stands)
     named = called_functions(options.store)
     for call in named:
         say(f"the store has this called: {printable(call)}", error=True)
@@ -160,9 +163,7 @@ def _clean(options: argparse.Namespace) -> bool:
 
 def _export(options: argparse.Namespace) -> bool:
     path = jobs.export(options.store, options.format, options.to)
-    found = jobs.status(options.store)
-    left = "" if found.complete else f" (incomplete: {found.done} of {found.items} items are finished)"
-    say(f"export: {shown(str(path))}{left}")
+    say(f"export: {shown(str(path))}")
     return True
 
 

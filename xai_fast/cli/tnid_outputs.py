@@ -234,7 +234,7 @@ def _summary(findings: Findings) -> bytes:
         "versions": versions(),
         "seconds": round(findings.seconds, 3),
         "strongest": [
-            {"features": list(one.features), "effect": one.effect, "spread": one.spread}
+            {"order": one.order, "features": list(one.features), "effect": one.effect, "spread": one.spread}
             for one in ranking.top(min(findings.settings.listed, 20))
         ],
     }

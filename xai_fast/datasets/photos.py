@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,9 @@ from PIL import Image
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.images import open_image
+from xai_fast.terminal import tell
 
 __all__ = ["PHOTO_SOURCES", "Photo", "installed_folder", "sample_photos"]
-
-logger = logging.getLogger("xai_fast")
 
 PHOTO_SOURCES = ("scikit-image", "scikit-learn", "foolbox")
 """Packages with photos, by the name that pip knows."""
@@ -87,12 +85,12 @@ def _named(source: str, folder: Path, names: Sequence[str]) -> list[Photo]:
     found = [Photo(f"{source}/{name}", folder / name, source) for name in names if (folder / name).is_file()]
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        logger.warning("the installed %s has no %s", source, ", ".join(missing))
+        tell(f"the installed {source} has no {', '.join(missing)}")
     return found
 
 
 def _foolbox(folder: Path) -> list[Photo]:
     files = sorted(folder.glob("imagenet_*_*.jpg"))
     if not files:
-        logger.warning("the installed foolbox has no photos named imagenet_XX_LABEL.jpg")
+        tell("the installed foolbox has no photos named imagenet_XX_LABEL.jpg")
     return [Photo(f"foolbox/{file.name}", file, "foolbox", int(file.stem.rsplit("_", 1)[1])) for file in files]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +20,7 @@ from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.layout import fast_memory_format, own_memory_format
 from xai_fast.engine.objective import Objective
 from xai_fast.errors import bad_argument
+from xai_fast.terminal import tell
 
 __all__ = ["Call", "HostReads", "default_rows"]
 
@@ -46,16 +45,10 @@ def default_rows(entries: int, device: torch.device) -> int:
     return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
 
 
-_log = logging.getLogger(__name__)
-_said: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
-
-
-def _narrow_dtype(model: Callable[..., object]) -> torch.dtype | None:
-    """Give float16 or bfloat16 where the model's parameters are in it."""
-    if not isinstance(model, nn.Module):
-        return None
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
-    return dtype if dtype in (torch.float16, torch.bfloat16) else None
+def _dtype(model: Callable[..., object]) -> torch.dtype | None:
+    """Give the dtype of the model's parameters, where it has any."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((p.dtype for p in parameters if p.is_floating_point()), None)
 
 
 class HostReads:
@@ -118,8 +111,8 @@ class Call:
             model: a module, or any other callable.
             inputs: (B, ...) or a tuple of them, B >= 1.
             objective: from the outputs to scores.
-            additional_forward_args: one value or a tuple, passed to the model after the inputs; tensors whose first
-                dimension is B go along with their items.
+            additional_forward_args: one value or a tuple, passed to the model after the inputs; tensors and arrays
+                whose first dimension is B go along with their items, as tensors.
             item_ids: (B,) integers that are not negative; the positions by default.
             internal_batch_size: the most rows that go through the model at once; see `default_rows`.
             integers: inputs may be int32, int64 or bool.
@@ -132,8 +125,8 @@ class Call:
             InputError: an argument does not fit.
             ModelError: the model is in training mode.
         """
-        narrow = _narrow_dtype(model)
-        values = check_inputs(inputs, integers=integers, narrow=narrow)
+        dtype = _dtype(model)
+        values = check_inputs(inputs, integers=integers, dtype=dtype)
         batch, device = values[0].shape[0], values[0].device
         if batch == 0:
             raise bad_argument("inputs", "at least one item", f"an empty batch {tuple(values[0].shape)}")
@@ -147,13 +140,13 @@ class Call:
             # Tensors of inference mode cannot take part in a graph; a copy can.
             tuple(value.detach().clone() if value.is_inference() else value.detach() for value in values),
             objective,
-            ExtraArguments(additional_forward_args, batch),
+            ExtraArguments(additional_forward_args, batch, dtype, device),
             item_id_tensor(item_ids, batch, device),
             internal_batch_size or default_rows(entries, device),
             isinstance(inputs, tuple),
             own_memory_format(values),
             host or HostReads(),
-            narrow,
+            dtype if dtype in (torch.float16, torch.bfloat16) else None,
         )
 
     @property
@@ -226,12 +219,11 @@ class Call:
             return self.objective.targets(outputs, start=chunk.start, batch=self.batch)
 
     def _notice_probabilities(self, outputs: object) -> None:
-        """Say once per model that a softmax is applied to what is one already."""
-        found = None if self.model in _said else self.objective.looks_like_probabilities(outputs)
+        """Say that a softmax is applied to what is one already."""
+        found = self.objective.looks_like_probabilities(outputs)
         if found is not None and found.device.type != "meta" and bool(found):
-            _said.add(self.model)
-            _log.warning(
-                "model: its outputs are probabilities already, and score=%r takes them for logits; "
-                'score="output" explains the probabilities themselves',
-                self.objective.score,
+            tell(
+                f"model: its outputs are probabilities already, and score={self.objective.score!r} takes them for "
+                'logits; score="output" explains the probabilities themselves',
+                self.model,
             )

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xai_fast.arguments import as_tensor
 from xai_fast.errors import ModelError, bad_argument
 
 __all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path"]
 
 _INTEGERS = (torch.int32, torch.int64, torch.bool)
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def check_device(model: Callable[..., object], device: torch.device) -> None:
@@ -74,13 +75,14 @@ def check_inputs(
     inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
     *,
     integers: bool = False,
-    narrow: torch.dtype | None = None,
+    dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, ...]:
     """Check the inputs, and give them as a tuple.
 
     Args:
         inputs: a tensor or an array (B, ...) or a tuple of them, float32 or float64, one dtype and device.
-        narrow: float16 or bfloat16 where the model is in it: such inputs are fine too, and become float32.
+        dtype: of the model, where it has floating-point parameters: arrays of floats are brought to it, and float16 or
+            bfloat16 inputs are fine where the model is in it, and become float32.
         integers: int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the
             inputs is needed; then each input may have a dtype of its own.
 
@@ -91,11 +93,12 @@ def check_inputs(
         InputError: they are something else.
     """
     given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
-    values = tuple(torch.tensor(v) if isinstance(v, np.ndarray) and v.dtype.kind in "fiub" else v for v in given)
+    wide = torch.float32 if dtype in _HALVES else dtype
+    values = tuple(as_tensor(value, wide) for value in given)
     if not values:
         raise bad_argument("inputs", "a tensor or a tuple of tensors", "an empty tuple")
-    if narrow is not None:
-        values = tuple(v.float() if isinstance(v, Tensor) and v.dtype == narrow else v for v in values)
+    if dtype in _HALVES:
+        values = tuple(v.float() if isinstance(v, Tensor) and v.dtype == dtype else v for v in values)
     for i, value in enumerate(values):
         name = "inputs" if len(values) == 1 else f"inputs[{i}]"
         if not isinstance(value, Tensor):

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from xai_fast.arguments import as_tensor
 from xai_fast.errors import bad_argument
+from xai_fast.terminal import ShortRepr, tell
 
 __all__ = ["ExtraArguments", "Shared", "shared"]
 
-_log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Shared(Generic[_T]):
+@dataclass(frozen=True, repr=False)
+class Shared(ShortRepr, Generic[_T]):
     """A value that is one for all items; see `shared`."""
 
     value: _T
@@ -41,7 +43,9 @@ class ExtraArguments:
 
     Args:
         values: what the user gave: None, one value, a tuple, or a mapping of keywords.
-        batch: B; a tensor whose first dimension is B holds a row per item, unless it is `shared`.
+        batch: B; a tensor whose first dimension is B holds a row per item, unless it is `shared`. An array becomes one.
+        dtype: of floats from an array.
+        device: of tensors from an array.
 
     Attributes:
         values: the positional arguments, then the keyword arguments, unwrapped.
@@ -52,7 +56,9 @@ class ExtraArguments:
         InputError: the values come in a list, which would be passed on as one argument by mistake.
     """
 
-    def __init__(self, values: object, batch: int) -> None:
+    def __init__(
+        self, values: object, batch: int, dtype: torch.dtype | None = None, device: torch.device | None = None
+    ) -> None:
         if isinstance(values, list):
             raise bad_argument("additional_forward_args", "a tensor, another single value, a tuple or a dict", "a list")
         if isinstance(values, Mapping):
@@ -60,12 +66,16 @@ class ExtraArguments:
         else:
             given = () if values is None else values if isinstance(values, tuple) else (values,)
             self.keywords = ()
-        self.per_item = tuple(isinstance(v, Tensor) and v.ndim > 0 and v.shape[0] == batch for v in given)
+        given = tuple(as_tensor(v, dtype, device) if _rows(v) == batch else v for v in given)
+        self.per_item = tuple(isinstance(v, Tensor) and _rows(v) == batch for v in given)
         self.values = tuple(v.value if isinstance(v, Shared) else v for v in given)
         for i, (value, per_item) in enumerate(zip(self.values, self.per_item, strict=True)):
             if per_item and _may_be_shared(value):
                 name = f"additional_forward_args[{self.keywords[i] if self.keywords else i!r}]"
-                _warn_once(name, tuple(value.shape))
+                tell(
+                    f"{name}: a tensor {tuple(value.shape)} is taken as one row per item, since its first dimension is "
+                    "the batch size; xai_fast.shared(tensor) says that it is one for all"
+                )
 
     def rows(self, item: Tensor) -> tuple[object, ...]:
         """Give the values for the items at these positions (R,)."""
@@ -82,22 +92,12 @@ class ExtraArguments:
         return model(*inputs, **named)
 
 
+def _rows(value: object) -> int:
+    return len(value) if isinstance(value, Tensor | np.ndarray) and value.ndim else -1
+
+
 def _may_be_shared(value: object) -> bool:
     """Tell whether the first dimension may be the batch size by chance: square matrices, and vectors of numbers."""
     if not isinstance(value, Tensor) or not value.is_floating_point():
         return False
     return value.ndim == 1 or (value.ndim == 2 and value.shape[0] == value.shape[1])
-
-
-_said: set[tuple[str, tuple[int, ...]]] = set()
-
-
-def _warn_once(name: str, shape: tuple[int, ...]) -> None:
-    if (name, shape) not in _said:
-        _said.add((name, shape))
-        _log.warning(
-            "%s: a tensor %s is taken as one row per item, since its first dimension is the batch size; "
-            "xai_fast.shared(tensor) says that it is one for all",
-            name,
-            shape,
-        )

@@ -6,18 +6,17 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_fast.arguments import check_positive
+from xai_fast.arguments import as_tensor, check_positive
 from xai_fast.engine.call import Call
 from xai_fast.errors import bad_argument
 
 __all__ = ["Baseline", "MaskedScores", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
 
-Baseline: TypeAlias = "str | Tensor"
+Baseline: TypeAlias = "str | Tensor | NDArray[Any]"
 
 _TRUNCATE = 4.0
 
@@ -83,7 +82,7 @@ def baseline_inputs(
 
     Args:
         name: the argument's name, for the message.
-        baseline: ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs, on their device.
+        baseline: ``"black"``, ``"blur"``, or an array or a tensor (on their device) that broadcasts to the inputs.
         inputs: (B, C, ...) or (B, N).
         black: black in the model's input units, one value or one per channel.
         blur_sigma: the standard deviation of the blur in pixels.
@@ -94,7 +93,11 @@ def baseline_inputs(
     Raises:
         InputError: the baseline is unknown or does not broadcast, or black or the blur are not as expected.
     """
+    baseline = as_tensor(baseline, device=inputs.device)
     if isinstance(baseline, str) and baseline == "blur":
+        if inputs.ndim < 3:
+            expected = f'"black" or a tensor, since inputs {tuple(inputs.shape)} have nothing to blur'
+            raise bad_argument(name, expected, '"blur"')
         check_positive("blur_sigma", blur_sigma)
         return gaussian_blur(inputs, blur_sigma)
     if isinstance(baseline, str) and baseline == "black":
@@ -160,10 +163,9 @@ class MaskedScores:
         Raises:
             InputError: batch, spatial shape or device differ.
         """
-        if isinstance(attributions, np.ndarray):
-            attributions = torch.tensor(attributions, device=self.inputs.device)
+        attributions = as_tensor(attributions, device=self.inputs.device)
         if not isinstance(attributions, Tensor):
-            raise bad_argument("attributions", "a tensor", type(attributions).__name__)
+            raise bad_argument("attributions", "a tensor or an array", type(attributions).__name__)
         if attributions.ndim == self.inputs.ndim - 1 >= 2 and attributions.shape[1:] == self.inputs.shape[2:]:
             attributions = attributions.unsqueeze(1)
         wanted, got = self.inputs.shape, attributions.shape

@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import importlib
 import numbers
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -22,6 +21,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table, read_table
 from xai_fast.options import HasOptions
+from xai_fast.terminal import tell
 
 __all__ = ["Detector", "Effects", "Groups", "all_pairs", "needs", "pair_effects", "read_regression"]
 
@@ -95,7 +95,7 @@ class Detector(HasOptions, abc.ABC):
         settings = {"method": self.name, **self.settings, "target": _described(target), **ranking.settings}
         ranking = replace(ranking, settings=settings)
         for note in ranking.notes:
-            warnings.warn(note, UserWarning, stacklevel=2)
+            tell(note, ranking, stacklevel=2)
         return ranking
 
     @abc.abstractmethod

@@ -15,14 +15,15 @@ from xai_fast.errors import bad_argument
 from xai_fast.interaction.mlp_training import Epoch, Goal, Rows, Settings, Standardize, new_network, quality, train
 from xai_fast.interaction.table import Table, read_rows_like, read_table
 from xai_fast.progress import Progress
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["TASKS", "FittedMLP", "fit_mlp"]
 
 TASKS = ("auto", "regression", "classification")
 
 
-@dataclass(frozen=True)
-class FittedMLP:
+@dataclass(frozen=True, repr=False)
+class FittedMLP(ShortRepr):
     """A network that was trained, and how well it fits.
 
     Attributes:

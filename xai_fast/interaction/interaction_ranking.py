@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations as subsets_of
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +18,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, ModelError, bad_argument
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.ranking_exchange import read_fields, shapiq_values, write_fields
+from xai_fast.terminal import ShortRepr
 
 if TYPE_CHECKING:
     import pandas
@@ -39,8 +38,8 @@ FACTS: dict[str, str] = {
 """What has to be known of a ranking, by name, in a sentence. A method may have further facts."""
 
 
-@dataclass(frozen=True, eq=False)
-class InteractionRanking:
+@dataclass(frozen=True, eq=False, repr=False)
+class InteractionRanking(ShortRepr):
     """Interactions between features, as `xai_fast.TNID` and the other detectors find them.
 
     Main effects (order 1), where the method has them, are there to compare with, by ``ranking.order(1)`` and
@@ -146,27 +145,31 @@ class InteractionRanking:
         return sum(len(ranking) for order, ranking in self.orders.items() if order > 1)
 
     def __iter__(self) -> Iterator[FeatureInteraction]:
-        """Go through all interactions, the strongest first; of equals the smaller set, then the first in its order."""
-        rankings = (ranking for order, ranking in sorted(self.orders.items()) if order > 1)
-        return heapq.merge(*rankings, key=lambda found: -abs(found.effect))
+        """Go through all interactions, order after order, the strongest of each first."""
+        return (found for order, ranking in sorted(self.orders.items()) if order > 1 for found in ranking)
 
-    def top(self, k: int) -> list[FeatureInteraction]:
-        """Give the strongest interactions of any order.
+    def top(self, k: int, *, mixed: bool = False) -> list[FeatureInteraction]:
+        """Give the strongest interactions of each order.
 
-        Effects of different orders have the same unit, so they can be compared, where features are in units of their
-        standard deviation, as they are unless the method was told otherwise.
+        Effects of different orders are no common scale: pairs are in units of the score per two features, triples per
+        three. Where features are in units of their standard deviation, as they are unless the method was told
+        otherwise, the units agree, and ``mixed`` may be of use; a smooth score has small effects of high orders still.
 
         Args:
-            k: how many, at least 1.
+            k: how many of each order, at least 1.
+            mixed: compare all orders by the magnitude of their effects, and give k in all.
 
         Returns:
-            At most k, the strongest first.
+            At most k of each order, order after order, the strongest of each first; with ``mixed`` at most k, the
+            strongest first, of equals the smaller set, then the first in its order.
 
         Raises:
             InputError: k is no positive integer.
         """
         check_integer("k", k, 1)
-        return list(islice(self, k))
+        if mixed:
+            return sorted(self, key=lambda found: -abs(found.effect))[:k]
+        return [found for found in self if found.rank <= k]
 
     def __contains__(self, key: object) -> bool:
         if isinstance(key, FeatureInteraction):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xai_fast.errors import bad_argument
 from xai_fast.kernels import combinations
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["FeatureInteraction", "OrderRanking"]
 
@@ -42,8 +43,8 @@ class FeatureInteraction:
         return len(self.features)
 
 
-@dataclass(frozen=True, eq=False)
-class OrderRanking(Sequence[FeatureInteraction]):
+@dataclass(frozen=True, eq=False, repr=False)
+class OrderRanking(ShortRepr, Sequence[FeatureInteraction]):
     """The sets of one order, the strongest first; of equals the lexicographically first.
 
     Attributes:

@@ -14,7 +14,6 @@ and so on.
 from __future__ import annotations
 
 import itertools
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,12 +36,12 @@ from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.method import Method
 from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, differentiable
+from xai_fast.terminal import tell
 
 __all__ = ["SCOPES", "TaylorCAM"]
 
 SCOPES = ("local", "global")
 MAX_ORDER = 4
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -233,8 +232,8 @@ class TaylorCAM(Method[InteractionMap]):
                 self._geometry[shape] = found if math.prod(found.grid) == math.prod(axes.grid) else None
             except (ModelError, InputError) as error:
                 self._geometry[shape] = CellGeometry.of_patches(axes.grid, shape[1:])
-                if self._geometry[shape] is None:
-                    _log.warning("no boxes in the image for %s: %s", self.layer, error)
+                boxes = "no boxes" if self._geometry[shape] is None else "boxes of patches, not of what each cell sees,"
+                tell(f"{boxes} in the image for {self.layer}: {error}", self.model)
         return self._geometry[shape]
 
 

@@ -41,20 +41,14 @@ __all__ = [
 ]
 
 _PLACES = {
-    "JobSpec": ("jobs.spec", "JobSpec"),
-    "JobStatus": ("jobs.job_status", "JobStatus"),
-    "ModelRef": ("references", "ModelRef"),
-    "Store": ("jobs.store.reader", "Store"),
-    "View": ("jobs.pages", "View"),
-    "clean": ("jobs.store.check", "clean"),
-    "export": ("jobs.store.export", "export"),
-    "open": ("jobs.store.reader", "open_store"),
-    "repair": ("jobs.store.check", "repair"),
-    "report": ("jobs.pages", "report"),
-    "retry_failed": ("jobs.running", "retry_failed"),
-    "run": ("jobs.running", "run"),
-    "status": ("jobs.job_status", "status"),
-    "verify": ("jobs.store.check", "verify"),
+    "jobs.job_status": ("JobStatus", "status"),
+    "jobs.pages": ("View", "report"),
+    "jobs.running": ("retry_failed", "run"),
+    "jobs.spec": ("JobSpec",),
+    "jobs.store.check": ("clean", "repair", "verify"),
+    "jobs.store.export": ("export",),
+    "jobs.store.reader": ("Store", "open"),
+    "references": ("ModelRef",),
 }
 
 
@@ -62,10 +56,10 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for, so that reading a store does not load what runs one."""
     import importlib
 
-    if name not in _PLACES:
+    module = next((module for module, names in _PLACES.items() if name in names), None)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _PLACES[name]
-    found = getattr(importlib.import_module(f"xai_fast.{module}"), attribute)
+    found = getattr(importlib.import_module(f"xai_fast.{module}"), "open_store" if name == "open" else name)
     globals()[name] = found
     return found
 

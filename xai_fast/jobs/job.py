@@ -7,7 +7,6 @@ import math
 import os
 import platform
 import time
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
 from xai_fast.jobs.store.shards import Shards
 from xai_fast.references import LoadedModel, ModelRef, weights_sha256
+from xai_fast.terminal import tell
 from xai_fast.values import digest
 
 __all__ = ["Job", "open_job", "prepare_job", "versions"]
@@ -35,6 +35,7 @@ _FEWEST_ITEMS = 32
 _FIRST_ITEMS = 100
 """So many items are tried for the shape that all shall have."""
 _LOOKED_AT = 16
+_CALLER = 5  # of `run`, behind `prepare_job`, `_reopen` and the function that tells
 
 
 class Job:
@@ -112,6 +113,11 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
     """Write the store; tell whether this process was the first."""
     source = open_source(spec.source, spec.decoder)
     model = _load_twice(spec)
+    if model.image_model is None and source.kind in ("images", "webdataset"):
+        tell(
+            f"model: {model.name} returns a plain module, so the usual preparation for ImageNet is assumed: pictures "
+            f"are {model.for_pictures().preparation}; return an xai_fast.images.ImageModel for another one"
+        )
     for entry in spec.methods:  # what is wrong with them is told before files are hashed
         entry.make(model.module, spec.seed)
     listing, identity = source.listing(), source.identity()
@@ -163,7 +169,7 @@ def _reopen(path: Path, spec: JobSpec) -> Job:
             f"out: {path} holds another job; take another folder, or ask for the same:\n  " + "\n  ".join(differences)
         )
     if not job.complete:
-        _tell_versions(job.document)
+        _tell_versions(job)
     return job
 
 
@@ -180,7 +186,8 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
             raise
         return [f"source.path: {was} in the store, {now} asked for, whose content is another: {error}"]
     if source.kind == "images" and source.count() != len(job.items):
-        _tell(f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}")
+        line = f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}"
+        tell(line, job, stacklevel=_CALLER)
     return []
 
 
@@ -235,17 +242,13 @@ def _check_in_effect(document: Mapping[str, Any], found: Mapping[str, Any]) -> N
         )
 
 
-def _tell_versions(document: Mapping[str, Any]) -> None:
+def _tell_versions(job: Job) -> None:
     """Say where the rest of a job is computed by other releases than its beginning."""
-    was, now = document.get("versions", {}), versions()
+    was, now = job.document.get("versions", {}), versions()
     changed = [f"{n} {was.get(n)}, now {now[n]}" for n in ("xai_fast", "torch") if was.get(n) != now[n]]
     if changed:
-        _tell(f"out: the job began with {' and '.join(changed)}; what is left may come out differently")
-
-
-def _tell(line: str) -> None:
-    """Warn whoever called `run`, with these in between: this one, one below, `_reopen`, `prepare_job` and `run`."""
-    warnings.warn(line, UserWarning, stacklevel=6)
+        line = f"out: the job began with {' and '.join(changed)}; what is left may come out differently"
+        tell(line, job, stacklevel=_CALLER)
 
 
 def _check_folder(path: Path, spec: JobSpec) -> None:

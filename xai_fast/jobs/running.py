@@ -91,6 +91,8 @@ def retry_failed(
 ) -> JobStatus:
     """Do the failed items of a job again, such as after an unreadable file was replaced; the good ones are kept.
 
+    Where nothing has failed, nothing is done or called.
+
     Args:
         out: folder of the store.
         runner: as in `run`, like all that follow.
@@ -112,6 +114,8 @@ def retry_failed(
     """
     check_choice("runner", runner, RUNNERS)
     work = _runner(runner, workers, device, options)
+    if not (stands := status(out, exact=True)).failed:
+        return stands
     check_trust(out, trust)
     job = open_job(out, **({} if source is None else {"source": source}))
     job.check_writable()

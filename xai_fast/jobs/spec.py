@@ -16,7 +16,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.sources.describe import describe
 from xai_fast.references import ModelRef, check_reference
-from xai_fast.values import REFERENCE, check_keys, plain
+from xai_fast.values import check_keys, plain
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 
@@ -191,7 +191,7 @@ def _checked_target(target: object) -> int | list[int] | str | None:
     if target is None:
         return None
     if isinstance(target, str):
-        if ":" in target and not REFERENCE.fullmatch(target):
+        if ":" in target:
             check_reference("target", target)
         if not target:
             raise bad_argument("target", "the name of a column, or package.module:function", "an empty text")

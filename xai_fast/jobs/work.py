@@ -20,6 +20,7 @@ from xai_fast.jobs.job import Job, versions
 from xai_fast.jobs.store.job_file import Status
 from xai_fast.jobs.store.rows import Rows
 from xai_fast.jobs.store.shards import Header
+from xai_fast.terminal import tell
 
 __all__ = ["WRITING", "DeviceLost", "Order", "ShardDone", "run_shard", "try_alone"]
 
@@ -130,6 +131,7 @@ class _Run:
             rows = self.held.rows or 1
             if rows > 1:
                 self.held.rows = rows // 2
+                tell(f"out of memory: from now on {rows // 2} rows go through the model at once, not {rows}", self.held)
                 return self._explain(items)
             reason = _last_resort(failure, self.held.device)
         if len(items) > 1:

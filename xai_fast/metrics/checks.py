@@ -19,7 +19,7 @@ def _failing_items(fails: Tensor) -> str | None:
 def check_attributions(attributions: Tensor) -> None:
     """Check that attributions are a floating-point tensor (B, C, ...) or (B, N), all finite; errors name the items."""
     if not isinstance(attributions, Tensor):
-        raise bad_argument("attributions", "a tensor", type(attributions).__name__)
+        raise bad_argument("attributions", "a tensor or an array", type(attributions).__name__)
     if not attributions.is_floating_point():
         raise bad_argument("attributions", "a floating-point dtype", str(attributions.dtype))
     if attributions.ndim < 2 or 0 in attributions.shape[1:]:

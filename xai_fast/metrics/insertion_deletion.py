@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,12 +23,13 @@ from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.metrics.checks import check_not_nan
 from xai_fast.metrics.ranking import pixel_positions, rank_pixels
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["InsertionDeletion", "insertion_deletion"]
 
 
-@dataclass(frozen=True)
-class InsertionDeletion:
+@dataclass(frozen=True, repr=False)
+class InsertionDeletion(ShortRepr):
     """Insertion and deletion of each item, averaged over the baselines, with the curves that they come from.
 
     Attributes:
@@ -87,7 +89,8 @@ def insertion_deletion(
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
         steps: points of a curve less one. RISE takes one row of pixels per step, so 224 for 224 x 224.
-        baselines: each of them ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs.
+        baselines: each of them ``"black"``, ``"blur"`` (not of (B, N)), or an array or a tensor that broadcasts to
+            the inputs, such as the means (N,) of a table's columns.
         black: black in the model's input units, one number or one per channel: -127 / 128 where the model takes
             (rgb - 127) / 128.
         blur_sigma: standard deviation of the blur in pixels.
@@ -113,8 +116,9 @@ def insertion_deletion(
     )
     masked = MaskedScores(call)
     importance = rank_pixels(masked.fitted(attributions), ranking=ranking)
-    if isinstance(baselines, (str, Tensor)) or not len(baselines):
-        got = "none" if not isinstance(baselines, (str, Tensor)) else f"one {type(baselines).__name__}"
+    one = isinstance(baselines, str | Tensor | np.ndarray)
+    if one or not len(baselines):
+        got = f"one {type(baselines).__name__}" if one else "none"
         raise bad_argument("baselines", 'a tuple of "black", "blur" or tensors', got)
     names = tuple(b if isinstance(b, str) else f"baselines[{i}]" for i, b in enumerate(baselines))
     references = [

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
-from xai_fast.arguments import check_integer
+from xai_fast.arguments import as_tensor, check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 
@@ -31,6 +31,7 @@ def area_under_roc(strengths: Tensor, positive: Tensor) -> Tensor:
     Raises:
         InputError: shapes or types do not fit, a strength is NaN, or all are positive or none is.
     """
+    strengths, positive = as_tensor(strengths), as_tensor(positive)
     if positive.dtype != torch.bool or positive.ndim != 1 or strengths.shape[-1:] != positive.shape:
         raise bad_argument("positive", f"bool ({strengths.shape[-1:].numel()},)", f"{positive.dtype} {positive.shape}")
     if not strengths.is_floating_point() or bool(strengths.isnan().any()):
@@ -108,7 +109,7 @@ def r_precision(ranking: Sequence[Collection[int]], truth: Collection[Collection
     A set that is a proper part of a true interaction is neither a hit nor a miss and is passed over.
 
     Args:
-        ranking: sets of features, the strongest first, of any order and without redundant subsets.
+        ranking: sets of features by position, the strongest first, of any order and without redundant subsets.
         truth: the largest true interactions, by position.
 
     Returns:

@@ -19,14 +19,15 @@ from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, repl
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.metrics.checks import check_not_nan
 from xai_fast.metrics.ranking import pixel_positions, rank_pixels
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["PixelFlipping", "pixel_flipping"]
 
 _ORDERS = ("descending", "ascending")
 
 
-@dataclass(frozen=True)
-class PixelFlipping:
+@dataclass(frozen=True, repr=False)
+class PixelFlipping(ShortRepr):
     """Pixel flipping of each item.
 
     Attributes:
@@ -73,8 +74,8 @@ def pixel_flipping(
         ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`. Here it is the signed
             sum, as in the papers: pixels against the class are flipped last.
         steps: points of the curve less one.
-        baseline: what flipped pixels become: ``"black"``, ``"blur"``, or a tensor that broadcasts to the inputs
-            (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
+        baseline: what flipped pixels become: ``"black"``, ``"blur"``, or an array or a tensor that broadcasts
+            to the inputs (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
         order: ``"descending"``, the most relevant pixel first, or ``"ascending"``, the least relevant first.
         black: black in the model's input units, one number or one per channel.
         blur_sigma: standard deviation of the blur in pixels.

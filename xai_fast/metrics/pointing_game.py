@@ -9,18 +9,22 @@ import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_fast.arguments import as_tensor
 from xai_fast.errors import bad_argument
 from xai_fast.metrics.ranking import rank_pixels
+from xai_fast.terminal import ShortRepr
 
 __all__ = ["PointingGame", "pointing_game"]
 
 
-@dataclass(frozen=True)
-class PointingGame:
+@dataclass(frozen=True, repr=False)
+class PointingGame(ShortRepr):
     """Hits and misses.
 
     Attributes:
@@ -37,7 +41,7 @@ class PointingGame:
 
 
 def pointing_game(
-    attributions: Tensor,
+    attributions: Tensor | NDArray[Any],
     boxes: Sequence[Tensor | Sequence[Sequence[float]]] | Tensor,
     *,
     ranking: str = "sum_of_abs",
@@ -46,9 +50,9 @@ def pointing_game(
     """Play the pointing game (Zhang et al., ECCV 2016).
 
     Args:
-        attributions: (B, C, H, W). Of equal maxima the first in reading order is the point.
-        boxes: for each item its boxes (K, 4), a tensor or a list, K at least 1: (x0, y0, x1, y1) in pixels, x along W,
-            y along H, both corners part of the box.
+        attributions: (B, C, H, W) or (B, H, W). Of equal maxima the first in reading order is the point.
+        boxes: for each item its boxes (K, 4), a tensor, array or list, K at least 1, or its only one (4,): (x0, y0, x1,
+            y1) in pixels, x along W, y along H, both corners part of the box.
         ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
         tolerance: Euclidean distance in pixels from a box at which the maximum still counts as a hit.
 
@@ -59,6 +63,7 @@ def pointing_game(
         InputError: an argument does not fit, an item has no box, or attributions are not finite; items are named.
     """
     _check_tolerance(tolerance)
+    attributions = as_tensor(attributions)
     if isinstance(attributions, Tensor) and attributions.ndim == 3:
         attributions = attributions.unsqueeze(1)
     importance = rank_pixels(attributions, ranking=ranking)
@@ -96,6 +101,7 @@ def _table(item: int, boxes: Tensor | Sequence[Sequence[float]]) -> Tensor:
         raise bad_argument(name, "a table of numbers (K, 4)", f"{boxes!r}") from error
     if table.numel() == 0:
         raise bad_argument(name, f"at least one box (x0, y0, x1, y1) for item {item}", "none")
+    table = table[None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] != 4:
         raise bad_argument(name, "shape (K, 4)", str(tuple(table.shape)))
     wrong = ~(table.isfinite().all(1) & (table[:, :2] <= table[:, 2:]).all(1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_fast.arguments import check_choice
+from xai_fast.arguments import as_tensor, check_choice
 from xai_fast.metrics.checks import check_attributions
 
 __all__ = ["RANKINGS", "pixel_positions", "rank_pixels"]
@@ -14,7 +17,7 @@ RANKINGS = ("signed_sum", "abs_sum", "sum_of_abs")
 """How the channels of a pixel become one importance: ``sum_c a_c``, ``|sum_c a_c|`` or ``sum_c |a_c|``."""
 
 
-def rank_pixels(attributions: Tensor, *, ranking: str = "sum_of_abs") -> Tensor:
+def rank_pixels(attributions: Tensor | NDArray[Any], *, ranking: str = "sum_of_abs") -> Tensor:
     """Reduce attributions to one importance per pixel, the larger the earlier.
 
     Args:
@@ -29,10 +32,11 @@ def rank_pixels(attributions: Tensor, *, ranking: str = "sum_of_abs") -> Tensor:
         InputError: the ranking is unknown, or the attributions are not finite or of another shape; items are named.
     """
     check_choice("ranking", ranking, RANKINGS)
-    check_attributions(attributions)
+    maps: Tensor = as_tensor(attributions)
+    check_attributions(maps)
     # One memory layout, so that the sum over channels is rounded alike for channels_last and sliced maps: pixels that
     # differ by a rounding error would otherwise change places.
-    values = attributions.detach().contiguous()
+    values = maps.detach().contiguous()
     values = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
     values = values.flatten(2) if values.ndim > 2 else values[:, None]
     if ranking == "sum_of_abs":

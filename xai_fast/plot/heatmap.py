@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from xai_fast.arguments import as_tensor
 from xai_fast.errors import bad_argument
 from xai_fast.metrics import gaussian_blur, rank_pixels
 from xai_fast.plot.colormap import COLORS, colormap
@@ -40,7 +41,7 @@ def heat(
     """Scale the importance of each pixel to 0..1 between two percentiles.
 
     Args:
-        attribution: (C, H, W), in any units.
+        attribution: (C, H, W) or (H, W), in any units.
         ranking: how the channels of a pixel become one importance, see `xai_fast.metrics.rank_pixels`.
         clip: two percentiles, 0 <= low < high <= 100.
         smooth: standard deviation in pixels of a Gaussian that the importance is blurred with first; 0 leaves it alone.
@@ -51,7 +52,8 @@ def heat(
     Raises:
         InputError: an argument is out of range, or the attribution is not finite.
     """
-    values = torch.as_tensor(attribution)
+    values = as_tensor(attribution)
+    values = values[None] if values.ndim == 2 else values
     if values.ndim != 3:
         raise bad_argument("attribution", "shape (C, H, W)", str(tuple(values.shape)))
     low, high = clip

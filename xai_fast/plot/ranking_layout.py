@@ -81,7 +81,7 @@ class PairMatrix:
 def strongest_sets(ranking: InteractionRanking, order: int | None, k: int) -> list[FeatureInteraction]:
     """Give at most k sets of one order, or of all interactions (None), the strongest first; none without an effect."""
     check_integer("k", k, 1)
-    found = ranking.top(k) if order is None else list(ranking.order(order)[:k])
+    found = ranking.top(k, mixed=True) if order is None else list(ranking.order(order)[:k])
     return [one for one in found if one.effect]
 
 

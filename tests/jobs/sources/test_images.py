@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import struct
 import threading
 import zlib
@@ -14,6 +15,7 @@ import torch
 from batch_objects import frozen, ids
 
 from xai_fast.errors import InputError
+from xai_fast.images import open_image
 from xai_fast.jobs.sources import ItemError, SourceChanged, open_source
 from xai_fast.jobs.store.job_file import Status
 
@@ -167,6 +169,49 @@ def test_what_cannot_be_read_is_told_with_the_item(kind: str, folder: Path) -> N
     assert source.read(1).value.size == (6, 4)
 
 
+def special(kind: str, path: Path) -> None:
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+@pytest.mark.parametrize("name", ["p.png", "p.tar", "p.npy", "p.csv", "p.safetensors"])
+def test_what_is_no_file_is_never_opened(
+    name: str, kind: str, linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "source" / name
+    path.parent.mkdir()
+    special(kind, tmp_path / "target" if linked else path)
+    if linked:
+        path.symlink_to(tmp_path / "target")
+
+    def refuse(opened: object, *_rest: object, **_more: object) -> None:
+        raise AssertionError(f"{opened} is opened")
+
+    if name.endswith("csv"):
+        pytest.importorskip("pandas")
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("tarfile.bltn_open", refuse)
+    if not name.endswith("png"):
+        with pytest.raises(InputError, match=r"not a file, but|that exist"):
+            open_source(path).listing()
+        return
+    source = open_source(path.parent)
+    assert list(source.listing()) == [(name, (-1, -1, 0, -1))]  # type: ignore[arg-type]
+    source._items = Hostile(name)  # type: ignore[assignment]
+    with pytest.raises(ItemError, match="not a file, but a folder, a pipe"):
+        source.read(0, as_it_is=True)
+    with pytest.raises(OSError, match="not a file, but"):
+        open_image(path)
+
+
 def test_a_link_to_nowhere_is_an_item(folder: Path) -> None:
     (folder / "z.png").symlink_to("nowhere.png")
     (folder / "y").symlink_to(folder)
@@ -195,6 +240,16 @@ def test_a_decoder_of_the_user_gets_the_bytes(tmp_path: Path) -> None:
     assert torch.equal(source.read(0).value, torch.arange(6.0))
     with pytest.raises(InputError, match="did you mean 'read_header'"):
         open_source(tmp_path, decoder="batch_objects:read_heder")
+
+
+def test_every_suffix_and_a_file_without_one(tmp_path: Path) -> None:
+    for suffix in ("tif", "tiff", "bmp", "gif", "TIF"):
+        picture(tmp_path / f"{suffix}.{suffix}")
+    Image.new("RGB", (6, 4)).save(tmp_path / "photo", "PNG")
+    source = frozen(tmp_path)
+    assert ids(source) == ["TIF.TIF", "bmp.bmp", "gif.gif", "tif.tif", "tiff.tiff"]
+    assert {source.read(i).value.size for i in range(5)} == {(6, 4)}
+    assert frozen(tmp_path / "photo").read(0).value.size == (6, 4)
 
 
 def test_many_threads_read_at_once(tmp_path: Path) -> None:

@@ -21,18 +21,26 @@ from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status, create_job
 from xai_fast.jobs.store.shards import Header, Shards
 
-TOLD = {"fingerprint": "0123", "complete": True, "items": 10, "finished": 10}
+SHAPES = {"attributions": [3, 5], "evaluations": [], "kept": [2], "scores": [], "targets": []}
+TOLD = {"fingerprint": "0123", "complete": True, "items": 10, "finished": 10, "shapes": SHAPES}
 
 
 def _told(path: Path, format: str) -> dict[str, Any]:
     if format == "zarr":
-        return dict(pytest.importorskip("zarr").open_group(str(path), mode="r").attrs)
+        return _read(dict(pytest.importorskip("zarr").open_group(str(path), mode="r").attrs))
     if format == "hdf5":
         with pytest.importorskip("h5py").File(path) as file:
-            return {name: getattr(value, "tolist", lambda value=value: value)() for name, value in file.attrs.items()}
+            return _read({name: getattr(value, "tolist", lambda v=value: v)() for name, value in file.attrs.items()})
     metadata = pytest.importorskip("pyarrow.parquet").read_schema(path).metadata
     values = {name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}
-    return {name: value if name == "fingerprint" else json.loads(value) for name, value in values.items()}
+    pandas = json.loads(values.pop("PANDAS_ATTRS"))
+    told = {name: value if name == "fingerprint" else json.loads(value) for name, value in values.items()}
+    assert _read(pandas) == told
+    return told
+
+
+def _read(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {**attributes, "shapes": json.loads(attributes["shapes"])}
 
 
 def _parquet(path: Path) -> dict[str, Any]:

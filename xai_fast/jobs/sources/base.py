@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xai_fast.errors import InputError, JobError, bad_argument
+from xai_fast.files import open_regular
 from xai_fast.jobs.sources.pictures import drawn
 from xai_fast.jobs.store.items import Items
 
@@ -84,7 +85,7 @@ class WatchedFile:
 
     def _hash(self, size: int) -> str:
         state = hashlib.sha256(str(size).encode())
-        with open(self.path, "rb", buffering=0) as file:
+        with open_regular(self.path) as file:
             if size <= HASHED // self._files:
                 while block := file.read(_BLOCK):
                     state.update(block)

@@ -15,7 +15,7 @@ from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 __all__ = ["OPTIONS", "PICTURE_SUFFIXES", "describe"]
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Picture files in folders are known by these, in any case."""
 
 OPTIONS: dict[str, tuple[str, ...]] = {

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.files import open_regular
 from xai_fast.jobs.sources.base import HASHED, Listing, Read, Source, SourceChanged, no_such_path, short_hash
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
 from xai_fast.jobs.sources.item_error import ItemError
@@ -19,7 +20,6 @@ from xai_fast.jobs.store.shards import SHARDS
 
 __all__ = ["ImageSource"]
 
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _LOOKED_AT = 16
 
 
@@ -45,7 +45,10 @@ class ImageSource(Source):
             raise bad_argument("source.labels", '"folders" for pictures', repr(labels))
         self._by_folder = labels == "folders"
         # Whether files are there is seen later: of the files of a list, each that is gone is the trouble of its item.
-        known = [path if not path.lower().endswith(PICTURE_SUFFIXES) else os.path.dirname(path) for path in self._paths]
+        known = [
+            os.path.dirname(path) if path.lower().endswith(PICTURE_SUFFIXES) or os.path.isfile(path) else path
+            for path in self._paths
+        ]
         self._root = os.path.commonpath(known)
 
     def listing(self) -> Listing:
@@ -93,12 +96,8 @@ class ImageSource(Source):
 
     def _content(self, index: int) -> tuple[bytes, int, int]:
         try:
-            # Not blocking, for something else than a file may have taken its name, such as a pipe.
-            descriptor = os.open(self.path(index), _READ_ONLY)
-            with open(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise ItemError(Status.UNREADABLE, "not a file")
+            with open_regular(self.path(index)) as file:
+                status = os.fstat(file.fileno())
                 return file.read(), status.st_size, status.st_mtime_ns
         except OSError as error:
             self._check_there()
@@ -161,12 +160,12 @@ def _mark(file: str | os.DirEntry[str]) -> tuple[int, int]:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError:  # a link to nowhere: an item that cannot be read, and is told as such
         return -1, -1
-    return status.st_size, status.st_mtime_ns
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
 
 
 def _hash(file: str | os.DirEntry[str]) -> int:
     try:
-        with open(file, "rb") as opened:
+        with open_regular(file) as opened:
             return short_hash(opened.read())
     except OSError:
         return 0

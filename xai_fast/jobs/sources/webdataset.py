@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.files import open_regular
 from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
 from xai_fast.jobs.sources.item_error import ItemError
@@ -104,17 +105,17 @@ class _Tar:
     """An open tar, read from at any place by any thread."""
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        self._size = os.fstat(self._descriptor).st_size
+        self._file = open_regular(path)
+        self._size = os.fstat(self._file.fileno()).st_size
 
     def content(self, offset: int, size: int) -> bytes:
         whole = 0 <= offset <= offset + size <= self._size
-        return os.pread(self._descriptor, size, offset) if whole else b""
+        return os.pread(self._file.fileno(), size, offset) if whole else b""
 
     def __del__(self) -> None:
         # By the last thread that reads from it, after it has left the cache.
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+        if hasattr(self, "_file"):
+            self._file.close()
 
 
 def _samples(path: str) -> Iterator[tuple[str, _Members]]:
@@ -136,7 +137,7 @@ def _samples(path: str) -> Iterator[tuple[str, _Members]]:
 def _files(path: str) -> Iterator[tarfile.TarInfo]:
     last = -1
     try:
-        with tarfile.open(path, "r:") as archive:
+        with open_regular(path) as file, tarfile.open(fileobj=io.BufferedReader(file), mode="r:") as archive:
             while (member := archive.next()) is not None:
                 if member.size < 0 or member.offset <= last:  # of some releases of Python it would lead in a circle
                     raise tarfile.ReadError(f"a header with a negative size, {member.name!r}")
@@ -152,7 +153,7 @@ def _files(path: str) -> Iterator[tarfile.TarInfo]:
 
 
 def _is_compressed(path: str) -> bool:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd"))
 
 
@@ -166,7 +167,7 @@ def _checked(path: str, name: str) -> str:
 def _label(path: str, member: tarfile.TarInfo | None) -> int:
     if member is None:
         return -1
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         file.seek(member.offset_data)
         text = file.read(min(member.size, _LONGEST_LABEL)).strip()
     return int(text) if text.isdigit() and len(text) <= 18 else -1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import logging
 import math
 import os
 import secrets
@@ -22,10 +21,10 @@ from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.folder import TEMPORARY
 from xai_fast.jobs.store.job_file import Status
 from xai_fast.jobs.store.reader import Store, open_store
+from xai_fast.terminal import tell
 
 __all__ = ["export"]
 
-_LOG = logging.getLogger(__name__)
 _BLOCK = 32 << 20
 _ROWS = 4096
 _TEXTS = ("id", "status", "reason")
@@ -38,8 +37,8 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
     All have ``index``, ``id``, ``status`` (its label), ``reason`` (empty where there is none) and the decoded fields:
     in Parquet a column each, maps as lists of one length whose shape is in the column's metadata; in Zarr and HDF5 an
     array each, with the items along its first axis. The metadata of the file (attributes in Zarr and HDF5) tell
-    whether the job was ``complete``, its ``items``, how many of them were ``finished``, and its ``fingerprint``; that
-    it was not complete is also logged as a warning.
+    whether the job was ``complete``, its ``items``, how many of them were ``finished``, its ``fingerprint``, and the
+    ``shapes`` of the fields as JSON; that it was not complete is also logged as a warning.
 
     Args:
         out: the folder of the job.
@@ -73,7 +72,7 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
         else:
             unfinished.unlink(missing_ok=True)
     if not store.complete:
-        _LOG.warning("%s is of a job that is not complete: %d of %d items", target, _count(store), len(store))
+        tell(f"{target} is of a job that is not complete: {_count(store)} of {len(store)} items", store)
     return target
 
 
@@ -84,6 +83,7 @@ def _told(store: Store) -> dict[str, str | int | bool]:
         "complete": store.complete,
         "items": len(store),
         "finished": _count(store),
+        "shapes": json.dumps({name: field.shape for name, field in store.fields.items()}),
     }
 
 
@@ -146,6 +146,7 @@ def _parquet(store: Store, path: Path) -> None:
         columns.append(pa.field(name, kind(field), metadata={"shape": ",".join(map(str, field.shape))}))
     # Parquet has no other metadata than text.
     told = {name: value if isinstance(value, str) else json.dumps(value) for name, value in _told(store).items()}
+    told["PANDAS_ATTRS"] = json.dumps(_told(store))  # which pandas.read_parquet gives as ``attrs``
     schema = pa.schema(columns, metadata=told)
     with parquet.ParquetWriter(path, schema) as writer:
         for block in _columns(store):

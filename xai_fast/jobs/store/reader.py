@@ -21,6 +21,7 @@ from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status, read_job
 from xai_fast.jobs.store.shards import Header, Shard, Shards
+from xai_fast.terminal import ShortRepr
 
 if TYPE_CHECKING:
     from xai_fast.explanation import Explanation
@@ -31,8 +32,8 @@ _OPEN_SHARDS = 64
 _BLOCK = 1 << 20  # bytes that iteration decodes at a time: they stay in the cache of a core
 
 
-@dataclass(frozen=True)
-class ItemResult:
+@dataclass(frozen=True, repr=False)
+class ItemResult(ShortRepr):
     """What a job found for one item.
 
     Attributes:
@@ -55,8 +56,8 @@ class ItemResult:
         return self.status == Status.OK
 
 
-@dataclass(frozen=True)
-class Batch:
+@dataclass(frozen=True, repr=False)
+class Batch(ShortRepr):
     """What a job found for some items.
 
     Attributes:
