@@ -121,24 +121,24 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     for note in table.notes:
         say(note)
     fitted = fit_mlp(torch.from_numpy(table.values), table.labels, feature_names=table.columns, **training)
-    fit = judge(fitted, table.labels)
+    fit = judge(fitted)
     say(fit.verdict)
+    model, rows = fitted.model, torch.from_numpy(table.values)
+    if method.get("scale", "std") == "std":  # in standard units the effects are the same, and no derivative overflows
+        model, rows = model[1:].eval(), model[0](rows.to(training["device"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the notes of the ranking say the same
-        ranking = TNID(fitted.model, **method).detect(
-            table.values, target, groups=table.groups, feature_names=table.columns
-        )
+        ranking = TNID(model, **method).detect(rows, target, groups=table.groups, feature_names=table.columns)
     seconds = time.perf_counter() - started
     write_outputs(Findings(name, about, table, settings, fitted, fit, ranking, seconds), out)
     return fit.good
 
 
-def judge(fitted: FittedMLP, labels: object) -> Fit:
+def judge(fitted: FittedMLP) -> Fit:
     """Say how well a network fits, and whether its interactions can say something about the table.
 
     Args:
         fitted: the network.
-        labels: (N,) the target, from which the shares of the classes are taken.
 
     Returns:
         The numbers and the verdict.
@@ -146,7 +146,7 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
     from xai_fast.plot import Fit
 
     held = "on rows held back, which also decide when the training ends"
-    if fitted.classes is None:
+    if fitted.validation_counts is None:
         score, least = fitted.validation_score, LEAST_R2
         label, shown_score = "R\u00b2 on rows held back", f"{score:.3f}"
         what = f"The network explains {max(score, 0):.1%} of the variance of the target {held}"
@@ -154,14 +154,19 @@ def judge(fitted: FittedMLP, labels: object) -> Fit:
             shown_score = "not known"
             what = "The rows held back all have the same target, and cannot show how well the network fits"
     else:
-        _, counts = np.unique(np.asarray(labels), return_counts=True)
-        shares = counts / counts.sum()
-        score, least = 1 - fitted.validation_loss / float(-(shares * np.log(shares)).sum()), LEAST_SHARE
+        shares = np.array(fitted.validation_counts) / sum(fitted.validation_counts)
+        absent = [str(one) for one, share in zip(fitted.classes or (), shares, strict=True) if not share]
+        # Of the rows on which the loss is: the shares of other rows would be another question.
+        entropy = math.nan if absent else float(-(shares * np.log(shares)).sum())
+        score, least = 1 - fitted.validation_loss / entropy, LEAST_SHARE
         label, shown_score = "accuracy on rows held back", f"{fitted.validation_score:.1%}"
         what = (
             f"The network is right in {fitted.validation_score:.1%} of cases {held} (the most frequent class has "
-            f"{shares.max():.1%}), and takes away {max(score, 0):.1%} of the cross-entropy of the classes' shares"
+            f"{shares.max():.1%}), and takes away {max(score, 0):.1%} of the cross-entropy of the classes' shares there"
         )
+        if absent:
+            shown_score = "not known"
+            what = f"The rows held back cannot show how well the network fits: none is of class {', '.join(absent)}"
     good = score >= least
     end = f"; {least:.0%} {'are' if good else 'would be'} enough." if math.isfinite(score) else "."
     warning = "" if good else " What follows explains the network, and may say little about the table."
