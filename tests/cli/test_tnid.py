@@ -183,7 +183,7 @@ def test_rows_held_back_with_one_target_are_told_instead_of_failing(
 
     monkeypatch.setattr(tnid, "fit_mlp", unknown)
     assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") == 3
-    verdict = "The rows held back all have the same target, and cannot show how well the network fits."
+    verdict = "The rows held back cannot show how well the network fits: all have the same target."
     assert verdict in capsys.readouterr().out
     assert (summary(place / "out")["validation_score"], summary(place / "out")["fits"]) == (None, False)
     page = (place / "out" / "report.html").read_text(encoding="utf-8")
@@ -314,7 +314,7 @@ USAGE = {
     "folder": (["."], "TABLE: expected a CSV or Parquet file that exists, got ."),
     "empty": (["empty.csv"], "TABLE: empty.csv cannot be read"),
     "bytes": (["bytes.csv"], "TABLE: bytes.csv cannot be read"),
-    "target": (["table.csv", "--target", "yy"], "--target: expected a column of the table, such as y, got 'yy'"),
+    "target": (["table.csv", "--target", "yy"], "--target: expected a column of the table, one of a, b"),
     "category": (["table.csv", "--categorical", "z"], "--categorical: expected a column of the table"),
     "ignore": (["table.csv", "--ignore", "z"], "--ignore: expected a column of the table"),
     "ignored target": (["table.csv", "--ignore", "y"], "--ignore: expected columns other than the target, got 'y'"),

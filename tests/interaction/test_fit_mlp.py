@@ -200,7 +200,7 @@ def test_constant_columns_and_far_numbers_do_no_harm() -> None:
         ({"validation": (torch.zeros(3, 5), torch.zeros(3))}, r"validation: expected rows of shape \(4,\)"),
         ({"validation": (torch.zeros(3, 4), torch.zeros(2))}, r"validation: expected \(3,\)"),
         ({"validation": (torch.zeros(3, 4), ["c"] * 3), "y": ["a", "b"] * 50}, "validation: expected classes"),
-        ({"validation": 0.999}, "X: expected rows to train on"),
+        ({"y": [str(i) for i in range(100)]}, "y: expected a class with two rows, one of them to hold back"),
         ({"feature_names": ["a"]}, "feature_names: expected 4"),
         ({"seed": -1}, "seed: expected"),
     ],

@@ -20,11 +20,8 @@ __all__ = ["TASKS", "FittedMLP", "fit_mlp"]
 
 TASKS = ("auto", "regression", "classification")
 
-_MOST_LOST = 1e-4
-"""Of a standard deviation, in the rounding of a row to float32."""
-
-_LARGEST_SCALE = 1e12
-"""Derivatives by up to three columns of a larger deviation, or its inverse, leave the range of float32."""
+_MOST_LOST = 1e-4  # of a standard deviation, in the rounding of a row to float32
+_MOST_DIGITS = 12  # of a deviation or its inverse: third derivatives then stay in the range of float32
 
 
 @dataclass(frozen=True)
@@ -155,10 +152,9 @@ def fit_mlp(
 
 def _needs_double(x: Tensor, y: Tensor, scale: Tensor, goal: Goal) -> bool:
     """Say whether rows, or numbers to predict, lose too much in float32, or derivatives by them leave its range."""
-    if goal.classes is None:
-        x, scale = torch.cat((x, y[:, None]), 1), torch.cat((scale, scale.new_tensor([goal.scale])))
-    lost = float(((x.float() - x) / scale).abs().max())
-    return not lost <= _MOST_LOST or bool(((scale < 1 / _LARGEST_SCALE) | (scale > _LARGEST_SCALE)).any())
+    x, scale = torch.cat((x, y[:, None]), 1), torch.cat((scale, scale.new_tensor([goal.scale])))
+    kept = ((x.float() - x) / scale).abs().max() <= _MOST_LOST
+    return not bool(kept & (scale.log10().abs() <= _MOST_DIGITS).all())
 
 
 def _not_negative(name: str, value: float) -> float:
@@ -199,15 +195,12 @@ def _split(
         return (x, y), held
     if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 < validation < 1:
         raise bad_argument("validation", "a share between 0 and 1, or (X, y)", repr(validation))
-    if round(len(table) * validation) >= len(table):
-        raise bad_argument("X", "rows to train on beside those held back", f"{len(table)} rows")
     order = torch.randperm(len(table), generator=generator)
     kinds = torch.zeros(len(table), dtype=torch.int64) if goal.classes is None else y.cpu()
-    held = torch.zeros(len(table), dtype=torch.bool)
-    for kind in kinds.unique():
+    chosen = torch.zeros(len(table), dtype=torch.bool, device=device)
+    for kind in set(kinds.tolist()):
         rows = order[kinds[order] == kind]
-        held[rows[: min(max(1, round(len(rows) * validation)), len(rows) - 1)]] = True
-    if not held.any():
-        raise bad_argument("y", "a class with two rows, one of them to hold back", f"{len(table)} classes of one row")
-    held = held.to(device)
-    return (x[~held], y[~held]), (x[held], y[held])
+        chosen[rows[: min(max(1, round(len(rows) * validation)), len(rows) - 1)]] = True
+    if not chosen.any():
+        raise bad_argument("y", "a class with two rows, one of them to hold back", f"{len(table)} rows, all different")
+    return (x[~chosen], y[~chosen]), (x[chosen], y[chosen])
