@@ -2,34 +2,53 @@
 
 from __future__ import annotations
 
+import csv
+import itertools
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_fast.errors import InputError, bad_argument
 
 if TYPE_CHECKING:
-    import pandas
+    from pandas import DataFrame
+else:
+    DataFrame = Any  # the command line evaluates the annotations of what it offers, also without pandas
 
 __all__ = ["read_table_file"]
 
-_SEPARATORS = (",", ";", "\t", "|")
+_SEPARATORS = ";\t|,"  # of several that divide the lines alike the first: commas stand in texts as well
 _PARQUET = (".parquet", ".pq")
+_LOOKED_AT = 100
 
 
-def read_table_file(path: str | os.PathLike[str], argument: str = "TABLE") -> pandas.DataFrame:
+def read_table_file(
+    path: str | os.PathLike[str],
+    argument: str = "TABLE",
+    *,
+    separator: str | None = None,
+    decimal: str | None = None,
+    encoding: str | None = None,
+    skip_rows: int = 0,
+    na: str | Sequence[str] | None = None,
+) -> DataFrame:
     """Read a CSV or Parquet file.
 
-    The separator of a CSV file is that of ``, ; |`` and the tab which its first line has most often. The suffix
-    ``.parquet`` or ``.pq`` tells a Parquet file.
+    The suffix ``.parquet`` or ``.pq`` tells a Parquet file; a named index of it is a column as well.
 
     Args:
         path: the file.
         argument: what the caller calls it, for messages.
+        separator: of the columns of a CSV file; None for that of ``; | ,`` and the tab that divides most lines alike.
+        decimal: the decimal mark of a CSV file; None for the point.
+        encoding: of a CSV file; None for UTF-8, or UTF-16 where it begins with its mark.
+        skip_rows: lines of a CSV file above the names.
+        na: words of a CSV file that stand for a missing value, beside empty cells; None for those of pandas.
 
     Returns:
-        The table, all columns with names that are text.
+        The table, all columns with names that are text. Columns of a CSV file without name and values are left out.
 
     Raises:
         InputError: the file cannot be read as a table, a name stands over two columns, rows have more fields than
@@ -42,35 +61,56 @@ def read_table_file(path: str | os.PathLike[str], argument: str = "TABLE") -> pa
     file, shown = Path(path), os.fsencode(path).decode("utf-8", "replace")
     if not file.is_file():
         raise bad_argument(argument, "a CSV or Parquet file that exists", shown)
-    parquet = file.suffix.lower() in _PARQUET
+    words = {} if na is None else {"keep_default_na": False, "na_values": ["", *([na] if isinstance(na, str) else na)]}
     try:
-        frame = pandas.read_parquet(file) if parquet else _read_csv(file, argument)
+        if file.suffix.lower() not in _PARQUET:
+            how = {"decimal": decimal or ".", "encoding": encoding, "skiprows": skip_rows, **words}
+            frame = _read_csv(file, argument, separator, how)
+        elif separator or encoding or skip_rows or na:
+            raise bad_argument(argument, "a CSV file, where separator, encoding, skip_rows or na are given", shown)
+        else:
+            frame = pandas.read_parquet(file)
+            frame = frame.reset_index([name for name in frame.index.names if name is not None]).reset_index(drop=True)
     except InputError:
         raise
     except ImportError as error:
         raise InputError("Parquet needs pyarrow, which is not installed; pip install 'xai-fast[table]'") from error
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's errors of parsing and decoding are ValueErrors
+    except (ValueError, OSError, TypeError, LookupError, csv.Error) as error:  # also pandas' and pyarrow's own
         reason = str(error).strip().splitlines() or ["it is empty"]
-        raise InputError(f"{argument}: {shown} cannot be read: {reason[0]}") from error
+        hint = "; if its encoding is another one, such as latin-1, say so" if isinstance(error, UnicodeError) else ""
+        raise InputError(f"{argument}: {shown} cannot be read: {reason[0]}{hint}") from error
     frame.columns = [str(name) for name in frame.columns]
     _check_names(list(frame.columns), argument)
     return frame
 
 
-def _read_csv(file: Path, argument: str) -> pandas.DataFrame:
+def _read_csv(file: Path, argument: str, separator: str | None, how: dict[str, Any]) -> DataFrame:
     import pandas
 
-    with file.open(encoding="utf-8-sig") as lines:
-        first = next((line for line in lines if line.strip("\r\n")), "")  # pandas passes over empty lines as well
-    how = {"sep": max(_SEPARATORS, key=first.count), "encoding": "utf-8-sig"}
-    # As they are written: among the columns the second of two equal names is another one, and there is none without.
-    names = pandas.read_csv(file, header=None, nrows=1, dtype=str, keep_default_na=False, **how)
-    _check_names([name for name in names.iloc[0] if name], argument)
-    frame = pandas.read_csv(file, low_memory=False, **how)
-    if len(frame) and not isinstance(frame.index, pandas.RangeIndex):
-        # pandas takes the first fields for names of the rows, and every column would have the values of the next.
-        raise bad_argument(argument, f"rows of {len(frame.columns)} fields, as many as names", "rows with more")
-    return frame
+    with file.open("rb") as start:
+        marked = start.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    how["encoding"] = how["encoding"] or ("utf-16" if marked else "utf-8-sig")
+    with file.open(encoding=how["encoding"], newline="") as lines:
+        head = list(itertools.islice(lines, how["skiprows"], how["skiprows"] + _LOOKED_AT))
+    first, width, how["sep"] = _fields(head, _SEPARATORS if separator is None else [separator])
+    names = dict(enumerate([*map(str.strip, first), *[""] * (width - len(first))]))
+    frame = pandas.read_csv(file, header=0, names=list(names), skipinitialspace=True, low_memory=False, **how)
+    frame = frame.drop(columns=[i for i in frame if not names[i] and frame[i].isna().all()])
+    if any(i >= len(first) for i in frame) or (len(frame) and not isinstance(frame.index, pandas.RangeIndex)):
+        # Fields without a name; pandas takes the first ones for names of the rows, which shifts all columns.
+        expected, title = f"rows of {len(first)} fields, as many as names", f"is {first[0]!r} a title above the names?"
+        raise bad_argument(argument, expected, f"rows with more ({title} skip_rows leaves it out)")
+    return frame.rename(columns={i: name or f"Unnamed: {i}" for i, name in names.items()})
+
+
+def _fields(head: list[str], marks: Sequence[str]) -> tuple[list[str], int, str]:
+    """Give the first fields of a CSV file, how many most lines have, and the mark that divides most lines alike."""
+    found: dict[tuple[bool, int, int], tuple[list[str], int, str]] = {}
+    for mark in marks:
+        first, *rest = [record for record in csv.reader(head, delimiter=mark, skipinitialspace=True) if record] or [[]]
+        [(width, count)] = Counter(map(len, rest or [first])).most_common(1)
+        found.setdefault((len(first) == width > 1, count * (width > 1), width), (first, max(width, len(first)), mark))
+    return found[max(found)]
 
 
 def _check_names(names: list[str], argument: str) -> None:

@@ -1,16 +1,13 @@
-"""Tables of users: names and rows that do not agree, codes that are floats, and targets with gaps."""
+"""Columns of tables: codes that are floats, and targets with gaps."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from xai_fast.cli.table_columns import encode
-from xai_fast.errors import InputError
-from xai_fast.table_file import read_table_file
 
 pandas = pytest.importorskip("pandas")
 
@@ -34,32 +31,6 @@ def a_frame(**columns: Any) -> Any:
 def test_codes_keep_all_their_digits(column: list[float], names: list[str]) -> None:
     table = encode(a_frame(code=column), "y", categorical=["code"], missing="impute")
     assert table.groups["code"] == [f"code={name}" for name in names]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a,b,y\n" + "1,2,3,4\n" * 12, "TABLE: expected rows of 3 fields, as many as names, got rows with more"),
-        ("a,b,y\n" + "1,2,3,\n" * 12, "TABLE: expected rows of 3 fields, as many as names, got rows with more"),
-        ("a,b,y\n" + "1,2,3,4,5\n" * 12, "TABLE: expected rows of 3 fields, as many as names, got rows with more"),
-        ("a,b,a\n" + "1,2,3\n" * 12, "TABLE: expected columns with different names, got 'a' twice"),
-        ("\n\"a;b\";c;'d'\n" + "1;2;3\n" * 12, None),
-        ('\ufeff"a";b;a\n' + "1;2;3\n" * 12, "TABLE: expected columns with different names, got 'a' twice"),
-        ("a,a.1,b\n" + "1,2,3\n" * 12, None),
-        (",,b\n" + "1,2,3\n" * 12, None),
-        ("a,b,y\r\n" + "1,2,3\r\n" * 12, None),
-        ("a,b,y\n", None),
-    ],
-)
-def test_names_and_rows_must_agree(text: str, message: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_bytes(text.encode())
-    if message is None:
-        assert read_table_file(path).shape[1] == 3
-        return
-    with pytest.raises(InputError) as error:
-        read_table_file(path)
-    assert str(error.value) == message
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from xai_fast.table_file import read_table_file
 pandas = pytest.importorskip("pandas")
 
 FAST = ("--epochs", "12", "--representatives", "20")
+SMALL = ("--epochs", "40", "--hidden", "24,12", "--learning-rate", "0.01")
 
 
 def a_frame(rows: int = 400, seed: int = 0) -> Any:
@@ -116,28 +117,58 @@ def test_a_network_that_does_not_fit_is_flagged_and_exits_with_3(
     assert "Poor fit." in page
 
 
-def fitted(score: float, loss: float, classes: tuple[object, ...] | None) -> FittedMLP:
-    return FittedMLP(None, "", classes, loss, score, 0, (Epoch(1.0, 1.0),), ("a",))
+def fitted(score: float, loss: float, counts: tuple[int, ...] | None) -> FittedMLP:
+    classes = None if counts is None else tuple("abc"[: len(counts)])
+    return FittedMLP(None, "", classes, loss, score, 0, (Epoch(1.0, 1.0),), ("a",), counts)
 
 
 @pytest.mark.parametrize(
-    ("score", "loss", "labels", "good"),
+    ("score", "loss", "counts", "good"),
     [
         (0.5, 0.5, None, True),
         (0.499, 0.501, None, False),
         (-3.0, 4.0, None, False),
         # Always answering with the shares of two equal classes has a loss of log 2; a fifth less is asked for.
-        (0.9, 0.79 * np.log(2), [0, 1], True),
-        (0.9, 0.81 * np.log(2), [0, 1], False),
+        (0.9, 0.79 * np.log(2), (5, 5), True),
+        (0.9, 0.81 * np.log(2), (5, 5), False),
         # 99 of 100 right says nothing where 99 of 100 are of one class.
-        (0.99, -(0.99 * np.log(0.99) + 0.01 * np.log(0.01)), [0] * 99 + [1], False),
+        (0.99, -(0.99 * np.log(0.99) + 0.01 * np.log(0.01)), (99, 1), False),
+        # What is never asked is not known, however small the loss.
+        (1.0, 0.001, (100, 0), False),
+        (1.0, 0.001, (50, 50, 0), False),
     ],
 )
-def test_the_thresholds_of_a_fit(score: float, loss: float, labels: Any, good: bool) -> None:
-    fit = tnid.judge(fitted(score, loss, None if labels is None else (0, 1)), labels)
+def test_the_thresholds_of_a_fit(score: float, loss: float, counts: Any, good: bool) -> None:
+    fit = tnid.judge(fitted(score, loss, counts))
     assert fit.good == good
+    assert (fit.text == "not known") == (0 in (counts or ()))
     assert ("may say little" in fit.verdict) == (not good)
     assert "-" not in fit.verdict.split("%")[0]
+
+
+def test_units_change_nothing(place: Path) -> None:
+    frame = a_frame()
+    frame.to_csv("plain.csv", index=False)
+    frame.assign(a=frame["a"] + 1.7e9, b=frame["b"] * 1e300, c=frame["c"] * 1e-320).to_csv("far.csv", index=False)
+    strongest = []
+    for name in ("plain", "far"):
+        assert run(f"{name}.csv", "--target", "y", "--order", 2, *FAST, *SMALL, "--out", name) == 0
+        strongest.append(summary(place / name)["strongest"][:2])
+    for plain, far in zip(*strongest, strict=True):
+        assert far["features"] == plain["features"]
+        assert far["effect"] == pytest.approx(plain["effect"], rel=0.05)
+
+
+@pytest.mark.parametrize(("positives", "said"), [(2, "takes away 0.0% of"), (1, "none is of class True")])
+def test_labels_that_are_noise_are_not_explained_by_their_rarity(
+    positives: int, said: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(3)
+    labels = random.permutation(400) < positives
+    pandas.DataFrame(random.normal(size=(400, 3)), columns=list("abc")).assign(y=labels).to_csv("t.csv", index=False)
+    assert run("t.csv", "--target", "y", "--order", 2, *FAST, "--out", "out") == 3
+    assert said in capsys.readouterr().out
+    assert summary(place / "out")["fits"] is False
 
 
 def test_rows_held_back_with_one_target_are_told_instead_of_failing(
@@ -152,7 +183,7 @@ def test_rows_held_back_with_one_target_are_told_instead_of_failing(
 
     monkeypatch.setattr(tnid, "fit_mlp", unknown)
     assert run("table.csv", "--target", "y", "--order", 2, *FAST, "--epochs", 2, "--out", "out") == 3
-    verdict = "The rows held back all have the same target, and cannot show how well the network fits."
+    verdict = "The rows held back cannot show how well the network fits: all have the same target."
     assert verdict in capsys.readouterr().out
     assert (summary(place / "out")["validation_score"], summary(place / "out")["fits"]) == (None, False)
     page = (place / "out" / "report.html").read_text(encoding="utf-8")
@@ -283,7 +314,7 @@ USAGE = {
     "folder": (["."], "TABLE: expected a CSV or Parquet file that exists, got ."),
     "empty": (["empty.csv"], "TABLE: empty.csv cannot be read"),
     "bytes": (["bytes.csv"], "TABLE: bytes.csv cannot be read"),
-    "target": (["table.csv", "--target", "yy"], "--target: expected a column of the table, such as y, got 'yy'"),
+    "target": (["table.csv", "--target", "yy"], "--target: expected a column of the table, one of a, b"),
     "category": (["table.csv", "--categorical", "z"], "--categorical: expected a column of the table"),
     "ignore": (["table.csv", "--ignore", "z"], "--ignore: expected a column of the table"),
     "ignored target": (["table.csv", "--ignore", "y"], "--ignore: expected columns other than the target, got 'y'"),

@@ -200,7 +200,7 @@ def test_constant_columns_and_far_numbers_do_no_harm() -> None:
         ({"validation": (torch.zeros(3, 5), torch.zeros(3))}, r"validation: expected rows of shape \(4,\)"),
         ({"validation": (torch.zeros(3, 4), torch.zeros(2))}, r"validation: expected \(3,\)"),
         ({"validation": (torch.zeros(3, 4), ["c"] * 3), "y": ["a", "b"] * 50}, "validation: expected classes"),
-        ({"validation": 0.999}, "X: expected rows to train on"),
+        ({"y": [str(i) for i in range(100)]}, "y: expected a class with two rows, one of them to hold back"),
         ({"feature_names": ["a"]}, "feature_names: expected 4"),
         ({"seed": -1}, "seed: expected"),
     ],
@@ -216,3 +216,46 @@ def test_a_training_that_diverges_says_so() -> None:
     x, y = table(100)
     with pytest.raises(ModelError, match="lower learning_rate=1e"):
         fit_mlp(x, y, hidden=(8, 8), epochs=20, learning_rate=1e30)
+
+
+@pytest.mark.parametrize(
+    ("offset", "scale", "of_y", "dtype"),
+    [
+        (0.0, 1.0, (0.0, 1.0), torch.float32),
+        (1.7e9, 1.0, (0.0, 1.0), torch.float64),
+        (0.0, 1e300, (0.0, 1.0), torch.float64),
+        (0.0, 1e-300, (0.0, 1.0), torch.float64),
+        (0.0, 1e-320, (0.0, 1.0), torch.float64),
+        (0.0, 1.0, (1.7e9, 1.0), torch.float64),
+        (0.0, 1.0, (0.0, 1e300), torch.float64),
+    ],
+)
+def test_units_make_no_difference(offset: float, scale: float, of_y: tuple[float, float], dtype: torch.dtype) -> None:
+    z = torch.rand(400, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    y = z[:, 0] * z[:, 1] + torch.tanh(z[:, 2])
+    options = {**SMALL, "epochs": 40}
+    x, wanted = torch.cat((z[:, :1] * scale + offset, z[:, 1:]), 1), y * of_y[1] + of_y[0]
+    fitted = fit_mlp(x, wanted, **options)
+    assert fitted.validation_score > 0.98
+    assert next(fitted.model.parameters()).dtype == dtype
+    rows = x.to(dtype)
+    with torch.no_grad():
+        off = (fitted.model(rows)[:, 0].double() - wanted) / of_y[1]
+    assert float(off.square().mean() / y.var()) < 0.02
+    if scale != 1e-320 and of_y[1] == 1:  # else derivatives, or their squares, are beyond float64
+        got, expected = (
+            TNID(one.model, order=2, effect="absolute", representatives=10).detect(data)["x0", "x1"].effect
+            for one, data in ((fitted, x), (fit_mlp(z, y, **options), z))
+        )
+        assert got == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rare", "share", "held"),
+    [(2, 0.2, (80, 1)), (1, 0.2, (80, 0)), (40, 0.25, (90, 10)), (3, 0.9, (357, 2)), (200, 0.2, (40, 40))],
+)
+def test_rows_are_held_back_of_each_class(rare: int, share: float, held: tuple[int, int]) -> None:
+    x, _ = table(400)
+    labels = torch.zeros(400, dtype=torch.bool)
+    labels[torch.randperm(400, generator=torch.Generator().manual_seed(0))[:rare]] = True
+    assert fit_mlp(x, labels, epochs=1, hidden=(3,), validation=share).validation_counts == held

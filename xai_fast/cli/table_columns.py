@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from xai_fast.arguments import check_choice
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.values import nearest
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["MISSING", "MOST_CATEGORIES", "EncodedTable", "encode"]
+__all__ = ["MISSING", "MOST_CATEGORIES", "EncodedTable", "encode", "has_decimal_comma"]
 
 MISSING = ("refuse", "drop", "impute")
 """What is done with missing values: refuse the table, leave out such rows, or put in the median or a category."""
@@ -25,6 +26,16 @@ MOST_CATEGORIES = 100
 """A column with more different values is a name or a text, not a category."""
 
 _NONE = "(missing)"
+
+_NEARLY_ALL = 0.9
+_MISSING = ("-", "--", "\u2013", "\u2014", "?", ".", "*", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "null", "none")
+_SPACES = "' \u2019\u00a0\u202f"
+_SYMBOLS = "%\u2030\u00b0\u20ac$\u00a3\u00a5\u20b9/"
+_CODES = "EUR|USD|GBP|CHF|JPY|CNY|INR|CAD|AUD|BRL|MXN|KRW|SEK|NOK|DKK|PLN|CZK|HUF|RUB|TRY|ZAR"
+_CELL = (
+    rf"^(?P<sign>[-+]?)(?P<before>[{_SYMBOLS}]?|(?:{_CODES})\s)\s*"
+    rf"(?P<body>[-+]?[0-9.,{_SPACES}]*[0-9][.,]?(?:[eE][-+]?[0-9]+)?)(?P<after>\s*(?:[{_SYMBOLS}]|[^\W\d_])*)$"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +66,14 @@ def encode(
     categorical: Sequence[str] = (),
     ignore: Sequence[str] = (),
     missing: str = "refuse",
+    decimal: str | None = None,
 ) -> EncodedTable:
     """Write a table as numbers.
 
-    Columns of numbers stay as they are; text, truth values and columns named in ``categorical`` become one-hot columns,
-    one per value, and a group that is one feature. Columns with a single value are left out. A missing target is never
-    filled in: such rows are left out, or refused. A target named in ``categorical`` has classes.
+    Columns of numbers stay as they are, and text that is numbers is read as such; other text, truth values and columns
+    named in ``categorical`` become one-hot columns, one per value, and a group that is one feature. Columns with a
+    single value are left out. A missing target is never filled in: such rows are left out, or refused. A target named
+    in ``categorical`` has classes.
 
     Args:
         frame: the table.
@@ -68,6 +81,7 @@ def encode(
         categorical: columns of categories, whatever their type.
         ignore: columns to leave out.
         missing: one of `MISSING`.
+        decimal: the decimal mark of numbers in text that have two meanings, "." or ","; None to refuse them.
 
     Returns:
         The table as numbers.
@@ -80,12 +94,17 @@ def encode(
     names = [str(name) for name in frame.columns]
     for option, wanted in {"--target": [target], "--categorical": categorical, "--ignore": ignore}.items():
         for name in wanted:
-            _check_column(option, name, names)
+            if name not in names:
+                raise bad_argument(option, f"a column of the table, {nearest(name, names)}", repr(name))
     if target in ignore:
         raise bad_argument("--ignore", "columns other than the target", repr(target))
     frame = frame[[name for name in names if name not in ignore]]
+    read = {name: _read_text(frame[name], name in categorical, decimal) for name in frame.columns}
+    frame = frame.assign(**{name: column for name, (column, _) in read.items()})
+    said = [] if decimal is None else [f"The decimal mark is {decimal!r}."]
+    said += [note for _, notes in read.values() for note in notes]
     gaps = bool(frame[target].isna().any())
-    frame, notes = _without_missing(frame, target, missing)
+    frame, notes = _without_missing(frame, target, missing, said)
     if len(frame) < 10:
         raise bad_argument("TABLE", "at least 10 rows", str(len(frame)))
     columns = _Columns(set(names))
@@ -102,6 +121,82 @@ def encode(
         labels=_labels(target, frame[target], asked=target in categorical, gaps=gaps),
         notes=(*notes, *columns.notes(ignore)),
     )
+
+
+def has_decimal_comma(frame: pandas.DataFrame) -> bool:
+    """Say whether a column of text has numbers that only a decimal comma explains."""
+    columns = (_texts(frame[name]) for name in frame.columns)
+    cells = (_Cells(texts.drop_duplicates(), None) for texts in columns if texts is not None)
+    return any(one.mark == "," and one.numeric for one in cells)
+
+
+def _read_text(column: pandas.Series, categories: bool, decimal: str | None) -> tuple[pandas.Series, list[str]]:
+    """Read text as numbers if nearly all cells are, else as categories; give what was changed, and may mean another."""
+    import pandas
+
+    texts, name = _texts(column), column.name
+    if texts is None:
+        return column, []
+    cells = _Cells(texts, decimal)
+    words = f"In {name}, {', '.join(map(repr, cells.missing.unique()))} ({len(cells.missing):,})"
+    if categories or not cells.numeric:
+        notes = [f"{words} is a category; --na makes it a missing value."] if len(cells.missing) else []
+        if not column.astype(object).where(texts.notna()).equals(texts):
+            notes.append(f"Spaces around the text of {name} were left out.")
+        return texts, notes
+    if len(cells.wrong):
+        expected = "numbers with one meaning (--decimal names their mark, --na a word that stands for a missing value, "
+        got = f"{cells.wrong.iloc[0]!r} in row {cells.wrong.index[0]} (counted from 0)"
+        raise bad_argument(f"column {name}", f"{expected}--categorical {name} makes categories of them)", got)
+    notes = [f"{words} among numbers counts as a missing value."] if len(cells.missing) else []
+    changed = cells.given.notna() & (cells.given != cells.plain)
+    if changed.any():
+        was, read = cells.given[changed].iloc[0], cells.plain[changed].iloc[0]
+        notes.append(f"Numbers were read from the text of {name}, such as {read} from {was!r}.")
+    return pandas.to_numeric(cells.plain), notes
+
+
+def _texts(column: pandas.Series) -> pandas.Series | None:
+    """Give a column of text, without spaces around and with empty cells missing; None for any other kind."""
+    kinds = set(map(type, column.dropna())) if column.dtype.kind == "O" and column.dtype != "category" else set()
+    if kinds <= {bool} or not all(issubclass(kind, str | Number) for kind in kinds):
+        return None
+    texts = column.astype(object).map(_text, na_action="ignore").str.strip()
+    return texts.where(texts != "")
+
+
+class _Cells:
+    """Cells of text, and the numbers in them by the decimal mark that explains most."""
+
+    def __init__(self, texts: pandas.Series, decimal: str | None) -> None:
+        absent = texts.str.casefold().isin(_MISSING)
+        self.missing, self.given = texts[absent], texts.mask(absent)
+        weights = self.given.value_counts(sort=False)
+        cells = weights.index.to_series()
+        parts = cells.str.replace("\u2212", "-").str.extract(_CELL)
+        read = {mark: _plain(parts["sign"] + parts["body"], mark) for mark in ".,"}
+        counts = {mark: int(weights[plain.notna()].sum()) for mark, plain in read.items()}
+        tie = counts["."] == counts[","]
+        self.mark = decimal if tie and decimal else max(counts, key=lambda mark: counts[mark])
+        self.plain = self.given.map(read[self.mark])
+        units = parts["before"] + parts["after"]
+        usual = weights.groupby(units.str.strip()).sum().sort_values().index[-1:]
+        good = read[self.mark].notna() & units.str.strip().isin(usual)
+        if tie and not decimal and not read["."].equals(read[","]):
+            good &= ~cells.str.contains(",")
+        self.wrong = self.given[self.given.isin(cells[~good])]
+        # As in 1st and 2nd, or 10a and 10b: no units.
+        labels = len(self.wrong) > (1 - _NEARLY_ALL) * weights.sum() and units[~good].str.fullmatch(r"[^\W\d_]+").all()
+        found = weights[read["."].notna() | read[","].notna()].sum()
+        self.numeric = bool(found >= max(1, _NEARLY_ALL * weights.sum()) and not labels)
+
+
+def _plain(texts: pandas.Series, mark: str) -> pandas.Series:
+    """Write numbers with this decimal mark as Python does; missing where a text is none."""
+    groups = f"[{_SPACES}{'.,'.replace(mark, '')}]"
+    pattern = rf"[-+]?(?:[1-9]\d{{0,2}}({groups})\d{{3}}(?:\1\d{{3}})*|\d+)?(?:[{mark}]\d*)?(?:[eE][-+]?\d+)?"
+    fitting = texts.where(texts.str.fullmatch(pattern).eq(True))
+    return fitting.str.replace(groups, "", regex=True).str.replace(mark, ".", regex=False)
 
 
 @dataclass
@@ -133,7 +228,7 @@ class _Columns:
         values = sorted(set(texts), key=_rank)
         if len(values) > MOST_CATEGORIES:
             expected = f"numbers, or at most {MOST_CATEGORIES} categories (--ignore {name} leaves it out)"
-            raise bad_argument(f"column {name}", expected, _strange(column, values))
+            raise bad_argument(f"column {name}", expected, f"{len(values):,} different values such as {values[0]!r}")
         added = []
         for value in values:
             label = f"{name}={value}"
@@ -159,17 +254,13 @@ class _Columns:
         return notes
 
 
-def _check_column(option: str, name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3) or list(names[:8])
-        raise bad_argument(option, f"a column of the table, such as {', '.join(near)}", repr(name))
-
-
-def _without_missing(frame: pandas.DataFrame, target: str, missing: str) -> tuple[pandas.DataFrame, list[str]]:
+def _without_missing(
+    frame: pandas.DataFrame, target: str, missing: str, said: list[str]
+) -> tuple[pandas.DataFrame, list[str]]:
     total = len(frame)
     counts = frame.isna().sum()
     counts = counts[counts > 0]
-    notes = [f"{total:,} rows, {frame.shape[1] - 1} columns beside the target {target}."]
+    notes = [f"{total:,} rows, {frame.shape[1] - 1} columns beside the target {target}.", *said]
     if not len(counts):
         return frame, [*notes, "No value is missing."]
     if missing == "refuse":
@@ -177,7 +268,7 @@ def _without_missing(frame: pandas.DataFrame, target: str, missing: str) -> tupl
         raise InputError(
             f"TABLE: values are missing in {which}; --missing drop leaves these rows out, --missing impute puts the "
             "median of a column of numbers in their place and a category of their own into others, --ignore leaves a "
-            "column out"
+            f"column out. {' '.join(said)}".strip()
         )
     kept = frame.dropna() if missing == "drop" else frame[frame[target].notna()]
     left_out = total - len(kept)
@@ -207,16 +298,6 @@ def _distinct(column: pandas.Series) -> int:
         return int(column.nunique())
     except TypeError:  # lists and the like, which Parquet files can hold
         raise bad_argument(f"column {column.name}", "numbers or categories", "values of another kind") from None
-
-
-def _strange(column: pandas.Series, values: Sequence[str]) -> str:
-    """Say what is in a column that is neither numbers nor categories: the cells that are no numbers, if few are not."""
-    import pandas
-
-    wrong = column[pandas.to_numeric(column, errors="coerce").isna() & column.notna()]
-    if 0 < len(wrong) <= len(column) // 10:
-        return f"{wrong.iloc[0]!r} in row {wrong.index[0]} (counted from 0), among numbers"
-    return f"{len(values):,} different values such as {values[0]!r}"
 
 
 def _text(value: object) -> str:

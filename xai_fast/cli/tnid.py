@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
-from xai_fast.cli.option_values import add_options, given_options
+from xai_fast.cli.option_values import add_options, given_options, option_parameters
 from xai_fast.cli.run_job import DEVICE
-from xai_fast.cli.table_columns import MISSING, EncodedTable, encode
+from xai_fast.cli.table_columns import MISSING, EncodedTable, encode, has_decimal_comma
 from xai_fast.cli.tnid_outputs import Findings, TableSettings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
@@ -75,18 +75,30 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add("--missing", choices=MISSING, default=MISSING[0], help=missing)
     of_class = "the class whose score is explained (default: the predicted one at each row; of two the second)"
     add("--class", dest="of_class", metavar="CLASS", help=of_class)
+    add("--thousands", choices=(",", "."), help="a mark between thousands; the decimal mark is the other one")
     add("--listed", type=int, default=20, metavar="K", help="sets of each order in the report (default: 20)")
     add("--device", metavar="NAME", help=DEVICE)
     add("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
+    add_options(
+        parser, read_table_file, defaults={"na": "empty cells", "decimal": "a comma if it alone explains a column"}
+    )
     add_options(parser, TNID, leave_out=_NOT_OFFERED, defaults=METHOD)
     add_options(parser, fit_mlp, leave_out=_NOT_OFFERED_TRAINING)
 
 
 def _run(options: argparse.Namespace) -> bool:
     own = [entry.name for entry in fields(TableSettings) if entry.name != "options"]
-    settings = TableSettings(**{name: getattr(options, name) for name in own}, options=given_options(options))
+    given = given_options(options)
+    if options.thousands is not None:
+        given.setdefault("decimal", ",.".replace(options.thousands, ""))
     path = Path(options.table)
-    return explain_frame(read_table_file(path), shown(path.name), settings, Path(options.out))
+    reading: dict[str, Any] = {"na": (), **{n: given[n] for n in option_parameters(read_table_file) if n in given}}
+    frame = read_table_file(path, **reading)
+    if "decimal" not in given and has_decimal_comma(frame):  # of the file: 1.234 is no decimal number in it
+        given["decimal"] = ","
+        frame = read_table_file(path, **{**reading, "decimal": ","})
+    settings = TableSettings(**{name: getattr(options, name) for name in own}, options=given)
+    return explain_frame(frame, shown(path.name), settings, Path(options.out))
 
 
 def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
@@ -109,65 +121,67 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
     from xai_fast.jobs.runners.local import devices_of  # needs safetensors
 
     started = time.perf_counter()
-    table = encode(
-        frame, settings.target, categorical=settings.categorical, ignore=settings.ignore, missing=settings.missing
-    )
+    asked: dict[str, Any] = {name: getattr(settings, name) for name in ("categorical", "ignore", "missing")}
+    table = encode(frame, settings.target, decimal=settings.options.get("decimal"), **asked)
     check_integer("--listed", settings.listed, 1)
     # What would be refused after minutes of training is refused before.
     method, target = _method_options(settings, table), _target(settings, table)
-    training = {n: v for n, v in settings.options.items() if n not in TNID.options()}
+    training = {n: v for n, v in settings.options.items() if n in option_parameters(fit_mlp)}
     training |= {"device": devices_of(settings.device)[0], "seed": check_integer("seed", method.get("seed", 0), 0)}
     check_folder(out, name, table, settings)
     for note in table.notes:
         say(note)
     fitted = fit_mlp(torch.from_numpy(table.values), table.labels, feature_names=table.columns, **training)
-    fit = judge(fitted, table.labels)
+    fit = judge(fitted)
     say(fit.verdict)
+    model: torch.nn.Module = fitted.model
+    rows = torch.from_numpy(table.values)
+    if method.get("scale", "std") == "std":  # in standard units the effects are the same, and no derivative overflows
+        model, rows = fitted.model[1:].eval(), fitted.model[0](rows.to(training["device"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the notes of the ranking say the same
-        ranking = TNID(fitted.model, **method).detect(
-            table.values, target, groups=table.groups, feature_names=table.columns
-        )
+        ranking = TNID(model, **method).detect(rows, target, groups=table.groups, feature_names=table.columns)
     seconds = time.perf_counter() - started
     write_outputs(Findings(name, about, table, settings, fitted, fit, ranking, seconds), out)
     return fit.good
 
 
-def judge(fitted: FittedMLP, labels: object) -> Fit:
+def judge(fitted: FittedMLP) -> Fit:
     """Say how well a network fits, and whether its interactions can say something about the table.
 
     Args:
         fitted: the network.
-        labels: (N,) the target, from which the shares of the classes are taken.
 
     Returns:
         The numbers and the verdict.
     """
     from xai_fast.plot import Fit
 
-    held = "on rows held back, which also decide when the training ends"
-    if fitted.classes is None:
+    held, unknown = "on rows held back, which also decide when the training ends", "all have the same target"
+    if fitted.validation_counts is None:
         score, least = fitted.validation_score, LEAST_R2
-        label, shown_score = "R\u00b2 on rows held back", f"{score:.3f}"
+        label, text = "R\u00b2 on rows held back", f"{score:.3f}"
         what = f"The network explains {max(score, 0):.1%} of the variance of the target {held}"
-        if not math.isfinite(score):  # no variance, of which a share could be explained
-            shown_score = "not known"
-            what = "The rows held back all have the same target, and cannot show how well the network fits"
     else:
-        _, counts = np.unique(np.asarray(labels), return_counts=True)
-        shares = counts / counts.sum()
-        score, least = 1 - fitted.validation_loss / float(-(shares * np.log(shares)).sum()), LEAST_SHARE
-        label, shown_score = "accuracy on rows held back", f"{fitted.validation_score:.1%}"
+        shares = np.array(fitted.validation_counts) / sum(fitted.validation_counts)
+        absent = [str(one) for one, share in zip(fitted.classes or (), shares, strict=True) if not share]
+        unknown = f"none is of class {', '.join(absent)}"
+        # Of the rows that the loss is of: the shares of others are another question.
+        entropy = math.nan if absent else float(-(shares * np.log(shares)).sum())
+        score, least = 1 - fitted.validation_loss / entropy, LEAST_SHARE
+        label, text = "accuracy on rows held back", f"{fitted.validation_score:.1%}"
         what = (
-            f"The network is right in {fitted.validation_score:.1%} of cases {held} (the most frequent class has "
-            f"{shares.max():.1%}), and takes away {max(score, 0):.1%} of the cross-entropy of the classes' shares"
+            f"The network is right in {text} of cases {held} (the most frequent class has {shares.max():.1%}), and "
+            f"takes away {max(score, 0):.1%} of the cross-entropy of the classes' shares there"
         )
+    if not math.isfinite(score):
+        text, what = "not known", f"The rows held back cannot show how well the network fits: {unknown}"
     good = score >= least
     end = f"; {least:.0%} {'are' if good else 'would be'} enough." if math.isfinite(score) else "."
     warning = "" if good else " What follows explains the network, and may say little about the table."
     return Fit(
         label=label,
-        text=shown_score,
+        text=text,
         good=good,
         verdict=what + end + warning,
         training_losses=[epoch.training_loss for epoch in fitted.history],

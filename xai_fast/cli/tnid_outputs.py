@@ -47,7 +47,7 @@ class TableSettings:
         of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
         listed: sets of each order in the report.
         device: a name that torch knows; None for a GPU where there is one.
-        options: of `xai_fast.TNID`, where they differ from `METHOD`, and of `xai_fast.fit_mlp`.
+        options: of `xai_fast.TNID`, where they differ from `METHOD`, of `xai_fast.fit_mlp` and of `read_table_file`.
     """
 
     target: str

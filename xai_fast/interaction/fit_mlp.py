@@ -21,6 +21,9 @@ __all__ = ["TASKS", "FittedMLP", "fit_mlp"]
 
 TASKS = ("auto", "regression", "classification")
 
+_MOST_LOST = 1e-4  # of a standard deviation, in the rounding of a row to float32
+_MOST_DIGITS = 12  # of a deviation or its inverse: third derivatives then stay in the range of float32
+
 
 @dataclass(frozen=True, repr=False)
 class FittedMLP(ShortRepr):
@@ -29,7 +32,8 @@ class FittedMLP(ShortRepr):
     Attributes:
         model: in evaluation mode: standardisation, linear layers with GELU between them, and for a regression back to
             the unit of y. It takes rows in the units of X and gives (B, 1) predictions or the logit of the second of
-            two classes, or (B, C) logits.
+            two classes, or (B, C) logits. It is in float32, or in float64 where float32 does not hold the table:
+            columns, or y of a regression, with an offset that is large beside their deviation, or of extreme scale.
         task: "regression" or "classification".
         classes: the values of y that the outputs stand for, in order; None for a regression.
         validation_loss: mean squared error in units of y's variance, or cross-entropy, on the rows held back.
@@ -38,6 +42,7 @@ class FittedMLP(ShortRepr):
         best_epoch: whose weights were kept, from 0.
         history: of all epochs.
         feature_names: of the columns of X.
+        validation_counts: rows of each class among those held back; None for a regression.
     """
 
     model: nn.Sequential
@@ -48,6 +53,7 @@ class FittedMLP(ShortRepr):
     best_epoch: int
     history: tuple[Epoch, ...]
     feature_names: tuple[str, ...]
+    validation_counts: tuple[int, ...] | None
 
 
 def fit_mlp(
@@ -87,8 +93,8 @@ def fit_mlp(
         weight_decay: of AdamW, on the weights.
         l1: factor of the sum of the absolute weights of all layers in the loss, as in Neural Interaction Detection
             (where 5e-5 is usual).
-        validation: share of the rows that is held back, or (X, y) of other rows; columns of a DataFrame go by
-            their names.
+        validation: share of the rows that is held back, of each class as near to it as leaves a row to train on and
+            one to hold back; or (X, y) of other rows; columns of a DataFrame go by their names.
         feature_names: of the columns; None for those of a DataFrame, else x0, x1, ...
         seed: of weights, split and order; results depend on it and on the machine's arithmetic only.
         device: where to train; None for where X is.
@@ -121,14 +127,19 @@ def fit_mlp(
     training, held = _split(table, goal.numbers(labels), goal, validation, generator, place)
     if goal.classes is None:
         goal = goal.standardized(training[1])
-    model = new_network(training[0], goal, settings.hidden, generator).to(place)
+    known = Table(training[0], table.names, table.shape)
+    standardize = Standardize(known.center(), known.deviation())
+    double = _needs_double(*training, standardize.scale, goal)
+    training, held = ((standardize(x).float(), y) for x, y in (training, held))
+    model = new_network(len(table.names), goal, settings.hidden, generator).to(place)
     with Progress(settings.epochs, "training, epochs") if progress else nullcontext() as bar:
         history, best_epoch = train(model, training, held, goal, settings, generator, bar)
     loss, score = quality(model, held, goal)
+    model = nn.Sequential(standardize, *model)
     if goal.classes is None:
-        model.append(Standardize(*(v.float().to(place) for v in goal.back_to_units())))
+        model.append(goal.back_to_units().to(place))
     return FittedMLP(
-        model.eval(),
+        model.to(torch.float64 if double else torch.float32).eval(),
         "regression" if goal.classes is None else "classification",
         goal.classes,
         loss,
@@ -136,7 +147,15 @@ def fit_mlp(
         best_epoch,
         history,
         table.names,
+        None if goal.classes is None else tuple(torch.bincount(held[1], minlength=len(goal.classes)).tolist()),
     )
+
+
+def _needs_double(x: Tensor, y: Tensor, scale: Tensor, goal: Goal) -> bool:
+    """Say whether rows, or numbers to predict, lose too much in float32, or derivatives by them leave its range."""
+    x, scale = torch.cat((x, y[:, None]), 1), torch.cat((scale, scale.new_tensor([goal.scale])))
+    kept = ((x.float() - x) / scale).abs().max() <= _MOST_LOST
+    return not bool(kept & (scale.log10().abs() <= _MOST_DIGITS).all())
 
 
 def _not_negative(name: str, value: float) -> float:
@@ -166,7 +185,7 @@ def _split(
     generator: torch.Generator,
     device: torch.device,
 ) -> tuple[Rows, Rows]:
-    """Give the rows to train on and those held back, each (rows, D) float64 and y."""
+    """Give the rows to train on and those held back, of each class a share: each (rows, D) float64 and y."""
     x, y = table.values.double().to(device), y.to(device)
     if isinstance(validation, tuple | list):
         if len(validation) != 2:
@@ -177,9 +196,12 @@ def _split(
         return (x, y), held
     if isinstance(validation, bool) or not isinstance(validation, int | float) or not 0 < validation < 1:
         raise bad_argument("validation", "a share between 0 and 1, or (X, y)", repr(validation))
-    count = max(1, round(len(table) * validation))
-    if count >= len(table):
-        raise bad_argument("X", "rows to train on beside those held back", f"{len(table)} rows")
     order = torch.randperm(len(table), generator=generator)
-    kept, held_back = (part.sort().values.to(device) for part in (order[count:], order[:count]))
-    return (x[kept], y[kept]), (x[held_back], y[held_back])
+    kinds = torch.zeros(len(table), dtype=torch.int64) if goal.classes is None else y.cpu()
+    chosen = torch.zeros(len(table), dtype=torch.bool, device=device)
+    for kind in set(kinds.tolist()):
+        rows = order[kinds[order] == kind]
+        chosen[rows[: min(max(1, round(len(rows) * validation)), len(rows) - 1)]] = True
+    if not chosen.any():
+        raise bad_argument("y", "a class with two rows, one of them to hold back", f"{len(table)} rows, all different")
+    return (x[~chosen], y[~chosen]), (x[chosen], y[chosen])

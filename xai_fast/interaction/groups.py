@@ -167,17 +167,13 @@ def _axes(table: Table, columns: Sequence[int], scale: str, largest: int | None)
     varies = table.values[:, chosen].amax(0) > table.values[:, chosen].amin(0)
     if scale == "unit" or not bool(varies.any()):  # constant groups are moved by one, as constant columns are
         return torch.eye(len(chosen), dtype=torch.float64)[:largest]
-    center = table.center()[chosen]
-    covariance = torch.zeros(len(chosen), len(chosen), dtype=torch.float64, device=center.device)
+    center, deviation = table.center()[chosen], table.deviation()[chosen]
+    correlation = torch.zeros(len(chosen), len(chosen), dtype=torch.float64, device=center.device)
     for rows in torch.split(table.values, _ROWS_AT_ONCE):
-        part = rows[:, chosen].double() - center
-        covariance += part.T @ part
-    covariance /= len(table)
-    # Decided on the values, as in Table.deviation: the rounding of a constant is no direction.
-    zero = torch.zeros_like(center)
-    deviation = torch.where(varies, covariance.diagonal().sqrt(), zero)
-    inverse = torch.where(deviation > 0, deviation.reciprocal(), zero)
-    variances, axes = torch.linalg.eigh(covariance * inverse[:, None] * inverse)
+        # Decided on the values, as in Table.deviation: the rounding of a constant is no direction.
+        part = torch.where(varies, (rows[:, chosen] - center) / deviation, 0.0)
+        correlation += part.T @ part / len(table)
+    variances, axes = torch.linalg.eigh(correlation)
     kept = variances > _SMALLEST_VARIANCE * variances[-1].clamp(min=0)
     axes = (axes[:, kept] * variances[kept].sqrt()).T.flip(0)[:largest] * deviation
     # An axis has no sign of its own: its largest entry is positive.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from xai_fast.errors import ModelError, bad_argument
+from xai_fast.interaction.table import Table
 from xai_fast.progress import Progress
 
 __all__ = ["Epoch", "Goal", "Rows", "Settings", "Standardize", "new_network", "quality", "train"]
@@ -23,11 +24,11 @@ _CLASSES_OF_INTEGERS = 20
 _ROWS_AT_ONCE = 4096
 
 Rows = tuple[Tensor, Tensor]
-"""x (rows, D) float64 and y, float64 numbers or int64 classes."""
+"""x (rows, D) float32 in standard units and y, float64 numbers or int64 classes."""
 
 
 class Standardize(nn.Module):
-    """x to (x - center) * scale, entry by entry."""
+    """x to (x - center) / scale, entry by entry."""
 
     center: Tensor
     scale: Tensor
@@ -39,7 +40,7 @@ class Standardize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shift and scale (B, D)."""
-        return (x - self.center) * self.scale
+        return (x - self.center) / self.scale
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,13 @@ class Goal:
 
     def standardized(self, y: Tensor) -> Goal:
         """Give the goal of a regression with center and scale of y (N,) float64."""
-        scale = float(y.std(correction=0))
-        return Goal(None, float(y.mean()), scale if scale > 0 else 1.0)
+        column = Table(y[:, None], ("y",), (1,))
+        return Goal(None, float(column.center()), float(column.deviation()))
 
-    def back_to_units(self) -> tuple[Tensor, Tensor]:
-        """Give center and scale of the `Standardize` that undoes the standardisation of y."""
-        return torch.tensor([-self.center / self.scale], dtype=torch.float64), torch.tensor([self.scale])
+    def back_to_units(self) -> Standardize:
+        """Give what undoes the standardisation of y, in float64."""
+        center, scale = torch.tensor([[-self.center / self.scale], [1 / self.scale]], dtype=torch.float64)
+        return Standardize(center, scale)
 
     def wanted(self, y: Tensor) -> Tensor:
         """Give y as the loss takes it."""
@@ -138,13 +140,10 @@ class Goal:
         return functional.binary_cross_entropy_with_logits(outputs[:, 0], wanted)
 
 
-def new_network(x: Tensor, goal: Goal, hidden: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
-    """Make the network before training: standardisation, linear layers and GELU between them, on the CPU."""
-    center = x.mean(0)
-    scale = (x - center).square().mean(0).sqrt()
-    scale = torch.where(x.amax(0) > x.amin(0), scale, torch.ones_like(scale))
-    layers: list[nn.Module] = [Standardize(center.float().cpu(), (1 / scale).float().cpu())]
-    for inputs, outputs in itertools.pairwise((x.shape[1], *hidden, goal.outputs)):
+def new_network(features: int, goal: Goal, hidden: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+    """Make the network before training: linear layers and GELU between them, on the CPU."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise((features, *hidden, goal.outputs)):
         with torch.random.fork_rng(devices=[]):  # a layer's own start takes the process's random numbers
             linear = nn.Linear(inputs, outputs)
         bound = 1 / math.sqrt(inputs)  # the same start, with random numbers of our own
@@ -189,8 +188,8 @@ def _epochs(
     model: nn.Sequential, training: Rows, goal: Goal, settings: Settings, generator: torch.Generator
 ) -> Callable[[], float]:
     """Make the function that goes through all rows once and gives their mean loss, without the penalty."""
-    body, x, wanted = nn.Sequential(*list(model)[1:]), model[0](training[0].float()), goal.wanted(training[1])
-    linear = [layer for layer in body if isinstance(layer, nn.Linear)]
+    x, wanted = training[0], goal.wanted(training[1])
+    linear = [layer for layer in model if isinstance(layer, nn.Linear)]
     weights, biases = [layer.weight for layer in linear], [layer.bias for layer in linear]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": biases, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
@@ -201,7 +200,7 @@ def _epochs(
     def run() -> float:
         total = x.new_zeros(())
         for rows in torch.split(torch.randperm(len(x), generator=generator).to(x.device), batch):
-            loss = goal.loss(body(x[rows]), wanted[rows])
+            loss = goal.loss(model(x[rows]), wanted[rows])
             total += loss.detach() * len(rows)
             if settings.l1:
                 loss = loss + settings.l1 * torch.stack([w.abs().sum() for w in weights]).sum()
@@ -225,7 +224,7 @@ def _schedule(progress: float) -> float:
 def quality(model: nn.Sequential, held: Rows, goal: Goal) -> tuple[float, float]:
     """Measure how well a network fits rows: mean loss (of standardised y), and R^2 or accuracy."""
     with torch.no_grad():
-        outputs = torch.cat([model(rows.float()) for rows in torch.split(held[0], _ROWS_AT_ONCE)]).double()
+        outputs = torch.cat([model(rows) for rows in torch.split(held[0], _ROWS_AT_ONCE)]).double()
     wanted = goal.wanted(held[1])
     wanted = wanted.double() if wanted.is_floating_point() else wanted
     loss = float(goal.loss(outputs, wanted))

@@ -37,17 +37,23 @@ class Table:
 
     def center(self) -> Tensor:
         """Compute the mean of each column: (D,) float64."""
-        return self.values.sum(0, dtype=torch.float64) / len(self)
+        unit = self._unit()
+        return sum((rows / unit).sum(0) for rows in torch.split(self.values, _ROWS_AT_ONCE)) / len(self) * unit
 
     def deviation(self) -> Tensor:
         """Compute the standard deviation of each column (of the population): (D,) float64; 1 where it is constant."""
-        center = self.center()
+        center, unit = self.center(), self._unit()
         total = torch.zeros_like(center)
         for rows in torch.split(self.values, _ROWS_AT_ONCE):
-            total += (rows.double() - center).square().sum(0)
+            total += ((rows - center) / unit).square().sum(0)
         # Decided on the values: the mean of a thousand times 0.1 is not 0.1, and leaves a deviation of 1e-17.
         varies = self.values.amax(0) > self.values.amin(0)
-        return torch.where(varies, (total / len(self)).sqrt(), torch.ones_like(total))
+        return torch.where(varies, (total / len(self)).sqrt() * unit, torch.ones_like(total))
+
+    def _unit(self) -> Tensor:
+        """Give a power of two near the largest magnitude of each column, (D,) float64: squares in it stay in range."""
+        largest = torch.maximum(self.values.amax(0), -self.values.amin(0)).double()
+        return torch.exp2(torch.frexp(largest).exponent.double() - 1)
 
 
 def read_table(name: str, data: object, feature_names: Sequence[str] | None = None) -> Table:
