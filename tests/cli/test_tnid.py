@@ -19,12 +19,12 @@ import pytest
 
 from xai_fast import InteractionRanking, cli
 from xai_fast.cli import demo, tnid, tnid_outputs
-from xai_fast.cli.table_columns import encode
 from xai_fast.datasets.tables import RealTable, bikeshare, diabetes
 from xai_fast.errors import InputError
 from xai_fast.interaction import FittedMLP
 from xai_fast.interaction.mlp_training import Epoch
-from xai_fast.table_file import read_table_file
+from xai_fast.tables.columns import encode
+from xai_fast.tables.file import read_table_file
 
 pandas = pytest.importorskip("pandas")
 

@@ -17,7 +17,6 @@ from torch import Tensor
 from xai_fast.arguments import check_integer
 from xai_fast.cli.option_values import add_options, given_options, option_parameters
 from xai_fast.cli.run_job import DEVICE
-from xai_fast.cli.table_columns import MISSING, EncodedTable, encode, has_decimal_comma
 from xai_fast.cli.tnid_outputs import Findings, TableSettings, check_folder, write_outputs
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
@@ -25,7 +24,8 @@ from xai_fast.interaction import TNID, FittedMLP, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
-from xai_fast.table_file import read_table_file
+from xai_fast.tables.columns import MISSING, EncodedTable, encode, has_decimal_comma
+from xai_fast.tables.file import read_table_file
 from xai_fast.terminal import say, shown
 
 if TYPE_CHECKING:

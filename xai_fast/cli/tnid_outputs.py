@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xai_fast.cli.reports import refuse_results
-from xai_fast.cli.table_columns import MISSING, EncodedTable
 from xai_fast.doctor import versions
 from xai_fast.errors import bad_argument
 from xai_fast.files import write_whole
 from xai_fast.interaction import FittedMLP, InteractionRanking
 from xai_fast.options import plain
 from xai_fast.progress import duration
+from xai_fast.tables.columns import MISSING, EncodedTable
 from xai_fast.terminal import printable, say, shown
 
 if TYPE_CHECKING:

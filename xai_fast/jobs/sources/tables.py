@@ -88,7 +88,7 @@ class TableSource(Source):
 
 
 def _read(path: str) -> pandas.DataFrame:
-    from xai_fast.table_file import read_table_file
+    from xai_fast.tables.file import read_table_file
 
     if not os.path.isfile(path):
         raise no_such_path("a table that exists", path)

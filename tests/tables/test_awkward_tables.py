@@ -13,7 +13,7 @@ import pytest
 
 from xai_fast import cli
 from xai_fast.cli import tnid
-from xai_fast.cli.table_columns import EncodedTable
+from xai_fast.tables.columns import EncodedTable
 
 pandas = pytest.importorskip("pandas")
 

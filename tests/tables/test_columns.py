@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xai_fast.cli.table_columns import encode
+from xai_fast.tables.columns import encode
 
 pandas = pytest.importorskip("pandas")
 

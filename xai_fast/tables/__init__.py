@@ -1,0 +1,1 @@
+"""Tables of users: files, and columns as a network takes them."""
