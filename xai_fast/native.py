@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from types import ModuleType, TracebackType
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +20,7 @@ from xai_fast.errors import InputError
 
 __all__ = [
     "address",
-    "checked_items",
+    "call",
     "device_of",
     "dtype_name",
     "module",
@@ -54,20 +56,22 @@ def threads() -> int:
     return torch.get_num_threads()
 
 
-class checked_items:
-    """Turn the module's complaint about an item's index into an `InputError`: then nothing was written.
+def call(kernel: str, arguments: Mapping[str, Any], **more: object) -> None:
+    """Run a compiled CPU kernel.
 
-    A class, because entering a generator takes as long as a small kernel.
+    Args:
+        kernel: its name in the module.
+        arguments: those of its contract; a tensor is handed over as its address, None as 0.
+        **more: sizes and dtypes that it takes besides.
+
+    Raises:
+        InputError: an item's index is out of range; then nothing was written.
     """
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, IndexError):
-            raise InputError(str(error)) from error
+    given = {name: address(v) if v is None or isinstance(v, Tensor) else v for name, v in arguments.items()}
+    try:
+        getattr(module(), kernel)(**given, **more, threads=threads())
+    except IndexError as error:
+        raise InputError(str(error)) from error
 
 
 def stream(tensor: Tensor) -> int:

@@ -21,17 +21,11 @@ def run(
     parameters: Sequence[float],
 ) -> None:
     """Run the contract of `xai_fast.kernels.feed_forward_values`."""
-    native.module().feed_forward_values(
-        derivatives=derivatives.data_ptr(),
-        x=x.data_ptr(),
-        transposed=transposed.data_ptr(),
-        biases=biases.data_ptr(),
-        widths=widths,
-        activations=activations,
-        parameters=parameters,
+    native.call(
+        "feed_forward_values",
+        locals(),
         items=x.shape[0],
         inputs=x.shape[1],
         orders=derivatives.shape[1] - 1,
         dtype=native.dtype_name(x),
-        threads=native.threads(),
     )

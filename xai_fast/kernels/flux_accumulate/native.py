@@ -21,21 +21,12 @@ def run(
     magnitude: bool,
 ) -> None:
     """Run the contract of `xai_fast.kernels.flux_accumulate`."""
-    with native.checked_items():
-        native.module().flux_accumulate(
-            mean=native.address(mean),
-            m2=native.address(m2),
-            count=native.address(count),
-            centers=native.address(centers),
-            points=native.address(points),
-            gradients=native.address(gradients),
-            item=native.address(item),
-            negative=native.address(negative),
-            rows=points.shape[0],
-            items=mean.shape[0],
-            entries=points.shape[1],
-            magnitude=magnitude,
-            dtype=native.dtype_name(points),
-            gradient_dtype=native.dtype_name(gradients),
-            threads=native.threads(),
-        )
+    native.call(
+        "flux_accumulate",
+        locals(),
+        rows=points.shape[0],
+        items=mean.shape[0],
+        entries=points.shape[1],
+        dtype=native.dtype_name(points),
+        gradient_dtype=native.dtype_name(gradients),
+    )

@@ -35,17 +35,14 @@ def by_gemm(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) ->
 
 def run_compiled(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
     """Run the contract by the compiled kernel."""
-    native.module().pair_reduce(
-        sums=native.address(sums),
-        left=native.address(left),
-        right=native.address(right),
-        weight=native.address(weight),
+    native.call(
+        "pair_reduce",
+        locals(),
         items=sums.shape[0],
         rows=sums.shape[1],
         columns=sums.shape[2],
         units=left.shape[2],
         dtype=native.dtype_name(sums),
-        threads=native.threads(),
     )
 
 

@@ -28,31 +28,19 @@ def _run(
     *,
     reduced: bool,
 ) -> None:
-    with native.checked_items():
-        native.module().partition_sum(
-            out=native.address(out),
-            values=native.address(values),
-            rows=native.address(rows),
-            adjoints=native.address(adjoints),
-            activation=activation,
-            parameters=list(parameters),
-            term_offsets=native.address(term_offsets),
-            term_order=native.address(term_order),
-            term_adjoint=native.address(term_adjoint),
-            block_offsets=native.address(block_offsets),
-            blocks=native.address(blocks),
-            targets=term_offsets.shape[0] - 1,
-            terms=term_order.shape[0],
-            block_count=blocks.shape[0],
-            orders=orders,
-            row_count=rows.shape[0],
-            adjoint_count=0 if adjoints is None else adjoints.shape[0],
-            items=values.shape[0],
-            units=values.shape[1],
-            reduced=reduced,
-            dtype=native.dtype_name(values),
-            threads=native.threads(),
-        )
+    native.call(
+        "partition_sum",
+        locals(),
+        parameters=list(parameters),
+        targets=term_offsets.shape[0] - 1,
+        terms=term_order.shape[0],
+        block_count=blocks.shape[0],
+        row_count=rows.shape[0],
+        adjoint_count=0 if adjoints is None else adjoints.shape[0],
+        items=values.shape[0],
+        units=values.shape[1],
+        dtype=native.dtype_name(values),
+    )
 
 
 run = functools.partial(_run, reduced=False)

@@ -21,20 +21,11 @@ def run(
     step: int,
 ) -> None:
     """Run the contract of `xai_fast.kernels.sphere_points`."""
-    with native.checked_items():
-        native.module().sphere_points(
-            points=native.address(points),
-            centers=native.address(centers),
-            item=native.address(item),
-            item_ids=native.address(item_ids),
-            point=native.address(point),
-            active=native.address(active),
-            rows=points.shape[0],
-            items=centers.shape[0],
-            entries=points.shape[1],
-            radius=radius,
-            seed=seed,
-            step=step,
-            dtype=native.dtype_name(points),
-            threads=native.threads(),
-        )
+    native.call(
+        "sphere_points",
+        locals(),
+        rows=points.shape[0],
+        items=centers.shape[0],
+        entries=points.shape[1],
+        dtype=native.dtype_name(points),
+    )

@@ -11,14 +11,9 @@ __all__ = ["run"]
 
 def run(out: Tensor, count: Tensor, parents: Tensor, features: int, begin: int, end: int) -> None:
     """Run the contract of `xai_fast.kernels.tuple_join.tuple_join`."""
-    native.module().tuple_join(
-        out=native.address(out),
-        count=native.address(count),
-        parents=native.address(parents),
+    native.call(
+        "tuple_join",
+        locals(),
         parent_count=parents.shape[0],
         order=parents.shape[1],
-        features=features,
-        begin=begin,
-        end=end,
-        threads=native.threads(),
     )

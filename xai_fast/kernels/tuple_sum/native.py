@@ -12,22 +12,16 @@ __all__ = ["run"]
 
 def run(out: Tensor, derivatives: Tensor, rows: Tensor, adjoints: Tensor, members: Tensor, order: int) -> None:
     """Run the contract of `xai_fast.kernels.tuple_sum`."""
-    with native.checked_items():
-        native.module().tuple_sum(
-            out=native.address(out),
-            derivatives=native.address(derivatives),
-            rows=native.address(rows),
-            adjoints=native.address(adjoints),
-            members=native.address(members),
-            items=out.shape[0],
-            tuples=out.shape[1],
-            units=rows.shape[2],
-            columns=members.shape[1],
-            with_adjoint=len(subsets_of(order, orders_of(order)[1])),
-            derivative_count=derivatives.shape[1],
-            row_count=rows.shape[1],
-            adjoint_count=adjoints.shape[1],
-            order=order,
-            dtype=native.dtype_name(out),
-            threads=native.threads(),
-        )
+    native.call(
+        "tuple_sum",
+        locals(),
+        items=out.shape[0],
+        tuples=out.shape[1],
+        units=rows.shape[2],
+        columns=members.shape[1],
+        with_adjoint=len(subsets_of(order, orders_of(order)[1])),
+        derivative_count=derivatives.shape[1],
+        row_count=rows.shape[1],
+        adjoint_count=adjoints.shape[1],
+        dtype=native.dtype_name(out),
+    )
