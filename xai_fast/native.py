@@ -67,9 +67,11 @@ def call(kernel: str, arguments: Mapping[str, Any], **more: object) -> None:
     Raises:
         InputError: an item's index is out of range; then nothing was written.
     """
-    given = {name: address(v) if v is None or isinstance(v, Tensor) else v for name, v in arguments.items()}
+    given = {**arguments, **more, "threads": threads()}
     try:
-        getattr(module(), kernel)(**given, **more, threads=threads())
+        getattr(module(), kernel)(
+            **{n: address(v) if v is None or isinstance(v, Tensor) else v for n, v in given.items()}
+        )
     except IndexError as error:
         raise InputError(str(error)) from error
 
