@@ -214,7 +214,7 @@ def classifiers_module() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "PIL":
             raise
-        raise InputError("pictures need Pillow, which is not installed; pip install 'xai-fast[batch]'") from error
+        raise InputError("pictures need Pillow, which is not installed; pip install 'xai-fast[jobs]'") from error
 
 
 def weights_sha256(model: nn.Module) -> str:

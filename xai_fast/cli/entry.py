@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in _OPTIONAL:
             raise
-        say(f"xai-fast: this needs {_OPTIONAL[error.name]}; pip install 'xai-fast[batch]'", error=True)
+        say(f"xai-fast: this needs {_OPTIONAL[error.name]}; pip install 'xai-fast[jobs]'", error=True)
         return FAILED
     except InputError as error:
         say(f"xai-fast: {error}", error=True)

@@ -265,7 +265,7 @@ def _yaml(path: Path, text: str) -> object:
     try:
         import yaml
     except ImportError as error:
-        raise InputError("YAML needs PyYAML, which is not installed; pip install 'xai-fast[batch]'") from error
+        raise InputError("YAML needs PyYAML, which is not installed; pip install 'xai-fast[jobs]'") from error
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
         """Plain values only, and each key once."""
