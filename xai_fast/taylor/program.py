@@ -163,6 +163,9 @@ class Program:
                 pulled = rule.lattice_pull(state, row, {i: rows[i] for i in rule.inputs if i in rows}, lattice)
             for source, part in pulled.items():
                 if source in below:
+                    part = part.to(
+                        state.tensor(source).dtype
+                    )  # the operation may change it, as ``softmax(dtype=)`` does
                     alive[source] = alive[source] + part if source in alive else part
         return result
 
