@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from xai_fast.graph.overloads import overloads_of
 
-__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "InstanceNormByItem", "decompositions"]
+__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "WrittenOut", "decompositions"]
 
 aten = torch.ops.aten
 
@@ -155,7 +156,7 @@ def _variance_and_mean(x: Tensor, dim: Sequence[int] | None = None, **options: A
 
 
 def _log_sigmoid(x: Tensor) -> tuple[Tensor, Tensor]:
-    return -torch.nn.functional.softplus(-x, threshold=1e9), x.new_empty(0)
+    return -functional.softplus(-x, threshold=1e9), x.new_empty(0)
 
 
 def _trilinear(
@@ -243,8 +244,12 @@ def _power_of_number(base: float, x: Tensor) -> Tensor:
     return (x * math.log(base)).exp()
 
 
-class InstanceNormByItem(TorchFunctionMode):
-    """Writes instance normalisation as means, so that it is not taken for batch norm with the batch's statistics."""
+class WrittenOut(TorchFunctionMode):
+    """Writes out what PyTorch fuses into an operation that has no second derivative, or mixes items.
+
+    Instance normalisation becomes means, not batch norm with the batch's statistics; so does pooling to one cell, which
+    else sets strides; recurrent layers are products of matrices, not one call of oneDNN or cuDNN.
+    """
 
     def __torch_function__(
         self,
@@ -254,9 +259,30 @@ class InstanceNormByItem(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> object:
         """Run a function."""
-        if func in (torch.nn.functional.instance_norm, torch.instance_norm):
+        if func in (functional.instance_norm, torch.instance_norm):
             return _instance_norm(*args, **dict(kwargs or {}))
+        if func in _POOLED:
+            return _pooled(func, _POOLED[func], *args, **dict(kwargs or {}))
+        if func in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu):
+            libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+            enabled = [library.enabled for library in libraries]
+            try:
+                for library in libraries:
+                    library.enabled = False
+                return func(*args, **dict(kwargs or {}))
+            finally:
+                for library, before in zip(libraries, enabled, strict=True):
+                    library.enabled = before
         return func(*args, **dict(kwargs or {}))
+
+
+_POOLED = {torch.adaptive_avg_pool1d: 1, functional.adaptive_avg_pool2d: 2, functional.adaptive_avg_pool3d: 3}
+
+
+def _pooled(func: Callable[..., object], axes: int, input: Tensor, output_size: Sequence[int] | int) -> object:
+    if output_size not in (1, axes * (1,), axes * [1]):
+        return func(input, output_size)
+    return input.mean(tuple(range(-axes, 0)), keepdim=True)
 
 
 def _instance_norm(

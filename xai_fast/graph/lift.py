@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,12 +62,12 @@ def _slice(x: Tensor, dim: int = 0, start: int | None = None, end: int | None = 
     return result
 
 
-def _sum(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    return x.sum(_shifted(dim, x.ndim - 1), keepdim=keepdim)
+def _sum(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False, **dtype: Any) -> Tensor:
+    return x.sum(_shifted(dim, x.ndim - 1), keepdim=keepdim, **dtype)
 
 
-def _mean(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False) -> Tensor:
-    return x.mean(_shifted(dim, x.ndim - 1), keepdim=keepdim)
+def _mean(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False, **dtype: Any) -> Tensor:
+    return x.mean(_shifted(dim, x.ndim - 1), keepdim=keepdim, **dtype)
 
 
 def _squeeze(x: Tensor, dim: Sequence[int] | int | None = None) -> Tensor:
@@ -201,7 +202,7 @@ def _written(target: object) -> Callable[..., Tensor]:
 
 
 def _unsummed(
-    rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False
+    rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False, **_: object
 ) -> Tensor:
     summed = _shifted(dim, len(shape))
     kept = [1 if d + 1 in summed else size for d, size in enumerate(shape)]
@@ -209,7 +210,7 @@ def _unsummed(
 
 
 def _unaveraged(
-    rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False
+    rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False, **_: object
 ) -> Tensor:
     count = math.prod(shape[d - 1] for d in _shifted(dim, len(shape)))
     return _unsummed(rows, shape, dim, keepdim) / count

@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai_fast.errors import ModelError, UnsupportedOperation, XaiFastError
-from xai_fast.graph.decompositions import NOT_DIFFERENTIABLE, RANDOM, InstanceNormByItem, decompositions
+from xai_fast.graph.decompositions import NOT_DIFFERENTIABLE, RANDOM, WrittenOut, decompositions
 from xai_fast.graph.nodes import Graph, Node, Ref, filled, pruned
 
 __all__ = ["trace"]
@@ -40,7 +40,8 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
         The graph, without what the score does not need.
 
     Raises:
-        ModelError: the function cannot be traced, does not return one score, or draws random numbers.
+        ModelError: the function does not return one score, or draws random numbers.
+        UnsupportedOperation: it cannot be traced.
     """
     with _traceable():
         try:
@@ -48,9 +49,9 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
         except XaiFastError:
             raise
         except (RuntimeError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"model: expected a forward pass that torch.fx can trace, got {type(error).__name__}: {error} "
-                '(method="hvp" needs no trace)'
+            raise UnsupportedOperation(
+                f"model: expected a forward pass that torch.fx can trace, got {type(error).__name__}: {error}; second "
+                'derivatives by method="hvp" need no trace'
             ) from error
     traced.graph.eliminate_dead_code()
     return _convert(traced, 1 + len(extras))
@@ -63,14 +64,17 @@ def _traceable() -> Iterator[None]:
     `make_fx` notes the shape of every value with a fake tensor, and builds a mode for each unless it finds one: most of
     the time of a trace.
     """
-    before = torch.backends.mha.get_fastpath_enabled()
+    before = torch.backends.mha.get_fastpath_enabled(), torch.compiler.is_compiling()
     torch.backends.mha.set_fastpath_enabled(False)
+    # Models that look at values, such as a mask, to take a shorter way take the general one while they are compiled.
+    torch.compiler._is_compiling_flag = True
     try:
         fake = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
-        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), InstanceNormByItem(), tracing(fake):
+        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), WrittenOut(), tracing(fake):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        torch.backends.mha.set_fastpath_enabled(before[0])
+        torch.compiler._is_compiling_flag = before[1]
 
 
 def _without_writes(function: Callable[..., object], inputs: tuple[Tensor, ...]) -> fx.GraphModule:
@@ -78,14 +82,14 @@ def _without_writes(function: Callable[..., object], inputs: tuple[Tensor, ...])
     traced = make_fx(functionalize(function), decomposition_table=decompositions())(*inputs)
     if _writes(traced):
         # Decompositions run below functionalisation, and some write in place: circular padding, LSTM.
-        first = traced
+        first = traced.forward  # not a call of a module, which would count as one of the model's
         again = functionalize(lambda *tensors: first(*tensors))
         traced = make_fx(again, decomposition_table=decompositions())(*inputs)
     remaining = _writes(traced)
     if remaining:
         raise UnsupportedOperation(
             f"model: expected operations that xai_fast.taylor has rules for, got {remaining[0]}, which writes in "
-            'place; method="hvp" works with whatever autograd differentiates'
+            'place; second derivatives by method="hvp" need none'
         )
     return traced
 
@@ -152,8 +156,9 @@ def _has_shape_of_its_own(node: fx.Node, per_item: Sequence[bool]) -> bool:
         return False
     if node.target is not torch.ops.aten.index.Tensor:
         return any(per_item)
+    places: Any = node.args[1]
     return any(
-        depends and isinstance(read.meta.get("val"), Tensor) and read.meta["val"].dtype in (torch.bool, torch.uint8)
+        depends and read in places and read.meta["val"].dtype in (torch.bool, torch.uint8)
         for read, depends in zip(node.all_input_nodes, per_item, strict=True)
     )
 
@@ -165,9 +170,9 @@ def _operation(
     if target in RANDOM:
         raise ModelError(f"model: expected a deterministic forward pass, got {target}")
     if _has_shape_of_its_own(node, [nodes[index[n]].per_item for n in node.all_input_nodes]):
-        raise ModelError(
-            f"model: expected shapes that do not depend on the values of an item, got {target}; "
-            "torch.where keeps the shape where a mask picks entries"
+        raise UnsupportedOperation(
+            f"model: expected shapes that do not depend on the values of an item, got {target}; torch.where keeps the "
+            'shape where a mask picks entries, and second derivatives by method="hvp" need no trace'
         )
     args: Any = fx.node.map_arg(node.args, lambda n: _reference(index[n]))
     kwargs: Any = fx.node.map_arg(node.kwargs, lambda n: _reference(index[n]))

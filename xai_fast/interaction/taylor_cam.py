@@ -13,6 +13,7 @@ and so on.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.method import Method
-from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, differentiable
+from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, plan_bilinear_form
 from xai_fast.terminal import tell
 
 __all__ = ["SCOPES", "TaylorCAM"]
@@ -132,13 +133,15 @@ class TaylorCAM(Method[InteractionMap]):
 
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
-        if self.order > 1 and not _has_curvature(cut):
-            raise ZeroCurvatureError(
-                f"model: expected curvature behind {self.layer}, got a score that is piecewise linear in it, so all "
-                'interactions are zero; explain score="probability" or "log_probability" instead of a logit, or pass '
-                'smooth="gelu" or "softplus"'
-            )
-        sums = self._sums(cut)
+        try:
+            sums = self._sums(cut)
+            if self.order > 1 and not bool(sums.any()):
+                with contextlib.suppress(UnsupportedOperation):  # nothing is known of the score then
+                    plan_bilinear_form(cut.function, cut.output, 1)
+        except (UnsupportedOperation, ZeroCurvatureError) as error:
+            raise type(error)(f"{error} (behind {self.layer})") from error
+        if self.order > 1:
+            sums = self._above_rounding(cut, sums, scores)
         saliency = _saliency(sums, self.symmetric)
         flat = (saliency.flatten(1) == 0).all(1)
         return InteractionMap(
@@ -165,8 +168,6 @@ class TaylorCAM(Method[InteractionMap]):
             axes = replace(axes, layout="channels_last")  # with the batch in front
         output, outputs = downstream.split(*arguments)
         check_cut(output, len(chunk), self.layer)
-        # Of a channels-last map, pooling to a single cell sets strides, an operation without a rule.
-        output = output.contiguous()
         classes = call.targets(outputs, chunk)
         scores = objective(outputs, classes)
         bad = call.host.items(~torch.isfinite(scores))
@@ -191,11 +192,47 @@ class TaylorCAM(Method[InteractionMap]):
         """Compute S directed, x at the first index: (B, n, ..., n)."""
         x, ones = _directions(cut, self.scope)
         if self.order == 1:
-            return _first_order(cut, x)
+            return (x * _gradient(cut).unsqueeze(1)).flatten(2).sum(2)  # Eq. 3
         if self.order == 2:
             sums = bilinear_form(cut.function, cut.output, x, ones, method=self.method, memory_limit=self.memory_limit)
             return sums * (1 - torch.eye(cut.positions, dtype=sums.dtype, device=sums.device))
         return self._higher(cut, torch.cat((x, ones), 1))
+
+    def _above_rounding(self, cut: _Cut, sums: Tensor, scores: Tensor) -> Tensor:
+        """Set to zero what is rounding: next to an item's largest sum, or all sums of an item that has none."""
+        eps, every = torch.finfo(sums.dtype).eps, [1] * self.order
+        largest = sums.abs().flatten(1).amax(1)
+        sums = sums.where(sums.abs() > 128 * eps * largest.reshape(-1, *every), 0)
+        tokens = cut.axes.tokens(cut.output)
+        unit = tokens.square().mean((1, 2)).sqrt() ** (self.order - 1)
+        tiny = largest * unit <= eps**0.5 * scores.abs().clamp(min=1)
+        if not bool(tiny.any()):
+            return sums
+        # An item has none where norms make the score constant along the x, or the ones, of each cell: then its gradient
+        # along them vanishes too, which tells rounding from interactions that are weak.
+        slopes = cut.axes.tokens(_gradient(cut))
+        carried = slopes if self.scope == "local" else slopes.sum(1, keepdim=True)
+        scaled, shifted = (
+            tiny & (term.sum(2).abs() <= 1024 * eps * term.abs().sum(2)).all(1) for term in (tokens * carried, slopes)
+        )
+        reached = slopes.any(2).sum(1)  # cells that have a gradient at all
+        none = (scaled | shifted) & (reached > 0)
+        if bool(none.all()):
+            raise self._constant(bool(shifted.all()), bool((reached < 2).all()))
+        return sums.where(~none.reshape(-1, *every), 0)
+
+    def _constant(self, shifted: bool, one_cell: bool) -> ZeroCurvatureError:
+        cause = (
+            "a LayerNorm takes away what is added to all channels of a cell, LN(x + c) = LN(x)"
+            if shifted
+            else "a norm divides by what a cell is multiplied by, norm(c x) = norm(x)"
+        )
+        remedy = "a layer before the last attention" if one_cell else "the output of the norm before an attention"
+        return ZeroCurvatureError(
+            f"layer: expected one whose cells interact, got {self.layer}, where all sums are zero but for rounding: "
+            f"{cause}, as on the residual stream of a pre-norm transformer; explain {remedy}, or a layer inside, not "
+            "at the end of, an attention or MLP branch"
+        )
 
     def _higher(self, cut: _Cut, directions: Tensor) -> Tensor:
         n = cut.positions
@@ -237,13 +274,6 @@ class TaylorCAM(Method[InteractionMap]):
         return self._geometry[shape]
 
 
-def _has_curvature(cut: _Cut) -> bool:
-    try:
-        return bool(differentiable(cut.function, cut.output).program.curved)
-    except UnsupportedOperation:  # `method="hvp"` needs no rules
-        return True
-
-
 def _directions(cut: _Cut, scope: str) -> tuple[Tensor, Tensor]:
     """Build V and U: (B, n, *shape of the output)."""
     tokens = cut.axes.tokens(cut.output)
@@ -254,13 +284,13 @@ def _directions(cut: _Cut, scope: str) -> tuple[Tensor, Tensor]:
     return cut.axes.output(x, cut.output), cut.axes.output(ones, cut.output)
 
 
-def _first_order(cut: _Cut, x: Tensor) -> Tensor:
-    """Compute Eq. 3: the derivative along each direction."""
+def _gradient(cut: _Cut) -> Tensor:
+    """Compute the gradient of the score, like the output."""
     with torch.enable_grad():
         point = cut.output.detach().requires_grad_()
         score = cut.function(point, *cut.function.inputs).sum()
         (gradient,) = torch.autograd.grad(score, point)
-    return (x * gradient.unsqueeze(1)).flatten(2).sum(2)
+    return gradient
 
 
 def _saliency(sums: Tensor, symmetric: bool) -> Tensor:

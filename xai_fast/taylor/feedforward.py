@@ -210,6 +210,8 @@ def chain_of(program: Program, like: Tensor, most_weights: int) -> Chain | None:
         return None
     constants = State(dict(program.graph.constants), 1)
     layers = tuple(_layer(program, constants, like, start, nodes) for start, nodes in found)
+    if any(layer.weight.dtype != like.dtype for layer in layers):  # the score changes it on the way
+        return None
     is_whole = path[-1] == program.graph.output
     fixed = is_whole and not any(_depends_on_item(program.graph, i) for i in segment)
     last = _matrix(program, constants, like, before, program.graph.output) if fixed else None

@@ -12,6 +12,8 @@ product with the directions.
 
 from __future__ import annotations
 
+import contextlib
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -20,8 +22,8 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from xai_fast.engine.memory import checked_limit, is_out_of_memory, usable_bytes
-from xai_fast.errors import bad_argument
-from xai_fast.graph import ScoreFunction, State
+from xai_fast.errors import UnsupportedOperation, bad_argument
+from xai_fast.graph import ScoreFunction, State, TracedFunction
 from xai_fast.taylor.chain_hessian import chain_bytes, chain_hessian, chain_operations
 from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.feedforward import Chain
@@ -31,10 +33,12 @@ from xai_fast.taylor.prepare import Given, check_batch, prepare, resolved
 from xai_fast.taylor.products import hessian_products
 from xai_fast.taylor.replay import WORTH_RECORDING
 from xai_fast.taylor.routes import plan_pairs_of
+from xai_fast.terminal import tell
 
 __all__ = ["METHODS", "bilinear_form", "hessian", "plan_bilinear_form"]
 
 METHODS = ("auto", "forward", "reverse", "hvp")
+_without_rules: weakref.WeakSet[Callable[..., object]] = weakref.WeakSet()
 
 
 def bilinear_form(
@@ -57,8 +61,8 @@ def bilinear_form(
         V: (B, nV, ...) directions like the items of ``x``.
         U: (B, nU, ...); None for V itself.
         method: "forward" (nV + nU tangents), "reverse" (one gradient per unit of the narrowest node before the
-            curvature), "auto" (whichever is counted cheaper), or "hvp" (Hessian-vector products by autograd, for models
-            with operations that have no rule).
+            curvature), "hvp" (Hessian-vector products by autograd, for models with operations that have no rule), or
+            "auto" (whichever of the first two is counted cheaper; "hvp", which is said once, where a rule is missing).
         memory_limit: in bytes, for what is computed here; None for half of what is free.
         **given: ``target``, ``score`` and ``additional_forward_args``, see `prepare`.
 
@@ -69,7 +73,7 @@ def bilinear_form(
         InputError: an argument does not fit, or the memory limit is too small; the message says the least that would
             do.
         ModelError: the function cannot be traced.
-        UnsupportedOperation: an operation has no rule.
+        UnsupportedOperation: an operation has no rule, or of "auto" and "hvp" no second derivative in autograd either.
         ZeroCurvatureError: no operation of the score has a second derivative, so that H is zero.
     """
     check_batch("x", x)
@@ -83,11 +87,11 @@ def bilinear_form(
     if 0 in (x.shape[0], nV, nU):
         return x.new_zeros(x.shape[0], nV, nU)
     limit = checked_limit(memory_limit, x.device)
-    if method == "hvp":
+    rules = None if method == "hvp" else _rules(function, x, trace, method)
+    if rules is None:
         return hessian_products(function, x, V, V if U is None else U, limit)
     sides = (V,) if U is None else (V, U)
     with torch.no_grad():
-        rules = differentiable(function, x) if trace is None else trace.derived(Differentiable)
         touched = touched_columns(rules.first_product, sides, limit)
         while True:
             plan = plan_pairs_of(rules, x, nV, 0 if U is None else nU, method, limit, sides, touched)
@@ -97,6 +101,22 @@ def bilinear_form(
                 if not is_out_of_memory(error) or plan.row_chunk * plan.items == 1:
                     raise
                 rules.row_limit = max(1, plan.row_chunk * plan.items // 2)
+
+
+def _rules(function: ScoreFunction, x: Tensor, trace: TracedFunction | None, method: str) -> Differentiable | None:
+    """Return the rules of a score; None where there is one missing and the method leaves the choice."""
+    if method == "auto" and function.model in _without_rules:
+        return None
+    try:
+        with torch.no_grad():
+            return differentiable(function, x) if trace is None else trace.derived(Differentiable)
+    except UnsupportedOperation as error:
+        if method != "auto":
+            raise
+        with contextlib.suppress(TypeError):  # not referred to weakly: tried again at each call
+            _without_rules.add(function.model)
+        tell(f"{error}, and are used: the same values, more slowly", function.model)
+        return None
 
 
 def hessian(

@@ -1,6 +1,12 @@
-"""Hessian-vector products by autograd, forward over reverse: for whatever PyTorch can differentiate twice."""
+"""Hessian-vector products by autograd, for whatever PyTorch can differentiate twice.
+
+Forward over reverse, many directions at once, where the operations have forward derivatives and can be batched; else
+the gradient is differentiated once more, direction by direction.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -8,7 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.memory import is_out_of_memory
+from xai_fast.errors import UnsupportedOperation, XaiFastError
 from xai_fast.graph import ScoreFunction
+from xai_fast.graph.decompositions import WrittenOut
 
 __all__ = ["hessian_products"]
 
@@ -29,6 +37,9 @@ def hessian_products(function: ScoreFunction, x: Tensor, V: Tensor, U: Tensor, l
 
     Returns:
         (B, nV, nU).
+
+    Raises:
+        UnsupportedOperation: autograd cannot differentiate twice; the message is its own.
     """
     if U.shape[1] < V.shape[1]:
         return hessian_products(function, x, U, V, limit).transpose(1, 2)
@@ -47,13 +58,32 @@ def hessian_products(function: ScoreFunction, x: Tensor, V: Tensor, U: Tensor, l
         return result
 
     directions = V.transpose(0, 1)
-    with frozen_parameters(function.model), sdpa_kernel(SDPBackend.MATH):
+    with frozen_parameters(function.model), sdpa_kernel(SDPBackend.MATH), WrittenOut():
         while True:
             try:
                 products = torch.func.vmap(product, chunk_size=rows)(directions)
                 break
             except RuntimeError as error:
-                if not is_out_of_memory(error) or rows == 1:
+                if isinstance(error, XaiFastError) or (is_out_of_memory(error) and rows == 1):
                     raise
+                if not is_out_of_memory(error):
+                    products = _one_by_one(total, x, directions)
+                    break
                 rows //= 2
     return torch.matmul(products.transpose(0, 1).flatten(2), U.flatten(2).transpose(1, 2)).detach()
+
+
+def _one_by_one(total: Callable[[Tensor], Tensor], x: Tensor, directions: Tensor) -> Tensor:
+    """Differentiate the gradient along each direction (n, B, ...)."""
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        try:
+            (gradient,) = torch.autograd.grad(total(point), point, create_graph=True)
+            if not gradient.requires_grad:  # it does not depend on x
+                return torch.zeros_like(directions)
+            return torch.stack([torch.autograd.grad(gradient, point, v, retain_graph=True)[0] for v in directions])
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            expected = "operations that autograd can differentiate twice"
+            raise UnsupportedOperation(f"model: expected {expected}, got {error}") from error

@@ -163,6 +163,9 @@ class Program:
                 pulled = rule.lattice_pull(state, row, {i: rows[i] for i in rule.inputs if i in rows}, lattice)
             for source, part in pulled.items():
                 if source in below:
+                    value = state.values.get(source)
+                    if isinstance(value, Tensor):  # the operation may change the dtype, as ``softmax(dtype=)`` does
+                        part = part.to(value.dtype)
                     alive[source] = alive[source] + part if source in alive else part
         return result
 

@@ -108,8 +108,8 @@ def plan_pairs_of(
     if not program.curved:
         raise ZeroCurvatureError(
             "model: expected a score with second derivatives, got one that is piecewise linear in the input, so that "
-            'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or '
-            'replace the activations by smooth ones (smooth="gelu" or "softplus")'
+            'every interaction is zero; explain score="probability" or "log_probability" instead of a logit, or, where '
+            'there are ReLUs, replace them by smooth activations (smooth="gelu" or "softplus")'
         )
     touched = _touched(rules, sides) if sides and known is None and rules.first_product is None else None
     share = rules.share_of_operations(touched) if known is None else rules.share_with_columns(known.columns)

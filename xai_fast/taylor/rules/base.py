@@ -88,5 +88,5 @@ def unsupported(node: Node, detail: str = "") -> str:
     """Write the message of `UnsupportedOperation`."""
     return (
         f"model: expected operations that xai_fast.taylor has rules for, got {node.target}"
-        f'{" " + detail if detail else ""} (at {node.name}); method="hvp" works with whatever autograd differentiates'
+        f'{" " + detail if detail else ""} (at {node.name}); second derivatives by method="hvp" need none'
     )

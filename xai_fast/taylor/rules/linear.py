@@ -194,7 +194,8 @@ class Concatenation(Rule):
     def __init__(self, graph: Graph, node: Node) -> None:
         super().__init__(graph, node)
         parts = node.args[0]
-        self.parts = [part.index for part in parts]  # type: ignore[attr-defined]
+        # A tensor (0,) may be joined to tensors of any shape, and adds nothing: caches of attention begin so.
+        self.parts = [part.index for part in parts if self._shape_of(part.index) != (0,)]  # type: ignore[attr-defined]
         dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
         self.dim = dim % len(self.shape) + 2  # type: ignore[operator]
 
