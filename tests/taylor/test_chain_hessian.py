@@ -137,6 +137,18 @@ def test_pairs_of_cells_equal_autograd(tail: str, two_sides: bool) -> None:
     torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max()))
 
 
+def test_a_score_that_changes_its_dtype_on_the_way() -> None:
+    torch.manual_seed(3)
+    before, after = nn.Linear(6, 9), nn.Linear(9, 7).double()
+    last = torch.randn(7, dtype=torch.float64)
+
+    def score(x: Tensor) -> Tensor:
+        return (torch.tanh(after(torch.tanh(before(x)).double())) @ last).float()
+
+    x, V = torch.randn(3, 6), torch.randn(3, 4, 6)
+    torch.testing.assert_close(taylor.bilinear_form(score, x, V), taylor.bilinear_form(score, x, V, method="hvp"))
+
+
 @pytest.mark.parametrize("first", [0, 4, 9])
 def test_rows_of_some_cells_of_the_first_product(first: int) -> None:
     torch.manual_seed(2)
