@@ -51,16 +51,11 @@ CELLS = 7
 
 @dataclass(frozen=True)
 class RoadScene:
-    """One crossing.
+    """One crossing; boxes are (left, top, right, bottom) in pixels, right and bottom not included.
 
-    Attributes:
-        sign: the yield sign's box (left, top, right, bottom) in pixels, right and bottom not included, or None.
-        cars: the boxes of the cars on the crossing road.
-        car_colors: 8-bit RGB, one per car.
-        parking_sign: the box of the sign that means nothing here, or None.
-        trees: the middle of each tree, (x, y).
-        house: the left side of the house, or None.
-        road_shift: how far our road is off the middle, in pixels.
+    ``sign`` is the yield sign, ``parking_sign`` one that means nothing here; the cars are on the crossing road, in
+    8-bit RGB. ``trees`` are the middles (x, y) of each, ``house`` is its left side, and our road is ``road_shift``
+    pixels off the middle.
     """
 
     sign: Box | None
@@ -103,19 +98,7 @@ class RoadScene:
 
 
 def road_scene(index: int, *, split: str = "train", seed: int = 0) -> RoadScene:
-    """Make one scene.
-
-    Args:
-        index: 0 or more.
-        split: "train" or "test".
-        seed: of the data set, 0 to 2**64 - 1.
-
-    Returns:
-        The scene, the same at each call.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Make a scene of a split, the same at each call; an `InputError` names an argument that is out of range."""
     numbers = RandomNumbers.of_item(index, split, seed)
     case = numbers.below(6)  # 0 to 2: both, 3: sign only, 4: cars only, 5: neither
     shift = numbers.between(-6, 6)
@@ -137,14 +120,10 @@ def image_batch(batch: Sequence[RoadScene]) -> Tensor:
 
 
 def evidence_batch(batch: Sequence[RoadScene]) -> Tensor:
-    """Tell where sign and cars are, to train the network's evidence.
+    """Return where sign and cars are, (B, 2, 7, 7) float32, to train the network's evidence.
 
-    Args:
-        batch: B scenes.
-
-    Returns:
-        (B, 2, 7, 7) float32 for sign and cars: 1 at the cell nearest to an object's middle, NaN at its eight
-        neighbours, which see a part of it and may say either, and 0 elsewhere.
+    It is 1 at the cell nearest to an object's middle, NaN at its eight neighbours, which see a part of it and may say
+    either, and 0 elsewhere.
     """
     truth = torch.zeros(len(batch), 2, CELLS, CELLS)
     for number, scene in enumerate(batch):

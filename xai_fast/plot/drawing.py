@@ -71,18 +71,11 @@ def kind_of(explanation: Explanation) -> str:
 
 
 def entry(item: Item, methods: Sequence[str], side: int, look: Look) -> dict[str, Any]:
-    """Draw an item.
+    """Return what the script of the page reads of an item, for JSON; ``side`` is the longer side of pictures in pixels.
 
-    Args:
-        item: what is drawn.
-        methods: in the order of the page.
-        side: the longer side of pictures, in pixels.
-        look: how.
-
-    Returns:
-        What the script of the page reads, for JSON: "name", "question", "error", "classes", "notes", "photo" (JPEG in
-        base64, or ""), "ratio" (width over height), "small" (whether pixels are to be seen as such), and "layers": for
-        each method what lies over the picture, or None.
+    It has "name", "question", "error", "classes", "notes", "photo" (JPEG in base64, or ""), "ratio" (width over
+    height), "small" (whether pixels are to be seen as such), and "layers": for each method what lies over the picture,
+    or None.
     """
     error = item.error
     layers: list[dict[str, Any] | None] = []
