@@ -44,7 +44,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """The 18-layer network of Table 1: a 7x7 stem, eight blocks in four stages, global average pooling, a linear layer."""
+    """The 18-layer network of Table 1: a 7x7 stem, eight blocks in four stages, average pooling, one linear layer."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
