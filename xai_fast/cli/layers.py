@@ -63,8 +63,11 @@ def suitable_layers(model: ImageModel) -> dict[str, tuple[int, int]]:
             seen.append((name, (output.shape[2], output.shape[3])))
 
     # A padded map is only on its way to the next layer.
-    layers = [(name, layer) for name, layer in model.model.named_modules() if name and not _pads(layer)]
-    handles = [layer.register_forward_hook(functools.partial(keep, name)) for name, layer in layers]
+    handles = [
+        layer.register_forward_hook(functools.partial(keep, name))
+        for name, layer in model.model.named_modules()
+        if name and type(layer).__module__ != "torch.nn.modules.padding"
+    ]
     parameter = next(model.model.parameters(), None)
     try:
         with torch.no_grad():
@@ -79,7 +82,3 @@ def suitable_layers(model: ImageModel) -> dict[str, tuple[int, int]]:
         if grid not in best or name.count(".") <= best[grid].count("."):
             best[grid] = name
     return {name: grid for name, grid in once if best[grid] == name}
-
-
-def _pads(layer: nn.Module) -> bool:
-    return type(layer).__module__ == "torch.nn.modules.padding"

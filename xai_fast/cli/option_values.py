@@ -87,7 +87,7 @@ def read_option(method: str, text: str) -> tuple[str, object]:
 
 
 def described_options(source: type | Callable[..., Any]) -> dict[str, str]:
-    """Return argument to text, on one line without marks, from the docstring of a function, or a class and its bases."""
+    """Return the text of each argument, on one line, from the docstring of a function, or of a class and its bases."""
     found: dict[str, str] = {}
     for documented in reversed(source.__mro__) if isinstance(source, type) else (source,):
         text = inspect.cleandoc(documented.__doc__ or "")

@@ -64,7 +64,7 @@ class KnownFunction:
         return len(self.low)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Compute the function (rows,) of (rows, features) of a floating type, in its units; else an `InputError`."""
+        """Compute the function (rows,) of ``x`` (rows, features) in its units; else raise an `InputError`."""
         if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != self.features or not x.is_floating_point():
             got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise bad_argument("x", f"(rows, {self.features}) of a floating type", got)

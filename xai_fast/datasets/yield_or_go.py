@@ -26,7 +26,6 @@ __all__ = [
     "CELLS",
     "IMAGE_SIZE",
     "RoadScene",
-    "evidence_batch",
     "image_batch",
     "road_scene",
 ]
@@ -44,7 +43,6 @@ _CAR_COLORS = ((200, 40, 40), (40, 70, 190), (240, 240, 240), (30, 30, 35), (230
 _CROSSING_TOP, _CROSSING_BOTTOM = 44, 68  # rows of the crossing road
 _CAR_WIDTH, _CAR_HEIGHT = 24, 12
 _SIGN_SIDE = 14
-_CELL_PIXELS = 16
 CELLS = 7
 """Rows and columns of the network's map."""
 
@@ -117,27 +115,6 @@ def image_batch(batch: Sequence[RoadScene]) -> Tensor:
     """Give the pictures of scenes as the network reads them, (B, 3, 112, 112) float32, rgb / 255."""
     pixels = np.stack([np.asarray(item.image) for item in batch])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
-
-
-def evidence_batch(batch: Sequence[RoadScene]) -> Tensor:
-    """Return where sign and cars are, (B, 2, 7, 7) float32, to train the network's evidence.
-
-    It is 1 at the cell nearest to an object's middle, NaN at its eight neighbours, which see a part of it and may say
-    either, and 0 elsewhere.
-    """
-    truth = torch.zeros(len(batch), 2, CELLS, CELLS)
-    for number, scene in enumerate(batch):
-        kinds = ((0, (scene.sign,) if scene.sign is not None else ()), (1, scene.cars))
-        inside = [
-            (kind, *(min((box[k] + box[k + 2] + _CELL_PIXELS) // (2 * _CELL_PIXELS), CELLS - 1) for k in (1, 0)))
-            for kind, boxes in kinds
-            for box in boxes
-        ]
-        for kind, row, column in inside:
-            truth[number, kind, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = torch.nan
-        for kind, row, column in inside:
-            truth[number, kind, row, column] = 1
-    return truth
 
 
 @dataclass(frozen=True)

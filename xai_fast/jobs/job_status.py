@@ -120,7 +120,8 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
     items = Items(root, document["items"])
     shards = Shards(root, document["fingerprint"], len(items), document["spec"]["shard_size"])
     finished = list(shards.all_done())
-    read = finished if exact or len(finished) <= _SAMPLE else _spread(finished)
+    few = exact or len(finished) <= _SAMPLE
+    read = finished if few else [finished[i * len(finished) // _SAMPLE] for i in range(_SAMPLE)]
     headers = [shards.header(shard) for shard in read]
     done = sum(len(shards.span(shard)) for shard in finished)
     scale = done / max(1, sum(header.rows for header in headers))
@@ -151,10 +152,6 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
         started=min((header.began for header in headers), default=None),
         finished=max((header.finished for header in headers), default=None),
     )
-
-
-def _spread(finished: list[int]) -> list[int]:
-    return [finished[i * len(finished) // _SAMPLE] for i in range(_SAMPLE)]
 
 
 def _first_failed(headers: list[Header], items: Items) -> Iterator[FailedItem]:

@@ -36,8 +36,8 @@ def operator(
     """Return a decorator that makes an operator of the kernel in whose package the decorated function is.
 
     The decorated function documents the arguments, and its body checks them. The operator has the function's name; it
-    checks, chooses a backend, and has its function ``run`` called. ``writes`` are the tensors that are changed. Where
-    one of ``needs`` has no entries there is nothing to do; the backend has to run on the first one's device.
+    checks, chooses a backend, and calls the function ``run`` of its module. ``writes`` are the tensors that change.
+    Where one of ``needs`` has no entries there is nothing to do; the backend has to run on the first one's device.
     """
 
     def decorate(contract: Callable[P, None]) -> Callable[P, None]:

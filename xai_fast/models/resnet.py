@@ -72,7 +72,7 @@ class ResNet18(nn.Module):
 
 
 def resnet18_random(seed: int = 0, classes: int = 1000) -> ResNet18:
-    """Return a ResNet-18 with random weights in evaluation mode; the global random state is left alone.
+    """Return a ResNet-18 in evaluation mode with random weights, the same at each call; no global random state changes.
 
     The convolutions are drawn as in He et al., "Delving Deep into Rectifiers", ICCV 2015 (fan out), and the second
     normalisation of each block is scaled by 1/2, so that activations keep their size through the eight blocks and the

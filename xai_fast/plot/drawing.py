@@ -117,7 +117,7 @@ def _layer(found: Explanation, side: int, look: Look) -> dict[str, Any] | None:
     if kind == "heat":
         return _heat(values.reshape(-1, *values.shape[-2:]), side, look)
     if kind == "bars":
-        numbers = [_number(value) for value in values.double().tolist()]
+        numbers = [value if math.isfinite(value) else None for value in values.double().tolist()]
         names = [look.feature_names[i] if i < len(look.feature_names) else str(i) for i in range(len(numbers))]
         return {"kind": "bars", "values": numbers, "names": list(map(plain_text, names))}
     return None
@@ -246,7 +246,3 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> str:
 def _array(values: Tensor) -> NDArray[np.float64]:
     array: NDArray[np.float64] = values.detach().double().numpy()
     return array
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

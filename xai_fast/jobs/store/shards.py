@@ -44,8 +44,8 @@ class Header:
     """What a shard says of itself: the fingerprint of its job, and its items, from ``start`` to ``stop - 1``.
 
     ``failed`` is row to (label of the status, reason). ``seconds`` are the worker's, by part: "decode", "explain", and
-    "total" with everything else too. ``peak_memory`` is the worker's in bytes, 0 where nobody measured it. Its name in
-    ``worker`` is that of the machine and the number of the process. ``methods`` is name to what is the same for all
+    "total" with everything else too. ``peak_memory`` is the worker's in bytes, 0 where nobody measured it, and
+    ``worker`` is the name of the machine and the number of the process. ``methods`` is name to what is the same for all
     items, see `Agreed`. ``finished`` is in unix seconds. ``sha256`` is of the tensors and the rest of the header.
     """
 
