@@ -94,13 +94,13 @@ class KnownFunction:
         )
         return Table(train, validation, test, x_mean, x_scale, float(y_mean), float(y_scale))
 
-    def pair_strength(self, rows: int = 1000, *, seed: int = 0) -> Tensor:
+    def pair_strength(self, rows: int = 1000) -> Tensor:
         """Return how strongly each two features interact over some rows, from the formula's own second derivatives.
 
         It is (features, features) float64, symmetric, zero on the diagonal: the mean of |d2f / dx_i dx_j| with features
         and function in units of their standard deviations.
         """
-        x = self.inputs(rows, seed=seed)
+        x = self.inputs(rows)
         second = torch.func.vmap(torch.func.hessian(lambda row: self(row[None])[0]))(x)
         x_scale = x.std(0, correction=0)
         strength: Tensor = second.abs().mean(0) * x_scale * x_scale[:, None] / self(x).std(correction=0)

