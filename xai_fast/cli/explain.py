@@ -27,7 +27,7 @@ METHOD, MODEL = "neflag", "efficientnet-lite0"
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str] | None) -> None:
-    """Add the command ``explain``; ``arguments`` are its own, which name a method with options, or None."""
+    """Add the command ``explain``, with the options of the method in ``arguments``, which are its own, or None."""
     parser = commands.add_parser(
         "explain",
         help="explain what a model makes of pictures or other items, with any method",

@@ -51,9 +51,9 @@ CELLS = 7
 class RoadScene:
     """One crossing; boxes are (left, top, right, bottom) in pixels, right and bottom not included.
 
-    ``sign`` is the yield sign, ``parking_sign`` one that means nothing here; the cars are on the crossing road, in
-    8-bit RGB. ``trees`` are the middles (x, y) of each, ``house`` is its left side, and our road is ``road_shift``
-    pixels off the middle.
+    ``sign`` is the yield sign, ``parking_sign`` one that means nothing here; the cars are on the crossing road, their
+    colours 8-bit RGB. ``trees`` are the middles (x, y) of each, ``house`` is its left side, and our road is
+    ``road_shift`` pixels off the middle.
     """
 
     sign: Box | None
