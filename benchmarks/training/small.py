@@ -8,7 +8,7 @@ argument that is out of range is an `InputError`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from xai_fast.models.yield_or_go import YieldOrGoNetwork
 
 __all__ = ["fit", "train_generated_shapes", "train_three_objects", "train_yield_or_go"]
 
+_CELL_PIXELS = 16  # of Yield-or-Go
 _CASES = ("neither", "cars only", "sign only", "sign and cars")
 
 
@@ -46,7 +47,7 @@ def train_yield_or_go(
         scenes = [road.road_scene(step * batch + number, seed=seed) for number in range(batch)]
         answers = torch.tensor([scene.answer for scene in scenes])
         features = model.features(road.image_batch(scenes))
-        said, truth = model.evidence(features), road.evidence_batch(scenes)
+        said, truth = model.evidence(features), _evidence(scenes)
         known = ~truth.isnan()
         seeing = functional.binary_cross_entropy_with_logits(said[known], truth[known])
         return functional.cross_entropy(model.decide(features), answers) + 10 * seeing
@@ -63,6 +64,27 @@ def train_yield_or_go(
         "accuracy": _road_accuracy(model, test_pictures),
     }
     return model, card
+
+
+def _evidence(batch: Sequence[road.RoadScene]) -> Tensor:
+    """Return where sign and cars are, (B, 2, 7, 7) float32, to train the network's evidence.
+
+    It is 1 at the cell nearest to an object's middle, NaN at its eight neighbours, which see a part of it and may say
+    either, and 0 elsewhere.
+    """
+    truth = torch.zeros(len(batch), 2, road.CELLS, road.CELLS)
+    for number, scene in enumerate(batch):
+        kinds = ((0, (scene.sign,) if scene.sign is not None else ()), (1, scene.cars))
+        inside = [
+            (kind, *(min((box[k] + box[k + 2] + _CELL_PIXELS) // (2 * _CELL_PIXELS), road.CELLS - 1) for k in (1, 0)))
+            for kind, boxes in kinds
+            for box in boxes
+        ]
+        for kind, row, column in inside:
+            truth[number, kind, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = torch.nan
+        for kind, row, column in inside:
+            truth[number, kind, row, column] = 1
+    return truth
 
 
 def train_three_objects(

@@ -79,9 +79,6 @@ def explain_scenes(out: Path) -> None:
     """Explain relational questions about scenes of Sort-of-CLEVR: which pairs of cells the answer rests on.
 
     Scenes of which the network is so sure that no derivative is left are skipped.
-
-    Args:
-        out: the folder of the report.
     """
     from xai_fast.datasets import sort_of_clevr
     from xai_fast.models.relation_network import relation_network
@@ -120,12 +117,7 @@ def explain_scenes(out: Path) -> None:
 
 
 def explain_bikeshare(device: str | None, out: Path) -> None:
-    """Explain the table of Bikeshare, where it is installed.
-
-    Args:
-        device: where to train; None for a GPU where there is one.
-        out: the folder of the results.
-    """
+    """Explain the table of Bikeshare, where it is installed."""
     from xai_fast.datasets.tables import bikeshare
 
     try:

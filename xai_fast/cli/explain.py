@@ -27,12 +27,7 @@ METHOD, MODEL = "neflag", "efficientnet-lite0"
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], arguments: Sequence[str] | None) -> None:
-    """Add the command ``explain``.
-
-    Args:
-        commands: of the program.
-        arguments: of this command, to find the method whose options it has; None if it is another command's turn.
-    """
+    """Add the command ``explain``, with the options of the method in ``arguments``, which are its own, or None."""
     parser = commands.add_parser(
         "explain",
         help="explain what a model makes of pictures or other items, with any method",
@@ -81,23 +76,7 @@ def explain(
     limit: int | None = None,
     **how: Any,
 ) -> bool:
-    """Run a job in this process, and write its report.
-
-    Args:
-        spec: the job.
-        model: of the job.
-        out: the folder of the results.
-        look: how explanations are drawn.
-        limit: items in the report, at most.
-        **how: device and threads, see `xai_fast.jobs.run`.
-
-    Returns:
-        Whether all items were explained.
-
-    Raises:
-        InputError: an option is wrong, or the folder holds another run's results.
-        StoreError: the folder cannot be written.
-    """
+    """Run a job in this process (``how``: device and threads), report, and return whether all items were explained."""
     if not (out / "job.json").exists():
         refuse_results(out)
     tell_preparation(model.preparation)
@@ -109,18 +88,7 @@ def explain(
 
 
 def named_class(wanted: str | None, model: LoadedModel) -> int | str | None:
-    """Read the option --target.
-
-    Args:
-        wanted: the number or name of a class, "label", or ``package.module:function``; None for the predicted class.
-        model: loaded, which may know the names of its classes.
-
-    Returns:
-        The target as `xai_fast.jobs.JobSpec` takes it.
-
-    Raises:
-        InputError: there is no class of this name.
-    """
+    """Read --target as `xai_fast.jobs.JobSpec` takes it; an `InputError` names the classes most like an unknown one."""
     if wanted is None or wanted.strip().isdecimal():
         return None if wanted is None else int(wanted)
     names = [name.casefold() for name in getattr(model.image_model, "class_names", None) or ()]

@@ -34,18 +34,9 @@ _SHOWN = 8
 
 
 def chosen_layer(wanted: str | None, name: str, model: ImageModel) -> str:
-    """Give the dotted name of a layer.
+    """Return the dotted name of a layer: the wanted one, unchecked, or of the size in `SIZES` where the model is known.
 
-    Args:
-        wanted: a dotted name, one of `SIZES`, or None for the layer that suits the model.
-        name: of the model, as it was loaded.
-        model: the model itself.
-
-    Returns:
-        The name, which is not checked where it was given as such.
-
-    Raises:
-        InputError: nothing is known about the model, so the layer has to be named.
+    An `InputError` lists what a user may choose from where nothing is known about the model.
     """
     if wanted is not None and (wanted not in SIZES or wanted in dict(model.model.named_modules())):
         return wanted
@@ -59,13 +50,9 @@ def chosen_layer(wanted: str | None, name: str, model: ImageModel) -> str:
 
 
 def suitable_layers(model: ImageModel) -> dict[str, tuple[int, int]]:
-    """Find layers whose output is a feature map of a size that can be explained.
+    """Return the dotted name and (h, w) of the last layer of each size that can be explained, in their order.
 
-    Args:
-        model: on any device; it runs once on a black picture.
-
-    Returns:
-        The dotted name and (h, w) of the last layer of each size, in the order in which they run.
+    The model runs once on a black picture, on any device.
     """
     seen: list[tuple[str, tuple[int, int]]] = []
     runs: Counter[str] = Counter()
@@ -76,8 +63,11 @@ def suitable_layers(model: ImageModel) -> dict[str, tuple[int, int]]:
             seen.append((name, (output.shape[2], output.shape[3])))
 
     # A padded map is only on its way to the next layer.
-    layers = [(name, layer) for name, layer in model.model.named_modules() if name and not _pads(layer)]
-    handles = [layer.register_forward_hook(functools.partial(keep, name)) for name, layer in layers]
+    handles = [
+        layer.register_forward_hook(functools.partial(keep, name))
+        for name, layer in model.model.named_modules()
+        if name and type(layer).__module__ != "torch.nn.modules.padding"
+    ]
     parameter = next(model.model.parameters(), None)
     try:
         with torch.no_grad():
@@ -92,7 +82,3 @@ def suitable_layers(model: ImageModel) -> dict[str, tuple[int, int]]:
         if grid not in best or name.count(".") <= best[grid].count("."):
             best[grid] = name
     return {name: grid for name, grid in once if best[grid] == name}
-
-
-def _pads(layer: nn.Module) -> bool:
-    return type(layer).__module__ == "torch.nn.modules.padding"

@@ -29,17 +29,11 @@ def add_options(
     leave_out: Collection[str] = (),
     defaults: Mapping[str, object] = {},
 ) -> None:
-    """Add the options of a method, or the keyword-only arguments of a function, to a command.
+    """Add the options of a method, or the keyword-only arguments of a function, to a command that has its own already.
 
     Each becomes ``--its-name``, with the type of its annotation and the text of the docstring. One whose name the
     command has itself becomes ``--METHOD-its-name``, such as ``--taylor-cam-method``; one that text cannot say, such as
-    a module, is not offered.
-
-    Args:
-        parser: of the command, which has its own options already.
-        source: the class of the method, or the function.
-        leave_out: options that are not offered.
-        defaults: what the command uses where the user gives nothing, by option.
+    a module, is not offered. ``defaults`` are what the command uses where the user gives nothing.
     """
     title = str(getattr(source, "name", source.__name__))
     group = parser.add_argument_group(f"options of {title}")
@@ -73,31 +67,13 @@ def option_parameters(source: type[HasOptions] | Callable[..., Any]) -> dict[str
 
 
 def given_options(options: argparse.Namespace) -> dict[str, object]:
-    """Collect the options of the method that the user gave.
-
-    Args:
-        options: what was parsed.
-
-    Returns:
-        Option to value.
-    """
+    """Return the options of the method that the user gave, by name."""
     given = vars(options).items()
     return {name.removeprefix(_PREFIX): value for name, value in given if name.startswith(_PREFIX)}
 
 
 def read_option(method: str, text: str) -> tuple[str, object]:
-    """Read an option as NAME=VALUE.
-
-    Args:
-        method: the name of the method.
-        text: what came.
-
-    Returns:
-        The option and its value, by the type in the signature of the method.
-
-    Raises:
-        InputError: it is something else, or the method has no such option.
-    """
+    """Read NAME=VALUE by the types in the signature of the method; an `InputError` says what does not fit."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise bad_argument("--option", "NAME=VALUE", repr(text))
@@ -111,14 +87,7 @@ def read_option(method: str, text: str) -> tuple[str, object]:
 
 
 def described_options(source: type | Callable[..., Any]) -> dict[str, str]:
-    """Read the descriptions of arguments in the docstring of a function, or of a class and those it derives from.
-
-    Args:
-        source: documented in the style of Google.
-
-    Returns:
-        Argument to text, on one line, without marks.
-    """
+    """Return the text of each argument, on one line, from the docstring of a function, or of a class and its bases."""
     found: dict[str, str] = {}
     for documented in reversed(source.__mro__) if isinstance(source, type) else (source,):
         text = inspect.cleandoc(documented.__doc__ or "")

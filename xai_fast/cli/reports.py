@@ -42,14 +42,7 @@ def look_of(options: argparse.Namespace) -> Look:
 
 
 def refuse_results(out: Path) -> None:
-    """Refuse a folder that has results, which are those of another run.
-
-    Args:
-        out: the folder, which need not exist.
-
-    Raises:
-        InputError: it has results.
-    """
+    """Raise an `InputError` if a folder, which need not exist, has results: they are those of another run."""
     found = next((name for name in ("job.json", "summary.json", "report.html") if (out / name).exists()), None)
     if found is not None:
         got = f"{shown(str(out))}, which has {found}; choose another folder, or remove it"

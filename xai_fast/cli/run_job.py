@@ -55,12 +55,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def add_spec(parser: argparse.ArgumentParser, **defaults: object) -> None:
-    """Add the options that describe a job.
-
-    Args:
-        parser: of the command.
-        **defaults: field of the description to what the command uses where the user gives nothing.
-    """
+    """Add the options that describe a job; ``defaults`` are what the command uses where the user gives nothing."""
     add = parser.add_argument_group("what is computed").add_argument
 
     def field(flag: str, about: str, metavar: str = "NAME", kind: Any = str) -> None:
@@ -106,18 +101,7 @@ def tell_preparation(preparation: Mapping[str, Any] | None) -> None:
 
 
 def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:
-    """Read the file of a job, where there is one, and put the options of the command line in their places.
-
-    Args:
-        options: of the command line.
-        **changes: fields of the description that the command has read by itself.
-
-    Returns:
-        The description.
-
-    Raises:
-        InputError: an option or the file is wrong, or nothing says what is to be explained.
-    """
+    """Read the file of a job, where there is one, and put the command's options and ``changes`` in their places."""
     given = {name: value for name in _PLAIN if (value := getattr(options, name)) is not None}
     if options.target is not None:
         given["target"] = int(options.target) if options.target.isdecimal() else options.target

@@ -102,22 +102,7 @@ def _run(options: argparse.Namespace) -> bool:
 
 
 def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
-    """Explain a table, and write ranking, pictures, report and summary.
-
-    Args:
-        frame: the table.
-        name: of it, for the report.
-        settings: the options.
-        out: the folder of the results.
-        about: a sentence about the table, for the report.
-
-    Returns:
-        Whether the network fits well enough, see `LEAST_R2` and `LEAST_SHARE`.
-
-    Raises:
-        InputError: an option is out of range, the table cannot be explained, or the folder holds another run's results.
-        ModelError: the training diverged.
-    """
+    """Explain a table, write ranking, pictures, report and summary, and return whether the network fits well enough."""
     from xai_fast.jobs.runners.local import devices_of  # needs safetensors
 
     started = time.perf_counter()
@@ -147,14 +132,7 @@ def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, o
 
 
 def judge(fitted: FittedMLP) -> Fit:
-    """Say how well a network fits, and whether its interactions can say something about the table.
-
-    Args:
-        fitted: the network.
-
-    Returns:
-        The numbers and the verdict.
-    """
+    """Say how well a network fits, and whether its interactions can say something about the table."""
     from xai_fast.plot import Fit
 
     held, unknown = "on rows held back, which also decide when the training ends", "all have the same target"

@@ -37,17 +37,11 @@ _SUMMARY = "summary.json"
 
 @dataclass(frozen=True)
 class TableSettings:
-    """What is done with a table.
+    """What is done with a table: how `xai_fast.tables.columns.encode` reads it, and what is explained.
 
-    Attributes:
-        target: the column that is predicted.
-        categorical: columns of categories, whatever their type.
-        ignore: columns to leave out.
-        missing: what is done with missing values, one of `MISSING`.
-        of_class: the class whose score is explained; None for the predicted one at each row, of two the second.
-        listed: sets of each order in the report.
-        device: a name that torch knows; None for a GPU where there is one.
-        options: of `xai_fast.TNID`, where they differ from `METHOD`, of `xai_fast.fit_mlp` and of `read_table_file`.
+    ``of_class`` is the class whose score is explained; None for the predicted one at each row, of two the second.
+    ``listed`` sets of each order are in the report. ``options`` are those of `xai_fast.TNID`, where they differ from
+    `METHOD`, of `xai_fast.fit_mlp` and of `read_table_file`.
     """
 
     target: str
@@ -62,18 +56,7 @@ class TableSettings:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """All that is known at the end of a run.
-
-    Attributes:
-        name: of the table.
-        about: a sentence about it, or "".
-        table: as the network took it.
-        settings: the options.
-        fitted: the network.
-        fit: how well it fits.
-        ranking: what was found.
-        seconds: that the run took.
-    """
+    """All that is known at the end of a run; ``about`` is a sentence about the table, or empty."""
 
     name: str
     about: str
@@ -91,17 +74,7 @@ class Findings:
 
 
 def check_folder(out: Path, name: str, table: EncodedTable, settings: TableSettings) -> None:
-    """Look at the folder of the results, before minutes of training.
-
-    Args:
-        out: the folder.
-        name: of the table.
-        table: as the network takes it.
-        settings: the options.
-
-    Raises:
-        InputError: it cannot be made, or holds the results of another run.
-    """
+    """Raise an `InputError`, before minutes of training, if the folder cannot be made or has another run's results."""
     if not next(path for path in (out, *out.absolute().parents) if path.exists()).is_dir():
         raise bad_argument("--out", "a folder, or a path where one can be made", shown(str(out)))
     if _run_of(out / _SUMMARY) != _identity(name, table, settings):

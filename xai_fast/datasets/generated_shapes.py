@@ -69,18 +69,7 @@ def label_of(index: int) -> int:
 
 
 def draw(index: int, *, seed: int = 0) -> NDArray[np.uint8]:
-    """Draw a picture: a bright garment on black, of random proportions, place, brightness and pattern.
-
-    Args:
-        index: 0 or more.
-        seed: 0 to 2**64 - 1.
-
-    Returns:
-        (28, 28) uint8, the same on every machine.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Draw a bright garment of random proportions, place, brightness and pattern on black, (28, 28) uint8."""
     label = label_of(index)
     numbers = RandomNumbers(check_integer("seed", seed, 0, 2**64 - 1), index)
     wide, high = numbers.between(75, 100), numbers.between(75, 100)
@@ -108,21 +97,7 @@ def draw(index: int, *, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def write_pictures(folder: str | Path, count: int, *, seed: int = 0) -> Path:
-    """Write pictures as PNG files in a folder for each class, such as ``9-ankle-boot/000009.png``.
-
-    The alphabet of the folders is the order of the classes, so the place of its folder is the label of a picture.
-
-    Args:
-        folder: made if it is not there.
-        count: how many, at least 1.
-        seed: 0 to 2**64 - 1.
-
-    Returns:
-        The folder.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Write pictures in a folder for each class, in the order of the labels, such as ``9-ankle-boot/000009.png``."""
     folder = Path(folder)
     for index in range(check_integer("count", count, 1)):
         label = label_of(index)
@@ -133,14 +108,7 @@ def write_pictures(folder: str | Path, count: int, *, seed: int = 0) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write pictures: the command ``python -m xai_fast.datasets.generated_shapes``.
-
-    Args:
-        arguments: without the program's name; None for those of the process.
-
-    Returns:
-        0, or 2 when the arguments are wrong.
-    """
+    """Write pictures: the command ``python -m xai_fast.datasets.generated_shapes``."""
     parser = argparse.ArgumentParser(
         prog="python -m xai_fast.datasets.generated_shapes", description=write_pictures.__doc__
     )

@@ -17,12 +17,7 @@ __all__ = ["KnownFunction", "Split", "Table"]
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of one part of a table.
-
-    Attributes:
-        x: (rows, features) float32, each feature with mean 0 and standard deviation 1 over the training rows.
-        y: (rows,) float32, likewise.
-    """
+    """Rows of a part of a table: (rows, features) and (rows,), float32, in standard units of the training rows."""
 
     x: Tensor
     y: Tensor
@@ -32,15 +27,8 @@ class Split:
 class Table:
     """A third of the rows to train on, a third to stop by, a third to test on.
 
-    Attributes:
-        train: the rows that the units below come from.
-        validation: as many others.
-        test: the rest.
-        x_mean: (features,) float64, in the units of the function.
-        x_scale: (features,) float64, standard deviation over the training rows; ``x * x_scale + x_mean`` is the input
-            of the function.
-        y_mean: of the function's values.
-        y_scale: their standard deviation.
+    Means and standard deviations are those of the training rows, in the units of the function, whose input is
+    ``x * x_scale + x_mean``; of x they are (features,) float64.
     """
 
     train: Split
@@ -56,15 +44,10 @@ class Table:
 class KnownFunction:
     """One function, the ranges of its inputs, and the sets of features that interact in it.
 
-    Attributes:
-        name: such as "F1".
-        formula: (rows, features) to (rows,); made of PyTorch's operations, so that it can be differentiated.
-        low: the smallest value of each feature.
-        high: the largest; features are independent and uniform in between.
-        interactions: the largest sets of features, by position and rising, that do not add up; all their subsets of two
-            or more interact as well.
-        feature_names: one per feature.
-        stream: tells the random numbers of this function from those of others.
+    ``formula`` takes (rows, features) to (rows,), in PyTorch's operations, so that it can be differentiated. Features
+    are independent and uniform from ``low`` to ``high``. ``interactions`` are the largest sets of features, by position
+    and rising, that do not add up; all their subsets of two or more interact as well. ``stream`` tells the random
+    numbers of this function from those of others.
     """
 
     name: str
@@ -81,35 +64,14 @@ class KnownFunction:
         return len(self.low)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Compute the function.
-
-        Args:
-            x: (rows, features) of a floating type, in the units of the function.
-
-        Returns:
-            (rows,) of the same type.
-
-        Raises:
-            InputError: ``x`` is something else.
-        """
+        """Compute the function (rows,) of ``x`` (rows, features) in its units; else raise an `InputError`."""
         if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != self.features or not x.is_floating_point():
             got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise bad_argument("x", f"(rows, {self.features}) of a floating type", got)
         return self.formula(x)
 
     def inputs(self, rows: int, *, seed: int = 0) -> Tensor:
-        """Draw inputs.
-
-        Args:
-            rows: how many, 1 or more.
-            seed: 0 to 2**64 - 1.
-
-        Returns:
-            (rows, features) float64 in the units of the function; the first of many are the first of few.
-
-        Raises:
-            InputError: an argument is out of range.
-        """
+        """Draw inputs (rows, features) float64 in the units of the function; the first of many are the first of few."""
         check_integer("rows", rows, 1)
         check_integer("seed", seed, 0, 2**64 - 1)
         # Raw words of Philox4x64, whose stream no version of numpy changes; 53 bits are a double's mantissa.
@@ -119,18 +81,7 @@ class KnownFunction:
         return low + (high - low) * unit
 
     def table(self, rows: int = 30_000, *, seed: int = 0) -> Table:
-        """Draw a table, split in thirds, in standard units.
-
-        Args:
-            rows: how many in all, at least 6; what thirds leave over goes to the test.
-            seed: 0 to 2**64 - 1.
-
-        Returns:
-            The table.
-
-        Raises:
-            InputError: an argument is out of range.
-        """
+        """Draw a table of at least 6 rows in standard units, split in thirds; the rest goes to the test."""
         check_integer("rows", rows, 6)
         x = self.inputs(rows, seed=seed)
         y = self(x)
@@ -143,18 +94,13 @@ class KnownFunction:
         )
         return Table(train, validation, test, x_mean, x_scale, float(y_mean), float(y_scale))
 
-    def pair_strength(self, rows: int = 1000, *, seed: int = 0) -> Tensor:
-        """Compute how strongly each two features interact, from the formula's own second derivatives.
+    def pair_strength(self, rows: int = 1000) -> Tensor:
+        """Return how strongly each two features interact over some rows, from the formula's own second derivatives.
 
-        Args:
-            rows: over which it is averaged.
-            seed: of the rows.
-
-        Returns:
-            (features, features) float64, symmetric, zero on the diagonal: the mean of |d2f / dx_i dx_j| with features
-            and function in units of their standard deviations.
+        It is (features, features) float64, symmetric, zero on the diagonal: the mean of |d2f / dx_i dx_j| with features
+        and function in units of their standard deviations.
         """
-        x = self.inputs(rows, seed=seed)
+        x = self.inputs(rows)
         second = torch.func.vmap(torch.func.hessian(lambda row: self(row[None])[0]))(x)
         x_scale = x.std(0, correction=0)
         strength: Tensor = second.abs().mean(0) * x_scale * x_scale[:, None] / self(x).std(correction=0)

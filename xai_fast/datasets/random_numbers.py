@@ -15,10 +15,7 @@ SPLITS = ("train", "test")
 class RandomNumbers:
     """Uniform integers from the raw words of Philox4x64, whose stream no version of numpy changes.
 
-    Args:
-        seed: 0 to 2**64 - 1.
-        index: of the item that is drawn, 0 to 2**64 - 1.
-        stream: tells apart what is drawn for one item, 0 to 2**64 - 1; streams never meet.
+    ``stream`` tells apart what is drawn for one item; streams never meet. All arguments are from 0 to 2**64 - 1.
     """
 
     def __init__(self, seed: int, index: int, stream: int = 0) -> None:

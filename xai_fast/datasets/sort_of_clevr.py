@@ -89,13 +89,7 @@ _COLOR_NAMES = tuple(COLORS)
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object.
-
-    Attributes:
-        color: a key of `COLORS`.
-        shape: one of `SHAPES`.
-        center: (x, y), the pixel in its middle.
-    """
+    """One object: a key of `COLORS`, one of `SHAPES`, and (x, y), the pixel in its middle."""
 
     color: str
     shape: str
@@ -110,14 +104,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Six objects and their picture.
-
-    Attributes:
-        seed: of the data set.
-        split: "train" or "test".
-        index: of the scene in its split.
-        objects: one of each colour, in the order of `COLORS`.
-    """
+    """Six objects, one of each colour in the order of `COLORS`, and their picture."""
 
     seed: int
     split: str
@@ -130,14 +117,7 @@ class Scene:
         return self.draw()
 
     def draw(self, scale: int = 1) -> Image.Image:
-        """Draw the scene.
-
-        Args:
-            scale: 8 draws it eight times as large, for figures.
-
-        Returns:
-            An RGB picture of ``75 * scale`` pixels per side.
-        """
+        """Draw the scene, an RGB picture of ``75 * scale`` pixels per side."""
         picture = Image.new("RGB", (IMAGE_SIZE * scale, IMAGE_SIZE * scale), _BACKGROUND)
         pencil = ImageDraw.Draw(picture)
         for thing in self.objects:
@@ -149,15 +129,11 @@ class Scene:
 
 @dataclass(frozen=True)
 class Question:
-    """A question about a scene, with its answer and what the answer rests on.
+    """A question about a scene, one of the table of the module, with its answer and what the answer rests on.
 
-    Attributes:
-        kind: one of `KINDS`.
-        subtype: 0, 1 or 2, see the table of the module.
-        object_of_interest: index in ``scene.objects`` of the object that the question names.
-        relevant_objects: indices of the objects that decide the answer: the closest or furthest one; for the count all
-            others of the same shape (none when it is the only one); for non-relational questions the named object.
-        answer: class, an index in `ANSWERS`.
+    Objects are named by their index in ``scene.objects``. ``relevant_objects`` decide the answer: the closest or
+    furthest one; for the count all others of the same shape (none when it is the only one); for non-relational
+    questions the named object, ``object_of_interest``. ``answer`` is an index in `ANSWERS`.
     """
 
     kind: str
@@ -186,19 +162,7 @@ class Question:
 
 
 def scene(index: int, *, split: str = "train", seed: int = 0) -> Scene:
-    """Make one scene.
-
-    Args:
-        index: 0 or more.
-        split: "train" or "test"; no scene is made from the same random numbers in both.
-        seed: of the data set, 0 to 2**64 - 1.
-
-    Returns:
-        The scene, the same at each call.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Make a scene of "train" or "test", the same at each call; the two never share random numbers."""
     numbers = RandomNumbers.of_item(index, split, seed)
     span = IMAGE_SIZE - 2 * _RADIUS
     objects: list[SceneObject] = []
@@ -218,20 +182,7 @@ def scenes(count: int, *, start: int = 0, split: str = "train", seed: int = 0) -
 
 
 def ask(of: Scene, color: int, kind: str, subtype: int) -> Question:
-    """Ask a question about a scene, and answer it.
-
-    Args:
-        of: the scene.
-        color: index in `COLORS` of the object of interest.
-        kind: one of `KINDS`.
-        subtype: 0, 1 or 2.
-
-    Returns:
-        The question with its answer and the objects that decide it.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Ask about the object of a colour, by its index in `COLORS`, a question of a kind and subtype, and answer it."""
     check_integer("color", color, 0, len(COLORS) - 1)
     check_choice("kind", kind, KINDS)
     check_integer("subtype", subtype, 0, 2)
@@ -257,19 +208,7 @@ def all_questions(of: Scene) -> list[Question]:
 
 
 def sample_questions(of: Scene, kind: str, count: int = 10) -> list[Question]:
-    """Draw questions of one kind with repetition, colour and subtype uniform.
-
-    Args:
-        of: the scene; it decides the draw, so that the questions are the same at each call.
-        kind: one of `KINDS`.
-        count: questions; the first ones do not depend on it.
-
-    Returns:
-        The questions.
-
-    Raises:
-        InputError: there is no such kind.
-    """
+    """Draw questions of one kind with repetition, colour and subtype uniform; the first do not depend on ``count``."""
     check_choice("kind", kind, KINDS)
     numbers = RandomNumbers.of_item(of.index, of.split, of.seed, 1 + KINDS.index(kind))
     return [ask(of, numbers.below(len(COLORS)), kind, numbers.below(3)) for _ in range(count)]

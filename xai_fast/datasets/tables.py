@@ -16,16 +16,7 @@ __all__ = ["RealTable", "bikeshare", "diabetes"]
 
 @dataclass(frozen=True, eq=False)
 class RealTable:
-    """A table, and how it is to be read.
-
-    Attributes:
-        name: of the table.
-        frame: all rows and columns, as they come.
-        target: the column that is predicted.
-        categorical: columns whose values are categories, whatever their type.
-        ignore: columns that no prediction may use.
-        about: where it is from, a sentence.
-    """
+    """A table with its target, its columns of categories, whatever their type, and those that no prediction may use."""
 
     name: str
     frame: pandas.DataFrame
@@ -36,23 +27,17 @@ class RealTable:
 
 
 def bikeshare() -> RealTable:
-    """Read the hourly rentals of bicycles in Washington, D.C., in 2011: 8,645 hours.
+    """Return the hourly rentals of bicycles in Washington, D.C., in 2011: 8,645 hours.
 
     Source: Fanaee-T and Gama, "Event labeling combining ensemble detectors and background knowledge", Progress in
     Artificial Intelligence 2, 2014 (UCI repository), in the form of James et al., "An Introduction to Statistical
     Learning", 2nd edition. The file is in the package ISLP, which is looked up without being imported, so that it can
-    be installed with ``--no-deps``.
+    be installed with ``--no-deps``; an `InputError` says that it, or pandas, is not.
 
     ``bikers`` is predicted. ``casual`` and ``registered`` add up to it, and are ignored. The hour is a number in the
     file, but as in the book it is read as a category, since rentals rise and fall twice a day, and so are the month and
     the weather, which are words. The weekday stays a number from 0 (Sunday): as a category it would say whether a day
     is a working day, and share that column's interactions with it.
-
-    Returns:
-        The table.
-
-    Raises:
-        InputError: pandas or the package with the file is not installed.
     """
     pandas = _pandas()
     file = installed_folder("ISLP", "--no-deps ISLP") / "data" / "Bikeshare.csv"
@@ -69,16 +54,10 @@ def bikeshare() -> RealTable:
 
 
 def diabetes() -> RealTable:
-    """Read scikit-learn's table of 442 patients: the progression of diabetes a year after ten measurements.
+    """Return scikit-learn's table of 442 patients: the progression of diabetes a year after ten measurements.
 
     Source: Efron et al., "Least angle regression", Annals of Statistics 32, 2004. No model explains much more than half
-    of the variance of its target.
-
-    Returns:
-        The table; ``sex`` is a category.
-
-    Raises:
-        InputError: pandas or scikit-learn is not installed.
+    of the variance of its target. ``sex`` is a category. An `InputError` names a package that is not installed.
     """
     _pandas()
     installed_folder("sklearn", "scikit-learn")

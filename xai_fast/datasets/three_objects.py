@@ -41,11 +41,7 @@ KINDS = ("key 0", "key 1", "key 2", "partner 0", "partner 1", "bystander 0", "by
 
 @dataclass(frozen=True)
 class Board:
-    """Eight objects at rest.
-
-    Attributes:
-        cells: the cell of each object, row by row from 0 to 15, in the order of `KINDS`.
-    """
+    """Eight objects at rest: the cell of each, row by row from 0 to 15, in the order of `KINDS`."""
 
     cells: tuple[int, ...]
 
@@ -63,47 +59,26 @@ class Board:
 
 
 def board(index: int, *, split: str = "test", seed: int = 0) -> Board:
-    """Make one board.
-
-    Args:
-        index: 0 or more.
-        split: "train" or "test".
-        seed: 0 to 2**64 - 1.
-
-    Returns:
-        The board, the same at each call.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Make a board, the same at each call; an `InputError` names an argument that is out of range."""
     numbers = RandomNumbers.of_item(index, split, seed)
     free = list(range(BOARD[0] * BOARD[1]))
     return Board(tuple(free.pop(numbers.below(len(free))) for _ in KINDS))
 
 
 def board_batch(boards: Sequence[Board]) -> Tensor:
-    """Give boards at rest as the network reads them, (B, 9, 4, 4) float32.
+    """Return boards at rest as the network reads them, (B, 9, 4, 4) float32.
 
-    Args:
-        boards: B of them.
-
-    Returns:
-        Channel k < 8 is 1 where object k is and else 0; the last channel is the level, 1 everywhere.
+    Channel k < 8 is 1 where object k is and else 0; the last channel is the level, 1 everywhere.
     """
     cells = torch.tensor([item.cells for item in boards])
     return _with_objects(cells, torch.ones(len(boards), BOARD[0] * BOARD[1]))
 
 
 def random_boards(count: int, generator: torch.Generator) -> Tensor:
-    """Draw boards that have moved.
+    """Return boards that have moved, (count, 9, 4, 4) float32.
 
-    Args:
-        count: B.
-        generator: of places, levels and noise.
-
-    Returns:
-        (B, 9, 4, 4) float32; levels are uniform from -0.5 to 2.5, so that "at rest" is in the middle of the data, and
-        the channels of the objects have normal noise of standard deviation 0.1, as derivatives along them matter too.
+    Levels are uniform from -0.5 to 2.5, so that "at rest" is in the middle of the data, and the channels of the objects
+    have normal noise of standard deviation 0.1, as derivatives along them matter too.
     """
     size = BOARD[0] * BOARD[1]
     cells = torch.rand(count, size, generator=generator).argsort(1)[:, : len(KINDS)]

@@ -26,7 +26,6 @@ __all__ = [
     "CELLS",
     "IMAGE_SIZE",
     "RoadScene",
-    "evidence_batch",
     "image_batch",
     "road_scene",
 ]
@@ -44,23 +43,17 @@ _CAR_COLORS = ((200, 40, 40), (40, 70, 190), (240, 240, 240), (30, 30, 35), (230
 _CROSSING_TOP, _CROSSING_BOTTOM = 44, 68  # rows of the crossing road
 _CAR_WIDTH, _CAR_HEIGHT = 24, 12
 _SIGN_SIDE = 14
-_CELL_PIXELS = 16
 CELLS = 7
 """Rows and columns of the network's map."""
 
 
 @dataclass(frozen=True)
 class RoadScene:
-    """One crossing.
+    """One crossing; boxes are (left, top, right, bottom) in pixels, right and bottom not included.
 
-    Attributes:
-        sign: the yield sign's box (left, top, right, bottom) in pixels, right and bottom not included, or None.
-        cars: the boxes of the cars on the crossing road.
-        car_colors: 8-bit RGB, one per car.
-        parking_sign: the box of the sign that means nothing here, or None.
-        trees: the middle of each tree, (x, y).
-        house: the left side of the house, or None.
-        road_shift: how far our road is off the middle, in pixels.
+    ``sign`` is the yield sign, ``parking_sign`` one that means nothing here; the cars are on the crossing road, their
+    colours 8-bit RGB. ``trees`` are the middles (x, y) of each, ``house`` is its left side, and our road is
+    ``road_shift`` pixels off the middle.
     """
 
     sign: Box | None
@@ -103,19 +96,7 @@ class RoadScene:
 
 
 def road_scene(index: int, *, split: str = "train", seed: int = 0) -> RoadScene:
-    """Make one scene.
-
-    Args:
-        index: 0 or more.
-        split: "train" or "test".
-        seed: of the data set, 0 to 2**64 - 1.
-
-    Returns:
-        The scene, the same at each call.
-
-    Raises:
-        InputError: an argument is out of range.
-    """
+    """Make a scene of a split, the same at each call; an `InputError` names an argument that is out of range."""
     numbers = RandomNumbers.of_item(index, split, seed)
     case = numbers.below(6)  # 0 to 2: both, 3: sign only, 4: cars only, 5: neither
     shift = numbers.between(-6, 6)
@@ -134,31 +115,6 @@ def image_batch(batch: Sequence[RoadScene]) -> Tensor:
     """Give the pictures of scenes as the network reads them, (B, 3, 112, 112) float32, rgb / 255."""
     pixels = np.stack([np.asarray(item.image) for item in batch])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
-
-
-def evidence_batch(batch: Sequence[RoadScene]) -> Tensor:
-    """Tell where sign and cars are, to train the network's evidence.
-
-    Args:
-        batch: B scenes.
-
-    Returns:
-        (B, 2, 7, 7) float32 for sign and cars: 1 at the cell nearest to an object's middle, NaN at its eight
-        neighbours, which see a part of it and may say either, and 0 elsewhere.
-    """
-    truth = torch.zeros(len(batch), 2, CELLS, CELLS)
-    for number, scene in enumerate(batch):
-        kinds = ((0, (scene.sign,) if scene.sign is not None else ()), (1, scene.cars))
-        inside = [
-            (kind, *(min((box[k] + box[k + 2] + _CELL_PIXELS) // (2 * _CELL_PIXELS), CELLS - 1) for k in (1, 0)))
-            for kind, boxes in kinds
-            for box in boxes
-        ]
-        for kind, row, column in inside:
-            truth[number, kind, max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = torch.nan
-        for kind, row, column in inside:
-            truth[number, kind, row, column] = 1
-    return truth
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,7 @@ _SLACK = 1 << 18
 
 @dataclass(frozen=True)
 class Scored:
-    """Sets with their effects.
-
-    Attributes:
-        sets: (T, k) int64, rising.
-        effects: (T,) float64.
-        spread: (T,) float64.
-    """
+    """Sets (T, k) int64, rising, with their effects and the spread of these, (T,) float64."""
 
     sets: Tensor
     effects: Tensor
@@ -56,11 +50,7 @@ def ordered(scored: Scored) -> Scored:
 
 
 class Strongest:
-    """The strongest sets of a stream; what comes in which order and in which blocks makes no difference.
-
-    Args:
-        keep: how many.
-    """
+    """The ``keep`` strongest sets of a stream; what comes in which order and in which blocks makes no difference."""
 
     def __init__(self, keep: int) -> None:
         self.keep = keep

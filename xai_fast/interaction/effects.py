@@ -28,21 +28,15 @@ def effect_of(values: Tensor, rule: str, combinations: Tensor | None = None) -> 
 
 def aggregated(effects: Tensor, rule: str) -> tuple[Tensor, Tensor]:
     """Put the points (B, T) together: the effect (T,), and its standard deviation over the points (T,)."""
-    # Point after point, so that what a set gets does not depend on how many others are computed with it.
-    center = _total(effects) / len(effects)
-    spread = (_total((effects - center).square()) / len(effects)).sqrt()
-    return AGGREGATES[rule](effects), spread
-
-
-def _total(values: Tensor) -> Tensor:
-    total = torch.zeros_like(values[0])
-    for row in values:
-        total += row
-    return total
+    return AGGREGATES[rule](effects), _mean((effects - _mean(effects)).square()).sqrt()
 
 
 def _mean(values: Tensor) -> Tensor:
-    return _total(values) / len(values)
+    # Point after point, so that what a set gets does not depend on how many others are computed with it.
+    total = torch.zeros_like(values[0])
+    for row in values:
+        total += row
+    return total / len(values)
 
 
 def median(values: Tensor) -> Tensor:

@@ -34,12 +34,7 @@ Pixels = NDArray[np.int64]
 
 
 class UnknownFootprint(Exception):
-    """The dependence cannot be followed; the message says why.
-
-    Args:
-        reason: why.
-        operation: the one at which that is so, or None where that is not known here.
-    """
+    """The dependence cannot be followed at an operation (None where it is not known here); the message says why."""
 
     def __init__(self, reason: str, operation: str | None = None) -> None:
         super().__init__(reason if operation is None else f"{operation}: {reason}")
@@ -48,17 +43,12 @@ class UnknownFootprint(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """The positions along an axis of the image.
+    """The positions along an axis of the image, 0 for height, 1 for width.
 
-    Attributes:
-        image_axis: 0 for height, 1 for width.
-        pixels: length of the image.
-        start: centre of position 0 in pixels from the edge, when nothing is cut at the edges.
-        stride: from one centre to the next.
-        size: of the interval of a position, when nothing is cut at the edges.
-        low: (n,) the first pixel that each position depends on.
-        high: (n,) the first one after the last. Where a position depends on no pixel, low is ``pixels`` and high is 0,
-            so that minima and maxima ignore it.
+    ``start``, the centre of position 0 from the edge, ``stride``, from one centre to the next, and ``size``, of the
+    interval of a position, are in pixels, when nothing is cut at the edges. Positions depend on the pixels from ``low``
+    (n,) to before ``high`` (n,); where one depends on none, low is ``pixels`` and high is 0, so that minima and maxima
+    ignore it.
     """
 
     image_axis: int
@@ -75,16 +65,10 @@ class Axis:
         return int(self.low.min()), int(self.high.max())
 
     def taps(self, index: Pixels, *, step: float, offset: float, widening: float = 0.0) -> Axis:
-        """Give the axis of a result, each position of which reads some positions of this one.
+        """Return the axis of a result, whose m positions read those of ``index`` (m, t); those outside are padding.
 
-        Args:
-            index: (m, t) the positions that each result reads; those outside 0 to n - 1 are padding.
-            step: positions from one result's centre to the next one's.
-            offset: the position at the centre of what result 0 reads.
-            widening: the positions from the first to the last that a result reads.
-
-        Returns:
-            The axis of m positions.
+        ``step`` is from one result's centre to the next one's, ``offset`` the position at the centre of what result 0
+        reads, ``widening`` from the first to the last that a result reads.
         """
         inside = (index >= 0) & (index < len(self.low))
         index = np.where(inside, index, 0)
@@ -130,9 +114,8 @@ class Factor:
 class Footprint:
     """What a tensor depends on.
 
-    Attributes:
-        dims: the factors of each dimension, the outer ones first; factors of size 1 without an axis are left out.
-        whole: for each axis of the image that no dimension carries: the pixels that all entries may depend on.
+    ``dims`` are the factors of each dimension, the outer ones first; factors of size 1 without an axis are left out.
+    ``whole`` has, for each axis of the image that no dimension carries, the pixels that all entries may depend on.
     """
 
     dims: tuple[tuple[Factor, ...], ...]
@@ -266,13 +249,7 @@ def _gathered(factors: Sequence[Factor]) -> list[Factor]:
 
 @dataclass(frozen=True)
 class Call:
-    """One operation that ran.
-
-    Attributes:
-        arguments: by the names of the operation's schema, defaults included.
-        result: what it gave.
-        footprint_of: the footprint of a tensor, None where it does not depend on the image.
-    """
+    """One operation that ran, with its arguments, defaults included, by the names of its schema."""
 
     arguments: dict[str, Any]
     result: Any

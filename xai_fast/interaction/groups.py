@@ -45,10 +45,7 @@ _ROWS_AT_ONCE = 1 << 16
 class Features:
     """What interacts.
 
-    Attributes:
-        names: of the F features.
-        columns: of each.
-        axes: of each, (directions, its columns) float64: what its directions have in its columns; zero elsewhere.
+    A feature has columns, and axes (directions, columns) float64: what its directions have in them; zero elsewhere.
     """
 
     names: tuple[str, ...]

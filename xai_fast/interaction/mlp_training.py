@@ -45,12 +45,7 @@ class Standardize(nn.Module):
 
 @dataclass(frozen=True)
 class Epoch:
-    """The losses of one epoch.
-
-    Attributes:
-        training_loss: mean over its steps, the penalty not included.
-        validation_loss: at its end.
-    """
+    """The losses of one epoch: the mean over its training steps, without the penalty, and of validation at its end."""
 
     training_loss: float
     validation_loss: float
@@ -71,13 +66,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Goal:
-    """What the network learns: numbers or classes.
-
-    Attributes:
-        classes: of a classification; None for a regression.
-        center: mean of y over the training rows, of a regression.
-        scale: its standard deviation.
-    """
+    """What the network learns: classes, or numbers (None) with their mean and deviation over the training rows."""
 
     classes: tuple[object, ...] | None
     center: float = 0.0

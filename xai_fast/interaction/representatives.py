@@ -36,12 +36,9 @@ _LLOYD_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Representatives:
-    """The rows that were chosen.
+    """The rows (B, D) that were chosen, in the dtype of the data, and their positions in it, None for a user's rows.
 
-    Attributes:
-        rows: (B, D) in the dtype of the data.
-        names: what each is, such as "mean", "mean + mode" (the same row for both), "row 17", "given 0".
-        indices: the row of the data that each is; None for rows that the user gave.
+    ``names`` say what each is, such as "mean", "mean + mode" (the same row for both), "row 17", "given 0".
     """
 
     rows: Tensor

@@ -34,14 +34,7 @@ _COMBINATIONS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class Search:
-    """Looks at the sets of features, order after order.
-
-    Attributes:
-        features: what interacts.
-        derivatives: along the features' directions.
-
-    The others are the options of `xai_fast.TNID`.
-    """
+    """Looks at the sets of features, order after order; see `xai_fast.TNID` for the options."""
 
     features: Features
     derivatives: SetDerivatives
@@ -58,7 +51,7 @@ class Search:
         found = {1: self._ranking(best, candidates, True)}
         spent, exhaustive = 0.0, True
         for order in range(2, highest + 1):
-            cost = self._cost(order) if exhaustive else 0.0
+            cost = self._cost(order, self.features.combinations(order)) if exhaustive else 0.0
             exhaustive = exhaustive and self._affordable(order, spent + cost)
             spent += cost
             best, candidates = self._all(order) if exhaustive else self._extended(best.sets[: self._parents(order)])
@@ -70,18 +63,16 @@ class Search:
             return cost <= self.budget
         return order <= self.exhaustive_order
 
-    def _cost(self, order: int) -> float:
-        return float(self.derivatives.cost(order, self.features.combinations(order)).operations)
+    def _cost(self, order: int, combinations: int) -> float:
+        return float(self.derivatives.cost(order, combinations).operations)
 
     def _parents(self, order: int) -> int:
         """Choose how many sets are extended to this order."""
         if self.top_k is not None:
             return self.top_k
-
-        def cost(parents: int) -> float:
-            return float(self.derivatives.cost(order, parents * self.features.offsets[-1]).operations)
-
-        return next((p for p in DEFAULT_PARENTS if cost(p) <= self.budget), DEFAULT_PARENTS[-1])
+        directions = self.features.offsets[-1]
+        affordable = (p for p in DEFAULT_PARENTS if self._cost(order, p * directions) <= self.budget)
+        return next(affordable, DEFAULT_PARENTS[-1])
 
     def _ranking(self, best: Scored, candidates: int, exhaustive: bool) -> OrderRanking:
         return OrderRanking(

@@ -20,13 +20,7 @@ _ROWS_AT_ONCE = 1 << 16
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of finite numbers.
-
-    Attributes:
-        values: (N, D) float32 or float64, the numbers of an item side by side.
-        names: of the D columns, all different.
-        shape: of an item as the model takes it; its product is D.
-    """
+    """Rows (N, D) of finite numbers, float32 or float64; ``shape`` is that of an item as the model takes it."""
 
     values: Tensor
     names: tuple[str, ...]

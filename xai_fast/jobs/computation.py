@@ -31,12 +31,9 @@ _LARGEST_PIECE = 16
 class Plan:
     """What is fixed when a job begins, so that results are the same bits wherever a shard runs.
 
-    Attributes:
-        threads: of a worker's operations: sums are cut by threads, and rounded accordingly.
-        chunk: items that are explained in one call.
-        rows: that go through the model at once.
-        shape: of every prepared item; None where none of the first items can be read.
-        dtype: likewise.
+    ``threads`` are a worker's, as sums are cut by threads and rounded accordingly; ``chunk`` items are explained in one
+    call, and ``rows`` go through the model at once. Every prepared item has ``shape`` and ``dtype``, None where none of
+    the first items can be read.
     """
 
     threads: int

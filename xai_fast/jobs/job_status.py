@@ -120,13 +120,13 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
     items = Items(root, document["items"])
     shards = Shards(root, document["fingerprint"], len(items), document["spec"]["shard_size"])
     finished = list(shards.all_done())
-    read = finished if exact or len(finished) <= _SAMPLE else _spread(finished)
+    known = exact or len(finished) <= _SAMPLE
+    read = finished if known else [finished[i * len(finished) // _SAMPLE] for i in range(_SAMPLE)]
     headers = [shards.header(shard) for shard in read]
     done = sum(len(shards.span(shard)) for shard in finished)
     scale = done / max(1, sum(header.rows for header in headers))
     failed = Counter(label for header in headers for label, _ in header.failed.values())
     statuses = {label: round(scale * count) for label, count in failed.items()}
-    known = len(headers) == len(finished)
     rate, overall = _rate(headers, scale, known, _WINDOW), _rate(headers, scale, known)
     complete = len(finished) == len(shards)
     created = document.get("created")
@@ -151,10 +151,6 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
         started=min((header.began for header in headers), default=None),
         finished=max((header.finished for header in headers), default=None),
     )
-
-
-def _spread(finished: list[int]) -> list[int]:
-    return [finished[i * len(finished) // _SAMPLE] for i in range(_SAMPLE)]
 
 
 def _first_failed(headers: list[Header], items: Items) -> Iterator[FailedItem]:

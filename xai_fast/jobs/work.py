@@ -38,13 +38,10 @@ class DeviceLost(XaiFastError, RuntimeError):
 
 @dataclass(frozen=True)
 class Order:
-    """A shard to process.
+    """A shard to process; ``retry`` does its failed items again, and keeps the others.
 
-    Attributes:
-        shard: its number.
-        retry: do its failed items again, and keep the others.
-        alone: explain the items one by one, where chunks have killed the process.
-        killed: index to the reason, of items that kill the process.
+    ``alone`` explains the items one by one, where chunks have killed the process; ``killed`` is index to the reason, of
+    items that kill it.
     """
 
     shard: int

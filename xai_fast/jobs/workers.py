@@ -75,7 +75,7 @@ class Shepherd:
         """Process a shard, however often the worker dies."""
         order = Order(shard, retry)
         for death in range(1, _MOST_DEATHS + 1):
-            answer = self._ask({"order": asdict(order)})
+            answer = next(self._told({"order": asdict(order)}), None)
             if answer is not None:
                 return ShardDone(**answer["done"])
             if death % _SEARCH_EVERY == 0:
@@ -112,9 +112,6 @@ class Shepherd:
             deaths[at] += 1
             if deaths[at] >= self._setup.max_attempts:
                 found[at] = f"it killed the process that worked on it, {deaths[at]} times"
-
-    def _ask(self, message: Mapping[str, Any]) -> dict[str, Any] | None:
-        return next(self._told(message), None)
 
     def _told(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Send a message; yield the answers, which end early where the worker dies."""

@@ -25,18 +25,7 @@ MAX_ORDER = 32
 
 
 def count(features: int, order: int) -> int:
-    """Return how many sets of one size there are, C(features, order).
-
-    Args:
-        features: D.
-        order: features of a set, k.
-
-    Returns:
-        The number, exact, whatever its size.
-
-    Raises:
-        InputError: an argument is negative.
-    """
+    """Return how many sets of one size there are, C(features, order); an `InputError` names a negative argument."""
     for name, value in (("features", features), ("order", order)):
         if value < 0:
             raise bad_argument(name, "an integer from 0", repr(value))
@@ -44,17 +33,10 @@ def count(features: int, order: int) -> int:
 
 
 def rank(tuples: Tensor) -> Tensor:
-    """Return the numbers of sets.
+    """Return the numbers (T,) int64 of sets (T, k) int64 or int32, each row rising, from 0.
 
-    Args:
-        tuples: (T, k) int64 or int32, each row rising, from 0.
-
-    Returns:
-        (T,) int64.
-
-    Raises:
-        InputError: a row is not rising or not from 0, k is not from 1 to `MAX_ORDER`, or there are more than `LIMIT`
-            sets of k of so many features.
+    An `InputError` says that a row is not rising or not from 0, that k is not from 1 to `MAX_ORDER`, or that there are
+    more than `LIMIT` sets of k of so many features.
     """
     if tuples.ndim != 2:
         raise bad_argument("tuples", "shape (T, k)", str(tuple(tuples.shape)))
@@ -78,18 +60,9 @@ def rank(tuples: Tensor) -> Tensor:
 
 
 def unrank(ranks: Tensor, order: int) -> Tensor:
-    """Return the sets that have these numbers.
+    """Return the sets (T, order) int64, each row rising, with these numbers, (T,) int64 from 0, below `LIMIT`.
 
-    Args:
-        ranks: (T,) int64, from 0, below `LIMIT`.
-        order: features of a set, k.
-
-    Returns:
-        (T, k) int64, each row rising.
-
-    Raises:
-        InputError: ranks has another shape or dtype, a number is negative or too large, or ``order`` is not from 1 to
-            `MAX_ORDER`.
+    An `InputError` says that ``ranks`` are something else, or that ``order`` is not from 1 to `MAX_ORDER`.
     """
     if ranks.ndim != 1:
         raise bad_argument("ranks", "shape (T,)", str(tuple(ranks.shape)))

@@ -33,18 +33,11 @@ _TYPES = {
 def operator(
     *, writes: Sequence[str], needs: Sequence[str], run: str = "run"
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """Make an operator of the kernel in whose package the decorated function is.
+    """Return a decorator that makes an operator of the kernel in whose package the decorated function is.
 
     The decorated function documents the arguments, and its body checks them. The operator has the function's name; it
-    checks, chooses a backend, and has it run.
-
-    Args:
-        writes: the tensors that are changed.
-        needs: tensors without whose entries there is nothing to do; the backend has to run on the first one's device.
-        run: name of the function in the backends' modules.
-
-    Returns:
-        The decorator.
+    checks, chooses a backend, and calls the function ``run`` of its module. ``writes`` are the tensors that change.
+    Where one of ``needs`` has no entries there is nothing to do; the backend has to run on the first one's device.
     """
 
     def decorate(contract: Callable[P, None]) -> Callable[P, None]:

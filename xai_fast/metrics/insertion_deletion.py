@@ -106,11 +106,10 @@ def insertion_deletion(
         ModelError: the model is in training mode, or an item has a NaN score.
     """
     steps = check_integer("steps", steps, 1)
-    objective = Objective(target, score)
     call = Call.of(
         model,
         inputs,
-        objective,
+        Objective(target, score),
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
     )

@@ -92,11 +92,10 @@ def pixel_flipping(
     """
     steps = check_integer("steps", steps, 1)
     check_choice("order", order, _ORDERS)
-    objective = Objective(target, score)
     call = Call.of(
         model,
         inputs,
-        objective,
+        Objective(target, score),
         additional_forward_args=additional_forward_args,
         internal_batch_size=internal_batch_size,
     )

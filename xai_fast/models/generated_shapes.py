@@ -37,14 +37,9 @@ class ShapesNetwork(nn.Module):
 
 
 def small_classifier(*, pretrained: bool = True, seed: int = 0) -> ImageModel:
-    """Build the classifier of these pictures.
+    """Return the classifier of these pictures in evaluation mode, on the CPU, with its own weights or with random ones.
 
-    Args:
-        pretrained: with the weights that come with the package, else with random ones.
-        seed: of random weights.
-
-    Returns:
-        The classifier in evaluation mode, float32, on the CPU. Its input is ``(rgb / 255 - 0.5) / 0.5``.
+    Its input is ``(rgb / 255 - 0.5) / 0.5``, float32.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -23,12 +23,7 @@ _ANSWERS = 10
 
 
 class TagPositions(nn.Module):
-    """Flattens a feature map into objects, and gives each the coordinates of its cell.
-
-    Args:
-        height: cells of a column, at least 2.
-        width: cells of a row, at least 2.
-    """
+    """Flattens a feature map of at least 2 x 2 cells into objects, and gives each the coordinates of its cell."""
 
     coordinates: Tensor
 
@@ -47,15 +42,9 @@ class TagPositions(nn.Module):
 class PairwiseRelation(nn.Module):
     """``sum over all ordered pairs (i, j) of g(o_i, o_j, q)``, pairs of an object with itself among them.
 
-    The first layer of g is linear in the concatenation [o_i, o_j, q], so its weight is kept as three blocks A, B, C:
+    Objects have ``channels`` numbers, questions ``question_bits``, 0 for relations without one. The first layer of g is
+    linear in the concatenation [o_i, o_j, q], so its weight is kept as three blocks A, B, C:
     ``A o_i + B o_j + C q + bias`` takes 2n + 1 products instead of n^2, and is the same function.
-
-    Args:
-        channels: d, numbers per object.
-        question_bits: q, numbers per question; 0 for relations without one.
-        width: units of each layer.
-        layers: of g, at least 1.
-        activation: behind each layer of g.
     """
 
     def __init__(

@@ -19,12 +19,9 @@ def _conv3x3(inputs: int, outputs: int, stride: int) -> nn.Conv2d:
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions with a shortcut around them (Fig. 2 and Fig. 5, left).
+    """Two 3x3 convolutions, the first with the stride, and a shortcut around them (Fig. 2 and Fig. 5, left).
 
-    Args:
-        inputs: channels that come in.
-        outputs: channels that go out.
-        stride: of the first convolution; the shortcut is a 1x1 projection where it is not 1 or the channels change.
+    The shortcut is a 1x1 projection where the stride is not 1 or the channels change.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -47,11 +44,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """The 18-layer network of Table 1: a 7x7 stem, four stages of two blocks, global average pooling, one linear layer.
-
-    Args:
-        classes: C, the number of logits.
-    """
+    """The 18-layer network of Table 1: a 7x7 stem, eight blocks in four stages, average pooling, one linear layer."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
@@ -79,18 +72,11 @@ class ResNet18(nn.Module):
 
 
 def resnet18_random(seed: int = 0, classes: int = 1000) -> ResNet18:
-    """Build a ResNet-18 with random weights, the same ones at each call.
+    """Return a ResNet-18 in evaluation mode with random weights, the same at each call; no global random state changes.
 
     The convolutions are drawn as in He et al., "Delving Deep into Rectifiers", ICCV 2015 (fan out), and the second
     normalisation of each block is scaled by 1/2, so that activations keep their size through the eight blocks and the
     probabilities of the untrained network are not saturated.
-
-    Args:
-        seed: of the weights; the global random state is left alone.
-        classes: C, the number of logits.
-
-    Returns:
-        The network in evaluation mode.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -71,18 +71,11 @@ def kind_of(explanation: Explanation) -> str:
 
 
 def entry(item: Item, methods: Sequence[str], side: int, look: Look) -> dict[str, Any]:
-    """Draw an item.
+    """Return what the script of the page reads of an item, for JSON; ``side`` is the longer side of pictures in pixels.
 
-    Args:
-        item: what is drawn.
-        methods: in the order of the page.
-        side: the longer side of pictures, in pixels.
-        look: how.
-
-    Returns:
-        What the script of the page reads, for JSON: "name", "question", "error", "classes", "notes", "photo" (JPEG in
-        base64, or ""), "ratio" (width over height), "small" (whether pixels are to be seen as such), and "layers": for
-        each method what lies over the picture, or None.
+    It has "name", "question", "error", "classes", "notes", "photo" (JPEG in base64, or ""), "ratio" (width over
+    height), "small" (whether pixels are to be seen as such), and "layers": for each method what lies over the picture,
+    or None.
     """
     error = item.error
     layers: list[dict[str, Any] | None] = []
@@ -124,7 +117,7 @@ def _layer(found: Explanation, side: int, look: Look) -> dict[str, Any] | None:
     if kind == "heat":
         return _heat(values.reshape(-1, *values.shape[-2:]), side, look)
     if kind == "bars":
-        numbers = [_number(value) for value in values.double().tolist()]
+        numbers = [value if math.isfinite(value) else None for value in values.double().tolist()]
         names = [look.feature_names[i] if i < len(look.feature_names) else str(i) for i in range(len(numbers))]
         return {"kind": "bars", "values": numbers, "names": list(map(plain_text, names))}
     return None
@@ -253,7 +246,3 @@ def _encoded(image: Image.Image, kind: str, **options: object) -> str:
 def _array(values: Tensor) -> NDArray[np.float64]:
     array: NDArray[np.float64] = values.detach().double().numpy()
     return array
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -83,13 +83,8 @@ class Front:
 class Columns:
     """The values of N consecutive items that a reader filters and sorts by.
 
-    Attributes:
-        statuses: (N,) uint8, positions in ``labels``.
-        labels: the statuses that there are.
-        classes: (N,) int32, positions in ``headings``, or -1.
-        headings: the classes that there are.
-        numbers: label to (N,) float32, NaN where unknown.
-        facts: label to (N,) bool.
+    ``statuses`` (N,) uint8 are positions in ``labels``; ``classes`` (N,) int32 are positions in ``headings``, or -1.
+    ``numbers`` are label to (N,) float32, NaN where unknown; ``facts`` are label to (N,) bool.
     """
 
     statuses: NDArray[np.uint8]

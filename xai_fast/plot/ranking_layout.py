@@ -36,13 +36,10 @@ _WEAKEST = 0.02
 
 @dataclass(frozen=True)
 class Network:
-    """The strongest sets, with their features on a circle.
+    """The strongest sets, with their features on a circle; ``omitted`` sets of the ranking are not drawn.
 
-    Attributes:
-        places: index of a feature to (x, y) on the unit circle, y upwards, in the order on the circle.
-        sets: those that are drawn, the strongest first.
-        shares: of each, its magnitude relative to the strongest.
-        omitted: sets of the ranking that are not drawn.
+    ``places`` is index of a feature to (x, y) on the unit circle, y upwards, in the order on the circle. ``shares`` are
+    the magnitudes of the sets relative to the strongest.
     """
 
     places: dict[int, tuple[float, float]]
@@ -60,15 +57,11 @@ class Network:
 
 @dataclass(frozen=True)
 class PairMatrix:
-    """The pairs between those features that act the most.
+    """The pairs between those features that act the most; ``omitted`` features are not among them.
 
-    Attributes:
-        features: their indices, as in the data.
-        values: (n, n) effects; NaN where a pair was not looked at or not kept.
-        shades: (n, n) from 0 to 1, or from -1 to 1 where effects have signs: relative to the strongest pair; of squared
-            effects the root, so that equal steps are equal steps of the derivative.
-        signed: whether an effect is negative.
-        omitted: features that are not among them.
+    ``values`` (n, n) are effects, NaN where a pair was not looked at or not kept. ``shades`` (n, n) are relative to the
+    strongest pair, from 0 to 1, or from -1 to 1 where an effect is negative (``signed``); of squared effects they are
+    roots, so that equal steps are equal steps of the derivative.
     """
 
     features: tuple[int, ...]

@@ -40,15 +40,10 @@ _CELL = (
 
 @dataclass(frozen=True, eq=False)
 class EncodedTable:
-    """A table as a network takes it.
+    """A table as a network takes it: ``values`` (N, D) float64, finite, with the names of the D ``columns``.
 
-    Attributes:
-        values: (N, D) float64, finite.
-        columns: names of the D columns.
-        groups: a feature of categories to its one-hot columns.
-        features: how many features there are, a group counted once.
-        labels: (N,) the target: numbers, booleans or strings.
-        notes: how the table was read, sentence by sentence.
+    ``groups`` is a feature of categories to its one-hot columns, counted once in ``features``. ``labels`` (N,) are the
+    target: numbers, booleans or strings. ``notes`` say how the table was read, sentence by sentence.
     """
 
     values: NDArray[np.float64]
@@ -68,27 +63,16 @@ def encode(
     missing: str = "refuse",
     decimal: str | None = None,
 ) -> EncodedTable:
-    """Write a table as numbers.
+    """Return a table as numbers.
 
     Columns of numbers stay as they are, and text that is numbers is read as such; other text, truth values and columns
     named in ``categorical`` become one-hot columns, one per value, and a group that is one feature. Columns with a
     single value are left out. A missing target is never filled in: such rows are left out, or refused. A target named
-    in ``categorical`` has classes.
+    in ``categorical`` has classes. ``missing`` is one of `MISSING`. ``decimal`` is the mark, "." or ",", of numbers in
+    text that have two meanings; None refuses them.
 
-    Args:
-        frame: the table.
-        target: the column that is predicted.
-        categorical: columns of categories, whatever their type.
-        ignore: columns to leave out.
-        missing: one of `MISSING`.
-        decimal: the decimal mark of numbers in text that have two meanings, "." or ","; None to refuse them.
-
-    Returns:
-        The table as numbers.
-
-    Raises:
-        InputError: there is no such column, a value is missing or infinite, a column is neither numbers nor categories,
-            or nothing is left.
+    An `InputError` says that there is no such column, a value is missing or infinite, a column is neither numbers nor
+    categories, or nothing is left.
     """
     check_choice("--missing", missing, MISSING)
     names = [str(name) for name in frame.columns]

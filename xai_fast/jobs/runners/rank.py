@@ -40,23 +40,12 @@ def run_rank(
 def find_rank(
     environment: Mapping[str, str], rank: int | None = None, world_size: int | None = None
 ) -> tuple[int, int]:
-    """Find out which process this is.
+    """Return (number of this process, number of processes), as the user says, or else as the environment does.
 
     Looked at in this order: ``RANK`` and ``WORLD_SIZE`` (torchrun), ``SLURM_ARRAY_TASK_ID`` with
     ``SLURM_ARRAY_TASK_COUNT`` and ``SLURM_ARRAY_TASK_MIN`` (an array of jobs), ``SLURM_PROCID`` and ``SLURM_NTASKS``
     (srun), ``JOB_COMPLETION_INDEX`` (an indexed job of Kubernetes, which does not tell the number of its pods:
-    ``world_size`` or the variable ``WORLD_SIZE`` has to).
-
-    Args:
-        environment: variables.
-        rank: what the user says instead.
-        world_size: what the user says instead.
-
-    Returns:
-        (number of this process, number of processes).
-
-    Raises:
-        InputError: that cannot be found out, or does not fit together.
+    ``world_size`` or the variable ``WORLD_SIZE`` has to). Raises `InputError` where they are not known or do not fit.
     """
     found = _from_environment(environment)
     rank = found[0] if rank is None else rank

@@ -53,7 +53,8 @@ def _kind(path: object) -> str:
     """Tell the kind from the name alone; the files may be elsewhere when a store is looked at."""
     if isinstance(path, str) and REFERENCE.fullmatch(path):
         return "indexable"
-    names = [os.fspath(path)] if isinstance(path, str | os.PathLike) else [os.fspath(p) for p in _listed(path)]
+    paths = [path] if isinstance(path, str | os.PathLike) else path if isinstance(path, list | tuple) else []
+    names = [os.fspath(entry) for entry in paths]
     kinds = {_KIND_OF_SUFFIX.get(Path(name).suffix.lower(), "images") for name in names}
     if len(kinds) > 1:
         raise bad_argument("source", "files of one kind", " and ".join(sorted(kinds)))
@@ -61,10 +62,6 @@ def _kind(path: object) -> str:
     if kind in ("array", "table") and not isinstance(path, str | os.PathLike):
         raise bad_argument("source", f"one file for {'an' if kind == 'array' else 'a'} {kind}", f"{len(names)} files")
     return kind
-
-
-def _listed(path: object) -> Sequence[str]:
-    return path if isinstance(path, list | tuple) else []
 
 
 def _from_mapping(source: Mapping[str, object], base: Path) -> dict[str, object]:

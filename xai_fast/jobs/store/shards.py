@@ -41,21 +41,12 @@ _REASONS = 16 << 20
 
 @dataclass(frozen=True)
 class Header:
-    """What a shard says of itself.
+    """What a shard says of itself: the fingerprint of its job, and its items, from ``start`` to ``stop - 1``.
 
-    Attributes:
-        job: fingerprint of the job.
-        start: its first item.
-        stop: one beyond its last.
-        failed: row to (label of the status, reason).
-        seconds: of the worker, by part: "decode", "explain", "total"; what is left of the total is everything else.
-        evaluations: passes through the model.
-        peak_memory: of the worker, in bytes; 0 where nobody measured it.
-        worker: name of the machine and number of the process.
-        versions: of the software.
-        methods: name to what is the same for all items, see `Agreed`.
-        finished: when it was written, in unix seconds.
-        sha256: of the tensors and the rest of the header.
+    ``failed`` is row to (label of the status, reason). ``seconds`` are the worker's, by part: "decode", "explain", and
+    "total" with everything else too. ``peak_memory`` is the worker's in bytes, 0 where nobody measured it, and
+    ``worker`` is the name of the machine and the number of the process. ``methods`` is name to what is the same for all
+    items, see `Agreed`. ``finished`` is in unix seconds. ``sha256`` is of the tensors and the rest of the header.
     """
 
     job: str

@@ -61,22 +61,11 @@ def check_activation(activation: str, parameters: Sequence[float]) -> None:
 
 
 def derivatives(activation: str, parameters: Sequence[float], z: Tensor, orders: int) -> list[Tensor]:
-    """Compute an elementwise function and its derivatives.
+    """Return ``[s(z), s'(z), ..., s^(orders)(z)]``, each with the shape and dtype of ``z``, float32 or float64.
 
-    At a kink (elu with ``alpha != 1``, hardswish, softplus at its threshold) it is the side that torch's own gradient
-    takes. Outside its domain a function is NaN.
-
-    Args:
-        activation: one of `ACTIVATIONS`.
-        parameters: in the order that `ACTIVATIONS` gives; empty where it has none.
-        z: any shape, float32 or float64: where to evaluate.
-        orders: the highest derivative, 0 to `MAX_ORDER`.
-
-    Returns:
-        ``[s(z), s'(z), ..., s^(orders)(z)]``, each with the shape and dtype of ``z``.
-
-    Raises:
-        InputError: an argument does not fit.
+    ``parameters`` are in the order that `ACTIVATIONS` gives; ``orders`` is from 0 to `MAX_ORDER`. At a kink (elu with
+    ``alpha != 1``, hardswish, softplus at its threshold) it is the side that torch's own gradient takes. Outside its
+    domain a function is NaN. An `InputError` names an argument that does not fit.
     """
     check_activation(activation, parameters)
     if not 0 <= orders <= MAX_ORDER:

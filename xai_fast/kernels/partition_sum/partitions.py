@@ -11,17 +11,10 @@ __all__ = ["set_partitions"]
 
 @functools.cache
 def set_partitions(mask: int) -> tuple[tuple[int, ...], ...]:
-    """List the partitions of a set.
+    """Return the partitions of a set, those of fewer blocks first; bit i of ``mask`` stands for its element i.
 
-    Args:
-        mask: the set; bit i stands for its element i.
-
-    Returns:
-        The partitions, those of fewer blocks first, each a tuple of the masks of its blocks. As many as the Bell
-        number of the set's size: 1, 1, 2, 5, 15, 52, 203. The empty set has one, of no blocks.
-
-    Raises:
-        InputError: the mask is negative.
+    Each is a tuple of the masks of its blocks. They are as many as the Bell number of the set's size: 1, 1, 2, 5, 15,
+    52, 203. The empty set has one, of no blocks. A negative mask is an `InputError`.
     """
     if mask < 0:
         raise bad_argument("mask", "a non-negative integer", repr(mask))

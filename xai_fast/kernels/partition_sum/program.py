@@ -44,17 +44,10 @@ class Program(NamedTuple):
 
 
 def program_of(targets: Sequence[Iterable[Term]]) -> Program:
-    """Build the program of targets that are given as lists of terms.
+    """Return the program, on the CPU, of targets that are given as lists of terms.
 
-    Args:
-        targets: the terms of each target. Terms with the same order and adjoint are put side by side, so that their
-            common factors are multiplied once.
-
-    Returns:
-        The program, on the CPU.
-
-    Raises:
-        InputError: an order or a number of blocks is out of range, or an index negative.
+    Terms with the same order and adjoint are put side by side, so that their common factors are multiplied once. An
+    `InputError` shows a term of which an order, a number of blocks or an index is out of range.
     """
     in_order = [sorted(terms, key=lambda term: (term.order, term.adjoint)) for terms in targets]
     terms = [term for target in in_order for term in target]

@@ -28,15 +28,9 @@ def logistic(x: list[Tensor]) -> list[Tensor]:
 
 
 def hyperbolic_tangent(value: Tensor, rest: Tensor, y: list[Tensor]) -> list[Tensor]:
-    """Compute the series of t = tanh(y) from t' = u y', u = 1 - t^2.
+    """Return the series of t = tanh(y) from t' = u y', u = 1 - t^2: as many coefficients as ``y``, the first not read.
 
-    Args:
-        value: t at the center.
-        rest: 1 - t at the center, not as a difference.
-        y: the coefficients of the argument; the first is not read.
-
-    Returns:
-        As many coefficients. They are relatively as accurate as ``rest``.
+    ``value`` is t at the center, and ``rest`` 1 - t, not as a difference: the result is relatively as accurate as it.
     """
     t, u = [value], [rest * (1 + value)]
     slope = [j * y[j] for j in range(len(y))]

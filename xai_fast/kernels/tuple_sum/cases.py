@@ -19,16 +19,7 @@ TOLERANCE = {torch.float32: 2e-6, torch.float64: 1e-13}
 
 
 def members_of(tuples: list[tuple[int, ...]], directions: int, order: int) -> Tensor:
-    """Name the rows of the subsets, where all subsets of so many directions are there by rank.
-
-    Args:
-        tuples: of ``order`` rising directions each.
-        directions: D.
-        order: k.
-
-    Returns:
-        (T, C) int32.
-    """
+    """Name the rows of the subsets of tuples, (T, C) int32, where all subsets of D directions are there by rank."""
     first = 0
     table: dict[tuple[int, ...], int] = {}
     for size in range(1, orders_of(order)[0] + 1):

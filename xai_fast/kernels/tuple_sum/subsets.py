@@ -24,14 +24,9 @@ def orders_of(order: int) -> tuple[int, int]:
 
 @functools.cache
 def subsets_of(order: int, most: int | None = None) -> tuple[tuple[int, ...], ...]:
-    """List the subsets of the positions 0 to k - 1 that are columns of ``members``.
+    """Return the subsets of the positions 0 to k - 1 that are columns of ``members``, of up to n or ``most`` positions.
 
-    Args:
-        order: k, from 2 to 6.
-        most: of positions in a subset; None for n.
-
-    Returns:
-        Those of one position first; those of a size by their colexicographic rank.
+    Those of one position come first; those of a size are by their colexicographic rank.
     """
     most = orders_of(order)[0] if most is None else most
     return tuple(
