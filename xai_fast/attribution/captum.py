@@ -50,7 +50,7 @@ class _CaptumMethod(Method[Explanation]):
         extra = call.extra.rows(item)
         outputs = call.run([value.clone() for value in inputs], item)
         targets = call.targets(outputs, chunk)
-        if targets is None:
+        if callable(call.objective.target):
             raise bad_argument("target", f"classes, since {self.name} takes no function of the outputs", "a function")
         options = {**self._later, **({"additional_forward_args": extra} if extra else {})}
         with torch.enable_grad(), warnings.catch_warnings():

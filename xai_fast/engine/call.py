@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer, item_id_tensor
-from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs
+from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.layout import fast_memory_format, own_memory_format
@@ -85,6 +85,7 @@ class Call:
         memory_format: of 4-d inputs, the user's.
         host: what the host reads.
         narrow: float16 or bfloat16 where the model is in it: floating inputs become that on their way in.
+        at: the model as a function of the values where these are a layer's output; see `xai_fast.graph.embeddings`.
     """
 
     model: Callable[..., object]
@@ -97,6 +98,7 @@ class Call:
     memory_format: torch.memory_format
     host: HostReads
     narrow: torch.dtype | None = None
+    at: Callable[..., object] | None = None
     noted: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
@@ -206,10 +208,22 @@ class Call:
 
         Returns:
             What the model gives.
+
+        Raises:
+            ModelError: the model leaves torch, where a gradient is needed.
         """
-        if self.narrow is not None:
-            inputs = [value.to(self.narrow) if value.is_floating_point() else value for value in inputs]
-        return self.extra.call(forward or self.model, inputs, self.extra.rows(item))
+        try:
+            return self.extra.call(forward or self.at or self.model, self.narrowed(inputs), self.extra.rows(item))
+        except RuntimeError as error:
+            if "Can't call numpy()" not in str(error):
+                raise
+            raise no_gradient_path() from error
+
+    def narrowed(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Bring floating-point inputs to ``narrow``."""
+        if self.narrow is None:
+            return inputs
+        return [value.to(self.narrow) if value.is_floating_point() else value for value in inputs]
 
     def fast_format(self, precision: str = "fp32") -> torch.memory_format:
         """Choose the memory format for many passes, see `xai_fast.engine.layout`."""

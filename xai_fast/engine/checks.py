@@ -10,11 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.errors import InputError, ModelError, bad_argument
 
-__all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path"]
+__all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path", "wrong_model"]
 
 _INTEGERS = (torch.int32, torch.int64, torch.bool)
+_TOKENS = (
+    ' (of token ids, NeFLAG(model, embeddings="name of the embedding layer") explains the embeddings; Grad-CAM and '
+    "Taylor-CAM take them as they are)"
+)
+_BLACK_BOX = (
+    "a black box, such as an estimator of scikit-learn, is explained by xai_fast.interaction.HStatistic and "
+    "ShapleyInteractions and by captum:FeatureAblation of lambda x: torch.as_tensor(estimator.predict(x)), or by any "
+    "method of a network that xai_fast.fit_mlp fits to its predictions"
+)
+
+
+def wrong_model(expected: str, model: object) -> InputError:
+    """Build the error for a model of the wrong kind; it says what explains black boxes."""
+    return bad_argument("model", expected, f"{type(model).__name__} ({_BLACK_BOX})")
 
 
 def check_device(model: Callable[..., object], device: torch.device) -> None:
@@ -43,9 +57,12 @@ def check_eval_mode(model: Callable[..., object]) -> None:
         model: a module, or any other callable, which is taken as it is.
 
     Raises:
+        InputError: the model cannot be called.
         ModelError: a module is in training mode whose function depends on it, or may: dropout, batch statistics, or a
             class that is not torch's own.
     """
+    if not callable(model):
+        raise wrong_model("a module or another callable", model)
     if not isinstance(model, nn.Module):
         return
     training = [
@@ -101,9 +118,8 @@ def check_inputs(
         if not isinstance(value, Tensor):
             raise bad_argument(name, "a tensor", type(value).__name__)
         if value.dtype not in (torch.float32, torch.float64) and not (integers and value.dtype in _INTEGERS):
-            hint = (
-                ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
-            )
+            hint = ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            hint = _TOKENS if value.dtype in (torch.int32, torch.int64) else hint
             raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
         if value.ndim < 2 or 0 in value.shape[1:]:
             raise bad_argument(name, "shape (B, ...) with at least one entry per item", str(tuple(value.shape)))
@@ -121,5 +137,6 @@ def no_gradient_path() -> ModelError:
     """Build the error for a model through which no gradient reaches the input."""
     return ModelError(
         "model: expected a score that depends differentiably on the inputs, got one without a gradient path "
-        "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?)"
+        "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?); "
+        + _BLACK_BOX
     )

@@ -12,12 +12,25 @@ from torch import Tensor, nn
 
 from xai_fast.errors import ModelError
 
-__all__ = ["frozen_parameters"]
+__all__ = ["frozen_parameters", "undisturbed"]
 
 _lock = threading.Lock()
 _frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
 _fastpath: list[bool] = []
 """What torch's fast path of attention was set to, once for each context that is open."""
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Compute as without the caller's contexts: outside inference mode and autocast, with gradients.
+
+    Yields:
+        Nothing.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as stack:
+        for kind in ("cpu", "cuda", "xpu", "mps"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 @contextlib.contextmanager
@@ -89,9 +102,10 @@ def _frozen_flags(model: Callable[..., object]) -> Iterator[None]:
 
 
 def _check_usable(model: nn.Module) -> None:
-    name = next((name for name, value in model.named_parameters() if value.is_inference()), None)
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    name = next((name for name, value in tensors if value.is_inference()), None)
     if name is not None:
         raise ModelError(
-            f"model: expected parameters that gradients can pass through, got {name} made under torch.inference_mode; "
+            f"model: expected parameters and buffers that gradients can pass through, got {name} made under torch.inference_mode; "
             "make the model outside of it, or explain copy.deepcopy(model)"
         )

@@ -89,7 +89,6 @@ class ScoreGradient:
         self.memory_format = call.fast_format(precision)
         self._forward = forward
         self._precision = precision
-        self._copies = False
         self._whole_backward = False
 
     def _inputs(self, rows: Tensor) -> list[Tensor]:
@@ -155,7 +154,9 @@ class ScoreGradient:
         """
         inputs = [value.requires_grad_() for value in self._inputs(rows)]
         with torch.enable_grad():
-            scores = self._checked(self._scores(inputs, item, targets), item)
+            # Copies: the model may work on them in place, and leaves cannot be changed.
+            outputs = self._outputs([value.clone() for value in inputs], item)
+            scores = self._checked(self.call.objective(outputs, targets), item)
         if not scores.requires_grad:
             raise no_gradient_path()
         try:
@@ -169,17 +170,6 @@ class ScoreGradient:
             raise no_gradient_path()
         used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
         return scores.detach(), self.layout.join(used)
-
-    def _scores(self, inputs: Sequence[Tensor], item: Tensor, targets: Tensor | None) -> Tensor:
-        """Score rows; a model that works in place on its inputs gets copies, from the first time that it says so."""
-        if not self._copies:
-            try:
-                return self.call.objective(self._outputs(inputs, item), targets)
-            except RuntimeError as error:
-                if "in-place operation" not in str(error):
-                    raise
-                self._copies = True
-        return self.call.objective(self._outputs([value.clone() for value in inputs], item), targets)
 
     def _backward(self, scores: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """Go back to the inputs; through reentrant checkpoints only ``backward`` can."""

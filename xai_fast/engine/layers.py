@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from xai_fast.engine.checks import wrong_model
 from xai_fast.errors import InputError, bad_argument
 
 __all__ = [
@@ -44,7 +45,7 @@ def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Modu
             layer is the whole model.
     """
     if not isinstance(model, nn.Module):
-        raise bad_argument("model", "a torch.nn.Module, in which a layer can be found", type(model).__name__)
+        raise wrong_model("a torch.nn.Module, in which a layer can be found", model)
     names = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         name = next((name for name, module in names.items() if module is layer), None)

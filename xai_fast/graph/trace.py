@@ -7,9 +7,8 @@ operation can mix items.
 
 from __future__ import annotations
 
-import contextlib
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
 
     Args:
         function: from (1, ...) and the extras, likewise with one row each, to the score (1,). It is traced under
-            `torch.func.functionalize`, attention on its mathematical path.
+            `torch.func.functionalize`, attention on its mathematical path, in a context of `frozen_parameters`.
         x: (1, ...) an example; the graph holds for every item of this shape and dtype.
         extras: further tensors (1, ...) that belong to the item and are not differentiated.
 
@@ -40,7 +39,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
     Raises:
         ModelError: the function cannot be traced, does not return one score, or draws random numbers.
     """
-    with _traceable():
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), InstanceNormByItem():
         try:
             traced = _without_writes(function, (x.detach(), *(extra.detach() for extra in extras)))
         except XaiFastError:
@@ -52,18 +51,6 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
             ) from error
     traced.graph.eliminate_dead_code()
     return _convert(traced, 1 + len(extras))
-
-
-@contextlib.contextmanager
-def _traceable() -> Iterator[None]:
-    """Keep attention on its mathematical path, and transformer layers off their fused inference path."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), InstanceNormByItem():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _without_writes(function: Callable[..., object], inputs: tuple[Tensor, ...]) -> fx.GraphModule:
