@@ -109,9 +109,8 @@ class NeFLAG(Method[FluxExplanation]):
         aggregate: "signed" averages the flux (the paper), "magnitude" its absolute value.
         tolerance: draw points until the standard error of the map, relative to its norm, is at most this, with
             ``points`` as the limit. Checked after 4, 8, 16, ... points. None draws all points.
-        embeddings: the layer whose output (B, ...) is explained in the place of the inputs, such as the embedding of token
-            ids: a submodule of the model or its dotted name; "name#k" is the k-th run of one that runs several times.
-            None for the inputs.
+        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
+            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
         compile: run the model's passes through ``torch.compile``; shapes stay static, so one compilation serves a whole
             run. Not with ``embeddings``.
 

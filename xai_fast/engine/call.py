@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer, item_id_tensor
-from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, no_gradient_path
+from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, no_gradient_path, wrong_model
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.layout import fast_memory_format, own_memory_format
@@ -139,6 +139,8 @@ class Call:
         batch, device = values[0].shape[0], values[0].device
         if batch == 0:
             raise bad_argument("inputs", "at least one item", f"an empty batch {tuple(values[0].shape)}")
+        if not callable(model):
+            raise wrong_model("a module or another callable", model)
         check_eval_mode(model)
         check_device(model, device)
         if internal_batch_size is not None:

@@ -57,12 +57,9 @@ def check_eval_mode(model: Callable[..., object]) -> None:
         model: a module, or any other callable, which is taken as it is.
 
     Raises:
-        InputError: the model cannot be called.
         ModelError: a module is in training mode whose function depends on it, or may: dropout, batch statistics, or a
             class that is not torch's own.
     """
-    if not callable(model):
-        raise wrong_model("a module or another callable", model)
     if not isinstance(model, nn.Module):
         return
     training = [
@@ -118,7 +115,9 @@ def check_inputs(
         if not isinstance(value, Tensor):
             raise bad_argument(name, "a tensor", type(value).__name__)
         if value.dtype not in (torch.float32, torch.float64) and not (integers and value.dtype in _INTEGERS):
-            hint = ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            hint = (
+                ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
+            )
             hint = _TOKENS if value.dtype in (torch.int32, torch.int64) else hint
             raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
         if value.ndim < 2 or 0 in value.shape[1:]:

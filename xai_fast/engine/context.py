@@ -22,11 +22,7 @@ _fastpath: list[bool] = []
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Compute as without the caller's contexts: outside inference mode and autocast, with gradients.
-
-    Yields:
-        Nothing.
-    """
+    """Compute as without the caller's inference mode, ``no_grad`` and autocast."""
     with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as stack:
         for kind in ("cpu", "cuda", "xpu", "mps"):
             stack.enter_context(torch.autocast(kind, enabled=False))
@@ -106,6 +102,6 @@ def _check_usable(model: nn.Module) -> None:
     name = next((name for name, value in tensors if value.is_inference()), None)
     if name is not None:
         raise ModelError(
-            f"model: expected parameters and buffers that gradients can pass through, got {name} made under torch.inference_mode; "
-            "make the model outside of it, or explain copy.deepcopy(model)"
+            f"model: expected parameters and buffers that gradients can pass through, got {name} made under "
+            "torch.inference_mode; make the model outside of it, or explain copy.deepcopy(model)"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -67,13 +66,6 @@ class ExtraArguments:
             if per_item and _may_be_shared(value):
                 name = f"additional_forward_args[{self.keywords[i] if self.keywords else i!r}]"
                 _warn_once(name, tuple(value.shape))
-
-    def after(self, values: Sequence[Tensor]) -> ExtraArguments:
-        """Put tensors (B, ...) in front; all are given by position."""
-        more = copy.copy(self)
-        more.values, more.keywords = (*values, *self.values), ()
-        more.per_item = (*[True] * len(values), *self.per_item)
-        return more
 
     def rows(self, item: Tensor) -> tuple[object, ...]:
         """Give the values for the items at these positions (R,)."""

@@ -91,9 +91,6 @@ class ScoreGradient:
         self._precision = precision
         self._whole_backward = False
 
-    def _inputs(self, rows: Tensor) -> list[Tensor]:
-        return [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
-
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         bf16 = self._precision == "bf16"
         with torch.autocast(item.device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
@@ -152,7 +149,8 @@ class ScoreGradient:
             ModelError: no gradient reaches the rows.
             InputError: the scores do not fit the rows.
         """
-        inputs = [value.requires_grad_() for value in self._inputs(rows)]
+        parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
+        inputs = [value.requires_grad_() for value in parts]
         with torch.enable_grad():
             # Copies: the model may work on them in place, and leaves cannot be changed.
             outputs = self._outputs([value.clone() for value in inputs], item)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.engine.checks import wrong_model
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import bad_argument
 
 __all__ = [
     "CapturedOutput",
@@ -141,15 +141,12 @@ class CapturedOutput:
         Raises:
             InputError: the layer did not run, or ran more than once.
         """
-        if self._tensor is None:
-            raise self._wrong_runs()
-        return self._tensor
-
-    def _wrong_runs(self) -> InputError:
+        if self._tensor is not None:
+            return self._tensor
         got = f"{self.name}, which ran {self.runs} times"
         if self.runs == 0:
             got = f"{self.name}, which did not run (is it used, and is the model itself not compiled or scripted?)"
-        return bad_argument("layer", "a layer that runs once in a pass through the model", got)
+        raise bad_argument("layer", "a layer that runs once in a pass through the model", got)
 
 
 @contextlib.contextmanager

@@ -32,9 +32,9 @@ class Objective:
     """The score of an item, a function of the model's output.
 
     The output is a tensor or an array (R, C), or (R,) or (R, 1) for a model with one output, or an object with
-    ``logits``. A single output is explained as it is, such as a regression, unless a probability is asked for; then it is the logit of class
-    1, and the classes 0 and 1 may be named, whose outputs are -z and z. Any other output, such as a dict or a map of
-    logits, needs a callable target.
+    ``logits``. A single output is explained as it is, such as a regression, unless a probability is asked for; then it
+    is the logit of class 1, and the classes 0 and 1 may be named, whose outputs are -z and z. Any other output, such as
+    a dict or a map of logits, needs a callable target.
 
     Args:
         target: None for the class that the model predicts, one class for all items, a class per item (a list or an

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +58,9 @@ def at_embeddings(call: Call, layer: str, internal_batch_size: int | None) -> Ca
     if values.ndim < 2 or len(values) != call.batch or not values.is_floating_point():
         expected = f"a layer with floating-point outputs (B, ...) for {call.batch} items"
         raise bad_argument("embeddings", expected, f"{layer}: {values.dtype} {tuple(values.shape)}")
-    extra = call.extra.after(call.narrowed(call.values))
+    extra = copy(call.extra)
+    extra.values, extra.keywords = (*call.narrowed(call.values), *extra.values), ()
+    extra.per_item = (*[True] * len(call.values), *extra.per_item)
     return replace(call, values=(values,), extra=extra, several=False, memory_format=torch.contiguous_format, at=model)
 
 

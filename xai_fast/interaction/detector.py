@@ -91,8 +91,7 @@ class Detector(HasOptions, abc.ABC):
                 raise bad_argument("rows", "two columns or more", len(table.names))
             if groups is not None and not self.takes_groups:
                 raise bad_argument("groups", f"None, since {self.name} takes no groups of columns", repr(groups)[:100])
-            if self.model is not None:
-                check_eval_mode(self.model)
+            check_eval_mode(self.model)
             ranking = self._rank(table, target, groups or {})
         settings = {"method": self.name, **self.settings, "target": _described(target), **ranking.settings}
         ranking = replace(ranking, settings=settings)
