@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer, item_id_tensor
 from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, no_gradient_path, wrong_model
-from xai_fast.engine.context import frozen_parameters
+from xai_fast.engine.context import as_owner
 from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.layout import fast_memory_format, own_memory_format
 from xai_fast.engine.objective import Objective
@@ -172,12 +172,12 @@ class Call:
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
-        """Run the model in a defined state, see `frozen_parameters`, without autograd.
+        """Run the model in a defined state, see `as_owner`, without autograd.
 
         Yields:
             Nothing; what the caller and the model were set to is restored at the end, also after an exception.
         """
-        with frozen_parameters(self.model), torch.no_grad(), warnings.catch_warnings():
+        with as_owner(self.model), torch.no_grad(), warnings.catch_warnings():
             # Checkpoints say that there is nothing to go back to, where that is as it should be.
             warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
             yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import ModelError
 
-__all__ = ["frozen_parameters", "undisturbed"]
+__all__ = ["as_owner", "frozen_parameters", "undisturbed"]
 
 _lock = threading.Lock()
 _frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
@@ -30,11 +30,9 @@ def undisturbed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
-    """Run a model in a defined state, in which it computes the same function with and without gradients.
+def as_owner(model: Callable[..., object]) -> Iterator[None]:
+    """Run a model in a state in which it computes the same function with and without gradients.
 
-    - Its parameters are out of the graph, so that nothing is kept or computed for their gradients. Only the
-      ``requires_grad`` flags change.
     - Inference mode is left: no graph could be built in it.
     - The inference path of torch's attention layers is off. Without gradients it would take over, and give other
       numbers where items have padding.
@@ -43,7 +41,7 @@ def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
     restores what the first one found.
 
     Args:
-        model: a module, or any other callable, whose parameters are left alone.
+        model: a module, or any other callable.
 
     Yields:
         Nothing.
@@ -51,7 +49,26 @@ def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
     Raises:
         ModelError: the model was made in inference mode, so that no gradient can pass through it.
     """
-    with torch.inference_mode(False), _without_fastpath(), _frozen_flags(model):
+    if isinstance(model, nn.Module):
+        _check_usable(model)
+    with torch.inference_mode(False), _without_fastpath():
+        yield
+
+
+@contextlib.contextmanager
+def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
+    """Do what `as_owner` does, and take parameters out of the graph: nothing is kept or computed for their gradients.
+
+    Only the ``requires_grad`` flags change. Scores come from outside: torch's products of tensors that are not
+    contiguous are rounded in another way where weights require gradients.
+
+    Args:
+        model: a module, or any other callable, whose parameters are left alone.
+
+    Yields:
+        Nothing.
+    """
+    with as_owner(model), _frozen_flags(model):
         yield
 
 
@@ -79,7 +96,6 @@ def _frozen_flags(model: Callable[..., object]) -> Iterator[None]:
     with _lock:
         users, parameters = _frozen.get(model, (0, []))
         if users == 0:
-            _check_usable(model)
             parameters = [p for p in model.parameters() if p.requires_grad]
             for parameter in parameters:
                 parameter.requires_grad_(False)

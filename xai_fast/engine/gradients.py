@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.errors import InputError
 
 __all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "gradient_through_checkpoints"]
@@ -54,14 +55,15 @@ def compiled(model: Callable[..., object], device: torch.device) -> Callable[...
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
-def gradient_through_checkpoints(scores: Tensor, leaf: Tensor) -> Tensor | None:
+def gradient_through_checkpoints(model: Callable[..., object], scores: Tensor, leaf: Tensor) -> Tensor | None:
     """Compute the gradient of the sum of scores (R,) with respect to one leaf; None where they do not depend on it."""
     try:
         return torch.autograd.grad(scores.sum(), leaf, allow_unused=True, retain_graph=True)[0]
     except RuntimeError as error:
         if "heckpoint" not in str(error):
             raise
-    scores.sum().backward()  # type: ignore[no-untyped-call]  # torch; through reentrant checkpoints only this goes
+    with frozen_parameters(model):
+        scores.sum().backward()  # type: ignore[no-untyped-call]  # torch; through reentrant checkpoints only this goes
     return leaf.grad
 
 
@@ -111,19 +113,15 @@ class ScoreGradient:
             targets += [] if classes is None else [classes]
         return torch.cat(scores), torch.cat(targets) if targets else None
 
-    def base(self, scores: Tensor, targets: Tensor | None) -> Tensor:
+    def base(self, targets: Tensor | None) -> Tensor:
         """Score the items as points are scored, for comparisons that rounding must not decide.
 
         Args:
-            scores: (B,) as `items` gave them; used where points are scored in the same way.
             targets: (B,) as `items` gave them.
 
         Returns:
             (B,) scores.
         """
-        plain = self._forward is None and self._precision == "fp32"
-        if plain and self.memory_format == self.call.memory_format:
-            return scores
         parts = []
         for chunk in self.call.chunks():
             stop = chunk.start + self.call.rows if self.static else chunk.stop

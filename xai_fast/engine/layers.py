@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ __all__ = [
     "capture_output",
     "find_layer",
     "first_tensor",
+    "hooked",
     "replace_first_tensor",
 ]
 
@@ -61,6 +63,10 @@ def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Modu
         raise bad_argument("layer", "a submodule or its dotted name", type(layer).__name__)
     if not name:
         raise bad_argument("layer", "a layer inside the model", "the whole model")
+    if isinstance(names[name], torch.jit.ScriptModule):
+        raise bad_argument(
+            "layer", "a layer that hooks reach (explain the model before torch.jit.script)", "a ScriptModule"
+        )
     return name, names[name]
 
 
@@ -117,6 +123,19 @@ def replace_first_tensor(output: object, tensor: Tensor) -> object:
     return replaced
 
 
+@contextlib.contextmanager
+def hooked(modules: Sequence[nn.Module], hook: Callable[[nn.Module, Any, Any], object]) -> Iterator[None]:
+    """Have a hook after modules. What was compiled runs as it was written, since hooks reach only that."""
+    compiled = "torch._dynamo" in sys.modules
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class CapturedOutput:
     """What a layer gave within `capture_output`.
 
@@ -169,11 +188,8 @@ def capture_gradient(model: Callable[..., object], layer: Layer) -> Iterator[lis
             seen.append(tensor.detach().clone())
             tensor.register_hook(seen.append)  # type: ignore[no-untyped-call]  # torch
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with hooked([module], hook):
         yield seen
-    finally:
-        handle.remove()
 
 
 @contextlib.contextmanager
@@ -186,8 +202,8 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
     Args:
         model: a module.
         layer: a submodule of it, or its dotted name.
-        cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends; so a
-            gradient with respect to it costs nothing before the layer.
+        cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends, and
+            enable gradients from there on; so a gradient with respect to it costs nothing before the layer.
 
     Yields:
         What is captured; its ``tensor`` is there once the model ran.
@@ -208,13 +224,11 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
                 raise bad_argument("layer", "a layer with a floating-point output", f"{name}: {tensor.dtype}")
             tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
             tensor.requires_grad_()
+            behind.enter_context(torch.enable_grad())
         # On the way back, a checkpoint runs its part of the model again: the same operations, but no run of its own.
         if torch._C._current_graph_task_id() == _NO_BACKWARD:
             captured.keep(tensor)
         return replace_first_tensor(output, tensor.clone())
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with hooked([module], hook), contextlib.ExitStack() as behind:
         yield captured
-    finally:
-        handle.remove()

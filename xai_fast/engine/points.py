@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xai_fast.arguments import name_items
 from xai_fast.engine.call import HostReads
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.errors import ModelError
 
@@ -188,21 +189,22 @@ def walk_items(
     bad = call.host.items(~scores.isfinite())
     if bad:
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
-    items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
     statistics = Statistics.zeros(centers)
-    queue = _Queue(gradient, items, walk, statistics)
-    wanted = torch.arange(call.batch, device=call.device)
-    first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
-    while True:
-        queue.run(wanted, first, last)
-        if last == points or tolerance is None:
-            break
-        error = statistics.standard_error(keep=True).norm(dim=1)
-        unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
-        wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
-        if wanted.numel() == 0:
-            break
-        first, last = last, min(2 * last, points)
+    with frozen_parameters(call.model):
+        items = Items(centers, call.item_ids, gradient.base(targets), targets)
+        queue = _Queue(gradient, items, walk, statistics)
+        wanted = torch.arange(call.batch, device=call.device)
+        first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
+        while True:
+            queue.run(wanted, first, last)
+            if last == points or tolerance is None:
+                break
+            error = statistics.standard_error(keep=True).norm(dim=1)
+            unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
+            wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
+            if wanted.numel() == 0:
+                break
+            first, last = last, min(2 * last, points)
     bad = call.host.items((statistics.not_finite > 0) | ~statistics.mean.isfinite().all(1))
     if bad:
         raise ModelError(

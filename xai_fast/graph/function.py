@@ -72,8 +72,9 @@ class ScoreFunction:
         rows = iter(inputs[: len(self.extras)])
         count = len(self.extras) + len(self.fixed)
         given = (x, *(self.fixed[i] if i in self.fixed else next(rows) for i in range(count)))
+        model = getattr(self.model, "_orig_mod", self.model)  # what torch.compile has made of a module cannot be traced
         # Copies: the model may work on them in place, and they are given again.
-        return self.model(*(value.clone() if isinstance(value, Tensor) else value for value in given))
+        return model(*(value.clone() if isinstance(value, Tensor) else value for value in given))
 
     def scores(self, outputs: object, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from the model's outputs."""
