@@ -171,8 +171,8 @@ class Recurrent(nn.Module):
     def __init__(self, kind: type[nn.RNNBase], batch_first: bool = True) -> None:
         super().__init__()
         self.project = nn.Sequential(nn.Linear(6, 5), nn.Tanh())
-        self.recurrent = kind(5, 4, batch_first=batch_first, bidirectional=True)
-        self.fc = nn.Linear(8, CLASSES)
+        self.recurrent = kind(5, 4, batch_first=batch_first)
+        self.fc = nn.Linear(4, CLASSES)
         self.batch_first = batch_first
 
     def forward(self, x: Tensor) -> Tensor:
@@ -321,7 +321,9 @@ class InPlace(nn.Module):
 
 
 def small() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.GELU(), nn.Conv2d(4, 4, 2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 4))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 4, 4), nn.GELU(), nn.Conv2d(4, 4, 2), nn.Tanh(), nn.Flatten(), nn.Linear(16, 4)
+    )
 
 
 def scripted(freeze: bool) -> nn.Module:
@@ -348,9 +350,9 @@ BERT = hugging_face(
 )  # fmt: skip
 GPT2 = hugging_face("GPT2", **TEXT, n_embd=8, n_layer=2, n_head=2, n_positions=8, bos_token_id=1, eos_token_id=1)
 VIT = hugging_face(
-    "ViT", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, image_size=12, patch_size=4
+    "ViT", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, image_size=20, patch_size=4
 )
-CONVNEXT = hugging_face("ConvNext", hidden_sizes=[4, 6], depths=[1, 1], num_stages=2)
+CONVNEXT = hugging_face("ConvNext", hidden_sizes=[6, 8], depths=[1, 1], num_stages=2)
 SWIN = hugging_face(
     "Swin", image_size=16, patch_size=2, embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=2, mlp_ratio=2.0
 )
@@ -361,7 +363,6 @@ def attention_mask() -> dict[str, Tensor]:
 
 
 NO_HOOKS = "a layer that hooks reach"
-_WORKS = "yes"
 
 ARCHITECTURES: dict[str, Architecture] = {
     "tutorial": Architecture("CNN of torch's tutorial, with `view`", Tutorial, "conv2", photos()),
@@ -374,11 +375,11 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture("U-Net with a pooled head", UNet, "bottom", photos(8)),
     "convnext": Architecture("ConvNeXt (transformers)", CONVNEXT, "convnext.encoder.stages.0", photos(16)),
     "swin": Architecture("Swin (transformers)", SWIN, "swin.encoder.layers.0", photos(16), reads="last"),
-    "vit": Architecture("ViT (transformers)", VIT, "vit.layers.0", photos(), reads="last", skip=1),
+    "vit": Architecture("ViT (transformers)", VIT, "vit.layers.0", photos(20), reads="last", skip=1),
     "conv1d": Architecture("1-D CNN", lambda: convolutions(1), "2", lambda: torch.randn(ITEMS, 2, 16)),
     "conv3d": Architecture("3-D CNN", lambda: convolutions(3), "2", lambda: torch.randn(ITEMS, 2, 7, 7, 7)),
     "lstm": Architecture("LSTM", lambda: Recurrent(nn.LSTM), "recurrent", sequences(), reads="last"),
-    "before lstm": Architecture("the layer before an LSTM", lambda: Recurrent(nn.LSTM), "project", sequences(), reads="last"),
+    "before lstm": Architecture("the layer before an LSTM", lambda: Recurrent(nn.LSTM), "project", sequences(3), reads="last"),
     "gru": Architecture("GRU, sequence first", lambda: Recurrent(nn.GRU, False), "recurrent", sequences(), reads="sequence"),
     "encoder": Architecture("TransformerEncoder with padding", Encoder, "encoder.layers.0", sequences(), padding, reads="last"),
     "encoder, sequence first": Architecture("TransformerEncoder, sequence first", lambda: Encoder(False), "encoder.layers.0", sequences(), reads="sequence"),
@@ -397,3 +398,18 @@ ARCHITECTURES: dict[str, Architecture] = {
     "scripted": Architecture("torch.jit.script", lambda: scripted(False), "1", photos(), plain=small, refuses={"gradcam": NO_HOOKS, "taylor_cam": NO_HOOKS}),
     "frozen": Architecture("torch.jit.freeze", lambda: scripted(True), "1", photos(), plain=small, refuses={"gradcam": "no submodules", "taylor_cam": "no submodules"}),
 }  # fmt: skip
+
+
+def table() -> str:
+    """Give the table of the documentation."""
+    lines = ["| architecture | layer | NeFLAG | Grad-CAM | Taylor-CAM |", "|---|---|---|---|---|"]
+    for row in ARCHITECTURES.values():
+        neflag = f'`embeddings="{row.embeddings}"`' if row.embeddings else "yes"
+        cams = ["yes" if name not in row.refuses else "no" for name in ("gradcam", "taylor_cam")]
+        layer = f"`{row.layer}`" if "yes" in cams else ""
+        lines.append(f"| {row.about} | {layer} | {neflag} | {cams[0]} | {cams[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(table(), end="")

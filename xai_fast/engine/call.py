@@ -180,6 +180,8 @@ class Call:
         with as_owner(self.model), torch.no_grad(), warnings.catch_warnings():
             # Checkpoints say that there is nothing to go back to, where that is as it should be.
             warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
+            # torch.compile asks whether its inputs have gradients.
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
             yield
 
     def chunks(self) -> Iterator[range]:
