@@ -379,12 +379,35 @@ ARCHITECTURES: dict[str, Architecture] = {
     "conv1d": Architecture("1-D CNN", lambda: convolutions(1), "2", lambda: torch.randn(ITEMS, 2, 16)),
     "conv3d": Architecture("3-D CNN", lambda: convolutions(3), "2", lambda: torch.randn(ITEMS, 2, 7, 7, 7)),
     "lstm": Architecture("LSTM", lambda: Recurrent(nn.LSTM), "recurrent", sequences(), reads="last"),
-    "before lstm": Architecture("the layer before an LSTM", lambda: Recurrent(nn.LSTM), "project", sequences(3), reads="last"),
-    "gru": Architecture("GRU, sequence first", lambda: Recurrent(nn.GRU, False), "recurrent", sequences(), reads="sequence"),
-    "encoder": Architecture("TransformerEncoder with padding", Encoder, "encoder.layers.0", sequences(), padding, reads="last"),
-    "encoder, sequence first": Architecture("TransformerEncoder, sequence first", lambda: Encoder(False), "encoder.layers.0", sequences(), reads="sequence"),
-    "bert": Architecture("BERT (transformers), token ids and a mask as keywords", BERT, "bert.encoder.layer.0", token_ids, attention_mask, "bert.embeddings.word_embeddings", "last"),
-    "gpt2": Architecture("GPT-2 (transformers), token ids", GPT2, "transformer.h.0", token_ids, embeddings="transformer.wte", reads="last"),
+    "before lstm": Architecture(
+        "the layer before an LSTM", lambda: Recurrent(nn.LSTM), "project", sequences(3), reads="last"
+    ),
+    "gru": Architecture(
+        "GRU, sequence first", lambda: Recurrent(nn.GRU, False), "recurrent", sequences(), reads="sequence"
+    ),
+    "encoder": Architecture(
+        "TransformerEncoder with padding", Encoder, "encoder.layers.0", sequences(), padding, reads="last"
+    ),
+    "encoder, sequence first": Architecture(
+        "TransformerEncoder, sequence first", lambda: Encoder(False), "encoder.layers.0", sequences(), reads="sequence"
+    ),
+    "bert": Architecture(
+        "BERT (transformers), token ids and a mask as keywords",
+        BERT,
+        "bert.encoder.layer.0",
+        token_ids,
+        attention_mask,
+        "bert.embeddings.word_embeddings",
+        "last",
+    ),
+    "gpt2": Architecture(
+        "GPT-2 (transformers), token ids",
+        GPT2,
+        "transformer.h.0",
+        token_ids,
+        embeddings="transformer.wte",
+        reads="last",
+    ),
     "tied": Architecture("tied embeddings, token ids", Tied, "mix", token_ids, embeddings="embedding", reads="last"),
     "gcn": Architecture("GCN, the adjacency as `shared`", GCN, "first", sequences(), adjacency, reads="last"),
     "image and table": Architecture("image and table", ImageAndTable, "image.0", image_and_table),
@@ -393,11 +416,29 @@ ARCHITECTURES: dict[str, Architecture] = {
     "checkpointed": Architecture("checkpoints", Checkpointed, "block.1", photos(), plain=lambda: Checkpointed(False)),
     "in place": Architecture("in place, also on its input", InPlace, "convolution", photos()),
     "data parallel": Architecture("nn.DataParallel on the CPU", lambda: nn.DataParallel(small()), "module.1", photos()),
-    "bfloat16": Architecture("bfloat16", small, "1", photos(), narrow=torch.bfloat16, refuses={"taylor_cam": "float32 or float64"}),
-    "compiled": Architecture("torch.compile", lambda: torch.compile(small(), backend="aot_eager"), "_orig_mod.1", photos(), plain=small),
-    "scripted": Architecture("torch.jit.script", lambda: scripted(False), "1", photos(), plain=small, refuses={"gradcam": NO_HOOKS, "taylor_cam": NO_HOOKS}),
-    "frozen": Architecture("torch.jit.freeze", lambda: scripted(True), "1", photos(), plain=small, refuses={"gradcam": "no submodules", "taylor_cam": "no submodules"}),
-}  # fmt: skip
+    "bfloat16": Architecture(
+        "bfloat16", small, "1", photos(), narrow=torch.bfloat16, refuses={"taylor_cam": "float32 or float64"}
+    ),
+    "compiled": Architecture(
+        "torch.compile", lambda: torch.compile(small(), backend="aot_eager"), "_orig_mod.1", photos(), plain=small
+    ),
+    "scripted": Architecture(
+        "torch.jit.script",
+        lambda: scripted(False),
+        "1",
+        photos(),
+        plain=small,
+        refuses={"gradcam": NO_HOOKS, "taylor_cam": NO_HOOKS},
+    ),
+    "frozen": Architecture(
+        "torch.jit.freeze",
+        lambda: scripted(True),
+        "1",
+        photos(),
+        plain=small,
+        refuses={"gradcam": "no submodules", "taylor_cam": "no submodules"},
+    ),
+}
 
 
 def table() -> str:

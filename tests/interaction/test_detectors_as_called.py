@@ -1,4 +1,4 @@
-"""Detectors are not disturbed by what the caller is in, leave what they are given, and say what explains black boxes."""
+"""Detectors are not disturbed by the caller's modes, leave what they are given, and say what explains black boxes."""
 
 from __future__ import annotations
 

@@ -33,9 +33,8 @@ def undisturbed() -> Iterator[None]:
 def as_owner(model: Callable[..., object]) -> Iterator[None]:
     """Run a model in a state in which it computes the same function with and without gradients.
 
-    - Inference mode is left: no graph could be built in it.
-    - The inference path of torch's attention layers is off. Without gradients it would take over, and give other
-      numbers where items have padding.
+    Inference mode is left: no graph could be built in it. The inference path of torch's attention layers is off:
+    without gradients it would take over, and give other numbers where items have padding.
 
     All is put back at the end, also after an exception. Nested and concurrent use is counted: the last to leave
     restores what the first one found.
@@ -49,24 +48,23 @@ def as_owner(model: Callable[..., object]) -> Iterator[None]:
     Raises:
         ModelError: the model was made in inference mode, so that no gradient can pass through it.
     """
-    if isinstance(model, nn.Module):
-        _check_usable(model)
+    tensors = (*model.named_parameters(), *model.named_buffers()) if isinstance(model, nn.Module) else ()
+    name = next((name for name, value in tensors if value.is_inference()), None)
+    if name is not None:
+        raise ModelError(
+            f"model: expected parameters and buffers that gradients can pass through, got {name} made under "
+            "torch.inference_mode; make the model outside of it, or explain copy.deepcopy(model)"
+        )
     with torch.inference_mode(False), _without_fastpath():
         yield
 
 
 @contextlib.contextmanager
 def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
-    """Do what `as_owner` does, and take parameters out of the graph: nothing is kept or computed for their gradients.
+    """Do what `as_owner` does, and take the parameters out of the graph: only their ``requires_grad`` flags change.
 
-    Only the ``requires_grad`` flags change. Scores come from outside: torch's products of tensors that are not
-    contiguous are rounded in another way where weights require gradients.
-
-    Args:
-        model: a module, or any other callable, whose parameters are left alone.
-
-    Yields:
-        Nothing.
+    Nothing is kept or computed for their gradients. Scores are computed outside: torch rounds products with tensors
+    that are not contiguous in another way where weights require gradients.
     """
     with as_owner(model), _frozen_flags(model):
         yield
@@ -111,13 +109,3 @@ def _frozen_flags(model: Callable[..., object]) -> Iterator[None]:
                 del _frozen[model]
                 for parameter in parameters:
                     parameter.requires_grad_(True)
-
-
-def _check_usable(model: nn.Module) -> None:
-    tensors = (*model.named_parameters(), *model.named_buffers())
-    name = next((name for name, value in tensors if value.is_inference()), None)
-    if name is not None:
-        raise ModelError(
-            f"model: expected parameters and buffers that gradients can pass through, got {name} made under "
-            "torch.inference_mode; make the model outside of it, or explain copy.deepcopy(model)"
-        )

@@ -64,9 +64,7 @@ def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Modu
     if not name:
         raise bad_argument("layer", "a layer inside the model", "the whole model")
     if isinstance(names[name], torch.jit.ScriptModule):
-        raise bad_argument(
-            "layer", "a layer that hooks reach (explain the model before torch.jit.script)", "a ScriptModule"
-        )
+        raise bad_argument("layer", "a layer that hooks reach, so not one of torch.jit", type(names[name]).__name__)
     return name, names[name]
 
 
@@ -126,10 +124,9 @@ def replace_first_tensor(output: object, tensor: Tensor) -> object:
 @contextlib.contextmanager
 def hooked(modules: Sequence[nn.Module], hook: Callable[[nn.Module, Any, Any], object]) -> Iterator[None]:
     """Have a hook after modules. What was compiled runs as it was written, since hooks reach only that."""
-    compiled = "torch._dynamo" in sys.modules
     handles = [module.register_forward_hook(hook) for module in modules]
     try:
-        with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+        with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext():
             yield
     finally:
         for handle in handles:

@@ -20,12 +20,21 @@ from xai_fast.graph.cut import Downstream
 __all__ = ["at_embeddings", "embedding_layer"]
 
 
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"embeddings: {error}") from error
+
+
+@_named()
 def embedding_layer(model: Callable[..., object], layer: Layer | None) -> str | None:
     """Give the name of the layer that a method is given as ``embeddings``; an `InputError` says that there is none."""
-    with _named():
-        return None if layer is None else Downstream(model, layer).name
+    return None if layer is None else Downstream(model, layer).name
 
 
+@_named()
 def at_embeddings(call: Call, layer: str, internal_batch_size: int | None) -> Call:
     """Make what a layer gives for the items the values of a call, in whose context this runs.
 
@@ -45,8 +54,7 @@ def at_embeddings(call: Call, layer: str, internal_batch_size: int | None) -> Ca
     """
 
     def output(chunk: range) -> Tensor:
-        with _named():
-            found: Any = call.run(call.take(chunk), call.positions(chunk), lambda *a, **k: model.split(*a, *k.values()))
+        found: Any = call.run(call.take(chunk), call.positions(chunk), lambda *a, **k: model.split(*a, *k.values()))
         return at_least_float32(found[0])
 
     keywords = call.extra.keywords
@@ -57,16 +65,8 @@ def at_embeddings(call: Call, layer: str, internal_batch_size: int | None) -> Ca
     values = torch.cat([output(chunk) for chunk in call.chunks()])
     if values.ndim < 2 or len(values) != call.batch or not values.is_floating_point():
         expected = f"a layer with floating-point outputs (B, ...) for {call.batch} items"
-        raise bad_argument("embeddings", expected, f"{layer}: {values.dtype} {tuple(values.shape)}")
+        raise bad_argument("layer", expected, f"{layer}: {values.dtype} {tuple(values.shape)}")
     extra = copy(call.extra)
     extra.values, extra.keywords = (*call.narrowed(call.values), *extra.values), ()
     extra.per_item = (*[True] * len(call.values), *extra.per_item)
     return replace(call, values=(values,), extra=extra, several=False, memory_format=torch.contiguous_format, at=model)
-
-
-@contextlib.contextmanager
-def _named() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"embeddings: {error}") from error
