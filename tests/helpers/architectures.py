@@ -350,7 +350,7 @@ BERT = hugging_face(
 )  # fmt: skip
 GPT2 = hugging_face("GPT2", **TEXT, n_embd=8, n_layer=2, n_head=2, n_positions=8, bos_token_id=1, eos_token_id=1)
 VIT = hugging_face(
-    "ViT", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, image_size=20, patch_size=4
+    "ViT", hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, image_size=16, patch_size=4
 )
 CONVNEXT = hugging_face("ConvNext", hidden_sizes=[6, 8], depths=[1, 1], num_stages=2)
 SWIN = hugging_face(
@@ -375,15 +375,15 @@ ARCHITECTURES: dict[str, Architecture] = {
     "unet": Architecture("U-Net with a pooled head", UNet, "bottom", photos(8)),
     "convnext": Architecture("ConvNeXt (transformers)", CONVNEXT, "convnext.encoder.stages.0", photos(16)),
     "swin": Architecture("Swin (transformers)", SWIN, "swin.encoder.layers.0", photos(16), reads="last"),
-    "vit": Architecture("ViT (transformers)", VIT, "vit.layers.0", photos(20), reads="last", skip=1),
+    "vit": Architecture("ViT (transformers)", VIT, "vit.layers.0", photos(16), reads="last", skip=1),
     "conv1d": Architecture("1-D CNN", lambda: convolutions(1), "2", lambda: torch.randn(ITEMS, 2, 16)),
     "conv3d": Architecture("3-D CNN", lambda: convolutions(3), "2", lambda: torch.randn(ITEMS, 2, 7, 7, 7)),
-    "lstm": Architecture("LSTM", lambda: Recurrent(nn.LSTM), "recurrent", sequences(), reads="last"),
+    "lstm": Architecture("LSTM", lambda: Recurrent(nn.LSTM), "recurrent", sequences(3), reads="last"),
     "before lstm": Architecture(
         "the layer before an LSTM", lambda: Recurrent(nn.LSTM), "project", sequences(3), reads="last"
     ),
     "gru": Architecture(
-        "GRU, sequence first", lambda: Recurrent(nn.GRU, False), "recurrent", sequences(), reads="sequence"
+        "GRU, sequence first", lambda: Recurrent(nn.GRU, False), "recurrent", sequences(4), reads="sequence"
     ),
     "encoder": Architecture(
         "TransformerEncoder with padding", Encoder, "encoder.layers.0", sequences(), padding, reads="last"
