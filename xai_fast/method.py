@@ -13,9 +13,11 @@ from torch import Tensor
 
 from xai_fast.arguments import name_items
 from xai_fast.engine.call import Call, HostReads
+from xai_fast.engine.checks import wrong_model
 from xai_fast.engine.objective import Objective, Target
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.errors import ModelError
 from xai_fast.explanation import Explanation
+from xai_fast.graph.embeddings import at_embeddings
 from xai_fast.options import HasOptions
 
 __all__ = ["Method"]
@@ -43,12 +45,15 @@ class Method(HasOptions, abc.ABC, Generic[E]):
     """What is explained, where a method does not have it as an option: see `xai_fast.engine.objective.SCORES`."""
     integers: ClassVar[bool] = False
     """Whether inputs may be integers, such as token numbers: not where gradients reach the inputs."""
+    embeddings: str | None = None
+    """The layer whose output is explained in the place of the inputs, where a method has it as an option: see
+    `xai_fast.graph.embeddings.embedding_layer`. Then inputs may be integers."""
     rows: ClassVar[int | None] = None
     """Rows that go through the model at once unless the user says; None for `xai_fast.engine.call.default_rows`."""
 
     def __init__(self, model: Callable[..., object]) -> None:
         if not callable(model):
-            raise bad_argument("model", "a module or another callable", type(model).__name__)
+            raise wrong_model("a module or another callable", model)
         self.model = model
         self._host = HostReads()
 
@@ -81,17 +86,20 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             InputError: an argument does not fit.
             ModelError: the model is in training mode, its score has no gradient path, or something is not finite.
         """
+        rows = self.rows if internal_batch_size is None else internal_batch_size
         call = Call.of(
             self.model,
             inputs,
             Objective(target, self.score),
             additional_forward_args=additional_forward_args,
             item_ids=item_ids,
-            internal_batch_size=self.rows if internal_batch_size is None else internal_batch_size,
-            integers=self.integers,
+            internal_batch_size=rows,
+            integers=self.integers or self.embeddings is not None,
             host=self._host,
         )
         with call.context():
+            if self.embeddings is not None:
+                call = at_embeddings(call, self.embeddings, rows)
             explanation = self._explain(call)
             _check_finite(explanation, call.host)
         facts = dict(explanation.facts)

@@ -169,7 +169,9 @@ def test_modes_of_the_caller_change_nothing(made: Callable[[nn.Module], xai_fast
 def test_a_model_made_in_inference_mode_has_a_named_error(made: Callable[[nn.Module], xai_fast.Method]) -> None:
     with torch.inference_mode():
         model = small()
-    with pytest.raises(ModelError, match=r"model: expected parameters that gradients can pass through, got 0.weight"):
+    with pytest.raises(
+        ModelError, match=r"model: expected parameters and buffers that gradients can pass through, got 0.weight"
+    ):
         made(model).explain(torch.rand(2, 3, 12, 12))
 
 

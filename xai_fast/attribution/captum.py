@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.engine.call import Call
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
@@ -50,10 +51,10 @@ class _CaptumMethod(Method[Explanation]):
         extra = call.extra.rows(item)
         outputs = call.run([value.clone() for value in inputs], item)
         targets = call.targets(outputs, chunk)
-        if targets is None:
+        if callable(call.objective.target):
             raise bad_argument("target", f"classes, since {self.name} takes no function of the outputs", "a function")
         options = {**self._later, **({"additional_forward_args": extra} if extra else {})}
-        with torch.enable_grad(), warnings.catch_warnings():
+        with frozen_parameters(call.model), torch.enable_grad(), warnings.catch_warnings():
             # Captum says at each call what it does with its inputs and layers.
             warnings.filterwarnings("ignore", module="captum")
             given = tuple(inputs) if call.several else inputs[0]

@@ -15,6 +15,7 @@ from torch import Tensor
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.axes import LAYOUTS, LayerAxes, MapAxes
 from xai_fast.engine.call import Call
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import gradient_through_checkpoints
 from xai_fast.engine.layers import Layer, capture_gradient, capture_output, find_layer
 from xai_fast.engine.objective import SCORES, at_least_float32
@@ -81,13 +82,13 @@ class GradCAM(Method[Explanation]):
 
     def _maps(self, call: Call, chunk: range, axes: MapAxes) -> Explanation:
         inputs, item = call.take(chunk), call.positions(chunk)
-        with torch.enable_grad(), capture_output(self.model, self._module, cut=True) as captured:
+        with capture_output(self.model, self._module, cut=True) as captured:
             outputs = call.run(inputs, item)
             targets = call.targets(outputs, chunk)
             scores = call.objective(outputs, targets)
             activation, gradient = captured.tensor, None
             if scores.requires_grad:
-                gradient = gradient_through_checkpoints(scores, activation)
+                gradient = gradient_through_checkpoints(self.model, scores, activation)
         if gradient is None:
             activation, gradient = self._in_checkpoint(call, chunk, targets)
         activation, gradient = at_least_float32(activation.detach()), at_least_float32(gradient)
@@ -99,7 +100,8 @@ class GradCAM(Method[Explanation]):
     def _in_checkpoint(self, call: Call, chunk: range, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """Give A and dy/dA of a layer inside a reentrant checkpoint, by a pass back to the inputs."""
         inputs = [v.requires_grad_() if v.is_floating_point() else v for v in call.take(chunk)]
-        with torch.enable_grad(), capture_gradient(self.model, self._module) as seen:
+        frozen = frozen_parameters(self.model)
+        with frozen, torch.enable_grad(), capture_gradient(self.model, self._module) as seen:
             scores = call.objective(call.run(inputs, call.positions(chunk)), targets)
             if scores.requires_grad:
                 scores.sum().backward()  # type: ignore[no-untyped-call]  # torch

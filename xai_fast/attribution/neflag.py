@@ -15,9 +15,12 @@ from torch import Tensor
 from xai_fast.arguments import check_choice, check_integer, check_positive
 from xai_fast.engine.call import Call
 from xai_fast.engine.gradients import PRECISIONS, ScoreGradient, compiled
+from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.engine.points import Items, Rows, Statistics, Walk, walk_items
+from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
+from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
 from xai_fast.kernels.sphere_step import RULES
 from xai_fast.method import Method
@@ -106,8 +109,10 @@ class NeFLAG(Method[FluxExplanation]):
         aggregate: "signed" averages the flux (the paper), "magnitude" its absolute value.
         tolerance: draw points until the standard error of the map, relative to its norm, is at most this, with
             ``points`` as the limit. Checked after 4, 8, 16, ... points. None draws all points.
+        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
+            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
         compile: run the model's passes through ``torch.compile``; shapes stay static, so one compilation serves a whole
-            run.
+            run. Not with ``embeddings``.
 
     Raises:
         InputError: an option is out of range.
@@ -128,6 +133,7 @@ class NeFLAG(Method[FluxExplanation]):
         precision: str = "fp32",
         aggregate: str = "signed",
         tolerance: float | None = None,
+        embeddings: Layer | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__(model)
@@ -140,7 +146,10 @@ class NeFLAG(Method[FluxExplanation]):
         self.precision = check_choice("precision", precision, PRECISIONS)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
         self.tolerance = None if tolerance is None else check_positive("tolerance", tolerance)
+        self.embeddings = embedding_layer(model, embeddings)
         self.compile = bool(compile)
+        if self.compile and self.embeddings is not None:
+            raise bad_argument("compile", "False with embeddings", "True")
         self._compiled: dict[str, Callable[..., object]] = {}
 
     def _explain(self, call: Call) -> FluxExplanation:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
 from xai_fast.engine.call import Call
-from xai_fast.engine.layers import first_tensor
+from xai_fast.engine.layers import first_tensor, hooked
 from xai_fast.errors import bad_argument
 
 __all__ = ["LAYOUTS", "LayerAxes", "MapAxes", "find_axes"]
@@ -172,13 +172,8 @@ def _watched(
     known = [m for m in _modules(model) if isinstance(m, _FIRST + _LAST)]
     known = [m for m in known if not isinstance(m, nn.LayerNorm) or type(m) is nn.LayerNorm]
     watched = known if module in known else [module, *known]
-    handles = [m.register_forward_hook(note) for m in watched]
-    try:
-        with torch.no_grad():
-            run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), hooked(watched, note):
+        run()
     if not shapes:
         raise bad_argument("layer", "a layer that runs in a pass through the model", "one that does not")
     return shapes[0], [m for m in ran if m in known]

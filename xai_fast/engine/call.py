@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer, item_id_tensor
-from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs
-from xai_fast.engine.context import frozen_parameters
+from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, no_gradient_path, wrong_model
+from xai_fast.engine.context import as_owner
 from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.layout import fast_memory_format, own_memory_format
 from xai_fast.engine.objective import Objective
@@ -78,6 +78,7 @@ class Call:
         memory_format: of 4-d inputs, the user's.
         host: what the host reads.
         narrow: float16 or bfloat16 where the model is in it: floating inputs become that on their way in.
+        at: the model as a function of the values where these are a layer's output; see `xai_fast.graph.embeddings`.
     """
 
     model: Callable[..., object]
@@ -90,6 +91,7 @@ class Call:
     memory_format: torch.memory_format
     host: HostReads
     narrow: torch.dtype | None = None
+    at: Callable[..., object] | None = None
     noted: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
@@ -130,6 +132,8 @@ class Call:
         batch, device = values[0].shape[0], values[0].device
         if batch == 0:
             raise bad_argument("inputs", "at least one item", f"an empty batch {tuple(values[0].shape)}")
+        if not callable(model):
+            raise wrong_model("a module or another callable", model)
         check_eval_mode(model)
         check_device(model, device)
         if internal_batch_size is not None:
@@ -161,14 +165,16 @@ class Call:
 
     @contextlib.contextmanager
     def context(self) -> Iterator[None]:
-        """Run the model in a defined state, see `frozen_parameters`, without autograd.
+        """Run the model in a defined state, see `as_owner`, without autograd.
 
         Yields:
             Nothing; what the caller and the model were set to is restored at the end, also after an exception.
         """
-        with frozen_parameters(self.model), torch.no_grad(), warnings.catch_warnings():
+        with as_owner(self.model), torch.no_grad(), warnings.catch_warnings():
             # Checkpoints say that there is nothing to go back to, where that is as it should be.
             warnings.filterwarnings("ignore", message="None of the inputs have requires_grad")
+            # torch.compile asks whether its inputs have gradients.
+            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
             yield
 
     def chunks(self) -> Iterator[range]:
@@ -199,10 +205,22 @@ class Call:
 
         Returns:
             What the model gives.
+
+        Raises:
+            ModelError: the model leaves torch, where a gradient is needed.
         """
-        if self.narrow is not None:
-            inputs = [value.to(self.narrow) if value.is_floating_point() else value for value in inputs]
-        return self.extra.call(forward or self.model, inputs, self.extra.rows(item))
+        try:
+            return self.extra.call(forward or self.at or self.model, self.narrowed(inputs), self.extra.rows(item))
+        except RuntimeError as error:
+            if "Can't call numpy()" not in str(error):
+                raise
+            raise no_gradient_path() from error
+
+    def narrowed(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        """Bring floating-point inputs to ``narrow``."""
+        if self.narrow is None:
+            return inputs
+        return [value.to(self.narrow) if value.is_floating_point() else value for value in inputs]
 
     def fast_format(self, precision: str = "fp32") -> torch.memory_format:
         """Choose the memory format for many passes, see `xai_fast.engine.layout`."""

@@ -10,12 +10,26 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xai_fast.arguments import as_tensor
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.errors import InputError, ModelError, bad_argument
 
-__all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path"]
+__all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path", "wrong_model"]
 
 _INTEGERS = (torch.int32, torch.int64, torch.bool)
 _HALVES = (torch.float16, torch.bfloat16)
+_TOKENS = (
+    ' (of token ids, NeFLAG(model, embeddings="name of the embedding layer") explains the embeddings; Grad-CAM and '
+    "Taylor-CAM take them as they are)"
+)
+_BLACK_BOX = (
+    "a black box, such as an estimator of scikit-learn, is explained by xai_fast.interaction.HStatistic and "
+    "ShapleyInteractions and by captum:FeatureAblation of lambda x: torch.as_tensor(estimator.predict(x)), or by any "
+    "method of a network that xai_fast.fit_mlp fits to its predictions"
+)
+
+
+def wrong_model(expected: str, model: object) -> InputError:
+    """Build the error for a model of the wrong kind; it says what explains black boxes."""
+    return bad_argument("model", expected, f"{type(model).__name__} ({_BLACK_BOX})")
 
 
 def check_device(model: Callable[..., object], device: torch.device) -> None:
@@ -107,6 +121,7 @@ def check_inputs(
             hint = (
                 ' (float32 inputs with precision="bf16" run the model in bfloat16)' if value.is_floating_point() else ""
             )
+            hint = _TOKENS if value.dtype in (torch.int32, torch.int64) else hint
             raise bad_argument(name, "dtype float32 or float64", f"{value.dtype}{hint}")
         if value.ndim < 2 or 0 in value.shape[1:]:
             raise bad_argument(name, "shape (B, ...) with at least one entry per item", str(tuple(value.shape)))
@@ -124,5 +139,6 @@ def no_gradient_path() -> ModelError:
     """Build the error for a model through which no gradient reaches the input."""
     return ModelError(
         "model: expected a score that depends differentiably on the inputs, got one without a gradient path "
-        "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?)"
+        "(is the input detached, rounded or converted to numpy inside the model, or does it run under no_grad?); "
+        + _BLACK_BOX
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import ModelError
 
-__all__ = ["frozen_parameters"]
+__all__ = ["as_owner", "frozen_parameters", "undisturbed"]
 
 _lock = threading.Lock()
 _frozen: weakref.WeakKeyDictionary[nn.Module, tuple[int, list[Tensor]]] = weakref.WeakKeyDictionary()
@@ -21,20 +21,26 @@ _fastpath: list[bool] = []
 
 
 @contextlib.contextmanager
-def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
-    """Run a model in a defined state, in which it computes the same function with and without gradients.
+def undisturbed() -> Iterator[None]:
+    """Compute as without the caller's inference mode, ``no_grad`` and autocast."""
+    with torch.inference_mode(False), torch.enable_grad(), contextlib.ExitStack() as stack:
+        for kind in ("cpu", "cuda", "xpu", "mps"):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
-    - Its parameters are out of the graph, so that nothing is kept or computed for their gradients. Only the
-      ``requires_grad`` flags change.
-    - Inference mode is left: no graph could be built in it.
-    - The inference path of torch's attention layers is off. Without gradients it would take over, and give other
-      numbers where items have padding.
+
+@contextlib.contextmanager
+def as_owner(model: Callable[..., object]) -> Iterator[None]:
+    """Run a model in a state in which it computes the same function with and without gradients.
+
+    Inference mode is left: no graph could be built in it. The inference path of torch's attention layers is off:
+    without gradients it would take over, and give other numbers where items have padding.
 
     All is put back at the end, also after an exception. Nested and concurrent use is counted: the last to leave
     restores what the first one found.
 
     Args:
-        model: a module, or any other callable, whose parameters are left alone.
+        model: a module, or any other callable.
 
     Yields:
         Nothing.
@@ -42,7 +48,25 @@ def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
     Raises:
         ModelError: the model was made in inference mode, so that no gradient can pass through it.
     """
-    with torch.inference_mode(False), _without_fastpath(), _frozen_flags(model):
+    tensors = (*model.named_parameters(), *model.named_buffers()) if isinstance(model, nn.Module) else ()
+    name = next((name for name, value in tensors if value.is_inference()), None)
+    if name is not None:
+        raise ModelError(
+            f"model: expected parameters and buffers that gradients can pass through, got {name} made under "
+            "torch.inference_mode; make the model outside of it, or explain copy.deepcopy(model)"
+        )
+    with torch.inference_mode(False), _without_fastpath():
+        yield
+
+
+@contextlib.contextmanager
+def frozen_parameters(model: Callable[..., object]) -> Iterator[None]:
+    """Do what `as_owner` does, and take the parameters out of the graph: only their ``requires_grad`` flags change.
+
+    Nothing is kept or computed for their gradients. Scores are computed outside: torch rounds products with tensors
+    that are not contiguous in another way where weights require gradients.
+    """
+    with as_owner(model), _frozen_flags(model):
         yield
 
 
@@ -70,7 +94,6 @@ def _frozen_flags(model: Callable[..., object]) -> Iterator[None]:
     with _lock:
         users, parameters = _frozen.get(model, (0, []))
         if users == 0:
-            _check_usable(model)
             parameters = [p for p in model.parameters() if p.requires_grad]
             for parameter in parameters:
                 parameter.requires_grad_(False)
@@ -86,12 +109,3 @@ def _frozen_flags(model: Callable[..., object]) -> Iterator[None]:
                 del _frozen[model]
                 for parameter in parameters:
                     parameter.requires_grad_(True)
-
-
-def _check_usable(model: nn.Module) -> None:
-    name = next((name for name, value in model.named_parameters() if value.is_inference()), None)
-    if name is not None:
-        raise ModelError(
-            f"model: expected parameters that gradients can pass through, got {name} made under torch.inference_mode; "
-            "make the model outside of it, or explain copy.deepcopy(model)"
-        )

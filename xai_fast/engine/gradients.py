@@ -11,6 +11,7 @@ from torch import Tensor
 
 from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.errors import InputError
 
 __all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "gradient_through_checkpoints"]
@@ -54,14 +55,15 @@ def compiled(model: Callable[..., object], device: torch.device) -> Callable[...
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
-def gradient_through_checkpoints(scores: Tensor, leaf: Tensor) -> Tensor | None:
+def gradient_through_checkpoints(model: Callable[..., object], scores: Tensor, leaf: Tensor) -> Tensor | None:
     """Compute the gradient of the sum of scores (R,) with respect to one leaf; None where they do not depend on it."""
     try:
         return torch.autograd.grad(scores.sum(), leaf, allow_unused=True, retain_graph=True)[0]
     except RuntimeError as error:
         if "heckpoint" not in str(error):
             raise
-    scores.sum().backward()  # type: ignore[no-untyped-call]  # torch; through reentrant checkpoints only this goes
+    with frozen_parameters(model):
+        scores.sum().backward()  # type: ignore[no-untyped-call]  # torch; through reentrant checkpoints only this goes
     return leaf.grad
 
 
@@ -89,11 +91,7 @@ class ScoreGradient:
         self.memory_format = call.fast_format(precision)
         self._forward = forward
         self._precision = precision
-        self._copies = False
         self._whole_backward = False
-
-    def _inputs(self, rows: Tensor) -> list[Tensor]:
-        return [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
 
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         bf16 = self._precision == "bf16"
@@ -115,19 +113,15 @@ class ScoreGradient:
             targets += [] if classes is None else [classes]
         return torch.cat(scores), torch.cat(targets) if targets else None
 
-    def base(self, scores: Tensor, targets: Tensor | None) -> Tensor:
+    def base(self, targets: Tensor | None) -> Tensor:
         """Score the items as points are scored, for comparisons that rounding must not decide.
 
         Args:
-            scores: (B,) as `items` gave them; used where points are scored in the same way.
             targets: (B,) as `items` gave them.
 
         Returns:
             (B,) scores.
         """
-        plain = self._forward is None and self._precision == "fp32"
-        if plain and self.memory_format == self.call.memory_format:
-            return scores
         parts = []
         for chunk in self.call.chunks():
             stop = chunk.start + self.call.rows if self.static else chunk.stop
@@ -153,9 +147,12 @@ class ScoreGradient:
             ModelError: no gradient reaches the rows.
             InputError: the scores do not fit the rows.
         """
-        inputs = [value.requires_grad_() for value in self._inputs(rows)]
+        parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
+        inputs = [value.requires_grad_() for value in parts]
         with torch.enable_grad():
-            scores = self._checked(self._scores(inputs, item, targets), item)
+            # Copies: the model may work on them in place, and leaves cannot be changed.
+            outputs = self._outputs([value.clone() for value in inputs], item)
+            scores = self._checked(self.call.objective(outputs, targets), item)
         if not scores.requires_grad:
             raise no_gradient_path()
         try:
@@ -169,17 +166,6 @@ class ScoreGradient:
             raise no_gradient_path()
         used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
         return scores.detach(), self.layout.join(used)
-
-    def _scores(self, inputs: Sequence[Tensor], item: Tensor, targets: Tensor | None) -> Tensor:
-        """Score rows; a model that works in place on its inputs gets copies, from the first time that it says so."""
-        if not self._copies:
-            try:
-                return self.call.objective(self._outputs(inputs, item), targets)
-            except RuntimeError as error:
-                if "in-place operation" not in str(error):
-                    raise
-                self._copies = True
-        return self.call.objective(self._outputs([value.clone() for value in inputs], item), targets)
 
     def _backward(self, scores: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """Go back to the inputs; through reentrant checkpoints only ``backward`` can."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.engine.checks import wrong_model
+from xai_fast.errors import bad_argument
 
 __all__ = [
     "CapturedOutput",
@@ -20,6 +22,7 @@ __all__ = [
     "capture_output",
     "find_layer",
     "first_tensor",
+    "hooked",
     "replace_first_tensor",
 ]
 
@@ -44,7 +47,7 @@ def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Modu
             layer is the whole model.
     """
     if not isinstance(model, nn.Module):
-        raise bad_argument("model", "a torch.nn.Module, in which a layer can be found", type(model).__name__)
+        raise wrong_model("a torch.nn.Module, in which a layer can be found", model)
     names = dict(model.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         name = next((name for name, module in names.items() if module is layer), None)
@@ -60,6 +63,8 @@ def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Modu
         raise bad_argument("layer", "a submodule or its dotted name", type(layer).__name__)
     if not name:
         raise bad_argument("layer", "a layer inside the model", "the whole model")
+    if isinstance(names[name], torch.jit.ScriptModule):
+        raise bad_argument("layer", "a layer that hooks reach, so not one of torch.jit", type(names[name]).__name__)
     return name, names[name]
 
 
@@ -116,6 +121,18 @@ def replace_first_tensor(output: object, tensor: Tensor) -> object:
     return replaced
 
 
+@contextlib.contextmanager
+def hooked(modules: Sequence[nn.Module], hook: Callable[[nn.Module, Any, Any], object]) -> Iterator[None]:
+    """Have a hook after modules. What was compiled runs as it was written, since hooks reach only that."""
+    handles = [module.register_forward_hook(hook) for module in modules]
+    try:
+        with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class CapturedOutput:
     """What a layer gave within `capture_output`.
 
@@ -140,15 +157,12 @@ class CapturedOutput:
         Raises:
             InputError: the layer did not run, or ran more than once.
         """
-        if self._tensor is None:
-            raise self._wrong_runs()
-        return self._tensor
-
-    def _wrong_runs(self) -> InputError:
+        if self._tensor is not None:
+            return self._tensor
         got = f"{self.name}, which ran {self.runs} times"
         if self.runs == 0:
             got = f"{self.name}, which did not run (is it used, and is the model itself not compiled or scripted?)"
-        return bad_argument("layer", "a layer that runs once in a pass through the model", got)
+        raise bad_argument("layer", "a layer that runs once in a pass through the model", got)
 
 
 @contextlib.contextmanager
@@ -171,11 +185,8 @@ def capture_gradient(model: Callable[..., object], layer: Layer) -> Iterator[lis
             seen.append(tensor.detach().clone())
             tensor.register_hook(seen.append)  # type: ignore[no-untyped-call]  # torch
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with hooked([module], hook):
         yield seen
-    finally:
-        handle.remove()
 
 
 @contextlib.contextmanager
@@ -188,8 +199,8 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
     Args:
         model: a module.
         layer: a submodule of it, or its dotted name.
-        cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends; so a
-            gradient with respect to it costs nothing before the layer.
+        cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends, and
+            enable gradients from there on; so a gradient with respect to it costs nothing before the layer.
 
     Yields:
         What is captured; its ``tensor`` is there once the model ran.
@@ -210,13 +221,11 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
                 raise bad_argument("layer", "a layer with a floating-point output", f"{name}: {tensor.dtype}")
             tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
             tensor.requires_grad_()
+            behind.enter_context(torch.enable_grad())
         # On the way back, a checkpoint runs its part of the model again: the same operations, but no run of its own.
         if torch._C._current_graph_task_id() == _NO_BACKWARD:
             captured.keep(tensor)
         return replace_first_tensor(output, tensor.clone())
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with hooked([module], hook), contextlib.ExitStack() as behind:
         yield captured
-    finally:
-        handle.remove()

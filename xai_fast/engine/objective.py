@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,10 +31,10 @@ Target: TypeAlias = "int | Tensor | Sequence[int] | Callable[[object], Tensor] |
 class Objective:
     """The score of an item, a function of the model's output.
 
-    The output is a tensor (R, C), or (R,) or (R, 1) for a model with one output, or an object with ``logits``. A single
-    output is explained as it is, such as a regression, unless a probability is asked for; then it is the logit of class
-    1, and the classes 0 and 1 may be named, whose outputs are -z and z. Any other output, such as a dict or a map of
-    logits, needs a callable target.
+    The output is a tensor or an array (R, C), or (R,) or (R, 1) for a model with one output, or an object with
+    ``logits``. A single output is explained as it is, such as a regression, unless a probability is asked for; then it
+    is the logit of class 1, and the classes 0 and 1 may be named, whose outputs are -z and z. Any other output, such as
+    a dict or a map of logits, needs a callable target.
 
     Args:
         target: None for the class that the model predicts, one class for all items, a class per item (a list or an
@@ -160,6 +161,7 @@ class Objective:
 
     def _logits(self, outputs: object) -> Tensor:
         outputs = getattr(outputs, "logits", outputs)
+        outputs = torch.as_tensor(outputs) if isinstance(outputs, np.ndarray) else outputs
         if not isinstance(outputs, Tensor):
             kind = type(outputs).__name__
             raise InputError(

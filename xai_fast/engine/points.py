@@ -18,6 +18,7 @@ from torch import Tensor
 
 from xai_fast.arguments import name_items
 from xai_fast.engine.call import HostReads
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.errors import ModelError
 
@@ -50,24 +51,23 @@ class Statistics:
 
     Attributes:
         mean: (B, N) mean of the contributions.
-        m2: (B, N) sum of their squared deviations; None where they are not kept.
+        m2: (B, N) sum of their squared deviations.
         count: (B,) int64, contributions.
         evaluations: (B,) int64, gradient evaluations.
         not_finite: (B,) int64, evaluated points whose score was NaN or infinite.
     """
 
     mean: Tensor
-    m2: Tensor | None
+    m2: Tensor
     count: Tensor
     evaluations: Tensor
     not_finite: Tensor
 
     @staticmethod
-    def zeros(centers: Tensor, with_deviations: bool) -> Statistics:
+    def zeros(centers: Tensor) -> Statistics:
         """Start from nothing, with the shape, dtype and device of (B, N) centers."""
-        count = torch.zeros(centers.shape[0], dtype=torch.int64, device=centers.device)
-        m2 = torch.zeros_like(centers) if with_deviations else None
-        return Statistics(torch.zeros_like(centers), m2, count, torch.zeros_like(count), torch.zeros_like(count))
+        mean, count = torch.zeros_like(centers), torch.zeros(len(centers), dtype=torch.int64, device=centers.device)
+        return Statistics(mean, mean.clone(), count, count.clone(), count.clone())
 
     def add(self, values: Tensor, item: Tensor, which: Tensor) -> None:
         """Add contributions; several may be of one item.
@@ -83,9 +83,9 @@ class Statistics:
         mean = torch.zeros_like(self.mean).index_add_(0, item, used) / new.clamp(min=1)
         weight = new / (before + new).clamp(min=1)
         step = mean - self.mean
-        if self.m2 is not None:  # Chan, Golub and LeVeque 1983, the update for two groups
-            spread = torch.where(which[:, None], values - mean[item], 0.0).square_()
-            self.m2.index_add_(0, item, spread).add_(step.square() * weight * before)
+        # Chan, Golub and LeVeque 1983, the update for two groups
+        spread = torch.where(which[:, None], values - mean[item], 0.0).square_()
+        self.m2.index_add_(0, item, spread).add_(step.square() * weight * before)
         self.mean.add_(step * weight)
         self.count += count
 
@@ -97,12 +97,7 @@ class Statistics:
 
         Returns:
             The standard error.
-
-        Raises:
-            ValueError: the squared deviations were not kept.
         """
-        if self.m2 is None:
-            raise ValueError("the squared deviations were not kept")
         n = self.count.to(self.m2.dtype)[:, None]
         m2 = self.m2.clone() if keep else self.m2
         return m2.div_((n * (n - 1)).clamp_(min=1)).sqrt_().masked_fill_(n < 2, math.inf)
@@ -169,7 +164,6 @@ def walk_items(
     *,
     points: int,
     tolerance: float | None = None,
-    with_error: bool = True,
 ) -> tuple[Tensor, Items, Statistics]:
     """Run a walk from each of ``points`` starts of each item to its end.
 
@@ -182,7 +176,6 @@ def walk_items(
         walk: the method.
         points: per item, at most.
         tolerance: None for all points.
-        with_error: keep the squared deviations.
 
     Returns:
         The items' scores (B,) as the model's owner gets them, the items with their targets, and the statistics.
@@ -196,21 +189,22 @@ def walk_items(
     bad = call.host.items(~scores.isfinite())
     if bad:
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
-    items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
-    statistics = Statistics.zeros(centers, with_error or tolerance is not None)
-    queue = _Queue(gradient, items, walk, statistics)
-    wanted = torch.arange(call.batch, device=call.device)
-    first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
-    while True:
-        queue.run(wanted, first, last)
-        if last == points or tolerance is None:
-            break
-        error = statistics.standard_error(keep=True).norm(dim=1)
-        unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
-        wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
-        if wanted.numel() == 0:
-            break
-        first, last = last, min(2 * last, points)
+    statistics = Statistics.zeros(centers)
+    with frozen_parameters(call.model):
+        items = Items(centers, call.item_ids, gradient.base(targets), targets)
+        queue = _Queue(gradient, items, walk, statistics)
+        wanted = torch.arange(call.batch, device=call.device)
+        first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
+        while True:
+            queue.run(wanted, first, last)
+            if last == points or tolerance is None:
+                break
+            error = statistics.standard_error(keep=True).norm(dim=1)
+            unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
+            wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
+            if wanted.numel() == 0:
+                break
+            first, last = last, min(2 * last, points)
     bad = call.host.items((statistics.not_finite > 0) | ~statistics.mean.isfinite().all(1))
     if bad:
         raise ModelError(

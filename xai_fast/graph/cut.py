@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from xai_fast.engine.layers import Layer, find_layer, first_tensor, replace_first_tensor
+from xai_fast.engine.layers import Layer, find_layer, first_tensor, hooked, replace_first_tensor
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.graph.smooth import smoothed
 
@@ -52,7 +52,7 @@ class Downstream:
             layer, _, run = layer.rpartition("#")
             if not run.isdecimal() or int(run) < 1:
                 raise bad_argument("layer", '"name" or "name#k" with k = 1, 2, ...', repr(f"{layer}#{run}"))
-        self.model = model
+        self.model = getattr(model, "_orig_mod", model)  # what torch.compile has made of a module cannot be traced
         self.name, self.module = find_layer(model, layer)
         self._run = int(run) if run else None
         self.smooth = smooth
@@ -107,11 +107,8 @@ class Downstream:
             runs += 1
             return change(output) if runs == (self._run or 1) else None
 
-        handle = self.module.register_forward_hook(hook)
-        try:
+        with hooked([self.module], hook):
             yield
-        finally:
-            handle.remove()
         if self._run is None and runs > 1:
             raise bad_argument(
                 "layer", f'one run in a pass; "{self.name}#1" to "{self.name}#{runs}" name one', f"{runs} runs"

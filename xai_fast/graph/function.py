@@ -16,13 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import Objective
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.errors import bad_argument
 from xai_fast.graph.fold import folded
 from xai_fast.graph.nodes import Graph
 from xai_fast.graph.trace import trace
@@ -67,12 +69,17 @@ class ScoreFunction:
         """Run the model on a batch and its `inputs`."""
         rows = iter(inputs[: len(self.extras)])
         count = len(self.extras) + len(self.fixed)
-        return self.model(x, *(self.fixed[i] if i in self.fixed else next(rows) for i in range(count)))
+        given = (x, *(self.fixed[i] if i in self.fixed else next(rows) for i in range(count)))
+        model = getattr(self.model, "_orig_mod", self.model)  # what torch.compile has made of a module cannot be traced
+        # Copies: the model may work on them in place, and they are given again.
+        return model(*(value.clone() if isinstance(value, Tensor) else value for value in given))
 
     def scores(self, outputs: object, *inputs: Tensor) -> Tensor:
         """Compute scores (B,) from the model's outputs."""
         if self.objective is not None:
             return self.objective(outputs, inputs[-1] if self.classes is not None else None)
+        if isinstance(outputs, np.ndarray):
+            raise no_gradient_path()
         if not isinstance(outputs, Tensor) or outputs.ndim != 1:
             got = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise bad_argument("fn", "a function from (B, ...) to scores (B,), or a module with a target", got)
@@ -113,9 +120,7 @@ class TracedFunction:
         with frozen_parameters(function.model), recorded_modules() as modules:
             graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs))
         if not graph.nodes[graph.output].active:
-            raise ModelError(
-                "model: expected a score that depends differentiably on the input, got one without a gradient path"
-            )
+            raise no_gradient_path()
         self.graph: Graph = folded(graph)
         self._conditions = _conditions(function, x)
         self._references = References(_references(function))

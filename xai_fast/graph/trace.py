@@ -32,7 +32,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
 
     Args:
         function: from (1, ...) and the extras, likewise with one row each, to the score (1,). It is traced under
-            `torch.func.functionalize`, attention on its mathematical path.
+            `torch.func.functionalize`, attention on its mathematical path, in a context of `frozen_parameters`.
         x: (1, ...) an example; the graph holds for every item of this shape and dtype.
         extras: further tensors (1, ...) that belong to the item and are not differentiated.
 
@@ -59,22 +59,18 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
 
 @contextlib.contextmanager
 def _traceable() -> Iterator[None]:
-    """Keep attention on its mathematical path, and transformer layers off their fused inference path.
-
-    `make_fx` notes the shape of every value with a fake tensor, and builds a mode for each unless it finds one: most of
-    the time of a trace.
-    """
-    before = torch.backends.mha.get_fastpath_enabled(), torch.compiler.is_compiling()
-    torch.backends.mha.set_fastpath_enabled(False)
+    """Keep attention on its mathematical path, and have models take their general way; find fake tensors quickly."""
+    # make_fx notes the shape of every value with a fake tensor, and builds a mode for each unless it finds one: most of
+    # the time of a trace.
+    fake = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
+    before = torch.compiler.is_compiling()
     # Models that look at values, such as a mask, to take a shorter way take the general one while they are compiled.
     torch.compiler._is_compiling_flag = True
     try:
-        fake = TracingContext(FakeTensorMode(allow_fallback_kernels=True))
         with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), WrittenOut(), tracing(fake):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(before[0])
-        torch.compiler._is_compiling_flag = before[1]
+        torch.compiler._is_compiling_flag = before
 
 
 def _without_writes(function: Callable[..., object], inputs: tuple[Tensor, ...]) -> fx.GraphModule:

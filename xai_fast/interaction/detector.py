@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_fast.engine.checks import check_eval_mode
-from xai_fast.engine.context import frozen_parameters
+from xai_fast.engine.checks import check_eval_mode, wrong_model
+from xai_fast.engine.context import frozen_parameters, undisturbed
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table, read_table
@@ -37,7 +37,8 @@ class Detector(HasOptions, abc.ABC):
 
     A subclass takes the model, where it explains one, and its options; it checks them, keeps each as an attribute of
     the same name, and implements ``_rank``. `detect` does what is common: it reads the rows, checks that the model is
-    in evaluation mode, and leaves it as it was found.
+    in evaluation mode, and leaves it as it was found. The result does not depend on the caller's autocast, inference
+    mode or ``no_grad``.
 
     Args:
         model: a module in evaluation mode, or a function, from rows to outputs; None for a method that fits a model of
@@ -54,7 +55,7 @@ class Detector(HasOptions, abc.ABC):
 
     def __init__(self, model: Callable[..., Any] | None = None) -> None:
         if model is not None and not callable(model):
-            raise bad_argument("model", "a module or a function", type(model).__name__)
+            raise wrong_model("a module or a function", model)
         self.model: Any = model
 
     def detect(
@@ -84,19 +85,23 @@ class Detector(HasOptions, abc.ABC):
             ModelError: the model is in training mode, cannot be explained by this method, or gives values that are not
                 finite.
         """
-        table = read_table("rows", rows, feature_names)
-        if len(table.names) < 2:
-            raise bad_argument("rows", "two columns or more", len(table.names))
-        if groups is not None and not self.takes_groups:
-            raise bad_argument("groups", f"None, since {self.name} takes no groups of columns", repr(groups)[:100])
-        check_eval_mode(self.model)
-        with frozen_parameters(self.model):
+        with undisturbed(), frozen_parameters(self.model):
+            table = read_table("rows", rows, feature_names)
+            if len(table.names) < 2:
+                raise bad_argument("rows", "two columns or more", len(table.names))
+            if groups is not None and not self.takes_groups:
+                raise bad_argument("groups", f"None, since {self.name} takes no groups of columns", repr(groups)[:100])
+            check_eval_mode(self.model)
             ranking = self._rank(table, target, groups or {})
         settings = {"method": self.name, **self.settings, "target": _described(target), **ranking.settings}
         ranking = replace(ranking, settings=settings)
         for note in ranking.notes:
             tell(note, ranking, stacklevel=2)
         return ranking
+
+    def outputs(self, rows: Tensor) -> object:
+        """Run the model on a copy of the rows, since it may work in place."""
+        return self.model(rows.clone())
 
     @abc.abstractmethod
     def _rank(self, table: Table, target: Any, groups: Groups) -> InteractionRanking:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
+from xai_fast.engine.context import undisturbed
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.mlp_training import Epoch, Goal, Rows, Settings, Standardize, new_network, quality, train
 from xai_fast.interaction.table import Table, read_rows_like, read_table
@@ -56,6 +57,7 @@ class FittedMLP(ShortRepr):
     validation_counts: tuple[int, ...] | None
 
 
+@undisturbed()
 def fit_mlp(
     X: object,
     y: object,

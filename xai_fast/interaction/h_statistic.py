@@ -73,11 +73,10 @@ class HStatistic(Detector):
 
         def predict(rows: np.ndarray) -> np.ndarray:
             with torch.no_grad():
-                outputs = self.model(like_model(self.model, torch.from_numpy(rows).to(table.values)))
-                outputs = torch.as_tensor(outputs) if isinstance(outputs, np.ndarray) else outputs
-                if target is None and isinstance(outputs, torch.Tensor) and outputs[:1].numel() > 1:
-                    raise bad_argument("target", "a class or a callable, since there are several outputs", "None")
+                outputs = self.outputs(like_model(self.model, torch.from_numpy(rows).to(table.values)))
                 classes = objective.targets(outputs, start=0, batch=len(rows))
+                if target is None and classes is not None:
+                    raise bad_argument("target", "a class or a callable, since there are several outputs", "None")
                 scores: np.ndarray = objective(outputs, classes).double().cpu().numpy()
             return scores
 

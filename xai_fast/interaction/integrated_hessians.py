@@ -26,7 +26,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.interaction.detector import Detector, Groups, pair_effects
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table, like_model
-from xai_fast.taylor import hessian
+from xai_fast.taylor import ScoreFunction, hessian
 
 __all__ = ["IntegratedHessians"]
 
@@ -77,10 +77,15 @@ class IntegratedHessians(Detector):
         place, weight = (torch.from_numpy(v).to(rows) for v in _gauss_rule(self.steps))
         change = rows - start
         points = (start + place[:, None, None] * change).flatten(0, 1)  # (steps * rows, features)
-        fixed = self._targets(rows, target)
-        second = hessian(self.model, points, target=fixed, score=self.score)
-        second = second.view(self.steps, len(rows), rows.shape[1], rows.shape[1])
-        first = self._gradients(points, fixed).view(self.steps, *rows.shape)
+        objective = Objective(target, self.score)
+        with torch.no_grad():
+            classes = objective.targets(self.outputs(rows), start=0, batch=len(rows))
+        function = ScoreFunction(self.model, objective, classes=None if classes is None else classes.repeat(self.steps))
+        second = hessian(function, points).view(self.steps, len(rows), rows.shape[1], rows.shape[1])
+        with torch.enable_grad():
+            points.requires_grad_()
+            (first,) = torch.autograd.grad(function(points, *function.inputs).sum(), points)
+        first = first.view(self.steps, *rows.shape)
         joint = torch.einsum("s,srij->rij", weight * place, second) * change[:, :, None] * change[:, None, :]
         return joint + torch.diag_embed(torch.einsum("s,sri->ri", weight, first) * change)
 
@@ -88,23 +93,6 @@ class IntegratedHessians(Detector):
         sizes = self.matrix(like_model(self.model, table.values), target).double().abs()
         spread = pair_effects(sizes.std(0, correction=0))
         return InteractionRanking.from_effects(table.names, pair_effects(sizes.mean(0)), spread)
-
-    def _targets(self, x: Tensor, target: Target) -> Target:
-        if callable(target):
-            return target
-        with torch.no_grad():
-            outputs = self.model(x)
-        chosen = Objective(target, self.score).targets(outputs, start=0, batch=len(x))
-        return None if chosen is None else chosen.repeat(self.steps)
-
-    def _gradients(self, points: Tensor, target: Target) -> Tensor:
-        points = points.detach().requires_grad_()
-        with torch.enable_grad():
-            objective = Objective(target, self.score)
-            outputs = self.model(points)
-            scores = objective(outputs, objective.targets(outputs, start=0, batch=len(points)))
-            (gradients,) = torch.autograd.grad(scores.sum(), points)
-        return gradients
 
 
 def _gauss_rule(steps: int) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
+from xai_fast.engine.checks import wrong_model
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.interaction.detector import Detector, Effects, Groups, pair_effects
 from xai_fast.interaction.interaction_ranking import InteractionRanking
@@ -54,7 +55,7 @@ class NID(Detector):
 
     def __init__(self, model: nn.Module, *, order: int | None = 2) -> None:
         if not isinstance(model, nn.Module):
-            raise bad_argument("model", "a module, whose weights are read", type(model).__name__)
+            raise wrong_model("a module, whose weights are read", model)
         super().__init__(model)
         self.order = None if order is None else check_integer("order", order, 2)
 

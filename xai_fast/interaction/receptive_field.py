@@ -15,9 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs
-from xai_fast.engine.extra import ExtraArguments
+from xai_fast.engine.call import Call as ModelCall
 from xai_fast.engine.layers import Layer, capture_output, find_layer
+from xai_fast.engine.objective import Objective
 from xai_fast.errors import ModelError, bad_argument
 from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootprint, image_footprint
 from xai_fast.interaction.footprint_rules import follow
@@ -49,24 +49,18 @@ def cell_geometry(
         InputError: an argument does not fit, or the layer does not run once.
         ModelError: the dependence cannot be followed; the message names the operation and why.
     """
-    values = check_inputs(inputs, integers=True)
-    image = values[0]
+    run = ModelCall.of(model, inputs, Objective(), additional_forward_args=additional_forward_args, integers=True)
+    image = run.values[0]
     if image.ndim < 3:
         raise bad_argument("inputs", "an image (B, C, H, W) or a signal (B, C, L)", str(tuple(image.shape)))
-    if image.shape[0] == 0:
-        raise bad_argument("inputs", "at least one item", "none")
-    check_eval_mode(model)
-    check_device(model, image.device)
     name, module = find_layer(model, layer)
-    item = torch.zeros(1, dtype=torch.int64, device=image.device)
     # Only outside inference mode are composed operations taken apart before they are seen.
-    with torch.inference_mode(False), torch.no_grad():
-        extra = ExtraArguments(additional_forward_args, image.shape[0]).rows(item)
-        rows = [value.detach()[:1].clone() for value in values]
+    with run.context():
+        rows = run.take(range(1))
         mode = _FootprintMode()
         mode.put(rows[0], image_footprint(rows[0].shape))
         with capture_output(model, module) as captured, mode:
-            model(*rows, *extra)
+            run.run(rows, run.positions(range(1)))
         try:
             footprint = mode.of(captured.tensor)
             if footprint is None:

@@ -75,9 +75,9 @@ class ShapleyInteractions(Detector):
         sets = [s for size in range(2, self.order + 1) for s in itertools.combinations(range(features), size)]
         sizes = []
         with torch.no_grad():
-            classes = objective.targets(self.model(x), start=0, batch=len(x))
+            classes = objective.targets(self.outputs(x), start=0, batch=len(x))
             for i, row in enumerate(x):
-                game = _game(self.model, objective, None if classes is None else classes[i], row, background.to(row))
+                game = _game(self.outputs, objective, None if classes is None else classes[i], row, background.to(row))
                 values = shapiq.ExactComputer(game, n_players=features)(self.index, order=self.order).dict_values
                 sizes.append([abs(float(values.get(members, 0.0))) for members in sets])
         effects, spread = (dict(zip(sets, of.tolist(), strict=True)) for of in (np.mean(sizes, 0), np.std(sizes, 0)))
@@ -85,13 +85,13 @@ class ShapleyInteractions(Detector):
 
 
 def _game(
-    model: Callable[..., Any], objective: Objective, target: Tensor | None, row: Tensor, background: Tensor
+    outputs: Callable[[Tensor], object], objective: Objective, target: Tensor | None, row: Tensor, background: Tensor
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Make the function from coalitions at a row to their values."""
 
     def values(present: Tensor) -> Tensor:
         mixed = torch.where(present[:, None, :], row, background).flatten(0, 1)
-        scores = objective(model(mixed), None if target is None else target.expand(len(mixed)))
+        scores = objective(outputs(mixed), None if target is None else target.expand(len(mixed)))
         return scores.double().view(len(present), -1).mean(1).cpu()
 
     def game(coalitions: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def read_table(name: str, data: object, feature_names: Sequence[str] | None = No
     """Read and check an argument: a tensor, an array (N, D) or (N, ...), or a DataFrame; it stays on its device."""
     columns: list[str] | None = None
     if isinstance(data, Tensor):
-        values = data.detach()
+        values = data.detach().clone() if data.is_inference() else data.detach()
     elif _is_frame(data):
         frame: Any = data
         columns = [str(column) for column in frame.columns]

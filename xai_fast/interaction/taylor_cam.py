@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer, name_items
 from xai_fast.engine.axes import LAYOUTS, LayerAxes, MapAxes
 from xai_fast.engine.call import Call
+from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
@@ -127,6 +128,8 @@ class TaylorCAM(Method[InteractionMap]):
         self._geometry: dict[tuple[int, ...], CellGeometry | None] = {}
 
     def _explain(self, call: Call) -> InteractionMap:
+        if call.narrow is not None:
+            raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
         with torch.autocast(call.device.type, enabled=False):  # derivatives are exact
             geometry = self._geometry_of(call)
             return Explanation.cat([self._interactions(call, chunk, geometry) for chunk in call.chunks()])
@@ -134,14 +137,15 @@ class TaylorCAM(Method[InteractionMap]):
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
         try:
-            sums = self._sums(cut)
-            if self.order > 1 and not bool(sums.any()):
-                with contextlib.suppress(UnsupportedOperation):  # nothing is known of the score then
-                    plan_bilinear_form(cut.function, cut.output, 1)
+            with frozen_parameters(self.model):
+                sums = self._sums(cut)
+                if self.order > 1 and not bool(sums.any()):
+                    with contextlib.suppress(UnsupportedOperation):  # nothing is known of the score then
+                        plan_bilinear_form(cut.function, cut.output, 1)
+                if self.order > 1:
+                    sums = self._above_rounding(cut, sums, scores)
         except (UnsupportedOperation, ZeroCurvatureError) as error:
             raise type(error)(f"{error} (behind {self.layer})") from error
-        if self.order > 1:
-            sums = self._above_rounding(cut, sums, scores)
         saliency = _saliency(sums, self.symmetric)
         flat = (saliency.flatten(1) == 0).all(1)
         return InteractionMap(

@@ -16,15 +16,16 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
 from xai_fast.engine.call import Call
+from xai_fast.engine.context import undisturbed
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.graph.smooth import SMOOTH
 from xai_fast.interaction.effects import EFFECTS, effect_of
-from xai_fast.interaction.table import read_names
+from xai_fast.interaction.table import like_model, read_names
 from xai_fast.interaction.tnid import MAX_ORDER, NO_CURVATURE, smooth_model
 from xai_fast.method import Method
-from xai_fast.taylor import differentiable, prepare
+from xai_fast.taylor import ScoreFunction, differentiable
 from xai_fast.taylor.sets import SetDerivatives
 
 __all__ = ["TNIDRows"]
@@ -87,17 +88,17 @@ class TNIDRows(Method):
         if call.extra.values:
             raise bad_argument("additional_forward_args", f"None, since {self.name} takes rows only", "others")
         sets, lengths = self._sets_of(call.values[0]), self._lengths(call.values[0])
-        return Explanation.cat([self._effects(call, chunk, sets, lengths) for chunk in call.chunks()])
+        with undisturbed():  # derivatives are exact
+            return Explanation.cat([self._effects(call, chunk, sets, lengths) for chunk in call.chunks()])
 
     def _effects(self, call: Call, chunk: range, sets: Tensor, lengths: Tensor) -> Explanation:
-        (x,) = call.take(chunk)
+        x = like_model(call.model, call.take(chunk)[0])
         outputs = self._explained(x.clone())
         targets = call.targets(outputs, chunk)
-        target = call.objective.target if targets is None else targets
-        function = prepare(self._explained, x, target=target, score=self.score)
+        function = ScoreFunction(self._explained, call.objective, classes=targets)
         if self.order > 1 and not differentiable(function, x).program.curved:
             raise ZeroCurvatureError(NO_CURVATURE)
-        derivatives = SetDerivatives(function, x, lengths, memory_limit=self.memory_limit)
+        derivatives = SetDerivatives(function, x, lengths.to(x), memory_limit=self.memory_limit)
         effects = effect_of(derivatives.of(sets), self.effect).to(x.dtype)
         return Explanation(
             attributions=effects,

@@ -85,7 +85,7 @@ def resolved(fn: Callable[..., object], x: Tensor, given: Given) -> tuple[ScoreF
             like_outputs = x.new_empty(1).expand(batch, *found.output_shape)
             return replace(function, classes=_classes(objective, like_outputs, batch)), found
     with torch.no_grad():
-        return replace(function, classes=_classes(objective, fn(x, *values), batch)), None
+        return replace(function, classes=_classes(objective, function.outputs(x, *extras), batch)), None
 
 
 def _classes(objective: Objective, outputs: object, batch: int) -> Tensor | None:
