@@ -137,18 +137,7 @@ METHODS: dict[str, tuple[Callable[[Architecture, nn.Module], Method], Callable[.
     "taylor_cam": (lambda row, model: TaylorCAM(model, row.layer), literal_taylor_cam),
 }
 
-RED = {"swin", "bert", "gpt2"}
-"""Architectures that Taylor-CAM cannot trace yet."""
-
-CASES = [
-    pytest.param(
-        name,
-        method,
-        marks=[pytest.mark.xfail(raises=XaiFastError, strict=True)] if method == "taylor_cam" and name in RED else [],
-    )
-    for name in ARCHITECTURES
-    for method in METHODS
-]
+CASES = [(name, method) for name in ARCHITECTURES for method in METHODS]
 
 
 @pytest.fixture(autouse=True)

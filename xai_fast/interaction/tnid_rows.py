@@ -102,7 +102,7 @@ class TNIDRows(Method):
         effects = effect_of(derivatives.of(sets), self.effect).to(x.dtype)
         return Explanation(
             attributions=effects,
-            scores=call.objective(outputs, targets),
+            scores=call.objective(outputs, targets).detach(),
             targets=targets,
             evaluations=torch.ones(len(x), dtype=torch.int64, device=x.device),
             facts={} if self.order == 1 else {"zero_curvature": (effects == 0).all(1)},
