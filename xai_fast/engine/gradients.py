@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
@@ -112,6 +112,13 @@ class ScoreGradient:
             scores.append(self._checked(self.call.objective(outputs, classes), item))
             targets += [] if classes is None else [classes]
         return torch.cat(scores), torch.cat(targets) if targets else None
+
+    def is_as_owner(self) -> bool:
+        """Tell whether points are scored by the operations that the owner's own call runs."""
+        model = self.call.model
+        frozen = isinstance(model, nn.Module) and any(p.requires_grad for p in model.parameters())
+        plain = self._forward is None and self._precision == "fp32" and self.memory_format == self.call.memory_format
+        return plain and not frozen
 
     def base(self, targets: Tensor | None) -> Tensor:
         """Score the items as points are scored, for comparisons that rounding must not decide.
