@@ -55,7 +55,8 @@ def as_owner(model: Callable[..., object]) -> Iterator[None]:
             f"model: expected parameters and buffers that gradients can pass through, got {name} made under "
             "torch.inference_mode; make the model outside of it, or explain copy.deepcopy(model)"
         )
-    with torch.inference_mode(False), _without_fastpath():
+    grad = torch.is_grad_enabled()  # leaving inference mode would turn autograd on
+    with torch.inference_mode(False), torch.set_grad_enabled(grad), _without_fastpath():
         yield
 
 

@@ -190,7 +190,7 @@ def walk_items(
     if bad:
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
     statistics, as_owner = Statistics.zeros(centers), gradient.is_as_owner()
-    with frozen_parameters(call.model), torch.no_grad():
+    with frozen_parameters(call.model):
         items = Items(centers, call.item_ids, scores if as_owner else gradient.base(targets), targets)
         queue = _Queue(gradient, items, walk, statistics)
         wanted = torch.arange(call.batch, device=call.device)
