@@ -135,6 +135,22 @@ def test_what_stays_ambiguous_is_refused_with_the_choices_and_can_be_said() -> N
     assert GradCAM(model, "0", layout="channels_last").attribute(x).shape == (2, 3, 4)
 
 
+def block(channels: int) -> nn.Module:
+    """A block as in ConvNeXt: channels are moved to the end for the Linear, and back."""
+    return nn.Sequential(nn.Conv2d(3, channels, 2, 2), Swap(1, -1), nn.Linear(channels, channels), Swap(-1, 1))
+
+
+def test_a_block_that_moves_channels_and_back() -> None:
+    for channels in (5, 6):
+        model, x = sequence(block(channels), nn.Flatten(), nn.Linear(36 * channels, 2)), torch.rand(2, 3, 12, 12)
+        said = GradCAM(model, "0", layout="channels_first", relu=False).attribute(x)
+        if channels == 6:  # as many as a side
+            with pytest.raises(InputError, match="layout: expected one of channels_first, channels_last"):
+                GradCAM(model, "0").attribute(x)
+        else:
+            assert torch.equal(GradCAM(model, "0", relu=False).attribute(x), said)
+
+
 @pytest.mark.parametrize("layout", ["channels_first", "channels_last", "sequence_first"])
 def test_tokens_and_back(layout: str) -> None:
     shapes = {"channels_first": (2, 5, 3, 4), "channels_last": (2, 3, 4, 5), "sequence_first": (14, 2, 5)}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError
+from xai_fast.interaction import cell_geometry
 from xai_fast.interaction.taylor_cam import TaylorCAM
 
 
@@ -255,3 +256,19 @@ def test_a_map_in_channels_last_may_be_pooled_to_one_cell() -> None:
     exact, plain = (TaylorCAM(model, "0", method=method).explain(x).attributions for method in ("auto", "hvp"))
     torch.testing.assert_close(exact, plain)
     assert exact.any()
+
+
+def test_boxes_where_arguments_go_by_keyword() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells = nn.Conv2d(3, 4, 3, 2)
+            self.head = nn.Sequential(nn.GELU(), nn.Flatten(), nn.Linear(36, 3))
+
+        def forward(self, x: Tensor, *, by: Tensor, shift: float) -> Tensor:
+            return self.head(self.cells(x) * by[:, None, None, None] + shift)
+
+    model, x, by = Scaled().eval(), torch.rand(2, 3, 8, 8), torch.tensor([1.0, 2.0])
+    found = TaylorCAM(model, "cells").explain(x, 1, additional_forward_args={"shift": 0.5, "by": by})
+    assert found.geometry == cell_geometry(nn.Sequential(model.cells), "0", x)
+    torch.testing.assert_close(found.scores, model(x, by=by, shift=0.5).softmax(1)[:, 1].detach())

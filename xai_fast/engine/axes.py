@@ -190,11 +190,14 @@ def _layout(shape: tuple[int, ...], makers: Sequence[nn.Module], module: nn.Modu
     sequence = len(shape) == 3 and any(getattr(m, "batch_first", None) is False for m in module.modules())
     if shape[0] != batch or (sequence and shape[1] == batch):
         return "sequence_first"
+    inside = {isinstance(maker, _FIRST) for maker in makers if any(maker is part for part in module.modules())}
     for maker in reversed(makers):
         channels, first = _channels(maker), isinstance(maker, _FIRST)
+        if len(inside) == 2 and channels == shape[1] == shape[-1]:
+            break  # a layer that moves channels within, such as a block of ConvNeXt, may move them back at its end
         if channels is None or channels == shape[1 if first else -1]:
             return "channels_first" if first else "channels_last"
-    if len(shape) == 3:
+    if len(shape) == 3 and len(inside) < 2:
         return "channels_last"  # tokens are what a tensor of three axes is where nothing else is known
     raise bad_argument("layout", f"one of {', '.join(LAYOUTS[:2])} for the layer's output {shape}", "None")
 

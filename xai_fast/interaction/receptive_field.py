@@ -23,7 +23,7 @@ from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootpri
 from xai_fast.interaction.footprint_rules import follow
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
 
-__all__ = ["cell_geometry"]
+__all__ = ["cell_geometry", "geometry_of"]
 
 
 def cell_geometry(
@@ -49,18 +49,23 @@ def cell_geometry(
         InputError: an argument does not fit, or the layer does not run once.
         ModelError: the dependence cannot be followed; the message names the operation and why.
     """
-    run = ModelCall.of(model, inputs, Objective(), additional_forward_args=additional_forward_args, integers=True)
-    image = run.values[0]
+    call = ModelCall.of(model, inputs, Objective(), additional_forward_args=additional_forward_args, integers=True)
+    return geometry_of(call, layer)
+
+
+def geometry_of(call: ModelCall, layer: Layer) -> CellGeometry:
+    """Do what `cell_geometry` does, for a call."""
+    image = call.values[0]
     if image.ndim < 3:
         raise bad_argument("inputs", "an image (B, C, H, W) or a signal (B, C, L)", str(tuple(image.shape)))
-    name, module = find_layer(model, layer)
+    name, module = find_layer(call.model, layer)
     # Only outside inference mode are composed operations taken apart before they are seen.
-    with run.context():
-        rows = run.take(range(1))
+    with call.context():
+        rows = call.take(range(1))
         mode = _FootprintMode()
         mode.put(rows[0], image_footprint(rows[0].shape))
-        with capture_output(model, module) as captured, mode:
-            run.run(rows, run.positions(range(1)))
+        with capture_output(call.model, module) as captured, mode:
+            call.run(rows, call.positions(range(1)))
         try:
             footprint = mode.of(captured.tensor)
             if footprint is None:

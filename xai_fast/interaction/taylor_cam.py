@@ -35,7 +35,7 @@ from xai_fast.graph.cut import Downstream, check_cut
 from xai_fast.graph.smooth import SMOOTH, remedy
 from xai_fast.interaction.geometry import CellGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
-from xai_fast.interaction.receptive_field import cell_geometry
+from xai_fast.interaction.receptive_field import geometry_of
 from xai_fast.method import Method
 from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, plan_bilinear_form
 from xai_fast.terminal import tell
@@ -269,7 +269,7 @@ class TaylorCAM(Method[InteractionMap]):
         if shape not in self._geometry:
             axes = self._axes.of(call)
             try:
-                found = cell_geometry(self.model, self.layer, call.values, call.extra.values)
+                found = geometry_of(call, self.layer)
                 self._geometry[shape] = found if math.prod(found.grid) == math.prod(axes.grid) else None
             except (ModelError, InputError) as error:
                 self._geometry[shape] = CellGeometry.of_patches(axes.grid, shape[1:])
