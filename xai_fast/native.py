@@ -67,11 +67,9 @@ def call(kernel: str, arguments: Mapping[str, Any], **more: object) -> None:
     Raises:
         InputError: an item's index is out of range; then nothing was written.
     """
-    given = {**arguments, **more, "threads": threads()}
+    given = {n: address(v) if v is None or isinstance(v, Tensor) else v for n, v in arguments.items()} | more
     try:
-        getattr(module(), kernel)(
-            **{n: address(v) if v is None or isinstance(v, Tensor) else v for n, v in given.items()}
-        )
+        getattr(module(), kernel)(**given, threads=threads())
     except IndexError as error:
         raise InputError(str(error)) from error
 

@@ -8,6 +8,7 @@ value. What is inside lists, dictionaries and other objects is not looked at.
 from __future__ import annotations
 
 import contextlib
+import operator
 import threading
 import types
 import weakref
@@ -96,39 +97,38 @@ class Watched:
 
 
 class _State:
-    """The tensors, submodules, hooks and numbers of a module."""
+    """The tensors, submodules, hooks and numbers of a module; comparing them takes part of every call."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = weakref.ref(module)
-        self._tensors = [(tensor, _content(tensor)) for tensor in _tensors_of(module)]
-        # Numbers of the module itself are looked at by name: this runs at each call.
-        self._numbers = [name for name, value in vars(module).items() if isinstance(value, bool | int | float | str)]
+        self._tensors = _tensors_of(module)
+        self._contents = [_content(tensor) for tensor in self._tensors]
+        self._is_counted = all(
+            c is not None for t, c in zip(self._tensors, self._contents, strict=True) if t is not None
+        )
+        # Numbers of the module itself are looked at by name.
+        numbers = {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
+        self._names, self._numbers = list(numbers), list(numbers.values())
         self._size = len(vars(module))
-        self._others = References(self._others_of(module))
+        self._others = [_held(value).get for value in _others_of(module)]
 
     def is_unchanged(self) -> bool:
         module = self._module()
-        if module is None:
+        if module is None or not self._is_counted:
             return False
-        tensors = _tensors_of(module)
+        tensors, state = _tensors_of(module), vars(module)
         return (
             len(tensors) == len(self._tensors)
-            and all(
-                now is before and (now is None or (content is not None and content == _content(now)))
-                for now, (before, content) in zip(tensors, self._tensors, strict=True)
-            )
-            and len(vars(module)) == self._size
-            and self._others.are(self._others_of(module))
+            and all(map(operator.is_, tensors, self._tensors))
+            and [_content(tensor) for tensor in tensors] == self._contents
+            and len(state) == self._size
+            and [state.get(name) for name in self._names] == self._numbers
+            and [get() for get in self._others] == _others_of(module)
         )
 
-    def _others_of(self, module: nn.Module) -> list[object]:
-        numbers = [vars(module).get(name) for name in self._numbers]
-        return [
-            *module._modules.values(),
-            *module._forward_hooks.values(),
-            *module._forward_pre_hooks.values(),
-            *numbers,
-        ]
+
+def _others_of(module: nn.Module) -> list[object]:
+    return [*module._modules.values(), *module._forward_hooks.values(), *module._forward_pre_hooks.values()]
 
 
 def _tensors_of(module: nn.Module) -> list[Tensor | None]:
