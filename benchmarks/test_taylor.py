@@ -157,9 +157,9 @@ def test_reverse_route(benchmark: BenchmarkFixture) -> None:
 
 
 def test_head_without_a_trace(benchmark: BenchmarkFixture) -> None:
-    """A second call takes half of batched products on a 600-256-256-10 GELU head, 25 cells of 24 channels.
+    """A second call takes less than half of batched products on a 600-256-256-10 GELU head, 25 cells of 24 channels.
 
-    The goal is a quarter. Each run finds caches that are cold from the other: alone, ours takes a third.
+    The goal is a quarter; it takes 0.26 of them on one thread, and 0.34 on two, where small calls are more of it.
     """
     torch.manual_seed(0)
     layers = [nn.Linear(600, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10)]
@@ -191,7 +191,7 @@ def test_head_without_a_trace(benchmark: BenchmarkFixture) -> None:
         "products_over_ours_two_sides": ratio(seconds, "products_two_sides", "ours_two_sides"),
         "relative_error": float((got - expected).abs().max() / expected.abs().max()),
     }
-    assert factor >= 2
+    assert factor >= 2.5
 
 
 def test_hessian_of_an_mlp(benchmark: BenchmarkFixture) -> None:

@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
 # Tests that compare numbers, and few others; of each kind of arithmetic one file.
 NUMERIC = [
-    "tests/kernels/test_activations.py",
     "tests/taylor/test_hessian.py",
     "tests/taylor/test_cross.py",
     "tests/attribution/test_neflag.py",
