@@ -132,8 +132,24 @@ def _ray() -> tuple[str, dict[str, str]]:
     return sys.executable, {}
 
 
+# The longest come first, so that both lanes end together.
 STATES = (
     State("native", "compiled kernels, whole suite", ["tests", "-m", OTHER_PROCESSES]),
+    State(
+        "portability",
+        "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
+        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit and not transformer"],
+        variants=tuple(
+            # Threads that wait sleep: another state runs beside this one.
+            {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
+            for name, value in (
+                ("ATEN_CPU_CAPABILITY", "default"),
+                ("ATEN_CPU_CAPABILITY", "avx2"),
+                ("ONEDNN_MAX_CPU_ISA", "AVX2"),
+            )
+            for threads in ("1", "2")
+        ),
+    ),
     State(
         "pure",
         "pip install . with XAI_FAST_NATIVE=off, without Triton",
@@ -157,21 +173,6 @@ STATES = (
         "CUDA kernels on host threads, under ASan and TSan",
         ["tests/gpu", "-m", "host_threads"],
         prepare=_host_threads,
-    ),
-    State(
-        "portability",
-        "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
-        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit and not transformer"],
-        variants=tuple(
-            # Threads that wait sleep: another state runs beside this one.
-            {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
-            for name, value in (
-                ("ATEN_CPU_CAPABILITY", "default"),
-                ("ATEN_CPU_CAPABILITY", "avx2"),
-                ("ONEDNN_MAX_CPU_ISA", "AVX2"),
-            )
-            for threads in ("1", "2")
-        ),
     ),
 )
 
