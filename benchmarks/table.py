@@ -106,14 +106,14 @@ ROWS = (
     (
         "Hessian of an MLP, 4 points / the same in compiled JAX",
         "test_taylor::test_hessian_of_an_mlp",
-        "ours_compiled_over.jax_jit",
+        "ours_over.jax_jit",
         "{:.2f}",
         "<= 1",
     ),
     (
         "Hessian of an MLP, 4 points / the same by torch.compile",
         "test_taylor::test_hessian_of_an_mlp",
-        "ours_compiled_over.torch_compile",
+        "ours_over.torch_compile",
         "{:.2f}",
         "<= 1",
     ),

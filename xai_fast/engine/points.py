@@ -189,9 +189,9 @@ def walk_items(
     bad = call.host.items(~scores.isfinite())
     if bad:
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
-    statistics, as_owner = Statistics.zeros(centers), gradient.is_as_owner()
+    statistics = Statistics.zeros(centers)
     with frozen_parameters(call.model):
-        items = Items(centers, call.item_ids, scores if as_owner else gradient.base(targets), targets)
+        items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
         queue = _Queue(gradient, items, walk, statistics)
         wanted = torch.arange(call.batch, device=call.device)
         first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
