@@ -81,7 +81,7 @@ def test_the_host_reads_at_most_once_a_turn(static: bool) -> None:
         method.attribute(x, target=None, item_ids=targets.tolist(), internal_batch_size=4)
     turns = counter.operators["sphere_step"]
     assert turns > 40
-    # Base scores, whether frozen weights round alike, whether they are probabilities, item ids, two checks of the outcome.
+    # Base scores, whether they round alike, whether they are probabilities, item ids, and two checks of the outcome.
     outside_the_loop = 6
     waiting = (6 * 16 - 4) // 4  # turns that cannot empty the queue, whatever happens
     assert counter.reads <= turns - waiting + outside_the_loop
