@@ -114,12 +114,16 @@ def _number(model: Network) -> None:
     model.scale = 2.0
 
 
+def _tensor(model: Network) -> None:
+    model.scale = torch.arange(1.0, 9.0, dtype=torch.float64)
+
+
 def _hook(model: Network) -> None:
     model.first.register_forward_hook(lambda module, inputs, output: 2 * output)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
-@pytest.mark.parametrize("change", [_in_place, _replaced, _assigned, _submodule, _data, _number, _hook])
+@pytest.mark.parametrize("change", [_in_place, _replaced, _assigned, _submodule, _data, _number, _tensor, _hook])
 def test_what_was_changed_is_noticed(change: Callable[[Network], None], wrapped: bool) -> None:
     model = Network()
     function = (lambda x: model(x).softmax(1)[:, 0]) if wrapped else model

@@ -138,8 +138,7 @@ class ScoreGradient:
             known = _rounds_alike.setdefault(model, {})
         key = (
             tuple((value.shape[1:], value.dtype) for value in call.values),
-            min(call.rows, call.batch),
-            call.at is None,
+            (min(call.rows, call.batch), call.memory_format, call.device, call.at is None),
         )
         if known.get(key):
             return scores

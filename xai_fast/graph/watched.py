@@ -106,9 +106,9 @@ class _State:
         self._is_counted = all(
             c is not None for t, c in zip(self._tensors, self._contents, strict=True) if t is not None
         )
-        # Numbers of the module itself are looked at by name.
+        # Numbers of the module itself are looked at by name, with their type: a tensor in their place has no one truth.
         numbers = {name: value for name, value in vars(module).items() if isinstance(value, bool | int | float | str)}
-        self._names, self._numbers = list(numbers), list(numbers.values())
+        self._names, self._numbers = list(numbers), [(type(value), value) for value in numbers.values()]
         self._size = len(vars(module))
         self._others = [_held(value).get for value in _others_of(module)]
 
@@ -122,7 +122,7 @@ class _State:
             and all(map(operator.is_, tensors, self._tensors))
             and [_content(tensor) for tensor in tensors] == self._contents
             and len(state) == self._size
-            and [state.get(name) for name in self._names] == self._numbers
+            and [(type(value), value) for value in map(state.get, self._names)] == self._numbers
             and [get() for get in self._others] == _others_of(module)
         )
 
