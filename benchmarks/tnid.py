@@ -183,8 +183,7 @@ def _orders(function: KnownFunction, options: argparse.Namespace) -> dict[str, A
                 for method, auc in zip(("T-NID", "NID"), both or (0.0, 0.0), strict=True):  # nothing true was found
                     result.setdefault(f"{order}-way, {name}", {}).setdefault(method, []).append(auc)
         for method, ranking in (("T-NID, 200 rows", exhaustive), ("NID", weights)):
-            sets = [found.indices for found in ranking.prune_redundant().top(len(ranking) or 1, mixed=True)]
-            result["r_precision"][method].append(r_precision(sets, function.interactions))
+            result["r_precision"][method].append(r_precision(ranking, function.interactions))
     return result
 
 

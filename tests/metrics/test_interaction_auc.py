@@ -90,6 +90,36 @@ def test_r_precision(sets: list[tuple[int, ...]], want: float) -> None:
     assert r_precision(sets, TRUTH) == want
 
 
+NAMED = [{"a", "b", "c"}, ["d", "c"]]
+FOUND = ranking({(0, 1): 3.0, (2, 3): -1.0, (0, 4): 0.5, (0, 1, 2): 2.0, (1, 2, 4): 0.7})
+
+
+@pytest.mark.parametrize("truth", [TRUTH, NAMED], ids=["by position", "by name"])
+@pytest.mark.parametrize(
+    ("metric", "want"),
+    [
+        # By magnitude: (0, 1), a part, is passed over; (0, 1, 2), a hit; (2, 3), a hit.
+        (lambda truth: r_precision(FOUND, truth), 1.0),
+        (lambda truth: r_precision(ranking({(0, 1, 2): 2.0, (1, 2, 4): -1.5, (2, 3): 1.0}), truth), 0.5),
+        # (2, 4) is redundant: (1, 2, 4) is stronger.
+        (lambda truth: r_precision(ranking({(1, 2, 4): 3.0, (2, 4): 2.0, (2, 3): 1.0}), truth), 0.5),
+        (lambda truth: r_precision(ranking({}), truth), 0.0),
+        (lambda truth: interaction_auc(FOUND, truth), 1.0),
+        (lambda truth: interaction_auc(FOUND, truth, 3), 1.0),
+        (lambda truth: interaction_auc_on_union([FOUND], truth, 3), [1.0]),
+    ],
+)
+def test_rankings_with_a_truth_by_position_or_name(
+    metric: Callable[[object], object], want: object, truth: object
+) -> None:
+    assert metric(truth) == want
+
+
+def test_r_precision_of_listed_interactions() -> None:
+    assert r_precision(FOUND.order(2), TRUTH) == 0.5  # (0, 1) is passed over, (2, 3) is a hit
+    assert r_precision(FOUND.top(1), TRUTH) == 0.5  # (0, 1), and (0, 1, 2), a hit
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -102,6 +132,11 @@ def test_r_precision(sets: list[tuple[int, ...]], want: float) -> None:
         (lambda: interaction_auc(ranking({}), TRUTH), "order: expected one of"),
         (lambda: interaction_auc_on_union([ranking({})], TRUTH, 1), "order: expected an integer"),
         (lambda: r_precision([(0, 1)], []), "truth: expected at least one"),
+        (lambda: r_precision(FOUND, []), "truth: expected at least one"),
+        (lambda: r_precision(FOUND, [("a", "f")]), "truth: expected sets of features of the ranking, by name or pos"),
+        (lambda: interaction_auc(FOUND, [(0, 5)]), "truth: expected sets of features of the ranking"),
+        (lambda: interaction_auc(FOUND, (0, 1)), "truth: expected sets of features of the ranking"),
+        (lambda: interaction_auc([(0, 1)], TRUTH), "ranking: expected an InteractionRanking, got list"),
     ],
 )
 def test_what_does_not_fit_is_said(call: Callable[[], object], message: str) -> None:

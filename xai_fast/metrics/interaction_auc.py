@@ -7,15 +7,19 @@ and 5.3; Lerman et al., "Explaining local, global, and higher-order interactions
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from xai_fast.arguments import as_tensor, check_integer
-from xai_fast.errors import bad_argument
+from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
+from xai_fast.interaction.order_ranking import FeatureInteraction
 
 __all__ = ["area_under_roc", "interaction_auc", "interaction_auc_on_union", "is_interaction", "r_precision"]
+
+Sets: TypeAlias = "Collection[Collection[int | str]]"
 
 
 def area_under_roc(strengths: Tensor, positive: Tensor) -> Tensor:
@@ -54,33 +58,41 @@ def is_interaction(features: Collection[int], truth: Collection[Collection[int]]
     return any(set(features) <= set(known) for known in truth)
 
 
-def interaction_auc(ranking: InteractionRanking, truth: Collection[Collection[int]], order: int = 2) -> float:
+def _by_position(truth: Sets, ranking: InteractionRanking) -> list[set[int]]:
+    if not isinstance(ranking, InteractionRanking):
+        raise bad_argument("ranking", "an InteractionRanking", type(ranking).__name__)
+    try:
+        return [set(ranking.indices(tuple(set(members)))) for members in truth]
+    except (TypeError, InputError) as error:
+        raise bad_argument("truth", "sets of features of the ranking, by name or position", repr(truth)) from error
+
+
+def interaction_auc(ranking: InteractionRanking, truth: Sets, order: int = 2) -> float:
     """Compute the AUC of a ranking: a set that is part of a true interaction is a positive.
 
     Args:
         ranking: its sets of the order are compared; for the published pairwise AUC, all pairs.
-        truth: the largest true interactions, by position.
+        truth: the largest true interactions, by name or position.
         order: features per set.
 
     Returns:
         From 0 to 1.
 
     Raises:
-        InputError: there is no such order, or no positive or no negative set.
+        InputError: there is no such order or feature, or no positive or no negative set.
     """
+    known = _by_position(truth, ranking)
     sets = ranking.order(order)
-    positive = torch.tensor([is_interaction(members, truth) for members in sets.sets.tolist()], dtype=torch.bool)
+    positive = torch.tensor([is_interaction(members, known) for members in sets.sets.tolist()], dtype=torch.bool)
     return float(area_under_roc(torch.from_numpy(sets.strength), positive))
 
 
-def interaction_auc_on_union(
-    found: Sequence[InteractionRanking], truth: Collection[Collection[int]], order: int
-) -> list[float] | None:
+def interaction_auc_on_union(found: Sequence[InteractionRanking], truth: Sets, order: int) -> list[float] | None:
     """Compute the AUC of several methods at one order, on all sets that any of them found.
 
     Args:
-        found: the ranking of each method; a set that it did not find has strength 0.
-        truth: the largest true interactions, by position.
+        found: the ranking of each method, of the same features; a set that it did not find has strength 0.
+        truth: the largest true interactions, by name or position.
         order: features per set; other sets are left out.
 
     Returns:
@@ -88,38 +100,46 @@ def interaction_auc_on_union(
         tell apart.
 
     Raises:
-        InputError: the order is below 2.
+        InputError: the order is below 2, or there is no such feature.
     """
     check_integer("order", order, 2)
+    known = _by_position(truth, found[0]) if found else []
     tables = [
         dict(zip(map(tuple, of.sets.tolist()), of.strength.tolist(), strict=True)) if of is not None else {}
         for of in (ranking.orders.get(order) for ranking in found)
     ]
     union = sorted({members for table in tables for members in table})
-    positive = torch.tensor([is_interaction(members, truth) for members in union], dtype=torch.bool)
+    positive = torch.tensor([is_interaction(members, known) for members in union], dtype=torch.bool)
     if not 0 < int(positive.sum()) < len(union):
         return None
     values = torch.tensor([[table.get(s, 0.0) for s in union] for table in tables], dtype=torch.float64)
     return [float(value) for value in area_under_roc(values, positive)]
 
 
-def r_precision(ranking: Sequence[Collection[int]], truth: Collection[Collection[int]]) -> float:
+def r_precision(
+    ranking: InteractionRanking | Sequence[FeatureInteraction] | Sequence[Collection[int]], truth: Sets
+) -> float:
     """Compute the share of exact hits among the first R of a ranking, R being the number of true interactions.
 
     A set that is a proper part of a true interaction is neither a hit nor a miss and is passed over.
 
     Args:
-        ranking: sets of features by position, the strongest first, of any order and without redundant subsets.
-        truth: the largest true interactions, by position.
+        ranking: its interactions without redundant subsets, those of all orders by the magnitude of their effects; or
+            sets of features by position, the strongest first, of any order and without redundant subsets.
+        truth: the largest true interactions, by position; for an `InteractionRanking` also by name.
 
     Returns:
         From 0 to 1.
 
     Raises:
-        InputError: there are no true interactions.
+        InputError: there are no true interactions, or there is no such feature.
     """
+    if isinstance(ranking, InteractionRanking):
+        truth = _by_position(truth, ranking)
+        ranking = ranking.prune_redundant().top(len(ranking) or 1, mixed=True)
     known = {frozenset(s) for s in truth}
     if not known:
         raise bad_argument("truth", "at least one interaction", "none")
-    counted = [s for s in map(frozenset, ranking) if not any(s < k for k in known)][: len(known)]
+    sets = (frozenset(s.indices if isinstance(s, FeatureInteraction) else s) for s in ranking)
+    counted = [s for s in sets if not any(s < k for k in known)][: len(known)]
     return len(set(counted) & known) / len(known)
