@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from xai_fast.errors import UnsupportedOperation, ZeroCurvatureError
+from xai_fast.errors import UnsupportedOperation
 from xai_fast.interaction.taylor_cam import TaylorCAM
 
 IDS = torch.tensor([[5, 6, 7, 8], [4, 3, 2, 0]])
@@ -217,12 +219,52 @@ def pre_norm() -> nn.Module:
     ],
 )
 def test_on_a_stream_that_only_layer_norms_read_all_sums_are_zero(
-    dtype: torch.dtype, layers: Sequence[str], options: dict[str, Any]
+    caplog: pytest.LogCaptureFixture, dtype: torch.dtype, layers: Sequence[str], options: dict[str, Any]
 ) -> None:
     model, x = filled(pre_norm(), dtype), numbers(2, 3, 3, dtype=dtype)
     for layer in layers:
-        with pytest.raises(ZeroCurvatureError, match=f"got {layer}, .* a LayerNorm takes .*the norm before an att"):
-            TaylorCAM(model, layer, **options).explain(x, 1)
+        check_flat(caplog, TaylorCAM(model, layer, **options), x, "a LayerNorm takes .*the norm before an attention")
+
+
+def check_flat(caplog: pytest.LogCaptureFixture, cam: TaylorCAM, x: Tensor, why: str) -> None:
+    """All items have no interactions, which is said once, with the reason."""
+    caplog.clear()
+    for size in (2, 1):
+        found = cam.explain(x, 1, internal_batch_size=size)
+        assert not found.sums.any()
+        assert found.facts["zero_curvature"].all()
+    (said,) = (one for one in caplog.messages if "zero_curvature" in one)
+    assert re.search(f"got {cam.layer}, .*{why}", said)
+
+
+class Routed(nn.Module):
+    """The class is told from the tokens of some items, and from their LayerNorm of the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm, self.head = nn.Linear(3, 6), nn.LayerNorm(6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.embed(x)
+        return self.head(torch.where(x[:, :1, :1] > 0, tokens, self.norm(tokens)).mean(1))
+
+
+@pytest.mark.parametrize("method", ["auto", "hvp"])
+@pytest.mark.parametrize("flat", [[0, 1, 4], [0, 1, 2, 3, 4, 5], list(range(7))])
+def test_an_item_without_interactions_has_zeros_whatever_batch_it_comes_in(
+    caplog: pytest.LogCaptureFixture, flat: list[int], method: str
+) -> None:
+    model, x = filled(Routed()), numbers(7, 4, 3)
+    x[:, 0, 0] = torch.tensor([-1.0 if i in flat else 1.0 for i in range(7)])
+    expected = nested(model, "embed", x, {}, [0])
+    expected[flat] = 0
+    cam = TaylorCAM(model, "embed", method=method)
+    orders = [[0, 1, 2, 3, 4, 5, 6], [6, 4, 2, 0, 5, 3, 1], *([i] for i in range(7))]
+    for items, size in itertools.product(orders, (1, 2, 3, None)):
+        found = cam.explain(x[items], 1, internal_batch_size=size)
+        torch.testing.assert_close(found.sums, expected[items], rtol=1e-8, atol=1e-14)
+        assert found.facts["zero_curvature"].tolist() == [i in flat for i in items]
+    assert sum("a LayerNorm takes" in message for message in caplog.messages) == 1
 
 
 @pytest.mark.parametrize("layer", ["1.norm1", "1.linear1"])
@@ -234,12 +276,11 @@ def test_layers_that_are_named_instead_work(layer: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "hvp"])
-def test_a_norm_that_divides_by_the_size_of_a_cell(method: str) -> None:
+def test_a_norm_that_divides_by_the_size_of_a_cell(caplog: pytest.LogCaptureFixture, method: str) -> None:
     tokens = (Permuted(0, 2, 1), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 3))
     model = filled(nn.Sequential(nn.Linear(3, 6), nn.RMSNorm(6, eps=0.0), nn.Linear(6, 6), nn.GELU(), *tokens))
     x = numbers(2, 3, 3)
-    with pytest.raises(ZeroCurvatureError, match="a norm divides by what a cell is multiplied by"):
-        TaylorCAM(model, "0", method=method).explain(x, 1)
+    check_flat(caplog, TaylorCAM(model, "0", method=method), x, "a norm divides by what a cell is multiplied by")
     assert_same(TaylorCAM(model, "1", method=method).explain(x, 1).sums, nested(model, "1", x, {}, [0]))
 
 
@@ -269,12 +310,13 @@ def test_rounding_beside_real_sums_is_zero(method: str, dtype: torch.dtype) -> N
 
 
 @pytest.mark.parametrize("method", ["auto", "hvp"])
-def test_where_one_cell_reaches_the_score_a_layer_before_attention_is_named(method: str) -> None:
+def test_where_one_cell_reaches_the_score_a_layer_before_attention_is_named(
+    caplog: pytest.LogCaptureFixture, method: str
+) -> None:
     block = nn.TransformerEncoderLayer(6, 2, 8, 0.0, "gelu", 1e-5, batch_first=True, norm_first=True)
     first = Function(lambda tokens: tokens[:, 0])
     model = filled(nn.Sequential(nn.Linear(3, 6), block, nn.LayerNorm(6), first, nn.Linear(6, 3)))
-    with pytest.raises(ZeroCurvatureError, match="explain a layer before the last attention"):
-        TaylorCAM(model, "1", method=method).explain(numbers(2, 3, 3), 1)
+    check_flat(caplog, TaylorCAM(model, "1", method=method), numbers(2, 3, 3), "explain a layer before the last att")
 
 
 class Function(nn.Module):

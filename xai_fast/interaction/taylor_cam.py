@@ -63,7 +63,8 @@ class TaylorCAM(Method[InteractionMap]):
     """Interactions between the positions of a feature map, from exact derivatives of what comes after it.
 
     `explain` gives an `InteractionMap`. The result for an item depends on the item and the model, never on the batch
-    that it comes in. Inputs may be integers, such as token numbers.
+    that it comes in: an item without interactions has zeros and the fact "zero_curvature", and of a score without
+    curvature at all `explain` raises a `ZeroCurvatureError`. Inputs may be integers, such as token numbers.
 
     Args:
         model: a module in evaluation mode.
@@ -221,21 +222,22 @@ class TaylorCAM(Method[InteractionMap]):
         )
         reached = slopes.any(2).sum(1)  # cells that have a gradient at all
         none = (scaled | shifted) & (reached > 0)
-        if bool(none.all()):
-            raise self._constant(bool(shifted.all()), bool((reached < 2).all()))
+        if bool(none.any()):
+            self._tell_constant(bool(shifted[none].all()), bool((reached[none] < 2).all()))
         return sums.where(~none.reshape(-1, *every), 0)
 
-    def _constant(self, shifted: bool, one_cell: bool) -> ZeroCurvatureError:
+    def _tell_constant(self, shifted: bool, one_cell: bool) -> None:
         cause = (
             "a LayerNorm takes away what is added to all channels of a cell, LN(x + c) = LN(x)"
             if shifted
             else "a norm divides by what a cell is multiplied by, norm(c x) = norm(x)"
         )
         remedy = "a layer before the last attention" if one_cell else "the output of the norm before an attention"
-        return ZeroCurvatureError(
-            f"layer: expected one whose cells interact, got {self.layer}, where all sums are zero but for rounding: "
-            f"{cause}, as on the residual stream of a pre-norm transformer; explain {remedy}, or a layer inside, not "
-            "at the end of, an attention or MLP branch"
+        tell(
+            f"layer: expected one whose cells interact, got {self.layer}, where all sums of an item are zero but for "
+            f'rounding (the fact "zero_curvature"): {cause}, as on the residual stream of a pre-norm transformer; '
+            f"explain {remedy}, or a layer inside, not at the end of, an attention or MLP branch",
+            self.model,
         )
 
     def _higher(self, cut: _Cut, directions: Tensor) -> Tensor:
