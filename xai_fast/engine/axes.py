@@ -14,10 +14,11 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.layers import first_tensor, hooked
 from xai_fast.errors import bad_argument
 
-__all__ = ["LAYOUTS", "LayerAxes", "MapAxes", "find_axes"]
+__all__ = ["LAYOUTS", "POSITIONS", "LayerAxes", "MapAxes", "find_axes"]
 
-LAYOUTS = ("channels_first", "channels_last", "sequence_first")
-"""(B, C, ...positions), (B, ...positions, C), and (n, B, C)."""
+POSITIONS = {"channels_first": slice(2, None), "channels_last": slice(1, -1), "sequence_first": slice(0, 1)}
+"""The axes of positions by layout: (B, C, ...positions), (B, ...positions, C), and (n, B, C)."""
+LAYOUTS = tuple(POSITIONS)
 
 _FIRST = (
     nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.Upsample, nn.PixelShuffle,
@@ -124,7 +125,7 @@ def find_axes(
     shape, makers = _watched(model, module, run)
     if layout is None:
         layout = _layout(shape, makers, module, batch)
-    sizes = {"channels_first": shape[2:], "channels_last": shape[1:-1], "sequence_first": shape[:1]}[layout]
+    sizes = shape[POSITIONS[layout]]
     if len(sizes) != 1:
         if grid is not None and tuple(grid) != tuple(sizes):
             raise bad_argument("grid", f"{tuple(sizes)}, that of the layer's map", str(tuple(grid)))

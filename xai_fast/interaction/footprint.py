@@ -167,13 +167,13 @@ def plain(size: int) -> tuple[Factor, ...]:
     return (Factor(size),) if size != 1 else ()
 
 
-def image_footprint(shape: Sequence[int]) -> Footprint:
-    """Give the footprint of the input (B, C, H, W), or with other axes of the image: each pixel depends on itself."""
-    axes = []
-    for number, pixels in enumerate(shape[2:]):
-        position = np.arange(pixels)
-        axes.append((Factor(pixels, Axis(number, pixels, 0.5, 1.0, 1.0, position, position + 1)),))
-    return Footprint((plain(shape[0]), plain(shape[1]), *axes), {})
+def image_footprint(shape: Sequence[int], channels: int = 1) -> Footprint:
+    """Give the footprint of an input whose channels are at a dimension, 0 for none: each pixel depends on itself."""
+    dims = [plain(size) for size in shape]
+    for number, dim in enumerate(dim for dim in range(1, len(shape)) if dim != channels):
+        position = np.arange(shape[dim])
+        dims[dim] = (Factor(shape[dim], Axis(number, shape[dim], 0.5, 1.0, 1.0, position, position + 1)),)
+    return Footprint(tuple(dims), {})
 
 
 def merge(footprints: Sequence[Footprint], shape: Sequence[int]) -> Footprint:

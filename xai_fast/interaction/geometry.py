@@ -60,7 +60,8 @@ class CellGeometry:
     """Where the cells of a map lie in the image.
 
     Boxes are (x0, y0, x1, y1) in pixels with y downwards, the first pixel covering 0 to 1; of a signal with one axis
-    they are (x0, x1). Cells are (row, column), or (position,) of a signal.
+    they are (x0, x1), of a volume (x0, y0, z0, x1, y1, z1). Cells are (row, column), (position,) of a signal, or
+    (layer, row, column) of a volume.
 
     Attributes:
         axes: the axes of the image in its own order: height, then width.

@@ -157,7 +157,7 @@ class InteractionMap(Explanation):
             of: "cell" for the part that a cell stands for, "field" for all that it depends on; see `CellGeometry`.
 
         Returns:
-            For each item, for each interaction of `top_k`, a box (x0, y0, x1, y1) in pixels of the input for each cell.
+            For each item, for each interaction of `top_k`, a box for each cell, as in `CellGeometry`.
 
         Raises:
             InputError: there is no geometry, or an argument is out of range.

@@ -6,6 +6,7 @@ kernel. Here the model runs once, on one item, and each operation carries on whi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from xai_fast.engine.axes import POSITIONS, MapAxes
 from xai_fast.engine.call import Call as ModelCall
 from xai_fast.engine.layers import Layer, capture_output, find_layer
 from xai_fast.engine.objective import Objective
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.errors import InputError, ModelError, bad_argument
 from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootprint, image_footprint
 from xai_fast.interaction.footprint_rules import follow
+from xai_fast.interaction.footprint_windows import WINDOW_RULES
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
+from xai_fast.terminal import tell
 
 __all__ = ["cell_geometry", "geometry_of"]
 
@@ -38,7 +42,7 @@ def cell_geometry(
         model: a module in evaluation mode.
         layer: a submodule of it, or its dotted name. Its output is a map (B, C, h, w), in any order of dimensions, or
             tokens in which the rows of a map were laid one after another.
-        inputs: (B, C, H, W), or (B, C, L) for a signal; of a tuple the first is the image.
+        inputs: (B, C, H, W), (B, C, L) of a signal, or (B, C, D, H, W) of a volume; of a tuple the first is the image.
         additional_forward_args: as for the methods.
 
     Returns:
@@ -50,39 +54,66 @@ def cell_geometry(
         ModelError: the dependence cannot be followed; the message names the operation and why.
     """
     call = ModelCall.of(model, inputs, Objective(), additional_forward_args=additional_forward_args, integers=True)
-    return geometry_of(call, layer)
-
-
-def geometry_of(call: ModelCall, layer: Layer) -> CellGeometry:
-    """Do what `cell_geometry` does, for a call."""
     image = call.values[0]
     if image.ndim < 3:
         raise bad_argument("inputs", "an image (B, C, H, W) or a signal (B, C, L)", str(tuple(image.shape)))
-    name, module = find_layer(call.model, layer)
-    # Only outside inference mode are composed operations taken apart before they are seen.
-    with call.context():
-        rows = call.take(range(1))
-        mode = _FootprintMode()
-        mode.put(rows[0], image_footprint(rows[0].shape))
-        with capture_output(call.model, module) as captured, mode:
-            call.run(rows, call.positions(range(1)))
-        try:
-            footprint = mode.of(captured.tensor)
-            if footprint is None:
-                raise UnknownFootprint("it does not depend on the image")
-            return CellGeometry(_axes(footprint, tuple(image.shape[2:])))
-        except UnknownFootprint as reason:
-            raise ModelError(
-                f"layer: the place of the cells of {name} in the image cannot be found: {reason}"
-            ) from reason
+    return _Pass(call, layer).geometry()
 
 
-class _FootprintMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the class has no types
+def geometry_of(call: ModelCall, layer: Layer, axes: MapAxes) -> CellGeometry | None:
+    """Find where the cells of a layer lie, and which axes of the first input are the image; None where none are."""
+    # The channels are the second axis, or the last, or none, so that a convolution, pooling or batch norm runs over all
+    # others. Where none of these does, an input (B, C, H, W) is an image all the same.
+    dims = call.values[0].ndim
+    for channels in dict.fromkeys((1, dims - 1, 0)):
+        found = _Pass(call, layer, channels)
+        if found.over_image:
+            break
+    else:
+        if dims != 4:
+            return None
+        found = _Pass(call, layer)
+    try:
+        geometry = found.geometry(axes.layout)
+        return geometry if math.prod(geometry.grid) == math.prod(axes.grid) else None
+    except (ModelError, InputError) as error:
+        patches = CellGeometry.of_patches(axes.grid, found.image)
+        boxes = "no boxes" if patches is None else "boxes of patches, not of what each cell sees,"
+        tell(f"{boxes} in the image for {found.name}: {error}", call.model)
+        return patches
+
+
+class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the class has no types
     """Follows the footprints of tensors while a model runs; where that ends, the reason is kept in their place."""
 
-    def __init__(self) -> None:
+    def __init__(self, call: ModelCall, layer: Layer, channels: int = 1) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._footprints: Any = WeakIdKeyDictionary()
+        self.over_image = False
+        self.name, module = find_layer(call.model, layer)
+        # Only outside inference mode are composed operations taken apart before they are seen.
+        with call.context():
+            rows = call.take(range(1))
+            self.image = tuple(size for dim, size in enumerate(rows[0].shape) if dim not in (0, channels))
+            self.put(rows[0], image_footprint(rows[0].shape, channels))
+            with capture_output(call.model, module) as self._captured, self:
+                call.run(rows, call.positions(range(1)))
+
+    def geometry(self, layout: str | None = None) -> CellGeometry:
+        """Give the geometry of the cells; with a layout, of those along the layer's axes of positions."""
+        output = self._captured.tensor
+        try:
+            footprint = self.of(output)
+            if footprint is None:
+                raise UnknownFootprint("it does not depend on the image")
+            dims = range(output.ndim)
+            for dim in set(dims).difference(dims if layout is None else dims[POSITIONS[layout]]):
+                footprint = footprint.lost(dim)
+            return CellGeometry(_axes(footprint, self.image))
+        except UnknownFootprint as reason:
+            raise ModelError(
+                f"layer: the place of the cells of {self.name} in the image cannot be found: {reason}"
+            ) from reason
 
     def put(self, tensor: Tensor, footprint: Footprint | UnknownFootprint) -> None:
         self._footprints[tensor] = footprint
@@ -110,6 +141,11 @@ class _FootprintMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the
         arguments |= dict(zip((argument.name for argument in schema), args, strict=False)) | kwargs
         results = [result] if isinstance(result, Tensor) else tree_leaves(result)
         results = [leaf for leaf in results if isinstance(leaf, Tensor)]
+        name = str(func.overloadpacket.__name__)
+        if name in WINDOW_RULES or "batch_norm" in name:
+            dims = getattr(self._footprints.get(args[0]), "dims", ())[2:]
+            axes = [f.axis and f.axis.image_axis for factors in dims for f in factors]
+            self.over_image |= bool(axes) and axes == list(range(len(self.image)))
         found: list[Footprint | UnknownFootprint]
         try:
             followed = follow(func, Call(arguments, result, self.of))

@@ -29,7 +29,7 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
-from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
+from xai_fast.errors import ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.graph.cut import Downstream, check_cut
 from xai_fast.graph.smooth import SMOOTH, remedy
@@ -132,8 +132,11 @@ class TaylorCAM(Method[InteractionMap]):
         if call.narrow is not None:
             raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
         with torch.autocast(call.device.type, enabled=False):  # derivatives are exact
-            geometry = self._geometry_of(call)
-            return Explanation.cat([self._interactions(call, chunk, geometry) for chunk in call.chunks()])
+            shape = tuple(call.values[0].shape[1:])
+            if shape not in self._geometry:
+                found = None if "#" in self.layer else geometry_of(call, self.layer, self._axes.of(call))
+                self._geometry[shape] = found
+            return Explanation.cat([self._interactions(call, c, self._geometry[shape]) for c in call.chunks()])
 
     def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
         cut, classes, scores = self._cut(call, chunk)
@@ -262,22 +265,6 @@ class TaylorCAM(Method[InteractionMap]):
             place: Any = (slice(None), *columns)
             sums[place] = found
         return sums
-
-    def _geometry_of(self, call: Call) -> CellGeometry | None:
-        """Find where the cells lie in the image; None, said once, where that cannot be followed."""
-        shape = tuple(call.values[0].shape[1:])
-        if len(shape) != 3 or "#" in self.layer:
-            return None
-        if shape not in self._geometry:
-            axes = self._axes.of(call)
-            try:
-                found = geometry_of(call, self.layer)
-                self._geometry[shape] = found if math.prod(found.grid) == math.prod(axes.grid) else None
-            except (ModelError, InputError) as error:
-                self._geometry[shape] = CellGeometry.of_patches(axes.grid, shape[1:])
-                boxes = "no boxes" if self._geometry[shape] is None else "boxes of patches, not of what each cell sees,"
-                tell(f"{boxes} in the image for {self.layer}: {error}", self.model)
-        return self._geometry[shape]
 
 
 def _directions(cut: _Cut, scope: str) -> tuple[Tensor, Tensor]:

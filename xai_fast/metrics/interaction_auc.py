@@ -7,7 +7,6 @@ and 5.3; Lerman et al., "Explaining local, global, and higher-order interactions
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -18,8 +17,6 @@ from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.order_ranking import FeatureInteraction
 
 __all__ = ["area_under_roc", "interaction_auc", "interaction_auc_on_union", "is_interaction", "r_precision"]
-
-Sets: TypeAlias = "Collection[Collection[int | str]]"
 
 
 def area_under_roc(strengths: Tensor, positive: Tensor) -> Tensor:
@@ -58,7 +55,7 @@ def is_interaction(features: Collection[int], truth: Collection[Collection[int]]
     return any(set(features) <= set(known) for known in truth)
 
 
-def _by_position(truth: Sets, ranking: InteractionRanking) -> list[set[int]]:
+def _by_position(truth: Collection[Collection[int | str]], ranking: InteractionRanking) -> list[set[int]]:
     if not isinstance(ranking, InteractionRanking):
         raise bad_argument("ranking", "an InteractionRanking", type(ranking).__name__)
     try:
@@ -67,7 +64,7 @@ def _by_position(truth: Sets, ranking: InteractionRanking) -> list[set[int]]:
         raise bad_argument("truth", "sets of features of the ranking, by name or position", repr(truth)) from error
 
 
-def interaction_auc(ranking: InteractionRanking, truth: Sets, order: int = 2) -> float:
+def interaction_auc(ranking: InteractionRanking, truth: Collection[Collection[int | str]], order: int = 2) -> float:
     """Compute the AUC of a ranking: a set that is part of a true interaction is a positive.
 
     Args:
@@ -87,7 +84,9 @@ def interaction_auc(ranking: InteractionRanking, truth: Sets, order: int = 2) ->
     return float(area_under_roc(torch.from_numpy(sets.strength), positive))
 
 
-def interaction_auc_on_union(found: Sequence[InteractionRanking], truth: Sets, order: int) -> list[float] | None:
+def interaction_auc_on_union(
+    found: Sequence[InteractionRanking], truth: Collection[Collection[int | str]], order: int
+) -> list[float] | None:
     """Compute the AUC of several methods at one order, on all sets that any of them found.
 
     Args:
@@ -117,7 +116,8 @@ def interaction_auc_on_union(found: Sequence[InteractionRanking], truth: Sets, o
 
 
 def r_precision(
-    ranking: InteractionRanking | Sequence[FeatureInteraction] | Sequence[Collection[int]], truth: Sets
+    ranking: InteractionRanking | Sequence[FeatureInteraction] | Sequence[Collection[int]],
+    truth: Collection[Collection[int | str]],
 ) -> float:
     """Compute the share of exact hits among the first R of a ranking, R being the number of true interactions.
 

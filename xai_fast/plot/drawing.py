@@ -182,10 +182,10 @@ def _strengths(found: InteractionMap) -> tuple[str, NDArray[Any], float]:
 def _cells(found: InteractionMap) -> tuple[list[list[float]], list[list[float]], float]:
     """Give the intervals of rows and columns, as shares of the picture, and the picture's proportions."""
     geometry = found.geometry
-    if geometry is not None:
-        axes = geometry.axes if len(geometry.axes) == 2 else (None, geometry.axes[0])
-        pixels = geometry.image if len(geometry.axes) == 2 else (1, 4)
-        return _shares(axes[0]), _shares(axes[1]), pixels[1] / pixels[0]
+    if geometry is not None and len(geometry.axes) < 3:  # volumes are drawn as a row of cells
+        *rows, column = geometry.axes
+        row = rows[0] if rows else None
+        return _shares(row), _shares(column), column.pixels / row.pixels if row else 4.0
     height, width = found.grid if len(found.grid) == 2 else (1, found.cells)
     even = [[[round(i / count, 5), round((i + 1) / count, 5)] for i in range(count)] for count in (height, width)]
     return even[0], even[1], min(max(width / height, 0.25), 4.0)
