@@ -146,6 +146,7 @@ MODELS = {
     "tokens": ([conv(3, 4, 4, 4), Does(tokens)], SIZE),
     "signal": ([nn.Conv1d(2, 3, 5, 2, 1), nn.MaxPool1d(2), nn.AvgPool1d(3, 1)], (1, 2, 40)),
     "volume": ([nn.Conv3d(1, 2, 3, 2), nn.MaxPool3d(2)], (1, 1, 9, 14, 10)),
+    "volume, pooled to a size": ([nn.Conv3d(1, 2, 3), nn.AdaptiveMaxPool3d((2, 3, 5))], (1, 1, 7, 9, 8)),
 }
 
 
@@ -219,11 +220,12 @@ def fields_by_gradient(model: nn.Module, x: Tensor) -> list[list[tuple[int, int]
 
 
 @pytest.mark.parametrize("corners", [True, False])
-@pytest.mark.parametrize("size", [(16, 31), (5, 7), (20, 25)])
-def test_fields_of_linear_resizing_are_where_the_gradient_is(corners: bool, size: tuple[int, int]) -> None:
-    model = Whole(conv(3, 4, 3, 2), nn.Upsample(size, mode="bilinear", align_corners=corners)).double().eval()
+@pytest.mark.parametrize("size", [(16, 31), (5, 7), (20, 25), (4,), (7, 3, 5)])
+def test_fields_of_linear_resizing_are_where_the_gradient_is(corners: bool, size: tuple[int, ...]) -> None:
+    kind, mode = {1: (nn.Conv1d, "linear"), 2: (nn.Conv2d, "bilinear"), 3: (nn.Conv3d, "trilinear")}[len(size)]
+    model = Whole(kind(3, 4, 3, 2), nn.Upsample(size, mode=mode, align_corners=corners)).double().eval()
     nn.init.constant_(model.cells[0].weight, 1.0)
-    x = torch.rand(1, 3, 21, 27, dtype=torch.float64)
+    x = torch.rand(1, 3, *(21, 27, 9)[: len(size)], dtype=torch.float64)
     fields = fields_by_gradient(model, x)
     geometry = cell_geometry(model, CELLS, x.detach())
     assert [list(zip(axis.low, axis.high, strict=True)) for axis in geometry.axes] == fields
