@@ -52,8 +52,8 @@ class Differentiable:
             return 1.0
         key = touched.cpu().numpy().tobytes()
         if key not in self._shares:
-            whole = touched.shape[0] * cost_of(self.second_order).row_operations
-            self._shares[key] = self.second_order.tangent_operations(touched, self.second_order.curved_inputs) / max(1, whole)
+            whole = max(1, touched.shape[0] * cost_of(self.second_order).row_operations)
+            self._shares[key] = self.second_order.tangent_operations(touched, self.second_order.curved_inputs) / whole
         return self._shares[key]
 
     def share_with_columns(self, columns: Tensor) -> float:

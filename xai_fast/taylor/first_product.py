@@ -46,14 +46,12 @@ class FirstProduct:
     Args:
         node: of y, (1, M).
         weight: (N, M).
-
-    Attributes:
-        seen: by the numbers of directions, which entries they touched at the last call, and what `Touched` that is.
     """
 
     def __init__(self, node: int, weight: Tensor) -> None:
         self.node = node
         self.weight = weight.contiguous()  # its rows are picked
+        # By the numbers of directions: which entries they touched at the last call, and what that is.
         self.seen: dict[tuple[int, ...], tuple[bytes, Touched | None]] = {}
 
     def rows(self, sides: Sequence[Tensor], touched: Touched | None, first: int = 0) -> Tensor:
@@ -76,7 +74,7 @@ class FirstProduct:
             cells = self.weight.view(-1, columns.shape[1], self.weight.shape[1])
             start = first % cells.shape[0]
             rows = self.weight.new_empty(sum(counts), flat[0].shape[0], cells.shape[2])
-            for side, count, part in zip(flat, counts, rows.split(counts), strict=True):
+            for side, count, part in zip(flat, counts, torch.split(rows, counts), strict=True):
                 by_cell = side.reshape(*side.shape[:2], *cells.shape[:2])
                 own = by_cell[:, :, start : start + count].diagonal(0, 1, 2)
                 torch.bmm(own.permute(2, 0, 1), cells[start : start + count], out=part)
@@ -113,26 +111,23 @@ def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], lim
     """Find the entries of the input that directions touch; None where picking them does not pay."""
     if product is None:
         return None
-    entries, width = product.weight.shape
-    count = sum(side.shape[1] for side in sides)
-    if 2 * count * sides[0].shape[0] * entries * width < _WORTH_A_LOOK:
+    if 2 * sum(side.shape[0] * side.shape[1] for side in sides) * product.weight.numel() < _WORTH_A_LOOK:
         return None
     # Faster than any(0), which runs through the batch entry by entry.
     by_side = [side.bool().view(torch.uint8).amax(0).flatten(1) for side in sides]
     touched = by_side[0] if len(sides) == 1 else torch.cat(by_side)
     counts, content = tuple(map(len, by_side)), touched.cpu().numpy().tobytes()
-    if product.seen.get(counts, (b"",))[0] != content:
-        product.seen[counts] = content, _touched(touched, len(sides))
-    found = product.seen[counts][1]
+    last = product.seen.get(counts)
+    if last is None or last[0] != content:
+        last = product.seen[counts] = content, _touched(touched, len(sides))
+    found = last[1]
     # A sixteenth of the memory is left for what is not planned, see `usable_bytes`.
-    fits = found is None or found.columns.numel() * width * product.weight.element_size() <= limit // 16
+    fits = found is None or found.columns.numel() * product.weight[0].nbytes <= limit // 16
     return found if fits else None
 
 
 def _touched(touched: Tensor, sides: int) -> Touched | None:
-    """List the entries that directions touch, (R, N) uint8; None where that is most of them."""
-    counts = touched.sum(1)
-    least, most = map(int, counts.aminmax())
+    least, most = map(int, touched.sum(1).aminmax())
     if most > _SHARE_THAT_GAINS * touched.shape[1]:
         return None
     if least == most > 0:
