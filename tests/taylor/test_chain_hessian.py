@@ -176,7 +176,7 @@ def test_cells_of_different_sizes_and_directions_without_an_entry() -> None:
 
 def test_directions_that_touch_other_entries_at_the_next_call() -> None:
     torch.manual_seed(2)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(60, 64), nn.GELU(), nn.Linear(64, 3)).double()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(60, 256), nn.GELU(), nn.Linear(256, 3)).double()
     x = torch.randn(64, 5, 12, dtype=torch.float64)
     cells = x[:, None] * torch.eye(5, dtype=torch.float64)[None, :, :, None]
     one_more = cells.clone()
