@@ -157,9 +157,10 @@ def test_reverse_route(benchmark: BenchmarkFixture) -> None:
 
 
 def test_head_without_a_trace(benchmark: BenchmarkFixture) -> None:
-    """A second call takes less than half of batched products on a 600-256-256-10 GELU head, 25 cells of 24 channels.
+    """A second call takes a third of batched products at most on a 600-256-256-10 GELU head, 25 cells of 24 channels.
 
-    The goal is a quarter; it takes 0.26 of them on one thread, and 0.34 on two, where small calls are more of it.
+    The goal is a quarter, and it takes 0.22 to 0.28 of them. With other directions on the right side there are twice as
+    many tangents, and as many products: 0.30 to 0.35.
     """
     torch.manual_seed(0)
     layers = [nn.Linear(600, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, 10)]
@@ -185,13 +186,15 @@ def test_head_without_a_trace(benchmark: BenchmarkFixture) -> None:
     benchmark.pedantic(runs["ours"], rounds=20)
     got, expected = taylor.bilinear_form(head, x, V), products(V)
     factor = ratio(seconds, "products", "ours")
+    two_sides = ratio(seconds, "products_two_sides", "ours_two_sides")
     benchmark.extra_info |= {
         "seconds": seconds,
         "products_over_ours": factor,
-        "products_over_ours_two_sides": ratio(seconds, "products_two_sides", "ours_two_sides"),
+        "products_over_ours_two_sides": two_sides,
         "relative_error": float((got - expected).abs().max() / expected.abs().max()),
     }
-    assert factor >= 2.5
+    assert factor >= 3.2
+    assert two_sides >= 2.5
 
 
 def test_hessian_of_an_mlp(benchmark: BenchmarkFixture) -> None:

@@ -172,3 +172,17 @@ def test_cells_of_different_sizes_and_directions_without_an_entry() -> None:
     got = taylor.bilinear_form(network, x, V)
     torch.testing.assert_close(got, taylor.bilinear_form(network, x, V, method="hvp"), rtol=1e-10, atol=1e-13)
     assert not got[:, 8].any()
+
+
+def test_directions_that_touch_other_entries_at_the_next_call() -> None:
+    torch.manual_seed(2)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(60, 256), nn.GELU(), nn.Linear(256, 3)).double()
+    x = torch.randn(64, 5, 12, dtype=torch.float64)
+    cells = x[:, None] * torch.eye(5, dtype=torch.float64)[None, :, :, None]
+    one_more = cells.clone()
+    one_more[63, 2, 4, 7] = torch.nan
+    for V in (cells, cells.roll(1, 2), one_more, cells):
+        got = taylor.bilinear_form(network.eval(), x, V, target=0)
+        expected = taylor.bilinear_form(network, x, V, target=0, method="hvp")
+        torch.testing.assert_close(got[:63], expected[:63])
+        torch.testing.assert_close(got[63].isnan().any(), V[63].isnan().any())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from taylor_networks import NETWORKS, network, numbers
@@ -10,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from xai_fast import taylor
 from xai_fast.errors import InputError, ModelError, UnsupportedOperation, ZeroCurvatureError
+from xai_fast.taylor.differentiable import differentiable
 from xai_fast.taylor.program import Program
 
 METHODS = ("auto", "forward", "reverse", "hvp")
@@ -257,3 +260,32 @@ def test_the_plan_says_what_will_be_done() -> None:
     assert plan.chunks >= 1
     with pytest.raises(UnsupportedOperation):
         taylor.plan_bilinear_form(lambda y: torch.atan(y).sum(1), numbers(2, 3), 2)
+
+
+def _normalised(exponentials: Tensor) -> Tensor:
+    return exponentials / exponentials.sum(1, keepdim=True)
+
+
+# A score of (B, 4, 3), and its curved operations where each softmax is one.
+SOFTMAX: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
+    "last dimension": (lambda x: x.softmax(2)[:, 1, 2], 1),
+    "first dimension": (lambda x: x.softmax(1)[:, 1, 2], 1),
+    "written out": (lambda x: _normalised(x.exp())[:, 1, 2], 1),
+    "of another softmax": (lambda x: x.softmax(2).softmax(1)[:, 1, 2], 2),
+    "under a product": (lambda x: (x.softmax(2) * x).sum((1, 2)), 2),
+    "exponentials that are read again": (lambda x: (lambda e: (_normalised(e) + e)[:, 1, 2])(x.exp()), 3),
+    "attention": (lambda x: ((x @ x.mT).softmax(2) @ x)[:, 1, 2], 3),
+    "masked": (lambda x: x.masked_fill(x > 0.5, -torch.inf).softmax(2)[:, 1, 2], 1),
+}
+
+
+@pytest.mark.parametrize("two_sides", [False, True])
+@pytest.mark.parametrize("case", SOFTMAX)
+def test_a_softmax_is_one_operation_where_nothing_else_reads_its_parts(case: str, two_sides: bool) -> None:
+    score, curved = SOFTMAX[case]
+    x, V, U = numbers(3, 4, 3), numbers(3, 5, 4, 3, seed=8), numbers(3, 2, 4, 3, seed=9)
+    expected = taylor.bilinear_form(score, x, V, U if two_sides else V, method="hvp")
+    for method in ("forward", "reverse"):
+        got = taylor.bilinear_form(score, x, V, U if two_sides else None, method=method)
+        assert relative(got, expected) < 1e-12
+    assert len(differentiable(taylor.prepare(score, x), x).second_order.curved) == curved

@@ -27,6 +27,7 @@ class Differentiable:
 
     Attributes:
         program: the graph with its rules.
+        second_order: the same for derivatives of the second order at most.
         bottleneck: the narrowest node through which all curvature is reached.
         first_product: see `xai_fast.taylor.first_product`.
         row_limit: the most rows times items at once that memory was found to hold; None while nothing is known.
@@ -37,8 +38,9 @@ class Differentiable:
 
     def __init__(self, graph: Graph) -> None:
         self.program = Program(graph)
-        self.bottleneck = bottleneck(self.program)
-        self.first_product = first_product(self.program)
+        self.second_order = Program(graph, 2)
+        self.bottleneck = bottleneck(self.second_order)
+        self.first_product = first_product(self.second_order)
         self.row_limit: int | None = None
         self._shares: dict[bytes, float] = {}
         self.replay = Replay()
@@ -50,8 +52,8 @@ class Differentiable:
             return 1.0
         key = touched.cpu().numpy().tobytes()
         if key not in self._shares:
-            whole = touched.shape[0] * cost_of(self.program).row_operations
-            self._shares[key] = self.program.tangent_operations(touched, self.program.curved_inputs) / max(1, whole)
+            whole = max(1, touched.shape[0] * cost_of(self.second_order).row_operations)
+            self._shares[key] = self.second_order.tangent_operations(touched, self.second_order.curved_inputs) / whole
         return self._shares[key]
 
     def share_with_columns(self, columns: Tensor) -> float:
@@ -59,7 +61,7 @@ class Differentiable:
         if self.first_product is None:
             return 1.0
         saved = 2 * self.first_product.weight.numel()
-        whole = cost_of(self.program).row_operations
+        whole = cost_of(self.second_order).row_operations
         return 1 - saved * (1 - columns.shape[1] / self.first_product.weight.shape[0]) / max(1, whole)
 
     def chain(self, like: Tensor, most_weights: int = 1 << 26) -> Chain | None:

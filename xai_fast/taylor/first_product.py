@@ -51,6 +51,8 @@ class FirstProduct:
     def __init__(self, node: int, weight: Tensor) -> None:
         self.node = node
         self.weight = weight.contiguous()  # its rows are picked
+        # By the numbers of directions: which entries they touched at the last call, and what that is.
+        self.seen: dict[tuple[int, ...], tuple[bytes, Touched | None]] = {}
 
     def rows(self, sides: Sequence[Tensor], touched: Touched | None, first: int = 0) -> Tensor:
         """Carry directions through the product.
@@ -71,12 +73,12 @@ class FirstProduct:
         if touched.in_order:
             cells = self.weight.view(-1, columns.shape[1], self.weight.shape[1])
             start = first % cells.shape[0]
-            rows = []
-            for side, count in zip(flat, counts, strict=True):
+            rows = self.weight.new_empty(sum(counts), flat[0].shape[0], cells.shape[2])
+            for side, count, part in zip(flat, counts, torch.split(rows, counts), strict=True):
                 by_cell = side.reshape(*side.shape[:2], *cells.shape[:2])
                 own = by_cell[:, :, start : start + count].diagonal(0, 1, 2)
-                rows.append(torch.bmm(own.permute(2, 0, 1), cells[start : start + count]))
-            return (rows[0] if len(rows) == 1 else torch.cat(rows)).unsqueeze(2)
+                torch.bmm(own.permute(2, 0, 1), cells[start : start + count], out=part)
+            return rows.unsqueeze(2)
         picked = [
             side.gather(2, index.expand(side.shape[0], *index.shape)).transpose(0, 1)
             for side, index in zip(flat, torch.split(columns, counts), strict=True)
@@ -109,20 +111,28 @@ def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], lim
     """Find the entries of the input that directions touch; None where picking them does not pay."""
     if product is None:
         return None
-    entries, width = product.weight.shape
-    count = sum(side.shape[1] for side in sides)
-    if 2 * count * sides[0].shape[0] * entries * width < _WORTH_A_LOOK:
+    if 2 * sum(side.shape[0] * side.shape[1] for side in sides) * product.weight.numel() < _WORTH_A_LOOK:
         return None
     # Faster than any(0), which runs through the batch entry by entry.
-    by_side = [side.amax(0).logical_or(side.amin(0)).flatten(1) for side in sides]
+    by_side = [side.bool().view(torch.uint8).amax(0).flatten(1) for side in sides]
     touched = by_side[0] if len(sides) == 1 else torch.cat(by_side)
-    counts = touched.sum(1)
-    least, most = map(int, counts.aminmax())
-    if most > _SHARE_THAT_GAINS * entries or count * most * width * product.weight.element_size() > limit // 16:
-        return None  # a sixteenth of the memory is left for what is not planned, see `usable_bytes`
+    counts, content = tuple(map(len, by_side)), touched.cpu().numpy().tobytes()
+    last = product.seen.get(counts)
+    if last is None or last[0] != content:
+        last = product.seen[counts] = content, _touched(touched, len(sides))
+    found = last[1]
+    # A sixteenth of the memory is left for what is not planned, see `usable_bytes`.
+    fits = found is None or found.columns.numel() * product.weight[0].nbytes <= limit // 16
+    return found if fits else None
+
+
+def _touched(touched: Tensor, sides: int) -> Touched | None:
+    least, most = map(int, touched.sum(1).aminmax())
+    if most > _SHARE_THAT_GAINS * touched.shape[1]:
+        return None
     if least == most > 0:
-        columns = touched.nonzero()[:, 1].view(count, most)
-        order = torch.arange(entries, device=columns.device).repeat(len(sides))
+        columns = touched.nonzero()[:, 1].view(-1, most)
+        order = torch.arange(touched.shape[1], device=columns.device).repeat(sides)
         return Touched(columns, torch.equal(columns.flatten(), order))
     # Directions that touch fewer are filled up with entries where they are zero.
-    return Touched(touched.to(torch.uint8).topk(max(1, most), 1).indices, False)
+    return Touched(touched.topk(max(1, most), 1).indices, False)

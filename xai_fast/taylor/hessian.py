@@ -210,7 +210,7 @@ def _chunk(rules: Differentiable, of_items: list[Tensor], sides: int, touched: T
 
     def run(x: Tensor, *others: Tensor) -> Tensor:
         extras = others[sides : len(of_items) - 1]
-        state = rules.program.run(x, extras) if stem is None else stem.state(x, extras)
+        state = rules.second_order.run(x, extras) if stem is None else stem.state(x, extras)
         known = None if touched is None else replace(touched, columns=others[-1])
         return _pairs(_Tangents(rules, state, plan, known), others[:sides])
 
@@ -236,7 +236,7 @@ class _Tangents:
     """Makes rows at the inputs of the curved nodes, by either route."""
 
     def __init__(self, rules: Differentiable, state: State, plan: Plan, touched: Touched | None) -> None:
-        self.program = rules.program
+        self.program = rules.second_order
         self.state = state
         self.plan = plan
         self.touched = touched

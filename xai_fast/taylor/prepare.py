@@ -82,7 +82,7 @@ def resolved(fn: Callable[..., object], x: Tensor, given: Given) -> tuple[ScoreF
         # A trace knows how many classes there are, so that the model need not run for that.
         found = find_trace(replace(function, classes=x.new_zeros(batch, dtype=torch.int64)), x)
         if found is not None and found.output_shape is not None:
-            like_outputs = x.new_empty(1).expand(batch, *found.output_shape)
+            like_outputs = x.new_empty(batch, *found.output_shape)
             return replace(function, classes=_classes(objective, like_outputs, batch)), found
     with torch.no_grad():
         return replace(function, classes=_classes(objective, function.outputs(x, *extras), batch)), None

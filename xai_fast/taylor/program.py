@@ -11,7 +11,7 @@ from torch import Tensor
 
 from xai_fast.graph import Graph, State, run
 from xai_fast.taylor.lattice import Lattice
-from xai_fast.taylor.rules import Rule, rule_of
+from xai_fast.taylor.rules import Rule, rule_of, with_softmax
 from xai_fast.taylor.touched import Touched, touched_places
 
 __all__ = ["Program"]
@@ -31,6 +31,7 @@ class Program:
 
     Args:
         graph: what `xai_fast.graph.nodes.trace` gave.
+        most_orders: the highest derivatives that are asked for; with 2, a softmax is one node.
 
     Attributes:
         rules: of the active nodes, by node.
@@ -39,13 +40,10 @@ class Program:
         curved: the nodes that have a second derivative and reach the score, in order.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, most_orders: int | None = None) -> None:
         self.graph = graph
-        self.rules: dict[int, Rule] = {}
-        for node in graph.nodes:
-            rule = rule_of(graph, node)
-            if rule is not None:
-                self.rules[node.index] = rule
+        rules = {node.index: rule for node in graph.nodes if (rule := rule_of(graph, node)) is not None}
+        self.rules: dict[int, Rule] = with_softmax(graph, rules) if most_orders == 2 else rules
         self.curved = tuple(index for index, rule in self.rules.items() if rule.curved)
         self.curved_inputs = frozenset(i for index in self.curved for i in self.rules[index].inputs)
         self.costs: dict[tuple[int, ...], Any] = {}

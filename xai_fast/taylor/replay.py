@@ -53,12 +53,12 @@ _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     f"aten.{name}": getattr(torch, name.partition(".")[0])
     for name in (
         "add.Tensor", "sub.Tensor", "mul.Tensor", "exp", "log", "reciprocal", "sigmoid", "tanh", "pow.Tensor_Scalar",
-        "mm", "bmm", "addmm", "cat", "gather", "scatter_add", "select.int", "unsqueeze", "transpose.int", "permute",
-        "sum.dim_IntList", "amax", "detach", "index_select", "ones_like", "as_strided",
+        "mm", "bmm", "bmm.out", "addmm", "cat", "gather", "scatter_add", "select.int", "unsqueeze", "transpose.int",
+        "permute", "sum.dim_IntList", "amax", "detach", "index_select", "ones_like", "as_strided",
     )
 } | {
     f"aten.{name}": getattr(Tensor, name.partition(".")[0])
-    for name in ("view", "expand", "new_zeros")
+    for name in ("view", "expand", "new_zeros", "new_empty", "add_.Tensor", "copy_")
 }  # fmt: skip
 
 

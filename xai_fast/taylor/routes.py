@@ -48,7 +48,7 @@ _SHARE_THAT_GAINS = 0.9
 def _touched(rules: Differentiable, sides: Sequence[Tensor]) -> Tensor | None:
     """Find the places that the directions touch; None where that is most of them, or not worth the look."""
     rows = sum(side.shape[1] for side in sides)
-    if rows * cost_of(rules.program).row_operations < _WORTH_A_LOOK:
+    if rows * cost_of(rules.second_order).row_operations < _WORTH_A_LOOK:
         return None
     by_row = [side.transpose(0, 1).unsqueeze(2) for side in sides]
 
@@ -65,7 +65,7 @@ def _touched(rules: Differentiable, sides: Sequence[Tensor]) -> Tensor | None:
 
 
 def _route(rules: Differentiable, directions: int, method: str, share: float) -> Route:
-    program, narrow = rules.program, rules.bottleneck
+    program, narrow = rules.second_order, rules.bottleneck
     entries = math.prod(program.graph.input_shape)
     whole = cost_of(program)
     peak = int(share * whole.row_peak)
@@ -104,7 +104,7 @@ def plan_pairs_of(
     Raises:
         ZeroCurvatureError: the score is piecewise linear.
     """
-    program = rules.program
+    program = rules.second_order
     if not program.curved:
         raise ZeroCurvatureError(
             "model: expected a score with second derivatives, got one that is piecewise linear in the input, so that "

@@ -6,6 +6,6 @@ with respect to a node's value, in the same layout.
 """
 
 from xai_fast.taylor.rules.base import Rule
-from xai_fast.taylor.rules.table import rule_of
+from xai_fast.taylor.rules.table import rule_of, with_softmax
 
-__all__ = ["Rule", "rule_of"]
+__all__ = ["Rule", "rule_of", "with_softmax"]

@@ -1,4 +1,4 @@
-"""Functions of one entry each: smooth ones, and piecewise linear ones."""
+"""Functions of one entry each, smooth ones and piecewise linear ones, and the softmax."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule
 from xai_fast.taylor.touched import Touched
 
-__all__ = ["Elementwise", "Selection"]
+__all__ = ["Elementwise", "Selection", "Softmax"]
 
 
 class Elementwise(Rule):
@@ -124,3 +124,34 @@ class Selection(Rule):
     @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
         return {self.source: rows * self._slopes(state)}
+
+
+class Softmax(Rule):
+    """p = exp(z) / sum exp(z) along a dimension, for derivatives of the second order at most.
+
+    With v~ = v - <p, v>: D p [v] = p v~, which is its own transpose, and <mu, D^2 p [v, u]> = <p mu~, v~ u~>.
+    """
+
+    curved = True
+
+    def __init__(self, graph: Graph, node: Node, source: int, dims: Sequence[int]) -> None:
+        super().__init__(graph, node)
+        self.inputs, self.source = (source,), source
+        self.dims = [d % len(self.shape) - len(self.shape) for d in dims]
+
+    def _centred(self, state: State, rows: Tensor) -> Tensor:
+        return rows - (rows * state.tensor(self.node.index)).sum(self.dims, keepdim=True)
+
+    @override
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        return state.tensor(self.node.index) * self._centred(state, rows[self.source])
+
+    @override
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        return {self.source: self.tangent(state, {self.source: rows})}
+
+    @override
+    def pair(self, state: State, adjoint: Tensor, left: Rows, right: Rows) -> Tensor:
+        first = self._centred(state, left[self.source])
+        second = first if right is left else self._centred(state, right[self.source])
+        return pair_sum(first, second, self.tangent(state, {self.source: adjoint}))

@@ -18,11 +18,11 @@ from xai_fast.graph.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rule, unsupported
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
-from xai_fast.taylor.rules.elementwise import Elementwise, Selection
+from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
 from xai_fast.taylor.rules.linear import Concatenation, Convolution, Structural, Sum
 from xai_fast.taylor.rules.writes import WRITES, Write
 
-__all__ = ["rule_of"]
+__all__ = ["rule_of", "with_softmax"]
 
 aten = torch.ops.aten
 
@@ -218,6 +218,7 @@ _OTHERS: dict[object, Callable[[Graph, Node], Rule]] = {
     operator.getitem: _getitem,
 }
 _OTHERS |= dict.fromkeys(WRITES, Write)
+_NORMALISED = [aten.mul.Tensor, aten.exp.default, aten.reciprocal.default]
 
 
 def rule_of(graph: Graph, node: Node) -> Rule | None:
@@ -241,3 +242,20 @@ def rule_of(graph: Graph, node: Node) -> Rule | None:
     if node.target in _OTHERS:
         return _OTHERS[node.target](graph, node)
     raise UnsupportedOperation(unsupported(node))
+
+
+def with_softmax(graph: Graph, rules: dict[int, Rule]) -> dict[int, Rule]:
+    """Put one rule in the place of those of exp, sum, reciprocal and product, where nothing else reads these."""
+    found = dict(rules)
+    for index, rule in rules.items():
+        parts = [graph.nodes[i] for i in rule.node.inputs]
+        if [rule.node.target, *(part.target for part in parts)] != _NORMALISED:
+            continue
+        total = graph.nodes[parts[1].inputs[0]]
+        readers = [graph.users[part.index] for part in (*parts, total)]
+        expected = [(total.index, index), (index,), (parts[1].index,)]
+        if total.target is aten.sum.dim_IntList and total.args[2:] == (True,) and readers == expected:
+            found[index] = Softmax(graph, rule.node, parts[0].inputs[0], total.args[1])  # type: ignore[arg-type]
+            for part in (*parts, total):
+                del found[part.index]
+    return found
