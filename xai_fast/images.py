@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
 from xai_fast.files import open_regular
-from xai_fast.terminal import ShortRepr
+from xai_fast.terminal import ShortRepr, tell
 
 __all__ = ["ImageModel", "open_image"]
 
@@ -38,7 +38,8 @@ def open_image(file: str | os.PathLike[str] | IO[bytes]) -> Image.Image:
 
     What is black and what is white is said by the TIFF tags SMinSampleValue and SMaxSampleValue; without them unsigned
     integers of up to 16 bits go from 0 to the largest that their bits hold, and floats from 0 to 1. Signed and 32-bit
-    integers without the tags, and values outside the range, such as floats from 0 to 255, are refused.
+    integers without the tags, and values outside the range, such as floats from 0 to 255, are refused. That 16
+    bits hold 12 or fewer, as of a sensor, is logged once: the greys hardly differ then.
 
     Args:
         file: a path, of a regular file, or a binary file object.
@@ -86,6 +87,11 @@ def _eight_bits(picture: Image.Image, stored: Image.Image) -> Image.Image:
             f"the file does not say which of its {values.dtype} values, from {values.min():g} to {values.max():g}, are "
             "black and white; write unsigned integers of up to 16 bits, floats from 0 to 1, or the TIFF tags "
             "SMinSampleValue and SMaxSampleValue"
+        )
+    if bits == 16 and high == top and 0 < values.max() < 2**12:
+        tell(
+            "a picture of 16 bits uses 12 or fewer of them, so its greys hardly differ; where its white is less than "
+            "65535, the TIFF tags SMinSampleValue and SMaxSampleValue say so"
         )
     if tags.get(Base.PhotometricInterpretation) == _WHITE_IS_ZERO:
         low, high = high, low

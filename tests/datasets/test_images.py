@@ -138,6 +138,27 @@ def test_pictures_are_read_as_people_see_them_or_refused_with_the_reason(name: s
     assert np.asarray(image).tolist() == np.array(expected).tolist()
 
 
+@pytest.mark.parametrize(
+    ("file", "is_told"),
+    [
+        (lambda: tiff([0, 0x800, 0xFFF], 16), True),
+        (lambda: tiff([0, 0x800, 0x1000], 16), False),
+        (lambda: tiff([0, 0x800, 0xFFF], 16, high=0xFFF), False),
+        (lambda: tiff([0, 0], 16), False),
+        (lambda: tiff([0, 0.01], 32, 3), False),
+        (lambda: stored(Image.fromarray(np.array([[0, 0xFFF]], np.uint16))), True),
+        (sixteen_bit, False),
+    ],
+)
+def test_that_a_picture_uses_12_of_its_16_bits_is_told_once(
+    file: Callable[[], io.BytesIO], is_told: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xai_fast.terminal._said", {})
+    for _ in range(2):
+        open_image(file())
+    assert ["12 or fewer" in record.message for record in caplog.records] == [True] * is_told
+
+
 def truncated() -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     whole = stored(Image.fromarray(noise), "JPEG").getvalue()
