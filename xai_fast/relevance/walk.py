@@ -1,0 +1,121 @@
+"""The walk back: from a score's relevance to that of the input, node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xai_fast.graph import Graph, State
+from xai_fast.graph.lift import aligned
+from xai_fast.relevance.facts import is_rectified, nonnegative_nodes
+from xai_fast.relevance.rules import Pulled, Rule, stabilised
+from xai_fast.relevance.weighted import Weighted, weighted
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.rules.bilinear import Bilinear, MatrixProduct, Product
+from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
+from xai_fast.taylor.rules.linear import Structural, Sum
+
+aten = torch.ops.aten
+
+__all__ = ["Layers", "propagate"]
+
+_STOPS = (aten.rsqrt.default, aten.reciprocal.default)
+_GATES = (aten.sigmoid.default, aten.hardsigmoid.default, aten.hardtanh.default, aten.relu6.default, *_STOPS)
+_POOLS = frozenset(
+    (aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default,
+     aten.mean.dim, aten.mean.default, aten.sum.dim_IntList, aten.sum.default)
+)  # fmt: skip
+
+
+class Layers:
+    """A graph as relevance sees it, made once per trace."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.program = Program(graph, 2)
+        self.graph = graph
+        positive = nonnegative_nodes(graph)
+        found = [weighted(graph, node, positive, is_rectified(graph, node)) for node in graph.nodes]
+        self.weighted: dict[int, Weighted] = {w.node.index: w for w in found if w is not None}
+        self.before_weights = _before(graph, self.weighted)
+
+
+def _before(graph: Graph, layers: Mapping[int, Weighted]) -> frozenset[int]:
+    """Find the nodes that no weights come before: the input, and what is padded, shifted or scaled of it."""
+    after: set[int] = set()
+    for node in graph.nodes:
+        if node.index in layers or any(i in after for i in node.inputs):
+            after.add(node.index)
+    return frozenset(n.index for n in graph.nodes if n.index not in after and n.active)
+
+
+def propagate(
+    layers: Layers, state: State, seeds: Mapping[int, Tensor], rules: Mapping[int, Rule], *, bias: bool = True, eps: float = 1e-6
+) -> Tensor:
+    """Carry relevance back to the input: (T, B, *shape)."""
+    program, graph = layers.program, layers.graph
+    coefficients: dict[int, Tensor] = dict(seeds)
+    relevance: dict[int, Tensor] = {}
+    for index in range(len(graph.nodes) - 1, 0, -1):
+        c, r = coefficients.pop(index, None), relevance.pop(index, None)
+        rule = program.rules.get(index)
+        if rule is None:
+            continue
+        if r is not None:  # before the first weights: what is padded, shifted or scaled
+            for source, part in rule.pull(state, r).items() if isinstance(rule, Structural) else _whole(rule, r).items():
+                relevance[source] = relevance[source] + part if source in relevance else part
+        if c is None:
+            continue
+        if index in layers.weighted:
+            layer = layers.weighted[index]
+            pulled = rules[index].pull(layer, state.tensor(layer.source), state.tensor(index), c, bias)
+            if pulled.relevance is not None:
+                known = relevance.get(layer.source)
+                relevance[layer.source] = pulled.relevance if known is None else known + pulled.relevance
+            parts = {} if pulled.coefficient is None else {layer.source: pulled.coefficient}
+        else:
+            parts = _pull(graph, state, rule, c, eps)
+        for source, part in parts.items():
+            coefficients[source] = coefficients[source] + part if source in coefficients else part
+    x = state.tensor(0)
+    total = relevance.get(0)
+    if 0 in coefficients:
+        own = x * coefficients[0]
+        total = own if total is None else total + own
+    if total is None:
+        total = torch.zeros_like(x).unsqueeze(0)
+    return total
+
+
+def _whole(rule: object, r: Tensor) -> dict[int, Tensor]:
+    inputs = rule.inputs  # type: ignore[attr-defined]
+    if len(inputs) != 1:
+        raise NotImplementedError
+    return {inputs[0]: r}
+
+
+def _pull(graph: Graph, state: State, rule: object, c: Tensor, eps: float) -> dict[int, Tensor]:
+    node = rule.node  # type: ignore[attr-defined]
+    if node.target in _STOPS:
+        return {}
+    if isinstance(rule, Elementwise | Selection):
+        x, y = state.tensor(rule.source), state.tensor(node.index)
+        if node.target is aten.relu.default:
+            return {rule.source: c * (x > 0)}
+        return {rule.source: c * torch.where(x == 0, 0, y / x)}
+    if isinstance(rule, Product) and rule.curved:
+        gates = [_is_gate(graph, operand.index) for operand in rule.operands]
+        pulled = rule.pull_first(c, rule.operand(state, 1)), rule.pull_second(c, rule.operand(state, 0))
+        raise NotImplementedError(gates, pulled)
+    if isinstance(rule, MatrixProduct) and rule.curved:
+        return {i: part / 2 for i, part in rule.pull(state, c).items()}
+    if (isinstance(rule, Sum) and len(rule.terms) == 2) or node.target in _POOLS:
+        z = state.tensor(node.index)
+        c = c * (z / stabilised(z, eps))
+    return rule.pull(state, c)  # type: ignore[attr-defined]
+
+
+def _is_gate(graph: Graph, index: int) -> bool:
+    return graph.nodes[index].target in _GATES
