@@ -42,6 +42,7 @@ def folded(graph: Graph) -> Graph:
             args=(node.args[0], Ref(node.index), Ref(scaling.index), *node.args[3:]),
             kwargs={},
             inputs=(node.inputs[0], node.index, scaling.index),
+            path=node.path,
         )
     return pruned(replace(graph, nodes=tuple(nodes), constants=constants))
 

@@ -25,6 +25,7 @@ from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import Objective
 from xai_fast.errors import bad_argument
+from xai_fast.graph.cut import Downstream
 from xai_fast.graph.fold import folded
 from xai_fast.graph.nodes import Graph
 from xai_fast.graph.trace import trace
@@ -118,7 +119,7 @@ class TracedFunction:
             return function.scores(outputs, *inputs)
 
         with frozen_parameters(function.model), recorded_modules() as modules:
-            graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs))
+            graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs), _module(function))
         if not graph.nodes[graph.output].active:
             raise no_gradient_path()
         self.graph: Graph = folded(graph)
@@ -145,6 +146,11 @@ class TracedFunction:
         if make not in self._derived:
             self._derived[make] = make(self.graph)
         return self._derived[make]  # type: ignore[return-value]
+
+
+def _module(function: ScoreFunction) -> object:
+    """Return the module that a function calls, which may be the model behind one of its layers."""
+    return getattr(function.model, "model", None) if isinstance(function.model, Downstream) else function.model
 
 
 def _conditions(function: ScoreFunction, x: Tensor) -> tuple[object, ...]:

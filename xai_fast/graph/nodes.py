@@ -33,6 +33,7 @@ class Node:
         shape: of its value for one item, the batch dimension of size 1 included; None for several outputs.
         per_item: whether the value depends on the item; else it is a constant, kept in `Graph.constants`.
         active: whether the value depends differentiably on the input.
+        path: the dotted name of the innermost module in whose forward pass the operation ran; "" for the model itself.
     """
 
     index: int
@@ -44,6 +45,7 @@ class Node:
     shape: tuple[int, ...] | None
     per_item: bool
     active: bool
+    path: str = ""
 
     @property
     def size(self) -> int:

@@ -17,8 +17,10 @@ from torch import Tensor, fx
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
+from torch.fx import traceback as annotations
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from xai_fast.errors import ModelError, UnsupportedOperation, XaiFastError
 from xai_fast.graph.decompositions import NOT_DIFFERENTIABLE, RANDOM, WrittenOut, decompositions
@@ -27,7 +29,12 @@ from xai_fast.graph.nodes import Graph, Node, Ref, filled, pruned
 __all__ = ["trace"]
 
 
-def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] = ()) -> Graph:
+_PATH = "xai_fast_path"
+
+
+def trace(
+    function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] = (), model: object = None
+) -> Graph:
     """Trace a function of one item.
 
     Args:
@@ -35,6 +42,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
             `torch.func.functionalize`, attention on its mathematical path, in a context of `frozen_parameters`.
         x: (1, ...) an example; the graph holds for every item of this shape and dtype.
         extras: further tensors (1, ...) that belong to the item and are not differentiated.
+        model: the module whose submodules give nodes their path.
 
     Returns:
         The graph, without what the score does not need.
@@ -43,7 +51,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
         ModelError: the function does not return one score, or draws random numbers.
         UnsupportedOperation: it cannot be traced.
     """
-    with _traceable():
+    with _traceable(), annotations.preserve_node_meta(), _annotated(model):
         try:
             traced = _without_writes(function, (x.detach(), *(extra.detach() for extra in extras)))
         except XaiFastError:
@@ -55,6 +63,28 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
             ) from error
     traced.graph.eliminate_dead_code()
     return _convert(traced, 1 + len(extras))
+
+
+@contextlib.contextmanager
+def _annotated(model: object) -> Iterator[None]:
+    """Write down the module in whose forward pass each operation runs."""
+    names = {module: name for name, module in model.named_modules()} if isinstance(model, torch.nn.Module) else {}
+    open_: list[contextlib.ExitStack] = []
+
+    def enter(module: torch.nn.Module, inputs: object) -> None:
+        open_.append(contextlib.ExitStack())
+        if module in names:
+            open_[-1].enter_context(annotations.annotate({_PATH: names[module]}))
+
+    def leave(module: torch.nn.Module, inputs: object, output: object) -> None:
+        open_.pop().close()
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextlib.contextmanager
@@ -182,4 +212,5 @@ def _operation(
     if not per_item:
         with torch.no_grad():
             constants[at] = target(*filled(args, constants), **filled(kwargs, constants))  # type: ignore[operator]
-    return Node(at, node.name, target, tuple(args), dict(kwargs), reads, _shape(node), per_item, active)  # type: ignore[arg-type]
+    path = node.meta.get("custom", {}).get(_PATH, "")
+    return Node(at, node.name, target, tuple(args), dict(kwargs), reads, _shape(node), per_item, active, path)  # type: ignore[arg-type]

@@ -105,17 +105,37 @@ def _pull(graph: Graph, state: State, rule: object, c: Tensor, eps: float) -> di
         if node.target is aten.relu.default:
             return {rule.source: c * (x > 0)}
         return {rule.source: c * torch.where(x == 0, 0, y / x)}
-    if isinstance(rule, Product) and rule.curved:
-        gates = [_is_gate(graph, operand.index) for operand in rule.operands]
-        pulled = rule.pull_first(c, rule.operand(state, 1)), rule.pull_second(c, rule.operand(state, 0))
-        raise NotImplementedError(gates, pulled)
-    if isinstance(rule, MatrixProduct) and rule.curved:
-        return {i: part / 2 for i, part in rule.pull(state, c).items()}
+    if isinstance(rule, Softmax) and attention == "constant":
+        return {}
+    if isinstance(rule, Product | MatrixProduct) and rule.curved:
+        return _shared_by_factors(graph, state, rule, c, attention)
     if (isinstance(rule, Sum) and len(rule.terms) == 2) or node.target in _POOLS:
         z = state.tensor(node.index)
         c = c * (z / stabilised(z, eps))
     return rule.pull(state, c)  # type: ignore[attr-defined]
 
 
-def _is_gate(graph: Graph, index: int) -> bool:
-    return graph.nodes[index].target in _GATES
+def _shared_by_factors(graph: Graph, state: State, rule: Bilinear, c: Tensor, attention: str) -> dict[int, Tensor]:
+    """Give both factors half the relevance, or all to one where the other is a gate, or attention that is constant."""
+    places = [operand.index for operand in rule.operands]  # type: ignore[attr-defined]
+    gates = [_opens(graph, i) or (attention == "constant" and _is_softmax(graph, i)) for i in places]
+    shares = (0.5, 0.5) if gates[0] == gates[1] else (float(gates[1]), float(gates[0]))
+    pulls = rule.pull_first, rule.pull_second
+    pulled: dict[int, Tensor] = {}
+    for which, (share, pull) in enumerate(zip(shares, pulls, strict=True)):
+        if share:
+            part = share * pull(c, rule.operand(state, 1 - which))
+            pulled[places[which]] = pulled[places[which]] + part if places[which] in pulled else part
+    return pulled
+
+
+def _opens(graph: Graph, index: int) -> bool:
+    """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
+    node = graph.nodes[index]
+    while node.target in RESHAPES or node.target is aten.expand.default:
+        node = graph.nodes[node.inputs[0]]
+    return node.target in _GATES
+
+
+def _is_softmax(graph: Graph, index: int) -> bool:
+    raise NotImplementedError

@@ -1,0 +1,84 @@
+"""Which layer has which rule."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from xai_fast.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
+
+__all__ = ["COMPOSITES", "Composite", "Position"]
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a layer with weights lies.
+
+    Attributes:
+        kind: "convolution" or "dense".
+        path: the dotted name of its module.
+        index: among the layers of this kind, in the order in which they run.
+        count: of the layers of this kind.
+        is_first: whether no other layer with weights comes before it.
+    """
+
+    kind: str
+    path: str
+    index: int
+    count: int
+    is_first: bool
+
+
+Choice: TypeAlias = "Rule | Callable[[Position], Rule]"
+
+
+@dataclass(frozen=True)
+class Composite:
+    """Rules by kind, place and name.
+
+    Attributes:
+        rules: by "first", "convolution", "dense", or a pattern of module paths such as "features.?" (`fnmatch`); the
+            first entry that fits a layer counts. In the place of a rule may be a function of the `Position`.
+        attention: "shared": a product of queries and keys, or of attention and values, gives half to each, and a
+            softmax passes on what its derivative says (AttnLRP, Achtibat et al. 2024); "constant": all goes to the
+            values (CP-LRP, Ali et al. 2022).
+    """
+
+    rules: Mapping[str, Choice] = field(default_factory=dict)
+    attention: str = "shared"
+
+    def rule(self, position: Position) -> Rule:
+        """Choose the rule of a layer; `Epsilon` where nothing fits."""
+        for pattern, choice in self.rules.items():
+            if self._fits(pattern, position):
+                return choice if isinstance(choice, Rule) else choice(position)
+        return Epsilon()
+
+    def _fits(self, pattern: str, position: Position) -> bool:
+        if pattern in ("convolution", "dense"):
+            return pattern == position.kind
+        return position.is_first if pattern == "first" else fnmatch.fnmatchcase(position.path, pattern)
+
+
+_GAMMAS = (1.0, 0.3, 0.1, 0.03, 0.01)
+
+
+def _by_depth(position: Position) -> Rule:
+    return Gamma(gamma=_GAMMAS[len(_GAMMAS) * position.index // position.count])
+
+
+COMPOSITES: dict[str, Callable[[float, float], Composite]] = {
+    "epsilon": lambda low, high: Composite(),
+    "epsilon_plus": lambda low, high: Composite({"convolution": ZPlus()}),
+    "epsilon_plus_flat": lambda low, high: Composite({"first": Flat(), "convolution": ZPlus()}),
+    "epsilon_gamma_box": lambda low, high: Composite({"first": ZBox(low=low, high=high), "convolution": Gamma()}),
+    "epsilon_alpha2_beta1": lambda low, high: Composite({"convolution": AlphaBeta()}),
+    "epsilon_alpha2_beta1_flat": lambda low, high: Composite({"first": Flat(), "convolution": AlphaBeta()}),
+    "gamma_by_depth": lambda low, high: Composite({"first": ZBox(low=low, high=high), "convolution": _by_depth}),
+    "deep_taylor": lambda low, high: Composite({"first": WSquare(), "convolution": ZPlus(), "dense": ZPlus()}),
+    "attn_lrp": lambda low, high: Composite(),
+    "cp_lrp": lambda low, high: Composite(attention="constant"),
+}
+"""By name: from the smallest and the largest value of the input to a composite."""
