@@ -16,7 +16,7 @@ from xai_fast.relevance.weighted import Weighted, weighted
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules.bilinear import Bilinear, MatrixProduct, Product
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
-from xai_fast.taylor.rules.linear import Structural, Sum
+from xai_fast.taylor.rules.linear import RESHAPES, Structural, Sum
 
 aten = torch.ops.aten
 
@@ -24,6 +24,7 @@ __all__ = ["Layers", "propagate"]
 
 _STOPS = (aten.rsqrt.default, aten.reciprocal.default)
 _GATES = (aten.sigmoid.default, aten.hardsigmoid.default, aten.hardtanh.default, aten.relu6.default, *_STOPS)
+_SHAPED = RESHAPES | frozenset((aten.expand.default, aten.permute.default, aten.transpose.int))
 _POOLS = frozenset(
     (aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default,
      aten.mean.dim, aten.mean.default, aten.sum.dim_IntList, aten.sum.default)
@@ -52,9 +53,29 @@ def _before(graph: Graph, layers: Mapping[int, Weighted]) -> frozenset[int]:
 
 
 def propagate(
-    layers: Layers, state: State, seeds: Mapping[int, Tensor], rules: Mapping[int, Rule], *, bias: bool = True, eps: float = 1e-6
+    layers: Layers,
+    state: State,
+    seeds: Mapping[int, Tensor],
+    rules: Mapping[int, Rule],
+    *,
+    bias: bool = True,
+    attention: str = "shared",
+    eps: float = 1e-6,
 ) -> Tensor:
-    """Carry relevance back to the input: (T, B, *shape)."""
+    """Carry relevance back to the input.
+
+    Args:
+        layers: the graph.
+        state: its values.
+        seeds: (T, B, *shape) coefficients where the walk starts, by node.
+        rules: of the layers with weights, by node.
+        bias: whether biases take their share.
+        attention: see `xai_fast.relevance.composite.Composite`.
+        eps: for sums and pools.
+
+    Returns:
+        (T, B, *shape of the input).
+    """
     program, graph = layers.program, layers.graph
     coefficients: dict[int, Tensor] = dict(seeds)
     relevance: dict[int, Tensor] = {}
@@ -76,7 +97,7 @@ def propagate(
                 relevance[layer.source] = pulled.relevance if known is None else known + pulled.relevance
             parts = {} if pulled.coefficient is None else {layer.source: pulled.coefficient}
         else:
-            parts = _pull(graph, state, rule, c, eps)
+            parts = _pull(program, state, rule, c, eps, attention)
         for source, part in parts.items():
             coefficients[source] = coefficients[source] + part if source in coefficients else part
     x = state.tensor(0)
@@ -96,7 +117,7 @@ def _whole(rule: object, r: Tensor) -> dict[int, Tensor]:
     return {inputs[0]: r}
 
 
-def _pull(graph: Graph, state: State, rule: object, c: Tensor, eps: float) -> dict[int, Tensor]:
+def _pull(program: Program, state: State, rule: object, c: Tensor, eps: float, attention: str) -> dict[int, Tensor]:
     node = rule.node  # type: ignore[attr-defined]
     if node.target in _STOPS:
         return {}
@@ -108,17 +129,17 @@ def _pull(graph: Graph, state: State, rule: object, c: Tensor, eps: float) -> di
     if isinstance(rule, Softmax) and attention == "constant":
         return {}
     if isinstance(rule, Product | MatrixProduct) and rule.curved:
-        return _shared_by_factors(graph, state, rule, c, attention)
+        return _shared_by_factors(program, state, rule, c, attention)
     if (isinstance(rule, Sum) and len(rule.terms) == 2) or node.target in _POOLS:
         z = state.tensor(node.index)
         c = c * (z / stabilised(z, eps))
     return rule.pull(state, c)  # type: ignore[attr-defined]
 
 
-def _shared_by_factors(graph: Graph, state: State, rule: Bilinear, c: Tensor, attention: str) -> dict[int, Tensor]:
+def _shared_by_factors(program: Program, state: State, rule: Bilinear, c: Tensor, attention: str) -> dict[int, Tensor]:
     """Give both factors half the relevance, or all to one where the other is a gate, or attention that is constant."""
     places = [operand.index for operand in rule.operands]  # type: ignore[attr-defined]
-    gates = [_opens(graph, i) or (attention == "constant" and _is_softmax(graph, i)) for i in places]
+    gates = [_opens(program.graph, i) or (attention == "constant" and _is_attention(program, i)) for i in places]
     shares = (0.5, 0.5) if gates[0] == gates[1] else (float(gates[1]), float(gates[0]))
     pulls = rule.pull_first, rule.pull_second
     pulled: dict[int, Tensor] = {}
@@ -132,10 +153,14 @@ def _shared_by_factors(graph: Graph, state: State, rule: Bilinear, c: Tensor, at
 def _opens(graph: Graph, index: int) -> bool:
     """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
     node = graph.nodes[index]
-    while node.target in RESHAPES or node.target is aten.expand.default:
+    while node.target in _SHAPED:
         node = graph.nodes[node.inputs[0]]
     return node.target in _GATES
 
 
-def _is_softmax(graph: Graph, index: int) -> bool:
-    raise NotImplementedError
+def _is_attention(program: Program, index: int) -> bool:
+    """Tell whether a node is a softmax, but for its shape."""
+    node = program.graph.nodes[index]
+    while node.target in _SHAPED:
+        node = program.graph.nodes[node.inputs[0]]
+    return isinstance(program.rules.get(node.index), Softmax)
