@@ -44,4 +44,4 @@ class Relevance(Explanation):
     @classmethod
     @override
     def _from_json(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return {n: tuple(v) if n in ("layers", "operations", "classes") else v for n, v in values.items()}
+        return {n: tuple(v) if n in ("inner", "layers", "operations", "classes") else v for n, v in values.items()}
