@@ -19,6 +19,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "neflag": {"radius": 0.3, "points": 3},
     "gradcam": {"layer": "1"},
     "gradcam_plus_plus": {"layer": "1"},
+    "saliency": {},
+    "gradient_x_input": {},
     "taylor_cam": {"layer": "1"},
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},

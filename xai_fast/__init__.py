@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
+from xai_fast.attribution import GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
 from xai_fast.backends import use_backend
 from xai_fast.engine.extra import shared
 from xai_fast.errors import (
@@ -44,6 +44,7 @@ __all__ = [
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientXInput",
     "InputError",
     "IntegratedHessians",
     "InteractionMap",
@@ -52,6 +53,7 @@ __all__ = [
     "Method",
     "ModelError",
     "NeFLAG",
+    "Saliency",
     "StoreError",
     "TaylorCAM",
     "UnsupportedOperation",

@@ -2,5 +2,6 @@
 
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.neflag import NeFLAG
+from xai_fast.attribution.saliency import GradientXInput, Saliency
 
-__all__ = ["GradCAM", "GradCAMPlusPlus", "NeFLAG"]
+__all__ = ["GradCAM", "GradCAMPlusPlus", "GradientXInput", "NeFLAG", "Saliency"]
