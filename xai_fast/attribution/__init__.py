@@ -1,7 +1,8 @@
 """First-order attribution methods, one file a method."""
 
+from xai_fast.attribution.attention_rollout import AttentionRollout
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.neflag import NeFLAG
 from xai_fast.attribution.saliency import GradientXInput, Saliency
 
-__all__ = ["GradCAM", "GradCAMPlusPlus", "GradientXInput", "NeFLAG", "Saliency"]
+__all__ = ["AttentionRollout", "GradCAM", "GradCAMPlusPlus", "GradientXInput", "NeFLAG", "Saliency"]
