@@ -2,7 +2,7 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from xai_fast.attribution import AttentionRollout, GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
+from xai_fast.attribution import AttCAT, AttentionRollout, GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
 from xai_fast.backends import use_backend
 from xai_fast.engine.extra import shared
 from xai_fast.errors import (
@@ -39,6 +39,7 @@ __all__ = [
     "GLIDER",
     "NID",
     "TNID",
+    "AttCAT",
     "AttentionRollout",
     "BackendUnavailable",
     "Detector",

@@ -7,7 +7,7 @@ import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from xai_fast.attribution import AttentionRollout, GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
+from xai_fast.attribution import AttCAT, AttentionRollout, GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
 from xai_fast.attribution.captum import captum_method
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction import (
@@ -44,6 +44,7 @@ _OWN: tuple[type[Method], ...] = (
     Saliency,
     GradientXInput,
     AttentionRollout,
+    AttCAT,
     TaylorCAM,
     TNIDRows,
 )

@@ -9,7 +9,7 @@ import torch
 from attention_models import LAYERS, WAYS, Text, ViT, photos, sentences, transformer
 from torch import Tensor, nn
 
-from xai_fast import AttentionRollout
+from xai_fast import AttCAT, AttentionRollout
 
 
 class Seen:
@@ -55,7 +55,21 @@ def literal_rollout(name: str, token: int | None) -> Tensor:
     return rolled.mean(1) if token is None else rolled[:, token]
 
 
-METHODS = {"attention_rollout": (AttentionRollout, literal_rollout)}
+def literal_attcat(name: str, token: int | None) -> Tensor:
+    """Sum up gradient times hidden states, weighted by the attention that a token gets, over layers."""
+    found = seen(name)
+    total = torch.zeros(len(CLASSES), found.hidden[0].shape[1], dtype=torch.float64)
+    for weights, hidden, gradient in zip(found.weights, found.hidden, found.gradients(found.hidden), strict=True):
+        for head in weights.unbind(1):
+            received = head.mean(1) if token is None else head[:, token]
+            total += received * (gradient * hidden).sum(2) / weights.shape[1]
+    return total
+
+
+METHODS = {
+    "attention_rollout": (AttentionRollout, literal_rollout),
+    "attcat": (AttCAT, literal_attcat),
+}
 
 
 @pytest.mark.parametrize(

@@ -34,16 +34,26 @@ class AttentionMap:
         is_second: whether the values are the first factor, and the weights are transposed.
         hidden: the hidden states that the layer starts from: the last tensor before the weights that every path to the
             score passes, such as the residual stream of a pre-norm transformer.
+        tokens: n.
     """
 
     node: int
     is_second: bool
     hidden: int
+    tokens: int
 
     def of(self, values: Tensor) -> Tensor:
-        """Read values at the node, (B, *shape), as (B, H, n, n): by head, query and key."""
+        """Read values at the node of the weights, (B, *shape), as (B, H, n, n): by head, query and key."""
         heads = values.unsqueeze(1) if values.ndim == 3 else values
         return heads.mT if self.is_second else heads
+
+    def of_hidden(self, values: Tensor) -> Tensor:
+        """Read values at the hidden states, (B, *shape), as (B, n, d)."""
+        n, shape = self.tokens, [size for size in values.shape[1:] if size != 1]
+        if shape[:1] != [n] or len(shape) > 2:
+            got = tuple(values.shape[1:])
+            raise ModelError(f"model: expected hidden states ({n}, d) of an item before each attention, got {got}")
+        return values.reshape(len(values), n, -1)
 
 
 class AttentionMaps:
@@ -70,16 +80,18 @@ class AttentionMaps:
         found: dict[int, AttentionMap] = {}
         shapes: list[tuple[int, ...]] = []
         sizes: set[tuple[int, ...]] = set()
-        for index, rule in self.program.rules.items():
+        for rule in self.program.rules.values():
             for which, operand in enumerate(rule.operands if isinstance(rule, MatrixProduct) else ()):
                 softmax = _softmax(self.program, operand)
-                if softmax is not None and softmax.node.index not in found:
-                    hidden = dominators.of((softmax.node.index, graph.output))
-                    found[softmax.node.index] = AttentionMap(operand.index, which == 1, hidden)  # type: ignore[attr-defined]
-                    shapes.append(softmax.shape)
-                    # Of four axes the first is the item's own; more than one there are windows.
-                    windows = softmax.shape[0] if len(softmax.shape) > 3 else 1
-                    sizes.add((windows, *(graph.nodes[operand.index].shape or ())[-2:]))  # type: ignore[attr-defined]
+                if softmax is None or softmax.node.index in found:
+                    continue
+                node = graph.nodes[operand.index]  # type: ignore[attr-defined]
+                queries, keys = (node.shape or ())[-2:]
+                hidden = dominators.of((softmax.node.index, graph.output))
+                found[softmax.node.index] = AttentionMap(node.index, which == 1, hidden, keys)
+                shapes.append(softmax.shape)
+                # Of four axes the first is the item's own; where there are more than one, they are windows.
+                sizes.add((softmax.shape[0] if len(softmax.shape) > 3 else 1, queries, keys))
         self.maps = tuple(found.values())
         self.tokens = max((n for _, _, n in sizes), default=0)
         if sizes != {(1, self.tokens, self.tokens)}:
