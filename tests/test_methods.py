@@ -21,6 +21,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gradcam_plus_plus": {"layer": "1"},
     "saliency": {},
     "gradient_x_input": {},
+    "deconvolution": {},
+    "guided_backprop": {"times_input": True},
     "taylor_cam": {"layer": "1"},
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},
@@ -34,9 +36,7 @@ ITEMS = 7
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 CAPTUM = importlib.util.find_spec("captum") is not None
-everywhere = pytest.mark.parametrize(
-    "name", [name for name in ALL if CAPTUM or not name.startswith("captum:")]
-)
+everywhere = pytest.mark.parametrize("name", [name for name in ALL if CAPTUM or not name.startswith("captum:")])
 
 
 def test_every_method_is_in_the_table_of_this_test() -> None:

@@ -2,7 +2,17 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from xai_fast.attribution import AttCAT, AttentionRollout, GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
+from xai_fast.attribution import (
+    AttCAT,
+    AttentionRollout,
+    Deconvolution,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientXInput,
+    GuidedBackprop,
+    NeFLAG,
+    Saliency,
+)
 from xai_fast.backends import use_backend
 from xai_fast.engine.extra import shared
 from xai_fast.errors import (
@@ -42,11 +52,13 @@ __all__ = [
     "AttCAT",
     "AttentionRollout",
     "BackendUnavailable",
+    "Deconvolution",
     "Detector",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientXInput",
+    "GuidedBackprop",
     "InputError",
     "IntegratedHessians",
     "InteractionMap",

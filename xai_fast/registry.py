@@ -7,7 +7,17 @@ import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from xai_fast.attribution import AttCAT, AttentionRollout, GradCAM, GradCAMPlusPlus, GradientXInput, NeFLAG, Saliency
+from xai_fast.attribution import (
+    AttCAT,
+    AttentionRollout,
+    Deconvolution,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientXInput,
+    GuidedBackprop,
+    NeFLAG,
+    Saliency,
+)
 from xai_fast.attribution.captum import captum_method
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction import (
@@ -43,6 +53,8 @@ _OWN: tuple[type[Method], ...] = (
     GradCAMPlusPlus,
     Saliency,
     GradientXInput,
+    Deconvolution,
+    GuidedBackprop,
     AttentionRollout,
     AttCAT,
     TaylorCAM,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from attention_models import LAYERS, WAYS, Text, ViT, photos, sentences, transformer
+from attention_models import WAYS, Text, ViT, photos, sentences, transformer
 from torch import Tensor, nn
 
 from xai_fast import AttCAT, AttentionRollout
@@ -23,7 +23,9 @@ class Seen:
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...], classes: Tensor) -> None:
         self.weights: list[Tensor] = []
         self.hidden: list[Tensor] = []
-        handles = [b.attention.weights.register_forward_hook(lambda m, i, o: self.weights.append(o)) for b in model.blocks]
+        handles = [
+            b.attention.weights.register_forward_hook(lambda m, i, o: self.weights.append(o)) for b in model.blocks
+        ]
         handles += [b.register_forward_pre_hook(lambda m, i: self.hidden.append(i[0])) for b in model.blocks]
         self.score = model(*inputs).gather(1, classes[:, None]).sum()
         for handle in handles:
@@ -72,9 +74,7 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("token", "way"), [(-1, "by hand"), (None, "by hand"), *((0, way) for way in WAYS)]
-)
+@pytest.mark.parametrize(("token", "way"), [(-1, "by hand"), (None, "by hand"), *((0, way) for way in WAYS)])
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_formula(method: str, model: str, token: int | None, way: str) -> None:

@@ -3,7 +3,18 @@
 from xai_fast.attribution.attcat import AttCAT
 from xai_fast.attribution.attention_rollout import AttentionRollout
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
+from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.neflag import NeFLAG
 from xai_fast.attribution.saliency import GradientXInput, Saliency
 
-__all__ = ["AttCAT", "AttentionRollout", "GradCAM", "GradCAMPlusPlus", "GradientXInput", "NeFLAG", "Saliency"]
+__all__ = [
+    "AttCAT",
+    "AttentionRollout",
+    "Deconvolution",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "GradientXInput",
+    "GuidedBackprop",
+    "NeFLAG",
+    "Saliency",
+]

@@ -12,13 +12,13 @@ from typing_extensions import override
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.axes import token_axes
 from xai_fast.engine.call import Call
-from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
-from xai_fast.graph import ScoreFunction, State, run, traced
+from xai_fast.graph import State, run, traced
 from xai_fast.graph.embeddings import embedding_layer
+from xai_fast.graph.whole import whole
 from xai_fast.method import Method
 from xai_fast.relevance.attention import AttentionMaps
 
@@ -63,28 +63,19 @@ class TokenMethod(Method[Explanation]):
             return Explanation.cat([self._chunk(call, chunk) for chunk in call.chunks()])
 
     def _chunk(self, call: Call, chunk: range) -> Explanation:
-        inputs, item = call.take(chunk), call.positions(chunk)
-        arguments = (*inputs[1:], *call.extra.rows(item))
-        outputs = call.run(inputs, item)
-        targets = call.targets(outputs, chunk)
-        scores = call.objective(outputs, targets)
-        per_item = [True] * (len(inputs) - 1) + list(call.extra.per_item)
-        extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows)
-        fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
-        function = ScoreFunction(call.at or call.model, call.objective, extras, fixed, targets)
+        function, scores = whole(call, chunk)
         x = call.take(chunk)[0]
-        with frozen_parameters(call.model):
-            graph = traced(function, x)
-            attention = graph.derived(AttentionMaps)
-            n = attention.tokens
-            if self.token is not None and not -n <= self.token < n:
-                raise bad_argument("token", f"None, or a position among {n} tokens", str(self.token))
-            found = self._tokens(attention, run(graph.graph, x, function.inputs))
+        graph = traced(function, x)
+        attention = graph.derived(AttentionMaps)
+        n = attention.tokens
+        if self.token is not None and not -n <= self.token < n:
+            raise bad_argument("token", f"None, or a position among {n} tokens", str(self.token))
+        found = self._tokens(attention, run(graph.graph, x, function.inputs))
         picture = x.shape[2:] if x.ndim == 4 else None
         axes = token_axes(n, grid=self.grid, skip_tokens=self.skip_tokens, picture=picture)
         return Explanation(
             attributions=axes.tokens(found.unsqueeze(2)).reshape(-1, *axes.grid),
             scores=scores,
-            targets=targets,
-            evaluations=torch.ones_like(item),
+            targets=function.classes,
+            evaluations=torch.ones(len(chunk), dtype=torch.int64, device=call.device),
         )

@@ -97,8 +97,8 @@ class AttentionMaps:
         if sizes != {(1, self.tokens, self.tokens)}:
             got = ", ".join(map(str, shapes)) if shapes else "none"
             raise ModelError(
-                "model: expected attention, a softmax (1, heads, n, n) that multiplies values in a product of matrices, "
-                f"with the same n in each layer, got {got}"
+                "model: expected attention, a softmax (1, heads, n, n) that multiplies values in a product of "
+                f"matrices, with the same n in each layer, got {got}"
             )
 
 

@@ -1,0 +1,136 @@
+"""Deconvolution and guided backpropagation: gradients of which ReLUs let pass only what is positive.
+
+Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. Springenberg, Dosovitskiy, Brox
+and Riedmiller, "Striving for Simplicity: The All Convolutional Net", ICLR 2015 (workshop).
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xai_fast.arguments import check_choice
+from xai_fast.engine.call import Call
+from xai_fast.engine.layers import Layer
+from xai_fast.engine.objective import SCORES
+from xai_fast.explanation import Explanation
+from xai_fast.graph import Graph, State, run, traced
+from xai_fast.graph.embeddings import embedding_layer
+from xai_fast.graph.whole import whole
+from xai_fast.method import Method
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.rules import Rule
+
+__all__ = ["Deconvolution", "GuidedBackprop"]
+
+aten = torch.ops.aten
+
+_RELUS = (aten.relu.default, aten.relu6.default)
+_FROM_ZERO = (aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default)
+"""ReLUs where their second argument is 0."""
+
+
+class _Rectified:
+    """The rules of a graph, and which of them are those of ReLUs."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.program = Program(graph)
+        self.relus = {
+            index: rule
+            for index, rule in self.program.rules.items()
+            if rule.node.target in _RELUS or (rule.node.target in _FROM_ZERO and rule.node.args[1:2] == (0,))
+        }
+
+
+class _RectifiedGradient(Method[Explanation]):
+    """A gradient with another rule for ReLUs."""
+
+    def __init__(self, model: Callable[..., object], score: str, times_input: bool, embeddings: Layer | None) -> None:
+        super().__init__(model)
+        self.score = check_choice("score", score, SCORES)
+        self.times_input = bool(times_input)
+        self.embeddings = embedding_layer(model, embeddings)
+
+    @staticmethod
+    @abstractmethod
+    def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:
+        """Go back through a ReLU: from what arrives at its output (R, B, *shape) to that of its input."""
+
+    @override
+    def _explain(self, call: Call) -> Explanation:
+        with torch.autocast(call.device.type, enabled=False):
+            return Explanation.cat([self._chunk(call, chunk) for chunk in call.chunks()])
+
+    def _chunk(self, call: Call, chunk: range) -> Explanation:
+        function, scores = whole(call, chunk)
+        x = call.take(chunk)[0]
+        graph = traced(function, x)
+        rectified = graph.derived(_Rectified)
+        pulls = {index: functools.partial(self._pull, rule) for index, rule in rectified.relus.items()}
+        state = run(graph.graph, x, function.inputs)
+        (found,) = rectified.program.adjoints(state, [0], pulls=pulls)[0]
+        found = found.reshape(x.shape)
+        return Explanation(
+            attributions=found * x if self.times_input else found,
+            scores=scores,
+            targets=function.classes,
+            evaluations=torch.ones(len(chunk), dtype=torch.int64, device=call.device),
+        )
+
+
+class Deconvolution(_RectifiedGradient):
+    """The gradient of which each ReLU lets pass the positive part, whatever its input was.
+
+    Where g arrives at the output of a ReLU, max(g, 0) goes to its input. ReLUs are found in the traced graph, so that
+    functional calls and modules that run several times are like any other: relu, relu6, and hardtanh and clamp from 0.
+    All other operations, also other activations such as GELU or leaky ReLU, have their own gradient.
+
+    Attributions are like the input (B, ...), in units of the score per unit of the input.
+
+    Args:
+        model: a module in evaluation mode.
+        score: see `xai_fast.engine.objective.SCORES`: by default the target's output.
+        times_input: multiply by the input.
+        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
+            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    name = "deconvolution"
+
+    def __init__(
+        self,
+        model: Callable[..., object],
+        *,
+        score: str = "output",
+        times_input: bool = False,
+        embeddings: Layer | None = None,
+    ) -> None:
+        super().__init__(model, score, times_input, embeddings)
+
+    @staticmethod
+    @override
+    def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:
+        return {rule.inputs[0]: rows.clamp(min=0)}
+
+
+class GuidedBackprop(Deconvolution):
+    """The gradient of which each ReLU lets pass the positive part, where its input was positive.
+
+    Where g arrives at the output of a ReLU, its derivative times max(g, 0) goes to its input. Otherwise like
+    `Deconvolution`, with its arguments.
+    """
+
+    name = "guided_backprop"
+
+    @staticmethod
+    @override
+    def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:
+        return rule.pull(state, rows.clamp(min=0))
