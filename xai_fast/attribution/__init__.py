@@ -1,7 +1,6 @@
 """First-order attribution methods, one file a method."""
 
-from xai_fast.attribution.attcat import AttCAT
-from xai_fast.attribution.attention_rollout import AttentionRollout
+from xai_fast.attribution.attention import AttCAT, AttentionRollout
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.neflag import NeFLAG

@@ -7,22 +7,17 @@ and Riedmiller, "Striving for Simplicity: The All Convolutional Net", ICLR 2015 
 from __future__ import annotations
 
 import functools
-from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from xai_fast.arguments import check_choice
+from xai_fast.attribution.saliency import GradientXInput
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
-from xai_fast.engine.objective import SCORES
-from xai_fast.explanation import Explanation
 from xai_fast.graph import Graph, State, run, traced
-from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.graph.whole import whole
-from xai_fast.method import Method
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule
 
@@ -47,60 +42,18 @@ class _Rectified:
         }
 
 
-class _RectifiedGradient(Method[Explanation]):
-    """A gradient with another rule for ReLUs."""
-
-    def __init__(self, model: Callable[..., object], score: str, times_input: bool, embeddings: Layer | None) -> None:
-        super().__init__(model)
-        self.score = check_choice("score", score, SCORES)
-        self.times_input = bool(times_input)
-        self.embeddings = embedding_layer(model, embeddings)
-
-    @staticmethod
-    @abstractmethod
-    def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:
-        """Go back through a ReLU: from what arrives at its output (R, B, *shape) to that of its input."""
-
-    @override
-    def _explain(self, call: Call) -> Explanation:
-        with torch.autocast(call.device.type, enabled=False):
-            return Explanation.cat([self._chunk(call, chunk) for chunk in call.chunks()])
-
-    def _chunk(self, call: Call, chunk: range) -> Explanation:
-        function, scores = whole(call, chunk)
-        x = call.take(chunk)[0]
-        graph = traced(function, x)
-        rectified = graph.derived(_Rectified)
-        pulls = {index: functools.partial(self._pull, rule) for index, rule in rectified.relus.items()}
-        state = run(graph.graph, x, function.inputs)
-        (found,) = rectified.program.adjoints(state, [0], pulls=pulls)[0]
-        found = found.reshape(x.shape)
-        return Explanation(
-            attributions=found * x if self.times_input else found,
-            scores=scores,
-            targets=function.classes,
-            evaluations=torch.ones(len(chunk), dtype=torch.int64, device=call.device),
-        )
-
-
-class Deconvolution(_RectifiedGradient):
+class Deconvolution(GradientXInput):
     """The gradient of which each ReLU lets pass the positive part, whatever its input was.
 
     Where g arrives at the output of a ReLU, max(g, 0) goes to its input. ReLUs are found in the traced graph, so that
     functional calls and modules that run several times are like any other: relu, relu6, and hardtanh and clamp from 0.
     All other operations, also other activations such as GELU or leaky ReLU, have their own gradient.
 
-    Attributions are like the input (B, ...), in units of the score per unit of the input.
+    Attributions are like the inputs (B, ...), in units of the score per unit of the input. Arguments as for
+    `xai_fast.GradientXInput`, but that ``score`` is the target's output by default.
 
     Args:
-        model: a module in evaluation mode.
-        score: see `xai_fast.engine.objective.SCORES`: by default the target's output.
         times_input: multiply by the input.
-        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
-            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
-
-    Raises:
-        InputError: an option is out of range.
     """
 
     name = "deconvolution"
@@ -113,11 +66,32 @@ class Deconvolution(_RectifiedGradient):
         times_input: bool = False,
         embeddings: Layer | None = None,
     ) -> None:
-        super().__init__(model, score, times_input, embeddings)
+        super().__init__(model, score=score, embeddings=embeddings)
+        self.times_input = bool(times_input)
+
+    @override
+    def _attribution(self, x: Tensor, gradient: Tensor) -> Tensor:
+        return gradient * x if self.times_input else gradient
+
+    @override
+    def _gradients(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        with torch.autocast(call.device.type, enabled=False):
+            found = [self._of_chunk(call, chunk) for chunk in call.chunks()]
+        scores, gradients, targets = zip(*found, strict=True)
+        return torch.cat(scores), (torch.cat(gradients),), None if targets[0] is None else torch.cat(targets)
+
+    def _of_chunk(self, call: Call, chunk: range) -> tuple[Tensor, Tensor, Tensor | None]:
+        function, scores = whole(call, chunk)
+        x = call.take(chunk)[0]
+        graph = traced(function, x)
+        rectified = graph.derived(_Rectified)
+        pulls = {index: functools.partial(self._pull, rule) for index, rule in rectified.relus.items()}
+        found = rectified.program.adjoints(run(graph.graph, x, function.inputs), [0], pulls=pulls)
+        return scores, found[0].reshape(x.shape), function.classes
 
     @staticmethod
-    @override
     def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:
+        """Go back through a ReLU: from what arrives at its output (R, B, *shape) to that of its input."""
         return {rule.inputs[0]: rows.clamp(min=0)}
 
 

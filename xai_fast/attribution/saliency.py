@@ -7,7 +7,6 @@ Important Features Through Propagating Activation Differences", 2016.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -26,21 +25,40 @@ from xai_fast.method import Method
 __all__ = ["GradientXInput", "Saliency"]
 
 
-class _OneGradient(Method[Explanation]):
-    """A function of the input and its gradient."""
+class GradientXInput(Method[Explanation]):
+    """The gradient of the score times the input: what each input contributes to a score that is linear.
 
-    def __init__(self, model: Callable[..., object], score: str, embeddings: Layer | None) -> None:
+    Attributions are like the inputs (B, ...), in units of the score.
+
+    Args:
+        model: a module in evaluation mode, or any callable from input tensors to an output.
+        score: see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
+            itself.
+        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
+            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    name = "gradient_x_input"
+
+    def __init__(self, model: Callable[..., object], *, score: str = "auto", embeddings: Layer | None = None) -> None:
         super().__init__(model)
         self.score = check_choice("score", score, SCORES)
         self.embeddings = embedding_layer(model, embeddings)
 
-    @abstractmethod
+    def _gradients(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """Compute scores (B,), the gradients of each input (B, ...), and targets."""
+        return ScoreGradient(call).at_items()
+
     def _attribution(self, x: Tensor, gradient: Tensor) -> Tensor:
         """Compute (B, ...) from an input and its gradient, both (B, ...)."""
+        return gradient * x
 
     @override
     def _explain(self, call: Call) -> Explanation:
-        scores, gradients, targets = ScoreGradient(call).at_items()
+        scores, gradients, targets = self._gradients(call)
         parts = tuple(self._attribution(x, g) for x, g in zip(call.values, gradients, strict=True))
         return Explanation(
             attributions=parts if call.several else parts[0],
@@ -50,21 +68,14 @@ class _OneGradient(Method[Explanation]):
         )
 
 
-class Saliency(_OneGradient):
+class Saliency(GradientXInput):
     """The gradient of the score with respect to each input, or its magnitude.
 
-    Attributions are like the inputs (B, ...), in units of the score per unit of the input.
+    Attributions are like the inputs (B, ...), in units of the score per unit of the input. Arguments as for
+    `GradientXInput`; the paper's ``score`` is "logit".
 
     Args:
-        model: a module in evaluation mode, or any callable from input tensors to an output.
-        score: see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
-            itself; "logit" in the paper.
         magnitude: give absolute values (the paper); without, what lowers the score is negative.
-        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
-            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
-
-    Raises:
-        InputError: an option is out of range.
     """
 
     name = "saliency"
@@ -77,34 +88,9 @@ class Saliency(_OneGradient):
         magnitude: bool = True,
         embeddings: Layer | None = None,
     ) -> None:
-        super().__init__(model, score, embeddings)
+        super().__init__(model, score=score, embeddings=embeddings)
         self.magnitude = bool(magnitude)
 
     @override
     def _attribution(self, x: Tensor, gradient: Tensor) -> Tensor:
         return gradient.abs() if self.magnitude else gradient
-
-
-class GradientXInput(_OneGradient):
-    """The gradient of the score times the input: what each input contributes to a score that is linear.
-
-    Attributions are like the inputs (B, ...), in units of the score.
-
-    Args:
-        model: a module in evaluation mode, or any callable from input tensors to an output.
-        score: see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
-            itself.
-        embeddings: the layer whose output (B, ...) is explained, see `Saliency`.
-
-    Raises:
-        InputError: an option is out of range.
-    """
-
-    name = "gradient_x_input"
-
-    def __init__(self, model: Callable[..., object], *, score: str = "auto", embeddings: Layer | None = None) -> None:
-        super().__init__(model, score, embeddings)
-
-    @override
-    def _attribution(self, x: Tensor, gradient: Tensor) -> Tensor:
-        return gradient * x
