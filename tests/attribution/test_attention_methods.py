@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from attention_models import WAYS, Text, ViT, photos, sentences, transformer
 from torch import Tensor, nn
 
-from xai_fast import AttCAT, AttentionRollout
+from xai_fast import AttCAT, AttentionRollout, XaiFastError
 
 
 class Seen:
@@ -85,3 +87,79 @@ def test_the_formula(method: str, model: str, token: int | None, way: str) -> No
     if model == "vit":
         expected = expected[:, 1:].reshape(-1, 2, 3)
     torch.testing.assert_close(found.attributions, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["vit", "bert", "gpt2"])
+def test_attention_and_hidden_states_are_those_that_transformers_returns(name: str) -> None:
+    row, options = ARCHITECTURES[name], {"embeddings": ARCHITECTURES[name].embeddings}
+    torch.manual_seed(0)
+    model, x = row.make().double().eval(), row.inputs()
+    x, extra = x.double() if x.is_floating_point() else x, row.extra() or {}
+    found = {kind: kind(model, token=None, **options).explain(x, 1, extra) for kind in (AttentionRollout, AttCAT)}
+    model.set_attn_implementation("eager")
+    told = model(x, output_attentions=True, output_hidden_states=True, **extra)
+    hidden = told.hidden_states[:-1]
+    gradients = torch.autograd.grad(told.logits[:, 1].sum(), hidden)
+    eye = torch.eye(told.attentions[0].shape[-1])
+    first, second = (0.5 * weights.mean(1) + 0.5 * eye for weights in told.attentions)
+    expected = {
+        AttentionRollout: (second @ first).mean(1),
+        AttCAT: sum(
+            w.mean((1, 2)) * (h * g).sum(2) for w, h, g in zip(told.attentions, hidden, gradients, strict=True)
+        ),
+    }
+    for kind, explanation in found.items():
+        values = explanation.attributions.flatten(1)
+        wanted = expected[kind].detach()[:, -values.shape[1] :]
+        torch.testing.assert_close(values, wanted, rtol=1e-6, atol=1e-8)
+
+
+class Swapped(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(2).transpose(1, 2)
+
+
+class Pooled(nn.Module):
+    """Reads tokens with one query."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[:, :1] @ x.mT).softmax(-1) @ x
+
+
+def windows() -> nn.Module:
+    return ARCHITECTURES["swin"].make().double().eval()
+
+
+def tokens(*modules: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 4, 4), Swapped(), *modules, nn.Flatten(), nn.LazyLinear(3))
+
+
+REFUSED: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], str]] = {
+    "no attention": (lambda: tokens(nn.GELU()), {}, r"model: expected attention, a softmax .*, got none"),
+    "one query": (lambda: tokens(Pooled()), {}, r"with the same n in each layer, got \(1, 1, 16\)"),
+    "windows": (windows, {}, r"with the same n in each layer, got \(16, 1, 4, 4\), \(4, 2, 4, 4\)"),
+    "token": (lambda: ViT(), {"token": 17}, "token: expected None, or a position among 17 tokens, got 17"),
+    "grid": (lambda: ViT(), {"grid": (3, 5)}, r"grid: expected 17 positions, got \(3, 5\)"),
+    "score": (lambda: ViT(), {"score": "best"}, "score: expected one of"),
+    "part of a token": (lambda: ViT(), {"token": 0.5}, "token: expected an integer"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.parametrize("method", METHODS)
+def test_what_does_not_fit_is_refused(method: str, case: str) -> None:
+    make, options, message = REFUSED[case]
+    model, x = make().double(), torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    if isinstance(model, nn.Sequential):
+        model(x)
+    with pytest.raises(XaiFastError, match=message):
+        METHODS[method][0](model.eval(), **options).explain(x)
+
+
+def test_the_grid_and_the_tokens_in_front_can_be_said() -> None:
+    model, x = transformer(ViT), photos()
+    whole = AttentionRollout(model, skip_tokens=0).attribute(x)
+    torch.testing.assert_close(whole.sum(1), torch.ones(4, dtype=torch.float64))
+    given = AttentionRollout(model, grid=(3, 2), skip_tokens=1).attribute(x)
+    assert torch.equal(given.flatten(1), whole[:, 1:])
+    assert torch.equal(AttentionRollout(model).attribute(x).flatten(1), whole[:, 1:])
