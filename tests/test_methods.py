@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 TABLES: dict[str, dict[str, Any]] = {"tnid_rows": {"order": 3, "effect": "square"}}
 """Methods whose items are rows of a table."""
-ATTENTION: dict[str, dict[str, Any]] = {"attention_rollout": {"token": 1}, "attcat": {}}
+ATTENTION: dict[str, dict[str, Any]] = {"attention_rollout": {"token": 1}, "attcat": {}, "transformer_attribution": {}}
 """Methods that explain transformers."""
 ALL = OPTIONS | TABLES | ATTENTION
 ITEMS = 7

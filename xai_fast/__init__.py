@@ -12,6 +12,7 @@ from xai_fast.attribution import (
     GuidedBackprop,
     NeFLAG,
     Saliency,
+    TransformerAttribution,
 )
 from xai_fast.backends import use_backend
 from xai_fast.engine.extra import shared
@@ -70,6 +71,7 @@ __all__ = [
     "Saliency",
     "StoreError",
     "TaylorCAM",
+    "TransformerAttribution",
     "UnsupportedOperation",
     "XaiFastError",
     "ZeroCurvatureError",

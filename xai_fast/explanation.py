@@ -22,6 +22,8 @@ FACTS: dict[str, str] = {
     "no_negative_flux": "no point near the item had a negative flux, so the attribution is zero: the score may be "
     "saturated or constant; a log_probability or logit score, a larger radius or more steps help",
     "saturated": "the score is at its limit within rounding, so gradients say little; a log_probability or logit helps",
+    "no_relevance": "all relevance is exactly zero: the score is zero, or no active unit reaches it; another score, or "
+    "a target with a positive output, helps",
     "zero_curvature": "all interactions are exactly zero: the score is saturated, or no path behind the layer has "
     'curvature; score="probability" or "log_probability", or smooth="gelu" or "softplus" help',
 }

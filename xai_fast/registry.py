@@ -17,6 +17,7 @@ from xai_fast.attribution import (
     GuidedBackprop,
     NeFLAG,
     Saliency,
+    TransformerAttribution,
 )
 from xai_fast.attribution.captum import captum_method
 from xai_fast.errors import InputError, bad_argument
@@ -56,6 +57,7 @@ _OWN: tuple[type[Method], ...] = (
     Deconvolution,
     GuidedBackprop,
     AttentionRollout,
+    TransformerAttribution,
     AttCAT,
     TaylorCAM,
     TNIDRows,

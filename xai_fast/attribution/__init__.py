@@ -1,6 +1,6 @@
 """First-order attribution methods, one file a method."""
 
-from xai_fast.attribution.attention import AttCAT, AttentionRollout
+from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.neflag import NeFLAG
@@ -16,4 +16,5 @@ __all__ = [
     "GuidedBackprop",
     "NeFLAG",
     "Saliency",
+    "TransformerAttribution",
 ]

@@ -1,7 +1,8 @@
 """Methods that explain a transformer by its attention, which is found in the traced graph.
 
 Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020. Qiang, Pan, Li, Li, Jang and Zhu, "AttCAT:
-Explaining Transformers via Attentive Class Activation Tokens", NeurIPS 2022.
+Explaining Transformers via Attentive Class Activation Tokens", NeurIPS 2022. Chefer, Gur and Wolf, "Transformer
+Interpretability Beyond Attention Visualization", CVPR 2021.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
-from xai_fast.graph import State, run, traced
 from xai_fast.graph.embeddings import embedding_layer
-from xai_fast.graph.whole import whole
+from xai_fast.graph.whole import Values, WholeModel
 from xai_fast.method import Method
 from xai_fast.relevance.attention import AttentionMaps, row_of_product
+from xai_fast.relevance.composite import Composite
+from xai_fast.relevance.rules import ZPlus
+from xai_fast.relevance.walk import Layers, Walk
 
-__all__ = ["AttCAT", "AttentionRollout", "TokenMethod"]
+__all__ = ["AttCAT", "AttentionRollout", "TokenMethod", "TransformerAttribution"]
 
 
 class TokenMethod(Method[Explanation]):
@@ -66,9 +69,10 @@ class TokenMethod(Method[Explanation]):
         self.grid = None if grid is None else tuple(check_integer("grid", side, 1) for side in grid)
         self.skip_tokens = None if skip_tokens is None else check_integer("skip_tokens", skip_tokens, 0)
         self.embeddings = embedding_layer(model, embeddings)
+        self._whole = WholeModel(model)
 
     @abstractmethod
-    def _tokens(self, attention: AttentionMaps, state: State) -> Tensor:
+    def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:
         """Compute (B, n) from the values of a graph."""
 
     @override
@@ -77,20 +81,18 @@ class TokenMethod(Method[Explanation]):
             return Explanation.cat([self._chunk(call, chunk) for chunk in call.chunks()])
 
     def _chunk(self, call: Call, chunk: range) -> Explanation:
-        function, scores = whole(call, chunk)
-        x = call.take(chunk)[0]
-        graph = traced(function, x)
-        attention = graph.derived(AttentionMaps)
+        values = self._whole.values(call, chunk)
+        attention = values.traced.derived(AttentionMaps)
         n = attention.tokens
         if self.token is not None and not -n <= self.token < n:
             raise bad_argument("token", f"None, or a position among {n} tokens", str(self.token))
-        found = self._tokens(attention, run(graph.graph, x, function.inputs))
-        picture = x.shape[2:] if x.ndim == 4 else None
+        found = self._tokens(attention, values)
+        picture = next((value.shape[2:] for value in call.values if value.ndim == 4), None)
         axes = token_axes(n, grid=self.grid, skip_tokens=self.skip_tokens, picture=picture)
         return Explanation(
             attributions=axes.tokens(found.unsqueeze(2)).reshape(-1, *axes.grid),
-            scores=scores,
-            targets=function.classes,
+            scores=values.scores,
+            targets=values.targets,
             evaluations=torch.ones(len(chunk), dtype=torch.int64, device=call.device),
         )
 
@@ -104,8 +106,8 @@ class AttentionRollout(TokenMethod):
     """
 
     @override
-    def _tokens(self, attention: AttentionMaps, state: State) -> Tensor:
-        maps = [one.of(state.tensor(one.node)).mean(1) for one in attention.maps]
+    def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:
+        maps = [one.of(values.state.tensor(one.node)).mean(1) for one in attention.maps]
         eye = torch.eye(attention.tokens, dtype=maps[0].dtype, device=maps[0].device)
         return row_of_product([0.5 * weights + 0.5 * eye for weights in maps], self.token)
 
@@ -139,12 +141,40 @@ class AttCAT(TokenMethod):
         super().__init__(model, token=token, score=score, **options)  # type: ignore[arg-type]  # one type for all
 
     @override
-    def _tokens(self, attention: AttentionMaps, state: State) -> Tensor:
+    def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:
+        state = values.state
         gradients = attention.program.adjoints(state, [one.hidden for one in attention.maps])
-        total = state.tensor(0).new_zeros(())
+        total = values.scores.new_zeros(())
         for one in attention.maps:
             activation = one.of_hidden(state.tensor(one.hidden) * gradients[one.hidden][0]).sum(2)
             weights = one.of(state.tensor(one.node)).mean(1)
             received = weights.mean(1) if self.token is None else weights[:, self.token]
             total = total + received * activation
         return total
+
+
+class TransformerAttribution(TokenMethod):
+    """Attention weighted by its gradient and its relevance, multiplied over the layers.
+
+    With A the attention of a layer, R its relevance and dy/dA its gradient, the layer counts as I + the mean over the
+    heads of max(dy/dA * R, 0) (Eq. 13), and the attribution is a row of the product over the layers (Eq. 14). It takes
+    a gradient and a walk of relevance that begins with 1 at the score: by the positive contributions (Eq. 6) through
+    layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution through sums. Softmax
+    and norms, for which the paper has no equation, have the rules of `xai_fast.relevance.walk`.
+
+    Attributions are not negative. Arguments as for `TokenMethod`.
+    """
+
+    @override
+    def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:
+        nodes, state = [one.node for one in attention.maps], values.state
+        start = torch.where(values.scores == 0, 0, 1 / values.scores)
+        walk = Walk(values.traced.derived(Layers), state, _POSITIVE, keep_ledger=False)
+        relevance = walk.back({values.graph.output: start.reshape(1, -1, 1)}, nodes)
+        gradients = attention.program.adjoints(state, nodes)
+        eye = torch.eye(attention.tokens, dtype=start.dtype, device=start.device)
+        counts = [one.of(gradients[one.node][0] * relevance[one.node][0]) for one in attention.maps]
+        return row_of_product([eye + count.clamp(min=0).mean(1) for count in counts], self.token)
+
+
+_POSITIVE = Composite({"convolution": ZPlus(), "dense": ZPlus()})

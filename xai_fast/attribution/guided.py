@@ -16,8 +16,8 @@ from typing_extensions import override
 from xai_fast.attribution.saliency import GradientXInput
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
-from xai_fast.graph import Graph, State, run, traced
-from xai_fast.graph.whole import whole
+from xai_fast.graph import Graph, State
+from xai_fast.graph.whole import WholeModel
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule
 
@@ -68,6 +68,7 @@ class Deconvolution(GradientXInput):
     ) -> None:
         super().__init__(model, score=score, embeddings=embeddings)
         self.times_input = bool(times_input)
+        self._whole = WholeModel(model)
 
     @override
     def _attribution(self, x: Tensor, gradient: Tensor) -> Tensor:
@@ -77,17 +78,17 @@ class Deconvolution(GradientXInput):
     def _gradients(self, call: Call) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         with torch.autocast(call.device.type, enabled=False):
             found = [self._of_chunk(call, chunk) for chunk in call.chunks()]
-        scores, gradients, targets = zip(*found, strict=True)
-        return torch.cat(scores), (torch.cat(gradients),), None if targets[0] is None else torch.cat(targets)
+        scores, rows, targets = zip(*found, strict=True)
+        gradients = self._whole.inputs(call, torch.cat(rows))
+        parts = gradients if isinstance(gradients, tuple) else (gradients,)
+        return torch.cat(scores), parts, None if targets[0] is None else torch.cat(targets)
 
     def _of_chunk(self, call: Call, chunk: range) -> tuple[Tensor, Tensor, Tensor | None]:
-        function, scores = whole(call, chunk)
-        x = call.take(chunk)[0]
-        graph = traced(function, x)
-        rectified = graph.derived(_Rectified)
+        values = self._whole.values(call, chunk)
+        rectified = values.traced.derived(_Rectified)
         pulls = {index: functools.partial(self._pull, rule) for index, rule in rectified.relus.items()}
-        found = rectified.program.adjoints(run(graph.graph, x, function.inputs), [0], pulls=pulls)
-        return scores, found[0].reshape(x.shape), function.classes
+        found = rectified.program.adjoints(values.state, [0], pulls=pulls)
+        return values.scores, found[0][0, :, 0], values.targets
 
     @staticmethod
     def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:

@@ -7,52 +7,55 @@ Propagation: An Overview", 2019.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from xai_fast.arguments import check_choice
+from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.call import Call
-from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
 from xai_fast.errors import bad_argument
-from xai_fast.explanation import Explanation
-from xai_fast.graph import ScoreFunction, TracedFunction, run, traced
+from xai_fast.graph.cut import Downstream
 from xai_fast.graph.embeddings import embedding_layer
-from xai_fast.graph.whole import Whole
+from xai_fast.graph.whole import Values, WholeModel
 from xai_fast.method import Method
-from xai_fast.relevance.composite import COMPOSITES, Composite, Position
-from xai_fast.relevance.rules import Rule
-from xai_fast.relevance.walk import Layers, propagate
+from xai_fast.relevance.composite import COMPOSITES, Composite
+from xai_fast.relevance.ledger import Relevance
+from xai_fast.relevance.walk import Layers, Walk
 
 __all__ = ["LRP"]
 
 STARTS = ("score", "one")
-BIASES = ("absorb", "zero")
+BIASES = ("absorb", "zero", "keep")
 
 
-class LRP(Method[Explanation]):
+class LRP(Method[Relevance]):
     """Relevance of the inputs, by rules that go back through the network layer by layer.
 
-    Attributions have the shape of the inputs, and the unit of the score. The model needs no preparation: the rules
-    apply to the operations of its traced graph, so that functional calls, modules that run twice, residual sums,
-    concatenations and batch norms are what they are.
+    Attributions are signed and have the shape of the inputs, and the unit of the score. The model needs no preparation:
+    the rules apply to the operations of its traced graph, so that functional calls, modules that run twice, residual
+    sums, concatenations and batch norms are what they are.
+
+    Relevance is conserved only as far as biases, stabilisers and rules let it: the result's ledger says where it went.
 
     Args:
         model: a module in evaluation mode.
         composite: which layer has which rule: a name of `xai_fast.relevance.COMPOSITES`, or a `Composite`.
         score: see `xai_fast.engine.objective.SCORES`; by default the target's output.
-        start: "score" for relevances that begin with the score itself, "one" for such that begin with 1.
-        low: the smallest value that an input can have, for the rule zB; None for the smallest of the batch's item.
+        start: "score" for relevance that begins with the score itself, "one" for such that begins with 1.
+        layer: a layer, or several, whose relevance is given too, by `Relevance.inner`.
+        low: the smallest value that an input can have, for the rule zB; None for the smallest of each item.
         high: the largest.
-        bias: "absorb": biases take their share of the relevance; "zero": what they would take goes to the inputs.
-        embeddings: the layer whose output is explained in the place of the inputs, such as token numbers.
+        bias: what happens to the share of biases: "absorb": it stays there, "zero": the rules leave biases out, "keep":
+            it goes to the inputs by the size of their contributions.
+        classes: several classes to explain at once, in the place of the target.
+        embeddings: the layer whose output is explained in the place of the inputs, such as token ids.
+        ledger: whether to count where relevance is lost.
 
     Raises:
-        InputError: an option is out of range.
+        InputError: an option is out of range, or there is no such layer.
     """
 
     name = "lrp"
@@ -61,18 +64,101 @@ class LRP(Method[Explanation]):
         self,
         model: Callable[..., object],
         *,
-        composite: str | Composite = "epsilon_plus",
+        composite: str | Composite = "epsilon_gamma_box",
         score: str = "output",
         start: str = "score",
+        layer: Layer | Sequence[Layer] | None = None,
         low: float | None = None,
         high: float | None = None,
         bias: str = "absorb",
+        classes: Sequence[int] | None = None,
         embeddings: Layer | None = None,
+        ledger: bool = True,
     ) -> None:
         super().__init__(model)
-        self.composite = composite if isinstance(composite, Composite) else check_choice("composite", composite, tuple(COMPOSITES))
+        if not isinstance(composite, Composite):
+            check_choice("composite", composite, tuple(COMPOSITES))
+        self.composite = composite
         self.score = check_choice("score", score, SCORES)
         self.start = check_choice("start", start, STARTS)
+        layers = [] if layer is None else list(layer) if isinstance(layer, list | tuple) else [layer]
+        self.layer = tuple(Downstream(model, one).name for one in layers)
+        if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
+            raise bad_argument("low", "two numbers, low < high, or None for both", f"low={low!r}, high={high!r}")
         self.low, self.high = low, high
         self.bias = check_choice("bias", bias, BIASES)
+        self.classes = None if classes is None else tuple(check_integer("classes", index, 0) for index in classes)
         self.embeddings = embedding_layer(model, embeddings)
+        self.ledger = bool(ledger)
+        self._whole = WholeModel(model)
+
+    def _explain(self, call: Call) -> Relevance:
+        if self.classes is not None and callable(call.objective.target):
+            raise bad_argument("target", "None or classes, where the option classes is given", "a callable")
+        step = max(1, call.rows // len(self.classes or (0,)))
+        with torch.autocast(call.device.type, enabled=False):
+            parts = [self._relevance(call, range(i, min(i + step, call.batch))) for i in range(0, call.batch, step)]
+        return Relevance.cat(parts)
+
+    def _relevance(self, call: Call, chunk: range) -> Relevance:
+        values = self._whole.values(call, chunk)
+        nodes = [self._whole.node(call, values, name) for name in self.layer]
+        walk = self._walk(values)
+        class_scores, seeds = self._seeds(values)
+        found = walk.back(seeds, (0, *nodes))
+        several = self.classes is not None
+        rows = len(self.classes or (0,))
+
+        def shaped(index: int) -> Tensor:
+            """Give a node's relevance, (B, *shape), or (B, T, *shape) for several classes."""
+            shape = (values.graph.nodes[index].shape or ())[1:]
+            empty = values.scores.new_zeros(()).expand(rows, len(chunk), *shape)
+            relevance = found[index].reshape(empty.shape) if index in found else empty
+            return relevance.transpose(0, 1) if several else relevance[0]
+
+        names, ledger = walk.entries(rows, values.scores)
+        attributions = self._whole.inputs(call, shaped(0), 1 + several)
+        dead = shaped(0).flatten(1).eq(0).all(1)
+        return Relevance(
+            attributions=attributions,
+            scores=values.scores,
+            targets=values.targets,
+            evaluations=torch.ones_like(dead, dtype=torch.int64),
+            facts={"no_relevance": dead},
+            inner=tuple(shaped(i) for i in nodes),
+            layers=self.layer,
+            ledger=ledger if several else ledger[:, 0],
+            operations=names,
+            class_scores=class_scores,
+            classes=self.classes or (),
+        )
+
+    def _walk(self, values: Values) -> Walk:
+        composite = COMPOSITES[self.composite] if isinstance(self.composite, str) else self.composite
+        bounds = None
+        if self.low is not None and self.high is not None:
+            x = values.state.tensor(0)[:, 0]
+            bounds = (torch.full_like(x, self.low), torch.full_like(x, self.high))
+        return Walk(values.traced.derived(Layers), values.state, composite, self.bias, bounds, self.ledger)
+
+    def _seeds(self, values: Values) -> tuple[Tensor | None, dict[int, Tensor]]:
+        """Give the scores of the classes (B, T), and the coefficients where the walk begins."""
+        output = values.graph.output
+        if self.classes is None:
+            return None, {output: self._start(values.scores)}
+        scores, seeds = [], []
+        depends = values.class_nodes
+        for index in self.classes:
+            state = values.of_class(index)
+            scores.append(state.tensor(output)[:, 0])
+            walk = self._walk(values)
+            walk.state, walk.keep_ledger = state, False
+            seeds.append(walk.back({output: self._start(scores[-1])}, until=lambda i: i not in depends))
+        places = {i for found in seeds for i in found}
+        return torch.stack(scores, 1), {i: torch.cat([found[i] for found in seeds]) for i in places}
+
+    def _start(self, scores: Tensor) -> Tensor:
+        """Give the coefficients of the score, (1, B, 1)."""
+        ones = torch.ones_like(scores)
+        first = ones if self.start == "score" else torch.where(scores == 0, 0, ones / scores)
+        return first[None, :, None]

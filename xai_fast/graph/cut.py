@@ -56,22 +56,22 @@ class Downstream:
         self.name, self.module = find_layer(model, layer)
         self._run = int(run) if run else None
         self.smooth = smooth
-        self._keywords = tuple(keywords)
-        self._batch_axis = batch_axis
+        self.keywords = tuple(keywords)
+        self.batch_axis = batch_axis
         self.name += f"#{run}" if run else ""
 
     def __call__(self, output: Tensor, *arguments: object) -> object:
         """Run the model on ``arguments`` with the layer's output replaced."""
         # What comes next may change it in place.
-        output = output.movedim(0, self._batch_axis).clone()
+        output = output.movedim(0, self.batch_axis).clone()
         with self._at_layer(lambda value: replace_first_tensor(value, output)), smoothed(self.smooth):
             return self._call_model(arguments)
 
     def _call_model(self, arguments: Sequence[object]) -> object:
         # Copies: the model may work on them in place, and they are given again.
         given = [value.clone() if isinstance(value, Tensor) else value for value in arguments]
-        first = len(given) - len(self._keywords)
-        return self.model(*given[:first], **dict(zip(self._keywords, given[first:], strict=True)))
+        first = len(given) - len(self.keywords)
+        return self.model(*given[:first], **dict(zip(self.keywords, given[first:], strict=True)))
 
     def split(self, *arguments: object) -> tuple[Tensor, object]:
         """Run the model.
@@ -90,7 +90,7 @@ class Downstream:
         def keep(value: object) -> object:
             tensor = first_tensor(value, self.name)
             # What comes next may change it in place.
-            seen.append(tensor.movedim(self._batch_axis, 0).clone())
+            seen.append(tensor.movedim(self.batch_axis, 0).clone())
             return None
 
         with self._at_layer(keep), smoothed(self.smooth):

@@ -25,10 +25,9 @@ from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import Objective
 from xai_fast.errors import bad_argument
-from xai_fast.graph.cut import Downstream
 from xai_fast.graph.fold import folded
 from xai_fast.graph.nodes import Graph
-from xai_fast.graph.trace import trace
+from xai_fast.graph.trace import SCORE, at_path, trace
 from xai_fast.graph.watched import References, Watched, recorded_modules
 
 __all__ = ["ScoreFunction", "TracedFunction", "find_trace", "traced"]
@@ -116,7 +115,8 @@ class TracedFunction:
         def scores(x: Tensor, *inputs: Tensor) -> Tensor:
             outputs = function.outputs(x, *inputs)
             self.output_shape = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else None
-            return function.scores(outputs, *inputs)
+            with at_path(SCORE):
+                return function.scores(outputs, *inputs)
 
         with frozen_parameters(function.model), recorded_modules() as modules:
             graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs), _module(function))
@@ -149,8 +149,11 @@ class TracedFunction:
 
 
 def _module(function: ScoreFunction) -> object:
-    """Return the module that a function calls, which may be the model behind one of its layers."""
-    return getattr(function.model, "model", None) if isinstance(function.model, Downstream) else function.model
+    """Return the module that a function calls, such as the model behind one of its layers."""
+    model = function.model
+    while not isinstance(model, nn.Module) and hasattr(model, "model"):
+        model = model.model
+    return model
 
 
 def _conditions(function: ScoreFunction, x: Tensor) -> tuple[object, ...]:

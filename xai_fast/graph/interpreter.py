@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from torch import Tensor
 
 from xai_fast.graph.lift import lifted
 from xai_fast.graph.nodes import Graph
 
-__all__ = ["State", "run"]
+__all__ = ["State", "complete", "run"]
 
 
 class State:
@@ -57,12 +57,25 @@ def run(graph: Graph, x: Tensor, extras: Sequence[Tensor] = (), start: int = 0) 
     values[start] = x.unsqueeze(1)
     for index, given in enumerate(extras, 1):
         values[index] = given.unsqueeze(1)
+    complete(graph, values)
+    return State(values, x.shape[0])
+
+
+def complete(graph: Graph, values: dict[int, object], only: Container[int] | None = None) -> None:
+    """Compute the values that are missing, and follow from those that are there.
+
+    Args:
+        graph: the graph.
+        values: by node, each with the dimension of items in front; what is computed is added.
+        only: the nodes to compute; None for all.
+    """
     nodes = graph.nodes
     for node in nodes[1:]:
-        if node.index in values or not all(i in values for i in node.inputs):
+        if node.index in values or (only is not None and node.index not in only):
+            continue
+        if not all(i in values for i in node.inputs) or node.target is None:
             continue
         if node.target is operator.getitem:
             values[node.index] = values[node.args[0].index][node.args[1]]  # type: ignore[attr-defined, index]
             continue
         values[node.index] = lifted(node, [values[i] for i in node.inputs], [nodes[i].per_item for i in node.inputs])
-    return State(values, x.shape[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import operator
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -26,15 +27,14 @@ from xai_fast.errors import ModelError, UnsupportedOperation, XaiFastError
 from xai_fast.graph.decompositions import NOT_DIFFERENTIABLE, RANDOM, WrittenOut, decompositions
 from xai_fast.graph.nodes import Graph, Node, Ref, filled, pruned
 
-__all__ = ["trace"]
-
+__all__ = ["SCORE", "at_path", "trace"]
 
 _PATH = "xai_fast_path"
+SCORE = "(score)"
+"""The path of the operations between a model's outputs and the score."""
 
 
-def trace(
-    function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] = (), model: object = None
-) -> Graph:
+def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] = (), model: object = None) -> Graph:
     """Trace a function of one item.
 
     Args:
@@ -65,19 +65,27 @@ def trace(
     return _convert(traced, 1 + len(extras))
 
 
+def at_path(path: str) -> contextlib.AbstractContextManager[object]:
+    """Trace operations under this path; see `Node.path`."""
+    return annotations.annotate({_PATH: path})
+
+
 @contextlib.contextmanager
 def _annotated(model: object) -> Iterator[None]:
     """Write down the module in whose forward pass each operation runs."""
     names = {module: name for name, module in model.named_modules()} if isinstance(model, torch.nn.Module) else {}
-    open_: list[contextlib.ExitStack] = []
+    thread = threading.get_ident()
+    running: list[contextlib.ExitStack] = []
 
     def enter(module: torch.nn.Module, inputs: object) -> None:
-        open_.append(contextlib.ExitStack())
-        if module in names:
-            open_[-1].enter_context(annotations.annotate({_PATH: names[module]}))
+        if threading.get_ident() == thread:
+            running.append(contextlib.ExitStack())
+            if module in names:
+                running[-1].enter_context(at_path(names[module]))
 
     def leave(module: torch.nn.Module, inputs: object, output: object) -> None:
-        open_.pop().close()
+        if threading.get_ident() == thread:
+            running.pop().close()
 
     handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
     try:

@@ -1,23 +1,218 @@
-"""A batch's score as a function that can be traced."""
+"""A whole model traced for the items of a call: what comes of an item's inputs, targets and score in one pass."""
 
 from __future__ import annotations
 
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor
 
 from xai_fast.engine.call import Call
-from xai_fast.graph.function import ScoreFunction
+from xai_fast.errors import bad_argument
+from xai_fast.graph.cut import Downstream
+from xai_fast.graph.function import ScoreFunction, TracedFunction, traced
+from xai_fast.graph.interpreter import State, complete
+from xai_fast.graph.nodes import Graph
+from xai_fast.graph.trace import SCORE
 
-__all__ = ["whole"]
+__all__ = ["Values", "WholeModel"]
 
 
-def whole(call: Call, chunk: range) -> tuple[ScoreFunction, Tensor]:
-    """Return the score function of items, and their scores."""
-    inputs, item = call.take(chunk), call.positions(chunk)
-    arguments = (*inputs[1:], *call.extra.rows(item))
-    outputs = call.run(inputs, item)
-    targets = call.targets(outputs, chunk)
-    per_item = [True] * (len(inputs) - 1) + list(call.extra.per_item)
-    extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
-    fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
-    function = ScoreFunction(call.at or call.model, call.objective, extras, fixed, targets)
-    return function, call.objective(outputs, targets)
+@dataclass(frozen=True, eq=False)
+class Values:
+    """The items of a chunk in a traced model.
+
+    Attributes:
+        traced: the graph of the score. Its input is what `WholeModel.inputs` undoes.
+        state: the values of all nodes.
+        targets: (B,) int64, or None where the score has no classes.
+        scores: (B,).
+    """
+
+    traced: TracedFunction
+    state: State
+    targets: Tensor | None
+    scores: Tensor
+
+    @property
+    def graph(self) -> Graph:
+        """The operations."""
+        return self.traced.graph
+
+    def of_class(self, index: int) -> State:
+        """Compute what depends on the class for another class than the target, the same for all items."""
+        graph, node = self.graph, self.graph.extras
+        depends = _following(graph, node)
+        values = {i: value for i, value in self.state.values.items() if i not in depends}
+        assert self.targets is not None
+        values[node] = torch.full_like(self.targets, index).unsqueeze(1)
+        complete(graph, values)
+        return State(values, self.state.items)
+
+    @property
+    def class_nodes(self) -> frozenset[int]:
+        """The nodes that depend on the class."""
+        return _following(self.graph, self.graph.extras) if self.targets is not None else frozenset()
+
+
+class WholeModel:
+    """A model as a function of one tensor, for methods that go through its operations.
+
+    Several inputs lie side by side in that tensor, (B, N); a single one is itself. One object belongs to a method, so
+    that the model is traced once.
+
+    Args:
+        model: the method's.
+    """
+
+    def __init__(self, model: Callable[..., object]) -> None:
+        self.model = model
+        self._functions: dict[object, Callable[..., object]] = {}
+        self._has_classes: dict[object, bool] = {}
+        self._nodes: weakref.WeakKeyDictionary[TracedFunction, dict[str, int]] = weakref.WeakKeyDictionary()
+
+    def values(self, call: Call, chunk: range) -> Values:
+        """Run the items of a chunk.
+
+        Args:
+            call: the batch, in whose context this runs.
+            chunk: the items.
+
+        Returns:
+            Their values; the targets are the predicted classes where the user has named none.
+
+        Raises:
+            ModelError: the model cannot be traced.
+            UnsupportedOperation: an operation cannot.
+            InputError: parameters are in half precision, or a target does not fit.
+        """
+        if call.narrow is not None:
+            raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
+        inputs, rows = call.take(chunk), call.extra.rows(call.positions(chunk))
+        x = inputs[0] if len(inputs) == 1 else torch.cat([value.flatten(1) for value in inputs], 1)
+        extras = tuple(v for v, per_item in zip(rows, call.extra.per_item, strict=True) if per_item)
+        fixed = {i: v for i, (v, per_item) in enumerate(zip(rows, call.extra.per_item, strict=True)) if not per_item}
+        classes = None
+        if self._classes(call):
+            classes = torch.zeros(len(chunk), dtype=torch.int64, device=call.device)
+        function = ScoreFunction(self._function(call), call.objective, extras, fixed, classes)  # type: ignore[arg-type]
+        found = traced(function, x)
+        graph = found.graph
+        values: dict[int, object] = {**graph.constants, 0: x.unsqueeze(1)}
+        values |= {i: extra.unsqueeze(1) for i, extra in enumerate(function.extras, 1)}
+        complete(graph, values)  # what depends on the class is missing yet
+        targets = self._targets(call, chunk, found, values)
+        if targets is not None:
+            values[graph.extras] = targets.unsqueeze(1)
+            complete(graph, values)
+        state = State(values, len(chunk))
+        return Values(found, state, targets, state.tensor(graph.output)[:, 0])
+
+    def node(self, call: Call, values: Values, layer: str) -> int:
+        """Find the node that is the output of a layer, by its value for the first item.
+
+        Args:
+            call: the batch.
+            values: its first items.
+            layer: a dotted name; "name#k" is the layer's k-th run.
+
+        Returns:
+            The node.
+
+        Raises:
+            InputError: there is no such layer, or its output is not in the graph.
+        """
+        known = self._nodes.setdefault(values.traced, {})
+        if layer not in known:
+            cut = Downstream(self.model, layer, keywords=call.extra.keywords)
+            first = call.positions(range(1))
+            output, _ = cut.split(*call.take(range(1)), *call.extra.rows(first))
+            name = layer.partition("#")[0]
+            found = [
+                (node.path == name or node.path.startswith(f"{name}."), node.index)
+                for node in values.graph.nodes
+                if node.active and node.shape == output.shape and _is_close(values.state.tensor(node.index)[0], output)
+            ]
+            if not found:
+                expected = (
+                    "a layer whose output the score depends on; a batch norm is one with the convolution before it"
+                )
+                raise bad_argument("layer", expected, layer)
+            known[layer] = max(found)[1]
+        return known[layer]
+
+    def inputs(self, call: Call, rows: Tensor, leading: int = 1) -> Tensor | tuple[Tensor, ...]:
+        """Give rows (..., *shape of the graph's input), with so many leading dimensions, the shapes of the inputs."""
+        shapes = [tuple(value.shape[1:]) for value in call.values]
+        if len(shapes) > 1:
+            parts = rows.split([math.prod(shape) for shape in shapes], leading)
+            return tuple(p.reshape(*p.shape[:leading], *s) for p, s in zip(parts, shapes, strict=True))
+        return (rows,) if call.several else rows
+
+    def _function(self, call: Call) -> Callable[..., object]:
+        shapes = tuple(tuple(value.shape[1:]) for value in call.values)
+        if call.at is not None or (len(shapes) == 1 and not call.extra.keywords):
+            model = call.at or self.model
+            if not isinstance(model, Downstream):
+                return model
+            # A call has one of its own each time.
+            return self._functions.setdefault((model.name, model.keywords, model.batch_axis), model)
+        key = (shapes, call.extra.keywords)
+        return self._functions.setdefault(key, _SideBySide(self.model, *key))
+
+    def _classes(self, call: Call) -> bool:
+        """Tell whether scores have classes: not those of a callable target, nor a single output without one."""
+        objective = call.objective
+        if callable(objective.target) or objective.target is not None:
+            return not callable(objective.target)
+        key = tuple((value.shape[1:], value.dtype) for value in call.values)
+        if key not in self._has_classes:
+            outputs = call.run(call.take(range(1)), call.positions(range(1)))
+            self._has_classes[key] = objective.targets(outputs, start=0, batch=1) is not None
+        return self._has_classes[key]
+
+    def _targets(self, call: Call, chunk: range, found: TracedFunction, values: dict[int, object]) -> Tensor | None:
+        """Resolve the targets by the model's outputs, where these are a node; else by another pass."""
+        if callable(call.objective.target):
+            return call.targets(None, chunk)
+        nodes = found.graph.nodes
+        read = {i for node in nodes if node.path == SCORE for i in node.inputs}
+        read = {i for i in read if nodes[i].path != SCORE and nodes[i].active}
+        value = values.get(read.pop()) if len(read) == 1 else None
+        if isinstance(value, Tensor) and value.ndim <= 3:
+            return call.targets(value[:, 0], chunk)
+        return call.targets(call.run(call.take(chunk), call.positions(chunk)), chunk)
+
+
+class _SideBySide:
+    """A model whose inputs lie side by side in one tensor, and whose last arguments have names."""
+
+    def __init__(
+        self, model: Callable[..., object], shapes: Sequence[tuple[int, ...]], keywords: Sequence[str]
+    ) -> None:
+        self.model = getattr(model, "_orig_mod", model)  # what torch.compile has made of a module cannot be traced
+        self._shapes = tuple(shapes)
+        self._keywords = tuple(keywords)
+
+    def __call__(self, x: Tensor, *values: object) -> object:
+        inputs = (x,)
+        if len(self._shapes) > 1:
+            parts = x.split([math.prod(shape) for shape in self._shapes], 1)
+            inputs = tuple(p.reshape(-1, *s) for p, s in zip(parts, self._shapes, strict=True))
+        first = len(values) - len(self._keywords)
+        return self.model(*inputs, *values[:first], **dict(zip(self._keywords, values[first:], strict=True)))
+
+
+def _is_close(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).abs().max() <= 1e3 * torch.finfo(b.dtype).eps * b.abs().max())
+
+
+def _following(graph: Graph, index: int) -> frozenset[int]:
+    found = {index}
+    for node in graph.nodes[index + 1 :]:
+        if any(i in found for i in node.inputs):
+            found.add(node.index)
+    return frozenset(found)

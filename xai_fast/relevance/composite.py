@@ -69,16 +69,19 @@ def _by_depth(position: Position) -> Rule:
     return Gamma(gamma=_GAMMAS[len(_GAMMAS) * position.index // position.count])
 
 
-COMPOSITES: dict[str, Callable[[float, float], Composite]] = {
-    "epsilon": lambda low, high: Composite(),
-    "epsilon_plus": lambda low, high: Composite({"convolution": ZPlus()}),
-    "epsilon_plus_flat": lambda low, high: Composite({"first": Flat(), "convolution": ZPlus()}),
-    "epsilon_gamma_box": lambda low, high: Composite({"first": ZBox(low=low, high=high), "convolution": Gamma()}),
-    "epsilon_alpha2_beta1": lambda low, high: Composite({"convolution": AlphaBeta()}),
-    "epsilon_alpha2_beta1_flat": lambda low, high: Composite({"first": Flat(), "convolution": AlphaBeta()}),
-    "gamma_by_depth": lambda low, high: Composite({"first": ZBox(low=low, high=high), "convolution": _by_depth}),
-    "deep_taylor": lambda low, high: Composite({"first": WSquare(), "convolution": ZPlus(), "dense": ZPlus()}),
-    "attn_lrp": lambda low, high: Composite(),
-    "cp_lrp": lambda low, high: Composite(attention="constant"),
+COMPOSITES: dict[str, Composite] = {
+    "epsilon": Composite(),
+    "epsilon_plus": Composite({"convolution": ZPlus()}),
+    "epsilon_plus_flat": Composite({"first": Flat(), "convolution": ZPlus()}),
+    "epsilon_gamma_box": Composite({"first": ZBox(), "convolution": Gamma()}),
+    "epsilon_alpha2_beta1": Composite({"convolution": AlphaBeta()}),
+    "epsilon_alpha2_beta1_flat": Composite({"first": Flat(), "convolution": AlphaBeta()}),
+    "gamma_by_depth": Composite({"first": ZBox(), "convolution": _by_depth}),
+    "deep_taylor": Composite({"first": WSquare(), "convolution": ZPlus(), "dense": ZPlus()}),
+    "deep_taylor_box": Composite({"first": ZBox(), "convolution": ZPlus(), "dense": ZPlus()}),
+    "attn_lrp": Composite(),
+    "cp_lrp": Composite(attention="constant"),
 }
-"""By name: from the smallest and the largest value of the input to a composite."""
+"""Composites by name. The first seven are for convolutions under ReLU, as in Kohlbrenner et al. 2020 and Montavon et
+al. 2019; deep Taylor (Montavon et al. 2017) is for such networks with positive scores, with the squares of the weights
+or with the bounds of the inputs in the first layer; the last two are for transformers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import torch
 
 from xai_fast.graph import Graph, Node
@@ -13,13 +15,16 @@ __all__ = ["is_rectified", "nonnegative_nodes"]
 
 aten = torch.ops.aten
 
-_NEVER_NEGATIVE = overloads_of(aten.relu, aten.relu6, aten.sigmoid, aten.hardsigmoid, aten.exp, aten.abs, aten._softmax)
+_NEVER_NEGATIVE = overloads_of(aten.relu, aten.relu6, aten.sigmoid, aten.hardsigmoid, aten.exp, aten.abs)
+# Never negative where what they read, and the numbers among their arguments, are not.
 _KEEPS = RESHAPES | overloads_of(
     aten.permute, aten.transpose, aten.t, aten.expand, aten.select, aten.slice, aten.sum, aten.mean, aten.avg_pool1d,
-    aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten.add, aten.mul, aten.cat, aten.amax, aten.maximum,
+    aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten.cat, aten.amax, aten.maximum, aten.reciprocal,
     aten.max_pool2d_with_indices, aten.max_pool3d_with_indices, aten.flip, aten.roll, aten.gather, aten.index_select,
     aten.pixel_shuffle, aten.upsample_nearest2d, aten.upsample_bilinear2d,
 )  # fmt: skip
+_KEEPS_WITH_NUMBERS = overloads_of(aten.add, aten.mul, aten.constant_pad_nd)
+_BOUNDED_BELOW = (aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default)
 
 
 def nonnegative_nodes(graph: Graph) -> frozenset[int]:
@@ -31,33 +36,35 @@ def nonnegative_nodes(graph: Graph) -> frozenset[int]:
             known = not value.is_complex() and bool((value >= 0).all())
         elif node.target in _NEVER_NEGATIVE or _lower_bound(node) >= 0:
             known = True
-        elif node.target is getattr(__import__("operator"), "getitem"):
-            known = node.inputs[0] in found and node.args[1] == 0
         else:
-            numbers = [a for a in node.args if isinstance(a, int | float)] if node.target in _SCALED else []
-            known = node.target in _KEEPS and all(i in found for i in node.inputs) and all(n >= 0 for n in numbers)
+            first = node.target is operator.getitem and node.args[1] == 0
+            given = [*node.args, *node.kwargs.values()] if node.target in _KEEPS_WITH_NUMBERS else []
+            known = (first or node.target in _KEEPS or node.target in _KEEPS_WITH_NUMBERS) and all(
+                i in found for i in node.inputs
+            )
+            known = known and all(number >= 0 for number in given if isinstance(number, int | float))
         if known:
             found.add(node.index)
     return frozenset(found)
 
 
-_SCALED = overloads_of(aten.add, aten.mul)
-
-
 def _lower_bound(node: Node) -> float:
-    at = {aten.hardtanh.default: 1, aten.clamp.default: 1, aten.clamp_min.default: 1}.get(node.target)
-    if at is None or len(node.args) <= at or not isinstance(node.args[at], int | float):
+    if node.target not in _BOUNDED_BELOW or len(node.args) < 2 or not isinstance(node.args[1], int | float):
         return -1.0
-    return float(node.args[at])  # type: ignore[arg-type]
+    return float(node.args[1])
 
 
 def is_rectified(graph: Graph, node: Node) -> bool:
     """Tell whether a node is read through functions only that are zero where it is not positive."""
     users = [graph.nodes[i] for i in graph.users.get(node.index, ())]
-    return bool(users) and node.index != graph.output and all(
-        user.target in (aten.relu.default, aten.relu6.default)
-        or (user.target is aten.hardtanh.default and _lower_bound(user) == 0)
-        or (user.target in RESHAPES and is_rectified(graph, user))
+    if not users or node.index == graph.output:
+        return False
+    return all(
+        isinstance(user.args[0], Ref)
+        and (
+            user.target in (aten.relu.default, aten.relu6.default)
+            or (user.target is aten.hardtanh.default and _lower_bound(user) == 0)
+            or (user.target in RESHAPES and is_rectified(graph, user))
+        )
         for user in users
-        if isinstance(user.args[0], Ref)
     )

@@ -1,12 +1,16 @@
-"""Rules for z = W a + b: from the coefficient c of z, whose relevance is c z, to that of a.
+"""Rules for z = W a + b: how the relevance R of a unit is shared by what it reads.
 
-With the contributions w a of an input to a unit, and b, of which P sums up the positive and N the negative ones, every
-rule of the first group gives the inputs ``(w a)+ p + (w a)- n``, where p and n belong to the unit.
+Relevance is carried as a coefficient c with R = c z. With (w a)+ and (w a)- the contributions of an input to a unit, P
+the sum of the positive ones and N that of the negative ones, b included, every rule but those of the first layer gives
+an input ``(w a)+ p + (w a)- n``, where p and n belong to the unit and are c times a ratio that depends on the values
+only. So all rules are a few `Term`: a ratio, weights, and a factor of the input; any number of coefficients goes back
+through them (`Share.pull`), and rows of relevance go forward (`Share.push`).
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,15 +18,127 @@ from torch import Tensor
 
 from xai_fast.relevance.weighted import Weighted
 
-__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Pulled", "Rule", "WSquare", "ZBox", "ZPlus", "stabilised"]
+__all__ = [
+    "AlphaBeta",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "Local",
+    "Pot",
+    "Rule",
+    "Share",
+    "Term",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+    "stabilised",
+]
 
 
-@dataclass(frozen=True)
-class Pulled:
-    """What a rule gives an input: its relevance is ``coefficient * a + relevance``; None for zero."""
+@dataclass(frozen=True, eq=False)
+class Local:
+    """A layer at the values of a batch.
 
-    coefficient: Tensor | None = None
-    relevance: Tensor | None = None
+    Attributes:
+        layer: the weights.
+        a: (B, *shape of a).
+        z: (B, *shape of z), b included.
+        bias: b as it takes part in the sharing, like z or so that it broadcasts; None where it does not.
+        bounds: the smallest and the largest values that a can have, like a; None where nothing is known.
+    """
+
+    layer: Weighted
+    a: Tensor
+    z: Tensor
+    bias: Tensor | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def own(self) -> Tensor:
+        """W a, and b where it takes part."""
+        if self.layer.bias is None or self.bias is not None:
+            return self.z
+        return self.z - self.layer.per_unit(self.layer.bias)
+
+    @property
+    def is_rectified(self) -> bool:
+        """Whether nothing comes back to units with z <= 0, and z is the sum of what takes part."""
+        return self.layer.is_rectified and (self.layer.bias is None or self.bias is not None)
+
+    def clamped(self, positive: bool) -> Tensor | float:
+        """Give the positive or the negative part of the bias."""
+        return 0.0 if self.bias is None else self.bias.clamp(min=0) if positive else self.bias.clamp(max=0)
+
+    def signed(self, positive: bool) -> Tensor:
+        """Compute P, or N; as z - P it would be rounding where there is little of it."""
+        layer, weight = self.layer, self.layer.weight
+        same, other = (
+            (weight.clamp(min=0), weight.clamp(max=0)) if positive else (weight.clamp(max=0), weight.clamp(min=0))
+        )
+        if layer.is_nonnegative:
+            return layer.apply(self.a, same) + self.clamped(positive)
+        return layer.apply(self.a.clamp(min=0), same) + layer.apply(self.a.clamp(max=0), other) + self.clamped(positive)
+
+    def halves(self) -> tuple[Tensor, Tensor]:
+        """Compute P, which is right where z > 0, and N, which is right where z < 0, by one product."""
+        total = self.layer.apply(self.a.abs(), self.layer.weight.abs())
+        total = total if self.bias is None else total + self.bias.abs()
+        return (self.own + total) / 2, (self.own - total) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Pot:
+    """What a rule divides: the ratio that c is multiplied by, what it is divided by, how that was moved, and b in it."""
+
+    ratio: Tensor
+    divisor: Tensor
+    eps: float
+    bias: Tensor | float
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """``factor * W^T (ratio * c)``."""
+
+    ratio: Tensor
+    weight: Tensor
+    factor: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Share:
+    """A rule at the values of a batch: a linear map from c at the units to what their inputs get.
+
+    Attributes:
+        layer: the weights.
+        terms: their sum is what inputs get.
+        pots: where it came from, for the ledger.
+        is_relevance: whether inputs get relevance; else a coefficient, which is to be multiplied by a.
+    """
+
+    layer: Weighted
+    terms: Sequence[Term]
+    pots: Sequence[Pot]
+    is_relevance: bool = False
+
+    def pull(self, c: Tensor) -> Tensor:
+        """Go back: (T, B, *shape of a) from coefficients (T, B, *shape of z)."""
+        total: Tensor | None = None
+        for term in self.terms:
+            part = self.layer.pull(c * term.ratio, term.weight)
+            part = part if term.factor is None else part * term.factor
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def push(self, rows: Tensor) -> Tensor:
+        """Go forward, the transpose of `pull`: (T, B, *shape of z) from rows (T, B, *shape of a)."""
+        total: Tensor | None = None
+        for term in self.terms:
+            part = self.layer.apply(rows if term.factor is None else rows * term.factor, term.weight) * term.ratio
+            total = part if total is None else total + part
+        assert total is not None
+        return total
 
 
 def stabilised(z: Tensor, eps: float) -> Tensor:
@@ -37,39 +153,28 @@ class Rule(abc.ABC):
     eps: float = 1e-6
 
     @abc.abstractmethod
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        """Go from z to a.
+    def share(self, at: Local) -> Share:
+        """Prepare the rule for the values of a batch."""
 
-        Args:
-            layer: the weights.
-            a: (B, *shape of a).
-            z: (B, *shape of z).
-            c: (T, B, *shape of z).
-            bias: whether the bias takes its share.
-
-        Returns:
-            (T, B, *shape of a).
-        """
+    def _pot(self, relevance: Tensor, divisor: Tensor, bias: Tensor | float | None) -> Pot:
+        return Pot(relevance / stabilised(divisor, self.eps), divisor, self.eps, 0.0 if bias is None else bias)
 
 
 class Epsilon(Rule):
     """R_j = sum over k of a_j w_jk R_k / (z_k + eps sign z_k) (Bach et al. 2015, Eq. 58)."""
 
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        divisor = z if bias or layer.bias is None else z - layer.per_unit(layer.bias)
-        return Pulled(layer.pull(c * (z / stabilised(divisor, self.eps)), layer.weight, a.shape[1:]))
+    def share(self, at: Local) -> Share:
+        pot = self._pot(at.z, at.own, at.bias)
+        return Share(at.layer, [Term(pot.ratio, at.layer.weight)], [pot])
 
 
 class ZPlus(Rule):
     """Positive contributions only (Montavon et al. 2017, Eq. 17, and for inputs of both signs)."""
 
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        b = layer.bias if bias else None
-        if layer.is_rectified and not layer.is_nonnegative and b is layer.bias:
-            positive, _ = _halves(layer, a, z, b)
-        else:
-            positive = _positive(layer, a, b)
-        return _shared(layer, a, c * (z / stabilised(positive, self.eps)), None)
+    def share(self, at: Local) -> Share:
+        by_one = at.is_rectified and not at.layer.is_nonnegative
+        pot = self._pot(at.z, at.halves()[0] if by_one else at.signed(True), at.clamped(True))
+        return Share(at.layer, _terms(at, pot.ratio, None), [pot])
 
 
 @dataclass(frozen=True)
@@ -79,14 +184,13 @@ class AlphaBeta(Rule):
     alpha: float = 2.0
     beta: float = 1.0
 
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        b = layer.bias if bias else None
-        negative = _negative(layer, a, b)
+    def share(self, at: Local) -> Share:
+        negative = at.signed(False)
         # Where z > 0 there is nothing to cancel in z - N.
-        positive = z - negative if layer.is_rectified and b is layer.bias else _positive(layer, a, b)
-        relevance = c * z
-        p = self.alpha * relevance / stabilised(positive, self.eps)
-        return _shared(layer, a, p, -self.beta * relevance / stabilised(negative, self.eps))
+        positive = at.z - negative if at.is_rectified else at.signed(True)
+        p = self._pot(self.alpha * at.z, positive, at.clamped(True))
+        n = self._pot(-self.beta * at.z, negative, at.clamped(False))
+        return Share(at.layer, _terms(at, p.ratio, n.ratio), [p, n])
 
 
 @dataclass(frozen=True)
@@ -95,85 +199,67 @@ class Gamma(Rule):
 
     gamma: float = 0.25
 
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        b = layer.bias if bias else None
-        own = z if b is layer.bias else z - layer.per_unit(layer.bias)  # type: ignore[arg-type]
+    def share(self, at: Local) -> Share:
+        layer, own, above = at.layer, at.own, at.z > 0
+        if layer.is_nonnegative and at.is_rectified:
+            weight = layer.weight + self.gamma * layer.weight.clamp(min=0)
+            bias = 0.0 if at.bias is None else at.bias + self.gamma * at.clamped(True)
+            pot = self._pot(at.z, layer.apply(at.a, weight) + bias, bias)
+            return Share(layer, [Term(pot.ratio, weight)], [pot])
         if layer.is_nonnegative:
-            if layer.is_rectified:  # c is zero where z is not positive
-                weight = layer.with_gamma(self.gamma)
-                divisor = layer.apply(a, weight, None if b is None else b + self.gamma * b.clamp(min=0))
-                return Pulled(layer.pull(c * (z / stabilised(divisor, self.eps)), weight, a.shape[1:]))
-            positive = layer.apply(a, layer.variant("+"), None if b is None else b.clamp(min=0))
+            positive = at.signed(True)
             negative = own - positive
         else:
-            positive, negative = _halves(layer, a, own, b)
-        s = c * (z / stabilised(own + self.gamma * torch.where(z > 0, positive, negative), self.eps))
-        return _shared(layer, a, *(s * (1 + self.gamma * side.to(s.dtype)) for side in (z > 0, z < 0)))
+            positive, negative = at.halves()
+        bias = 0.0
+        if at.bias is not None:
+            bias = at.bias + self.gamma * torch.where(above, at.clamped(True), at.clamped(False))
+        pot = self._pot(at.z, own + self.gamma * torch.where(above, positive, negative), bias)
+        more = [pot.ratio * (1 + self.gamma * side.to(own.dtype)) for side in (above, at.z < 0)]
+        return Share(layer, _terms(at, *more), [pot])
 
 
 @dataclass(frozen=True)
 class ZBox(Rule):
-    """Inputs between ``low`` and ``high`` (Montavon et al. 2017, Eq. 18), like a, or numbers."""
+    """Inputs between two bounds (Montavon et al. 2017, Eq. 18)."""
 
-    low: Tensor | float = 0.0
-    high: Tensor | float = 1.0
-
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        weights = layer.variant("+"), layer.variant("-")
-        bounds = [torch.as_tensor(bound, dtype=a.dtype, device=a.device).expand(a[:1].shape) for bound in (self.low, self.high)]
-        floor = sum(layer.apply(bound, weight) for bound, weight in zip(bounds, weights, strict=True))
-        own = z if layer.bias is None else z - layer.per_unit(layer.bias)
-        s = c * (z / stabilised(own - floor, self.eps))
-        parts = [(a - bound) * layer.pull(s, weight, a.shape[1:]) for bound, weight in zip(bounds, weights, strict=True)]
-        return Pulled(relevance=parts[0] + parts[1])
+    def share(self, at: Local) -> Share:
+        low, high = at.bounds or (at.a.amin(), at.a.amax())
+        weight = at.layer.weight
+        above, below = weight.clamp(min=0), weight.clamp(max=0)
+        low, high = low.expand(at.a.shape), high.expand(at.a.shape)
+        floor = at.layer.apply(low, above) + at.layer.apply(high, below)
+        own = at.z if at.layer.bias is None else at.z - at.layer.per_unit(at.layer.bias)
+        pot = self._pot(at.z, own - floor, None)
+        terms = [Term(pot.ratio, weight, at.a), Term(pot.ratio, above, -low), Term(pot.ratio, below, -high)]
+        return Share(at.layer, terms, [pot], is_relevance=True)
 
 
 class WSquare(Rule):
     """R_j = sum over k of w_jk^2 R_k / sum over j of w_jk^2 (Montavon et al. 2017, Eq. 12), whatever the inputs are."""
 
-    part = "square"
+    def share(self, at: Local) -> Share:
+        bias = None if at.bias is None else at.bias.square()
+        return self._without_inputs(at, at.layer.weight.square(), bias)
 
-    def pull(self, layer: Weighted, a: Tensor, z: Tensor, c: Tensor, bias: bool) -> Pulled:
-        weight = layer.variant(self.part)
-        b = layer.bias.square() if bias and layer.bias is not None and self.part == "square" else None
-        shares = layer.apply(a.new_ones(()).expand(a[:1].shape), weight, b)
-        return Pulled(relevance=layer.pull(c * (z / stabilised(shares, self.eps)), weight, a.shape[1:]))
+    def _without_inputs(self, at: Local, weight: Tensor, bias: Tensor | None) -> Share:
+        shares = at.layer.apply(at.a.new_ones(()).expand(at.a[:1].shape), weight)
+        pot = self._pot(at.z, (shares if bias is None else shares + bias).expand(at.z.shape), bias)
+        return Share(at.layer, [Term(pot.ratio, weight)], [pot], is_relevance=True)
 
 
 class Flat(WSquare):
     """Every input of a unit gets the same (Lapuschkin et al. 2019)."""
 
-    part = "one"
+    def share(self, at: Local) -> Share:
+        return self._without_inputs(at, torch.ones_like(at.layer.weight), None)
 
 
-def _clamped(bias: Tensor | None, positive: bool) -> Tensor | None:
-    return None if bias is None else bias.clamp(min=0) if positive else bias.clamp(max=0)
-
-
-def _positive(layer: Weighted, a: Tensor, bias: Tensor | None) -> Tensor:
-    """Sum up the positive contributions, P."""
-    own = layer.apply(a if layer.is_nonnegative else a.clamp(min=0), layer.variant("+"), _clamped(bias, True))
-    return own if layer.is_nonnegative else own + layer.apply(a.clamp(max=0), layer.variant("-"))
-
-
-def _negative(layer: Weighted, a: Tensor, bias: Tensor | None) -> Tensor:
-    """Sum up the negative contributions, N; as z - P it would be rounding where there are few."""
-    own = layer.apply(a if layer.is_nonnegative else a.clamp(min=0), layer.variant("-"), _clamped(bias, False))
-    return own if layer.is_nonnegative else own + layer.apply(a.clamp(max=0), layer.variant("+"))
-
-
-def _halves(layer: Weighted, a: Tensor, z: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Give P, which is right where z > 0, and N, which is right where z < 0, by one product."""
-    total = layer.apply(a.abs(), layer.variant("abs"), None if bias is None else bias.abs())
-    return (z + total) / 2, (z - total) / 2
-
-
-def _shared(layer: Weighted, a: Tensor, p: Tensor, n: Tensor | None) -> Pulled:
-    """Give the inputs (w a)+ p + (w a)- n."""
-    shape = a.shape[1:]
-    if layer.is_nonnegative:
-        c = layer.pull(p, layer.variant("+"), shape)
-        return Pulled(c if n is None else c + layer.pull(n, layer.variant("-"), shape))
-    both, difference = (p, p) if n is None else (p + n, p - n)
-    sides = layer.pull(both, layer.weight, shape), layer.pull(difference, layer.variant("abs"), shape)
-    return Pulled((sides[0] + torch.sign(a) * sides[1]) / 2)
+def _terms(at: Local, p: Tensor, n: Tensor | None) -> list[Term]:
+    """Give the inputs (w a)+ p + (w a)- n; None for zero."""
+    weight = at.layer.weight
+    if at.layer.is_nonnegative:
+        terms = [Term(p, weight.clamp(min=0))]
+        return terms if n is None else [*terms, Term(n, weight.clamp(max=0))]
+    half, difference = (p / 2, p / 2) if n is None else ((p + n) / 2, (p - n) / 2)
+    return [Term(half, weight), Term(difference, weight.abs(), torch.sign(at.a))]

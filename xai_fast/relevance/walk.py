@@ -1,166 +1,313 @@
-"""The walk back: from a score's relevance to that of the input, node by node."""
+"""The walk back: from a score's relevance to that of the input, node by node.
+
+Relevance is carried as a coefficient c with R = c * value, so that most operations pull it as they pull adjoints
+(`xai_fast.taylor.rules`). What is different: layers with weights have a rule; activations pass R on (c * y / x); two
+factors that both depend on the input share it in halves, unless one is a gate; the divisor of a norm stops it; sums of
+two, and pools, share by contribution. Below the first weights R itself is carried where a rule gives it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from xai_fast.graph import Graph, State
-from xai_fast.graph.lift import aligned
-from xai_fast.relevance.facts import is_rectified, nonnegative_nodes
-from xai_fast.relevance.rules import Pulled, Rule, stabilised
-from xai_fast.relevance.weighted import Weighted, weighted
+from xai_fast.graph.interpreter import complete
+from xai_fast.graph.lift import aligned, summed_to
+from xai_fast.graph.nodes import Node
+from xai_fast.graph.overloads import overloads_of
+from xai_fast.relevance.composite import Composite, Position
+from xai_fast.relevance.facts import nonnegative_nodes
+from xai_fast.relevance.ledger import COLUMNS
+from xai_fast.relevance.rules import Local, Share, Term, stabilised
+from xai_fast.relevance.weighted import Weighted, weighted_nodes
 from xai_fast.taylor.program import Program
-from xai_fast.taylor.rules.bilinear import Bilinear, MatrixProduct, Product
+from xai_fast.taylor.rules import Rule as Derivative
+from xai_fast.taylor.rules.bilinear import Bilinear, MatrixProduct
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
-from xai_fast.taylor.rules.linear import RESHAPES, Structural, Sum
+from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
+
+__all__ = ["Layers", "Walk"]
 
 aten = torch.ops.aten
 
-__all__ = ["Layers", "propagate"]
-
-_STOPS = (aten.rsqrt.default, aten.reciprocal.default)
-_GATES = (aten.sigmoid.default, aten.hardsigmoid.default, aten.hardtanh.default, aten.relu6.default, *_STOPS)
-_SHAPED = RESHAPES | frozenset((aten.expand.default, aten.permute.default, aten.transpose.int))
-_POOLS = frozenset(
-    (aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default, aten._adaptive_avg_pool2d.default,
-     aten.mean.dim, aten.mean.default, aten.sum.dim_IntList, aten.sum.default)
+_EPS = 1e-6
+_STOPS = overloads_of(aten.rsqrt, aten.reciprocal)
+_GATES = _STOPS | overloads_of(aten.sigmoid, aten.hardsigmoid, aten.hardtanh, aten.relu6)
+_BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
+"""Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
+_MOVES = RESHAPES | overloads_of(
+    aten.permute, aten.transpose, aten.t, aten.select, aten.slice, aten.flip, aten.roll, aten.constant_pad_nd,
+    aten.index_select, aten.index, aten.gather, aten.pixel_shuffle, aten.pixel_unshuffle, aten._to_copy, aten.neg,
+)  # fmt: skip
+_SHAPED = RESHAPES | overloads_of(aten.expand, aten.permute, aten.transpose)
+_POOLS = overloads_of(
+    aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.mean,
+    aten.sum,
 )  # fmt: skip
 
 
 class Layers:
-    """A graph as relevance sees it, made once per trace."""
+    """A graph as relevance sees it, made once per trace.
+
+    Args:
+        graph: the graph.
+
+    Attributes:
+        program: its derivatives.
+        weighted: the layers with constant weights, by node.
+        positions: where these lie.
+        before_weights: the nodes that no weights come before: the input, and what is padded, shifted or scaled of it.
+    """
 
     def __init__(self, graph: Graph) -> None:
-        self.program = Program(graph, 2)
         self.graph = graph
-        positive = nonnegative_nodes(graph)
-        found = [weighted(graph, node, positive, is_rectified(graph, node)) for node in graph.nodes]
-        self.weighted: dict[int, Weighted] = {w.node.index: w for w in found if w is not None}
-        self.before_weights = _before(graph, self.weighted)
+        self.program = Program(graph, 2)
+        self.weighted: dict[int, Weighted] = weighted_nodes(graph, nonnegative_nodes(graph))
+        after: set[int] = set()
+        for node in graph.nodes:
+            if node.index in self.weighted or any(i in after for i in node.inputs):
+                after.add(node.index)
+        self.before_weights = frozenset(n.index for n in graph.nodes if n.index not in after and n.active)
+        kinds = [layer.kind for layer in self.weighted.values()]
+        self.positions = {
+            index: Position(
+                layer.kind,
+                layer.node.path,
+                kinds[:at].count(layer.kind),
+                kinds.count(layer.kind),
+                layer.source in self.before_weights,
+            )
+            for at, (index, layer) in enumerate(self.weighted.items())
+        }
+
+    def bounds(self, state: State, low: Tensor, high: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        """Carry the bounds of the input, (B, *shape), to what the first layers read: by node, (B, *shape)."""
+        fixed = {i: value for i, value in state.values.items() if not self.graph.nodes[i].active}
+        values: list[dict[int, object]] = []
+        for bound in (low, high):
+            values.append({**fixed, 0: bound.unsqueeze(1)})
+            complete(self.graph, values[-1], self.before_weights)
+        sources = {layer.source for layer in self.weighted.values()} & self.before_weights
+        ends = {i: [known[i] for known in values] for i in sources}
+        return {i: (torch.minimum(*both), torch.maximum(*both)) for i, both in ends.items()}  # type: ignore[arg-type]
 
 
-def _before(graph: Graph, layers: Mapping[int, Weighted]) -> frozenset[int]:
-    """Find the nodes that no weights come before: the input, and what is padded, shifted or scaled of it."""
-    after: set[int] = set()
-    for node in graph.nodes:
-        if node.index in layers or any(i in after for i in node.inputs):
-            after.add(node.index)
-    return frozenset(n.index for n in graph.nodes if n.index not in after and n.active)
-
-
-def propagate(
-    layers: Layers,
-    state: State,
-    seeds: Mapping[int, Tensor],
-    rules: Mapping[int, Rule],
-    *,
-    bias: bool = True,
-    attention: str = "shared",
-    eps: float = 1e-6,
-) -> Tensor:
-    """Carry relevance back to the input.
+@dataclass
+class Walk:
+    """One way back.
 
     Args:
         layers: the graph.
         state: its values.
-        seeds: (T, B, *shape) coefficients where the walk starts, by node.
-        rules: of the layers with weights, by node.
-        bias: whether biases take their share.
-        attention: see `xai_fast.relevance.composite.Composite`.
-        eps: for sums and pools.
+        composite: the rules.
+        bias: see `xai_fast.attribution.lrp.LRP`.
+        bounds: of the input, (B, *shape) each; None for the smallest and the largest value of each item.
+        keep_ledger: whether to count what is lost.
 
-    Returns:
-        (T, B, *shape of the input).
+    Attributes:
+        ledger: (T, B, 4) by name of an operation, see `xai_fast.relevance.ledger.COLUMNS`, the last one first.
     """
-    program, graph = layers.program, layers.graph
-    coefficients: dict[int, Tensor] = dict(seeds)
-    relevance: dict[int, Tensor] = {}
-    for index in range(len(graph.nodes) - 1, 0, -1):
-        c, r = coefficients.pop(index, None), relevance.pop(index, None)
-        rule = program.rules.get(index)
-        if rule is None:
-            continue
-        if r is not None:  # before the first weights: what is padded, shifted or scaled
-            for source, part in rule.pull(state, r).items() if isinstance(rule, Structural) else _whole(rule, r).items():
-                relevance[source] = relevance[source] + part if source in relevance else part
-        if c is None:
-            continue
-        if index in layers.weighted:
-            layer = layers.weighted[index]
-            pulled = rules[index].pull(layer, state.tensor(layer.source), state.tensor(index), c, bias)
-            if pulled.relevance is not None:
-                known = relevance.get(layer.source)
-                relevance[layer.source] = pulled.relevance if known is None else known + pulled.relevance
-            parts = {} if pulled.coefficient is None else {layer.source: pulled.coefficient}
-        else:
-            parts = _pull(program, state, rule, c, eps, attention)
-        for source, part in parts.items():
-            coefficients[source] = coefficients[source] + part if source in coefficients else part
-    x = state.tensor(0)
-    total = relevance.get(0)
-    if 0 in coefficients:
-        own = x * coefficients[0]
-        total = own if total is None else total + own
-    if total is None:
-        total = torch.zeros_like(x).unsqueeze(0)
-    return total
+
+    layers: Layers
+    state: State
+    composite: Composite
+    bias: str = "absorb"
+    bounds: tuple[Tensor, Tensor] | None = None
+    keep_ledger: bool = True
+    ledger: list[tuple[str, Tensor]] = field(default_factory=list)
+
+    def back(
+        self, seeds: Mapping[int, Tensor], wanted: Iterable[int] = (0,), until: Callable[[int], bool] | None = None
+    ) -> dict[int, Tensor]:
+        """Carry relevance back.
+
+        Args:
+            seeds: (T, B, *shape) coefficients where the walk starts, by node.
+            wanted: nodes whose relevance is asked for.
+            until: tells nodes at which the walk ends; None to go on to the input.
+
+        Returns:
+            (T, B, *shape) the relevance of the wanted nodes that have any; with ``until``, the coefficients of the
+            nodes at which the walk ended.
+        """
+        graph, keep = self.layers.graph, frozenset(wanted)
+        coefficients: dict[int, Tensor] = dict(seeds)
+        relevance: dict[int, Tensor] = {}
+        result: dict[int, Tensor] = {}
+        for index in range(len(graph.nodes) - 1, -1, -1):
+            c, r = coefficients.pop(index, None), relevance.pop(index, None)
+            if c is None and r is None:
+                continue
+            if until is not None and until(index):
+                assert c is not None
+                result[index] = c
+                continue
+            if index in keep and until is None:
+                own = None if c is None else c * self.state.tensor(index)
+                found = own if r is None else r if own is None else r + own
+                assert found is not None
+                result[index] = found
+            rule = self.layers.program.rules.get(index)
+            if rule is None:
+                continue
+            if r is not None:
+                moved = self._move(rule, r)
+                if moved is None:
+                    part = r / stabilised(self.state.tensor(index), _EPS)
+                    c = part if c is None else c + part
+                for source, part in (moved or {}).items():
+                    relevance[source] = relevance[source] + part if source in relevance else part
+            if c is None:
+                continue
+            layer = self.layers.weighted.get(index)
+            if layer is not None:
+                share = self.share(layer)
+                pulled = share.pull(c)
+                if self.keep_ledger:
+                    self._count(layer, c, share)
+                into = relevance if share.is_relevance else coefficients
+                into[layer.source] = into[layer.source] + pulled if layer.source in into else pulled
+                continue
+            for source, part in self._pull(rule, c).items():
+                coefficients[source] = coefficients[source] + part if source in coefficients else part
+        return result
+
+    def share(self, layer: Weighted) -> Share:
+        """Prepare the rule of a layer."""
+        a, z = self.state.tensor(layer.source), self.state.tensor(layer.node.index)
+        position = self.layers.positions[layer.node.index]
+        bias = None if layer.bias is None or self.bias == "zero" else layer.per_unit(layer.bias)
+        bounds = self._input_bounds[layer.source] if position.is_first else None
+        share = self.composite.rule(position).share(Local(layer, a, z, bias, bounds))
+        if self.bias != "keep" or bias is None:
+            return share
+        # What the bias took goes to the inputs by the size of their contributions.
+        taken = sum(pot.ratio * pot.bias for pot in share.pots)
+        weight = layer.weight.abs()
+        ratio = taken / stabilised(layer.apply(a.abs(), weight), _EPS)
+        term = Term(ratio, weight, a.abs() if share.is_relevance else torch.sign(a))
+        return replace(share, terms=[*share.terms, term], pots=[replace(pot, bias=0.0) for pot in share.pots])
+
+    @functools.cached_property
+    def _input_bounds(self) -> dict[int, tuple[Tensor, Tensor]]:
+        x = self.state.tensor(0)[:, 0]
+        dims = tuple(range(1, x.ndim))
+        low, high = self.bounds or (x.amin(dims, keepdim=True), x.amax(dims, keepdim=True))
+        return self.layers.bounds(self.state, low.expand(x.shape), high.expand(x.shape))
+
+    def _move(self, rule: Derivative, r: Tensor) -> dict[int, Tensor] | None:
+        """Pull relevance itself, where an operation moves it only; None where values decide who gets what."""
+        node = rule.node
+        if isinstance(rule, Concatenation):
+            return rule.pull(self.state, r)
+        if node.target in _MOVES:
+            return {
+                i: part if node.target is not aten.neg.default else -part
+                for i, part in rule.pull(self.state, r).items()
+            }
+        if len(rule.inputs) == 1 and not isinstance(rule, Structural) and not isinstance(rule, MatrixProduct):
+            (source,) = rule.inputs
+            shape = self.layers.graph.nodes[source].shape or ()
+            return {source: summed_to(r, 2, shape)} if r.shape[2:] != shape else {source: r}
+        return None
+
+    def _pull(self, rule: Derivative, c: Tensor) -> dict[int, Tensor]:
+        """Pull a coefficient through an operation without weights."""
+        node, state = rule.node, self.state
+        if node.target in _STOPS:
+            self._note(node, c, {})
+            return {}
+        if isinstance(rule, Softmax) or node.target in _BY_DERIVATIVE:
+            pulled = {} if self.composite.attention == "constant" and isinstance(rule, Softmax) else rule.pull(state, c)
+            self._note(node, c, pulled)
+            return pulled
+        if isinstance(rule, Elementwise | Selection):
+            x, y = state.tensor(rule.inputs[0]), state.tensor(node.index)
+            if node.target is aten.relu.default:
+                return {rule.inputs[0]: c * (y > 0)}
+            return {rule.inputs[0]: c * torch.where(x == 0, 0, y / x)}
+        if isinstance(rule, Bilinear) and rule.curved:
+            return self._factors(rule, c)
+        if isinstance(rule, Sum) and len(rule.terms) == 1:
+            return self._shifted(rule, c)
+        if isinstance(rule, Sum) or node.target in _POOLS:
+            z = state.tensor(node.index)
+            c = c * (z / stabilised(z, _EPS))
+        return rule.pull(state, c)
+
+    def _shifted(self, rule: Sum, c: Tensor) -> dict[int, Tensor]:
+        """Pull through a sum with a constant, which is a bias."""
+        ((source, factor),) = rule.terms
+        if self.bias != "absorb":
+            z = self.state.tensor(rule.node.index)
+            term = aligned(self.state.tensor(source), 1, len(rule.shape)) * factor
+            c = c * (z / stabilised(term.expand(z.shape), _EPS))
+        pulled = rule.pull(self.state, c)
+        self._note(rule.node, c, pulled, "bias")
+        return pulled
+
+    def _factors(self, rule: Bilinear, c: Tensor) -> dict[int, Tensor]:
+        """Give both factors half the relevance, or all to one where the other is a gate, or attention as a constant."""
+        places: list[int] = [operand.index for operand in rule.operands]  # type: ignore[attr-defined]
+        gates = [self._opens(i) for i in places]
+        shares = (0.5, 0.5) if gates[0] == gates[1] else (float(gates[1]), float(gates[0]))
+        pulled: dict[int, Tensor] = {}
+        for which, (share, pull) in enumerate(zip(shares, (rule.pull_first, rule.pull_second), strict=True)):
+            if share:
+                part = pull(c if share == 1 else c * share, rule.operand(self.state, 1 - which))
+                pulled[places[which]] = pulled[places[which]] + part if places[which] in pulled else part
+        return pulled
+
+    def _opens(self, index: int) -> bool:
+        """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
+        graph = self.layers.graph
+        node = graph.nodes[index]
+        while node.target in _SHAPED:
+            node = graph.nodes[node.inputs[0]]
+        if self.composite.attention == "constant" and isinstance(self.layers.program.rules.get(node.index), Softmax):
+            return True
+        return node.target in _GATES
+
+    def entries(self, rows: int, like: Tensor) -> tuple[tuple[str, ...], Tensor]:
+        """Give the ledger: L names, from the input to the score, and (B, T, L, 4) for T rows of items like ``like``."""
+        if not self.ledger:
+            return (), like.new_zeros(like.shape[0], rows, 0, len(COLUMNS))
+        names, lost = zip(*reversed(self.ledger), strict=True)
+        return names, torch.stack([part.transpose(0, 1) for part in lost], 2)
+
+    def _count(self, layer: Weighted, c: Tensor, share: Share) -> None:
+        """Write down what a layer with weights keeps."""
+        arrives = _dot(c, self.state.tensor(layer.node.index))
+        bias, stabiliser, rule = (torch.zeros_like(arrives) for _ in range(3))
+        for pot in share.pots:
+            if isinstance(pot.bias, Tensor):
+                bias = bias + _dot(c, pot.ratio * pot.bias)
+            moved = pot.ratio * (stabilised(pot.divisor, pot.eps) - pot.divisor)
+            lost = _dot(c, moved)
+            nothing = _dot(c, torch.where(pot.divisor.abs() <= pot.eps, moved, 0))
+            stabiliser, rule = stabiliser + lost - nothing, rule + nothing
+        name = f"{layer.node.path} {layer.kind}".strip()
+        self.ledger.append((name, torch.stack([arrives, bias, stabiliser, rule], -1)))
+
+    def _note(self, node: Node, c: Tensor, pulled: Mapping[int, Tensor], column: str = "rule") -> None:
+        """Write down what an operation without weights keeps."""
+        if not self.keep_ledger:
+            return
+        arrives = _dot(c, self.state.tensor(node.index))
+        lost = arrives.clone()
+        for source, part in pulled.items():
+            lost -= _dot(part, self.state.tensor(source))
+        row = [arrives, *(lost if column == name else torch.zeros_like(lost) for name in COLUMNS[1:])]
+        operation = getattr(node.target, "overloadpacket", node.target)
+        self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1)))
 
 
-def _whole(rule: object, r: Tensor) -> dict[int, Tensor]:
-    inputs = rule.inputs  # type: ignore[attr-defined]
-    if len(inputs) != 1:
-        raise NotImplementedError
-    return {inputs[0]: r}
-
-
-def _pull(program: Program, state: State, rule: object, c: Tensor, eps: float, attention: str) -> dict[int, Tensor]:
-    node = rule.node  # type: ignore[attr-defined]
-    if node.target in _STOPS:
-        return {}
-    if isinstance(rule, Elementwise | Selection):
-        x, y = state.tensor(rule.source), state.tensor(node.index)
-        if node.target is aten.relu.default:
-            return {rule.source: c * (x > 0)}
-        return {rule.source: c * torch.where(x == 0, 0, y / x)}
-    if isinstance(rule, Softmax) and attention == "constant":
-        return {}
-    if isinstance(rule, Product | MatrixProduct) and rule.curved:
-        return _shared_by_factors(program, state, rule, c, attention)
-    if (isinstance(rule, Sum) and len(rule.terms) == 2) or node.target in _POOLS:
-        z = state.tensor(node.index)
-        c = c * (z / stabilised(z, eps))
-    return rule.pull(state, c)  # type: ignore[attr-defined]
-
-
-def _shared_by_factors(program: Program, state: State, rule: Bilinear, c: Tensor, attention: str) -> dict[int, Tensor]:
-    """Give both factors half the relevance, or all to one where the other is a gate, or attention that is constant."""
-    places = [operand.index for operand in rule.operands]  # type: ignore[attr-defined]
-    gates = [_opens(program.graph, i) or (attention == "constant" and _is_attention(program, i)) for i in places]
-    shares = (0.5, 0.5) if gates[0] == gates[1] else (float(gates[1]), float(gates[0]))
-    pulls = rule.pull_first, rule.pull_second
-    pulled: dict[int, Tensor] = {}
-    for which, (share, pull) in enumerate(zip(shares, pulls, strict=True)):
-        if share:
-            part = share * pull(c, rule.operand(state, 1 - which))
-            pulled[places[which]] = pulled[places[which]] + part if places[which] in pulled else part
-    return pulled
-
-
-def _opens(graph: Graph, index: int) -> bool:
-    """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
-    node = graph.nodes[index]
-    while node.target in _SHAPED:
-        node = graph.nodes[node.inputs[0]]
-    return node.target in _GATES
-
-
-def _is_attention(program: Program, index: int) -> bool:
-    """Tell whether a node is a softmax, but for its shape."""
-    node = program.graph.nodes[index]
-    while node.target in _SHAPED:
-        node = program.graph.nodes[node.inputs[0]]
-    return isinstance(program.rules.get(node.index), Softmax)
+def _dot(rows: Tensor, values: Tensor) -> Tensor:
+    """Sum products: (T, B) from (T, B, *shape) and (B, *shape)."""
+    values = values.expand(rows.shape[1:])
+    return torch.einsum("tbn,bn->tb", rows.flatten(2), values.flatten(1))

@@ -1,18 +1,27 @@
-"""Nodes with constant weights: z = W a + b, and what of it is positive and what negative."""
+"""Nodes with constant weights, z = W a + b: where they are, and their products."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from xai_fast.graph import Graph, Node
 from xai_fast.graph.nodes import Ref
+from xai_fast.relevance.facts import is_rectified
 
-__all__ = ["Weighted", "weighted"]
+__all__ = ["Weighted", "weighted_nodes"]
 
 aten = torch.ops.aten
+
+# Where the operation has a, W and b.
+_PLACES: dict[object, tuple[int, int, int | None]] = {
+    aten.convolution.default: (0, 1, 2),
+    aten.addmm.default: (1, 2, 0),
+    aten.mm.default: (0, 1, None),
+    aten.bmm.default: (0, 1, None),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,79 +33,63 @@ class Weighted:
     Attributes:
         node: of z.
         source: the node of a.
+        shape: of a.
         kind: "convolution" or "dense".
-        weight: as the operation takes it.
-        bias: (channels of z,), or None.
+        weight: W, as the operation takes it.
+        bias: b, (channels of z,), or None.
         is_nonnegative: whether a is never negative.
         is_rectified: whether z is read through functions only that are zero where z is not positive.
     """
 
     node: Node
     source: int
+    shape: tuple[int, ...]
     kind: str
     weight: Tensor
     bias: Tensor | None
     is_nonnegative: bool
     is_rectified: bool
-    _variants: dict[str, Tensor] = field(default_factory=dict)
 
-    def variant(self, name: str) -> Tensor:
-        """Give the weights "+", "-", "abs", "square" or "one": the positive part and so on, made once."""
-        if name not in self._variants:
-            self._variants[name] = _PARTS[name](self.weight)
-        return self._variants[name]
-
-    def with_gamma(self, gamma: float) -> Tensor:
-        """Give W + gamma W+, made once."""
-        name = f"gamma {gamma}"
-        if name not in self._variants:
-            self._variants[name] = self.weight + gamma * self.weight.clamp(min=0)
-        return self._variants[name]
-
-    def apply(self, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Compute W a + b: (*, *shape of z) from (*, *shape of a)."""
+    def apply(self, a: Tensor, weight: Tensor) -> Tensor:
+        """Compute W a: (*, *shape of z) from (*, *shape of a)."""
         if self.kind == "dense":
-            z = torch.matmul(a, weight)
-            return z if bias is None else z + bias
-        dims = weight.ndim
-        z = aten.convolution.default(a.flatten(0, -dims), weight, bias, *self.node.args[3:])
-        return z.reshape(*a.shape[: 1 - dims], *z.shape[1:])
+            return torch.matmul(a, weight)
+        flat = a.flatten(0, -weight.ndim)
+        z: Tensor = aten.convolution.default(flat, weight, None, *self.node.args[3:])
+        return z.reshape(*a.shape[: 1 - weight.ndim], *z.shape[1:])
 
-    def pull(self, rows: Tensor, weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Compute W^T rows: (*, *shape) from (*, *shape of z)."""
+    def pull(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Compute W^T rows: (*, *shape of a) from (*, *shape of z)."""
         if self.kind == "dense":
             return torch.matmul(rows, weight.mT)
-        dims = weight.ndim
-        flat = rows.flatten(0, -dims)
-        like = flat.new_empty(()).expand(flat.shape[0], *shape[1 - dims :])
+        flat = rows.flatten(0, -weight.ndim)
+        like = flat.new_empty(()).expand(flat.shape[0], *self.shape[1:])
         options = (*self.node.args[3:], [True, False, False])
         found: Tensor = aten.convolution_backward.default(flat, like, weight, None, *options)[0]
-        return found.reshape(*rows.shape[: 1 - dims], *found.shape[1:])
+        return found.reshape(*rows.shape[: 1 - weight.ndim], *found.shape[1:])
 
     def per_unit(self, values: Tensor) -> Tensor:
         """Shape numbers per channel so that they broadcast over z."""
         return values if self.kind == "dense" else values.reshape(-1, *[1] * (self.weight.ndim - 2))
 
 
-_PARTS = {
-    "+": lambda w: w.clamp(min=0),
-    "-": lambda w: w.clamp(max=0),
-    "abs": torch.abs,
-    "square": torch.square,
-    "one": torch.ones_like,
-}
-
-
-def weighted(graph: Graph, node: Node, is_nonnegative: frozenset[int], is_rectified: bool) -> Weighted | None:
-    """Give a node with constant weights; None for others."""
-    places = {aten.convolution.default: (0, 1, 2), aten.mm.default: (0, 1, None), aten.addmm.default: (1, 2, 0)}
-    if node.target not in places:
-        return None
-    source, weight, bias = (None if at is None else node.args[at] for at in places[node.target])
-    if not isinstance(source, Ref) or not graph.nodes[source.index].active or not isinstance(weight, Ref):
-        return None
-    constants = [graph.constants.get(part.index) if isinstance(part, Ref) else None for part in (weight, bias)]
-    if not isinstance(constants[0], Tensor) or (isinstance(bias, Ref) and not isinstance(constants[1], Tensor)):
-        return None
-    kind = "convolution" if node.target is aten.convolution.default else "dense"
-    return Weighted(node, source.index, kind, *constants, source.index in is_nonnegative, is_rectified)
+def weighted_nodes(graph: Graph, nonnegative: frozenset[int]) -> dict[int, Weighted]:
+    """Find the nodes with constant weights, by node; ``nonnegative`` nodes have values that are never negative."""
+    found = {}
+    for node in graph.nodes:
+        if node.target not in _PLACES or not node.active:
+            continue
+        source, weight, bias = (None if at is None else node.args[at] for at in _PLACES[node.target])
+        values = [graph.constants.get(part.index) if isinstance(part, Ref) else None for part in (weight, bias)]
+        if isinstance(source, Ref) and graph.nodes[source.index].active and isinstance(values[0], Tensor):
+            found[node.index] = Weighted(
+                node,
+                source.index,
+                graph.nodes[source.index].shape or (),
+                "convolution" if node.target is aten.convolution.default else "dense",
+                values[0],
+                values[1] if isinstance(values[1], Tensor) else None,
+                source.index in nonnegative,
+                is_rectified(graph, node),
+            )
+    return found
