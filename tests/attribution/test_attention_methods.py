@@ -9,9 +9,10 @@ import pytest
 import torch
 from architectures import ARCHITECTURES
 from attention_models import WAYS, Text, ViT, photos, sentences, transformer
+from literal_relevance import relevance_of_attention
 from torch import Tensor, nn
 
-from xai_fast import AttCAT, AttentionRollout, XaiFastError
+from xai_fast import AttCAT, AttentionRollout, TransformerAttribution, XaiFastError
 
 
 class Seen:
@@ -20,6 +21,7 @@ class Seen:
     Attributes:
         weights: the attention (B, H, n, n) of each layer.
         hidden: the hidden states (B, n, d) that go into each layer.
+        bias: what is added to the scores of attention.
     """
 
     def __init__(self, model: nn.Module, inputs: tuple[Tensor, ...], classes: Tensor) -> None:
@@ -28,10 +30,14 @@ class Seen:
         handles = [
             b.attention.weights.register_forward_hook(lambda m, i, o: self.weights.append(o)) for b in model.blocks
         ]
-        handles += [b.register_forward_pre_hook(lambda m, i: self.hidden.append(i[0])) for b in model.blocks]
+        handles += [b.register_forward_pre_hook(self._enter) for b in model.blocks]
         self.score = model(*inputs).gather(1, classes[:, None]).sum()
         for handle in handles:
             handle.remove()
+
+    def _enter(self, block: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        self.hidden.append(inputs[0])
+        self.bias = inputs[1]
 
     def gradients(self, of: list[Tensor]) -> tuple[Tensor, ...]:
         return torch.autograd.grad(self.score, of, retain_graph=True)
@@ -70,9 +76,20 @@ def literal_attcat(name: str, token: int | None) -> Tensor:
     return total
 
 
+def literal_transformer_attribution(name: str, token: int | None) -> Tensor:
+    """Compute Eq. 13 and 14 of Chefer, Gur and Wolf."""
+    found, model = seen(name), transformer(MODELS[name][0])
+    relevance = relevance_of_attention(model, found.hidden[0], found.bias, CLASSES)
+    rolled = eye = torch.eye(found.hidden[0].shape[1], dtype=torch.float64)
+    for r, gradient in zip(relevance, found.gradients(found.weights), strict=True):
+        rolled = (eye + (gradient * r).clamp(min=0).mean(1)) @ rolled
+    return rolled.mean(1) if token is None else rolled[:, token]
+
+
 METHODS = {
     "attention_rollout": (AttentionRollout, literal_rollout),
     "attcat": (AttCAT, literal_attcat),
+    "transformer_attribution": (TransformerAttribution, literal_transformer_attribution),
 }
 
 

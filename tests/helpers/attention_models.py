@@ -27,7 +27,7 @@ def _fused(attend: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> 
 
 def _transposed(attend: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     weights = (k @ q.mT / q.shape[-1] ** 0.5 + bias.mT).softmax(-2)
-    return (v.mT @ weights).mT
+    return (v.mT @ weights).mT.contiguous()
 
 
 def _exponentials(attend: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

@@ -159,8 +159,9 @@ class TransformerAttribution(TokenMethod):
     With A the attention of a layer, R its relevance and dy/dA its gradient, the layer counts as I + the mean over the
     heads of max(dy/dA * R, 0) (Eq. 13), and the attribution is a row of the product over the layers (Eq. 14). It takes
     a gradient and a walk of relevance that begins with 1 at the score: by the positive contributions (Eq. 6) through
-    layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution through sums. Softmax
-    and norms, for which the paper has no equation, have the rules of `xai_fast.relevance.walk`.
+    layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution through sums. Biases
+    take their share. Softmax and norms, for which the paper has no equation, have the rules of
+    `xai_fast.relevance.walk`.
 
     Attributions are not negative. Arguments as for `TokenMethod`.
     """
