@@ -19,35 +19,48 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "neflag": {"radius": 0.3, "points": 3},
     "gradcam": {"layer": "1"},
     "gradcam_plus_plus": {"layer": "1"},
+    "saliency": {},
+    "gradient_x_input": {},
+    "deconvolution": {},
+    "guided_backprop": {"times_input": True},
     "taylor_cam": {"layer": "1"},
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},
 }
 TABLES: dict[str, dict[str, Any]] = {"tnid_rows": {"order": 3, "effect": "square"}}
 """Methods whose items are rows of a table."""
+ATTENTION: dict[str, dict[str, Any]] = {"attention_rollout": {"token": 1}, "attcat": {}, "transformer_attribution": {}}
+"""Methods that explain transformers."""
+ALL = OPTIONS | TABLES | ATTENTION
 ITEMS = 7
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
 CAPTUM = importlib.util.find_spec("captum") is not None
-everywhere = pytest.mark.parametrize(
-    "name", [name for name in (*OPTIONS, *TABLES) if CAPTUM or not name.startswith("captum:")]
-)
+everywhere = pytest.mark.parametrize("name", [name for name in ALL if CAPTUM or not name.startswith("captum:")])
 
 
 def test_every_method_is_in_the_table_of_this_test() -> None:
-    assert set(xai_fast.methods()) <= OPTIONS.keys() | TABLES.keys()
+    assert set(xai_fast.methods()) <= ALL.keys()
+
+
+class Transposed(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.transpose(1, 2)
 
 
 def model_for(name: str, dtype: torch.dtype) -> nn.Module:
     if name in TABLES:
         layers: list[nn.Module] = [nn.Linear(5, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 4)]
+    elif name in ATTENTION:
+        attention = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+        layers = [nn.Conv2d(3, 8, 5, 5), nn.Flatten(2), Transposed(), attention, nn.Flatten(), nn.Linear(4 * 8, 4)]
     else:
         layers = [nn.Conv2d(3, 4, 3, 2), nn.GELU(), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 16, 4)]
     return nn.Sequential(*layers).to(dtype).eval()
 
 
 def method_for(name: str, dtype: torch.dtype = torch.float64) -> Method:
-    return find_method(name)(model_for(name, dtype), **(OPTIONS | TABLES)[name])
+    return find_method(name)(model_for(name, dtype), **ALL[name])
 
 
 def items_for(name: str, dtype: torch.dtype = torch.float64, count: int = ITEMS) -> Tensor:
@@ -94,7 +107,7 @@ def test_attribute_is_the_tensor_of_explain(name: str) -> None:
     assert (explanation.targets == 2).all()
     assert explanation.method == name
     assert set(explanation.settings) == set(type(method).options())
-    assert (OPTIONS | TABLES)[name].items() <= dict(explanation.settings).items()
+    assert ALL[name].items() <= dict(explanation.settings).items()
     assert explanation.evaluations.shape == explanation.scores.shape == (ITEMS,)
     assert explanation.stored().keys() <= explanation.tensors().keys()
 

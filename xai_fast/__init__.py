@@ -2,7 +2,18 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
-from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
+from xai_fast.attribution import (
+    AttCAT,
+    AttentionRollout,
+    Deconvolution,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientXInput,
+    GuidedBackprop,
+    NeFLAG,
+    Saliency,
+    TransformerAttribution,
+)
 from xai_fast.backends import use_backend
 from xai_fast.engine.extra import shared
 from xai_fast.errors import (
@@ -39,11 +50,16 @@ __all__ = [
     "GLIDER",
     "NID",
     "TNID",
+    "AttCAT",
+    "AttentionRollout",
     "BackendUnavailable",
+    "Deconvolution",
     "Detector",
     "Explanation",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GradientXInput",
+    "GuidedBackprop",
     "InputError",
     "IntegratedHessians",
     "InteractionMap",
@@ -52,8 +68,10 @@ __all__ = [
     "Method",
     "ModelError",
     "NeFLAG",
+    "Saliency",
     "StoreError",
     "TaylorCAM",
+    "TransformerAttribution",
     "UnsupportedOperation",
     "XaiFastError",
     "ZeroCurvatureError",

@@ -7,7 +7,18 @@ import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from xai_fast.attribution import GradCAM, GradCAMPlusPlus, NeFLAG
+from xai_fast.attribution import (
+    AttCAT,
+    AttentionRollout,
+    Deconvolution,
+    GradCAM,
+    GradCAMPlusPlus,
+    GradientXInput,
+    GuidedBackprop,
+    NeFLAG,
+    Saliency,
+    TransformerAttribution,
+)
 from xai_fast.attribution.captum import captum_method
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction import (
@@ -37,7 +48,20 @@ ENTRY_POINTS = "xai_fast.methods"
 DETECTOR_ENTRY_POINTS = "xai_fast.detectors"
 """The group of entry points under which other packages register subclasses of `Detector`, each by its name."""
 
-_OWN: tuple[type[Method], ...] = (NeFLAG, GradCAM, GradCAMPlusPlus, TaylorCAM, TNIDRows)
+_OWN: tuple[type[Method], ...] = (
+    NeFLAG,
+    GradCAM,
+    GradCAMPlusPlus,
+    Saliency,
+    GradientXInput,
+    Deconvolution,
+    GuidedBackprop,
+    AttentionRollout,
+    TransformerAttribution,
+    AttCAT,
+    TaylorCAM,
+    TNIDRows,
+)
 
 _OWN_DETECTORS: tuple[type[Detector], ...] = (
     TNID,

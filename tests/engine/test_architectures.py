@@ -14,7 +14,7 @@ from architectures import ARCHITECTURES, ITEMS, Architecture, table
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from xai_fast import Explanation, GradCAM, Method, NeFLAG, TaylorCAM, XaiFastError
+from xai_fast import Explanation, GradCAM, GradientXInput, Method, NeFLAG, TaylorCAM, XaiFastError
 from xai_fast.attribution.neflag_reference import neflag_reference
 from xai_fast.engine.extra import Shared
 
@@ -79,6 +79,17 @@ def literal_neflag(row: Architecture, model: nn.Module, inputs: Any, extra: Any)
     return torch.cat(maps)
 
 
+def literal_gradient_x_input(row: Architecture, model: nn.Module, inputs: Any, extra: Any) -> Tensor:
+    """Differentiate the owner's call, with respect to the inputs or the embeddings."""
+    parts = inputs if isinstance(inputs, tuple) else (inputs,)
+    values = (captured(model, row.embeddings, inputs, extra),) if row.embeddings else parts
+    leaves = [value.detach().clone().requires_grad_() for value in values]
+    with replaced(model, row.embeddings, lambda _: leaves[0].clone()) if row.embeddings else contextlib.nullcontext():
+        logits = owner(model, inputs if row.embeddings else tuple(leaves), extra)
+    gradients = torch.autograd.grad(probabilities(logits).amax(1).sum(), leaves)
+    return torch.cat([(g * x.detach()).flatten(1) for g, x in zip(gradients, leaves, strict=True)], 1)
+
+
 def _of_item(extra: Any, which: slice) -> Any:
     if isinstance(extra, dict):
         return {name: value[which] for name, value in extra.items()}
@@ -133,6 +144,10 @@ def literal_taylor_cam(row: Architecture, model: nn.Module, inputs: Any, extra: 
 
 METHODS: dict[str, tuple[Callable[[Architecture, nn.Module], Method], Callable[..., Tensor]]] = {
     "neflag": (lambda row, model: NeFLAG(model, **WALK, embeddings=row.embeddings), literal_neflag),
+    "gradient_x_input": (
+        lambda row, model: GradientXInput(model, embeddings=row.embeddings),
+        literal_gradient_x_input,
+    ),
     "gradcam": (lambda row, model: GradCAM(model, row.layer), literal_gradcam),
     "taylor_cam": (lambda row, model: TaylorCAM(model, row.layer), literal_taylor_cam),
 }

@@ -443,7 +443,7 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def table() -> str:
     """Give the table of the documentation."""
-    lines = ["| architecture | layer | NeFLAG | Grad-CAM | Taylor-CAM |", "|---|---|---|---|---|"]
+    lines = ["| architecture | layer | NeFLAG, gradient x input | Grad-CAM | Taylor-CAM |", "|---|---|---|---|---|"]
     for row in ARCHITECTURES.values():
         neflag = f'`embeddings="{row.embeddings}"`' if row.embeddings else "yes"
         cams = ["yes" if name not in row.refuses else "no" for name in ("gradcam", "taylor_cam")]

@@ -1,6 +1,20 @@
 """First-order attribution methods, one file a method."""
 
+from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
+from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.neflag import NeFLAG
+from xai_fast.attribution.saliency import GradientXInput, Saliency
 
-__all__ = ["GradCAM", "GradCAMPlusPlus", "NeFLAG"]
+__all__ = [
+    "AttCAT",
+    "AttentionRollout",
+    "Deconvolution",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "GradientXInput",
+    "GuidedBackprop",
+    "NeFLAG",
+    "Saliency",
+    "TransformerAttribution",
+]

@@ -14,7 +14,7 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.layers import first_tensor, hooked
 from xai_fast.errors import bad_argument
 
-__all__ = ["LAYOUTS", "POSITIONS", "LayerAxes", "MapAxes", "find_axes"]
+__all__ = ["LAYOUTS", "POSITIONS", "LayerAxes", "MapAxes", "find_axes", "token_axes"]
 
 POSITIONS = {"channels_first": slice(2, None), "channels_last": slice(1, -1), "sequence_first": slice(0, 1)}
 """The axes of positions by layout: (B, C, ...positions), (B, ...positions, C), and (n, B, C)."""
@@ -130,7 +130,18 @@ def find_axes(
         if grid is not None and tuple(grid) != tuple(sizes):
             raise bad_argument("grid", f"{tuple(sizes)}, that of the layer's map", str(tuple(grid)))
         return MapAxes(layout, tuple(sizes))
-    n = sizes[0]
+    return token_axes(sizes[0], layout, grid=grid, skip_tokens=skip_tokens, picture=picture)
+
+
+def token_axes(
+    n: int,
+    layout: str = "channels_last",
+    *,
+    grid: Sequence[int] | None,
+    skip_tokens: int | None,
+    picture: Sequence[int] | None,
+) -> MapAxes:
+    """Find the grid of n tokens; arguments and errors are those of `find_axes`."""
     if grid is not None:
         skip = skip_tokens or 0
         if math.prod(grid) + skip != n:

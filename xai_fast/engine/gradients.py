@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -92,11 +93,15 @@ class ScoreGradient:
         self.call = call
         self.layout = FlatInputs(call.values)
         self.static = static
-        self.memory_format = call.fast_format(precision)
         self._forward = forward
         self._precision = precision
         self._copies = False
         self._whole_backward = False
+
+    @functools.cached_property
+    def memory_format(self) -> torch.memory_format:
+        """The format of rows."""
+        return self.call.fast_format(self._precision)
 
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         bf16 = self._precision == "bf16"
@@ -170,9 +175,35 @@ class ScoreGradient:
             InputError: the scores do not fit the rows.
         """
         parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
-        inputs = [value.requires_grad_() for value in parts]
+        scores, gradients, _ = self._pass(parts, item, lambda _: targets)
+        return scores, self.layout.join(gradients)
+
+    def at_items(self) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """Compute the scores and gradients of the items, as the model's owner runs it, in one pass over each.
+
+        Returns:
+            Scores (B,), the gradients of each input (B, ...), and targets (B,) int64, or None where there are none.
+
+        Raises:
+            ModelError: no gradient reaches the inputs.
+        """
+        found = []
+        for chunk in self.call.chunks():
+            item, resolve = self.call.positions(chunk), functools.partial(self.call.targets, chunk=chunk)
+            found.append(self._pass(self.call.take(chunk), item, resolve))
+        scores, gradients, targets = zip(*found, strict=True)
+        classes = None if targets[0] is None else torch.cat(targets)
+        return torch.cat(scores), tuple(map(torch.cat, zip(*gradients, strict=True))), classes
+
+    def _pass(
+        self, inputs: Sequence[Tensor], item: Tensor, resolve: Callable[[object], Tensor | None]
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """Compute the scores and gradients of rows, with the targets that ``resolve`` gives for the outputs."""
+        inputs = [value.detach().requires_grad_() for value in inputs]
         with torch.enable_grad():
-            scores = self._checked(self._scores(inputs, item, targets), item)
+            outputs = self._differentiable(inputs, item)
+            targets = resolve(outputs)
+            scores = self._checked(self.call.objective(outputs, targets), item)
         if not scores.requires_grad:
             raise no_gradient_path()
         try:
@@ -181,29 +212,30 @@ class ScoreGradient:
             if self._whole_backward or "heckpoint" not in str(error):
                 raise
             self._whole_backward = True
-            return self(rows, item, targets)
+            return self._pass(inputs, item, resolve)
         if all(gradient is None for gradient in gradients):
             raise no_gradient_path()
         used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
-        return scores.detach(), self.layout.join(used)
+        return scores.detach(), used, targets
 
-    def _scores(self, inputs: Sequence[Tensor], item: Tensor, targets: Tensor | None) -> Tensor:
-        """Score rows; a model that works in place on its inputs gets copies, from the first time that it says so."""
+    def _differentiable(self, inputs: Sequence[Tensor], item: Tensor) -> object:
+        """Run the model; one that works in place on its inputs gets copies, from the first time that it says so."""
         if not self._copies:
             try:
-                return self.call.objective(self._outputs(inputs, item), targets)
+                return self._outputs(inputs, item)
             except RuntimeError as error:
                 if "in-place operation" not in str(error):
                     raise
                 self._copies = True
-        return self.call.objective(self._outputs([value.clone() for value in inputs], item), targets)
+        return self._outputs([value.clone() for value in inputs], item)
 
     def _backward(self, scores: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """Go back to the inputs; through reentrant checkpoints only ``backward`` can."""
         ones = torch.ones_like(scores)
         if not self._whole_backward:
             return torch.autograd.grad(scores, inputs, ones, allow_unused=True)
-        scores.backward(ones)  # type: ignore[no-untyped-call]  # torch; parameters are frozen, so only inputs have one
+        with frozen_parameters(self.call.model):
+            scores.backward(ones)  # type: ignore[no-untyped-call]  # torch
         return [value.grad for value in inputs]
 
     def _checked(self, scores: Tensor, item: Tensor) -> Tensor:

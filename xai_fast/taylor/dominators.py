@@ -1,13 +1,45 @@
-"""The narrowest node through which everything that bends is reached: where the reverse route starts."""
+"""Nodes that every path passes: where the reverse route of second derivatives starts, and where a model is cut."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xai_fast.taylor.program import Program
 
-__all__ = ["Bottleneck", "bottleneck"]
+__all__ = ["Bottleneck", "Dominators", "bottleneck"]
+
+
+class Dominators:
+    """The nodes that every path from the input to a node passes.
+
+    Found in one pass, as nodes are in topological order (Cooper, Harvey and Kennedy, "A simple, fast dominance
+    algorithm", 2001).
+
+    Args:
+        program: the graph.
+
+    Attributes:
+        parent: by active node, the last node before it that every path passes.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.parent: dict[int, int] = {0: 0}
+        self._depth: dict[int, int] = {0: 0}
+        for index, rule in program.rules.items():
+            self.parent[index] = self.of(rule.inputs)
+            self._depth[index] = self._depth[self.parent[index]] + 1
+
+    def of(self, nodes: Sequence[int]) -> int:
+        """Return the last node that every path to each of these passes; one of them if all pass it."""
+        last, *rest = [i for i in nodes if i in self.parent]
+        for other in rest:
+            while last != other:
+                if self._depth[last] < self._depth[other]:
+                    last, other = other, last
+                last = self.parent[last]
+        return last
 
 
 @dataclass(frozen=True)
@@ -25,35 +57,13 @@ class Bottleneck:
 
 def bottleneck(program: Program) -> Bottleneck | None:
     """Find the node with the fewest entries among those that every path to curvature passes; None without curvature."""
-    # Immediate dominators are found in one pass, as the nodes are in topological order (Cooper, Harvey and Kennedy, "A
-    # simple, fast dominance algorithm", 2001).
     if not program.curved:
         return None
-    parent: dict[int, int] = {0: 0}
-    depth: dict[int, int] = {0: 0}
-
-    def common(a: int, b: int) -> int:
-        while a != b:
-            if depth[a] < depth[b]:
-                a, b = b, a
-            a = parent[a]
-        return a
-
-    def dominator(inputs: tuple[int, ...]) -> int:
-        first, *rest = [i for i in inputs if i in parent]
-        for other in rest:
-            first = common(first, other)
-        return first
-
-    for index, rule in program.rules.items():
-        parent[index] = dominator(rule.inputs)
-        depth[index] = depth[parent[index]] + 1
-    chain = [dominator(program.rules[program.curved[0]].inputs)]
-    for index in program.curved[1:]:
-        # A curved node's rows are needed at its inputs: the dominator of these, not of the node.
-        chain = [common(chain[0], dominator(program.rules[index].inputs))]
+    dominators = Dominators(program)
+    # A curved node's rows are needed at its inputs: the dominator of these, not of the node.
+    chain = [dominators.of([i for index in program.curved for i in program.rules[index].inputs])]
     while chain[-1] != 0:
-        chain.append(parent[chain[-1]])
+        chain.append(dominators.parent[chain[-1]])
     shapes = {index: program.graph.nodes[index].shape or () for index in chain}
     best = min(chain, key=lambda index: (math.prod(shapes[index]), index))
     return Bottleneck(best, math.prod(shapes[best]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +122,7 @@ class Program:
         seeds: Mapping[int, Tensor] | None = None,
         lattice: Lattice | None = None,
         rows: Mapping[int, Tensor] | None = None,
+        pulls: Mapping[int, Callable[[State, Tensor], dict[int, Tensor]]] | None = None,
     ) -> dict[int, Tensor]:
         """Carry adjoints backward.
 
@@ -132,6 +133,7 @@ class Program:
                 adjoint sets of a lattice.
             lattice: what the adjoint rows are; None for first derivatives.
             rows: the lattice's rows at the inputs of the curved nodes.
+            pulls: what takes the place of `Rule.pull` of some nodes.
 
         Returns:
             (R, B, *shape) adjoints of the wanted nodes that have any.
@@ -155,7 +157,9 @@ class Program:
             rule = self.rules.get(index)
             if rule is None or not any(i in below for i in rule.inputs):
                 continue
-            if lattice is None or rows is None:
+            if pulls is not None and index in pulls:
+                pulled = pulls[index](state, row)
+            elif lattice is None or rows is None:
                 pulled = rule.pull(state, row)
             else:
                 pulled = rule.lattice_pull(state, row, {i: rows[i] for i in rule.inputs if i in rows}, lattice)
