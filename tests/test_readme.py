@@ -32,6 +32,12 @@ def test_the_page_about_methods_runs() -> None:
     assert explained.settings == {"value": 0.5}
 
 
+def test_the_page_about_relevance_runs() -> None:
+    found = run_blocks(ROOT / "docs" / "relevance.md")["found"]
+    assert found.attributions.shape == (4, 3, 8, 8)
+    assert found.ledger.shape == (4, 2, 4)
+
+
 def test_the_page_about_the_command_line_runs() -> None:
     pytest.importorskip("PIL")
     assert run_blocks(ROOT / "docs" / "command-line.md")["load_classifier"]().size == (64, 64)

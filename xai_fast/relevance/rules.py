@@ -32,8 +32,8 @@ class Local:
         a: (B, *shape of a).
         z: (B, *shape of z), b included.
         bias: b (channels of z,) as it takes part in the sharing; None where it does not.
-        bounds: the smallest and the largest values that a can have, like a or one for all items; None where nothing is
-            known.
+        bounds: the smallest and the largest values that a can have, like a, one for all items, or a number for each; None
+            where nothing is known.
     """
 
     layer: Weighted
@@ -168,6 +168,10 @@ class Share:
         return found
 
 
+_CANCELLED = 16.0
+"""How many times larger than P the sum N may be for z - N to be taken for P."""
+
+
 def _combined(term: Term, divided: Sequence[Tensor]) -> Tensor:
     total: Tensor | None = None
     for unit, value in zip(term.units, divided, strict=True):
@@ -232,8 +236,11 @@ class AlphaBeta(Rule):
     @override
     def share(self, at: Local) -> Share:
         negative = at.signed(False)
-        # Where z > 0 there is nothing to cancel in z - N.
-        positive = at.z - negative if at.is_rectified else at.signed(True)
+        positive = at.own - negative
+        if not at.is_rectified:
+            # Next to a much larger N the difference would be rounding. Where z > 0 there is nothing to cancel.
+            little = positive < negative / -_CANCELLED
+            positive = torch.where(little, at.signed(True), positive) if bool(little.any()) else positive
         p = self._pot(self.alpha * at.z, positive, at.clamped(True))
         n = self._pot(-self.beta * at.z, negative, at.clamped(False))
         return Share(at.layer, [p, n], _terms(at, [1, 0], [0, 1]))
@@ -266,12 +273,18 @@ class ZBox(Rule):
 
     @override
     def share(self, at: Local) -> Share:
-        low, high = at.bounds or (at.a.amin(), at.a.amax())
+        dims = tuple(range(1, at.a.ndim))
+        low, high = at.bounds or (at.a.amin(dims, keepdim=True), at.a.amax(dims, keepdim=True))
         weights = [_part(at.layer.weight, positive) for positive in (True, False)]
-        ends = [end.expand(end.shape[:1] + at.a.shape[1:]) for end in (low, high)]
-        floor = at.layer.apply(ends[0], weights[0]) + at.layer.apply(ends[1], weights[1])
-        terms = [Term([1], weight, at.a - end) for weight, end in zip(weights, ends, strict=True)]
-        return Share(at.layer, [self._pot(at.z, at.without_bias - floor)], terms, is_relevance=True)
+        floor = [self._product(at, end, weight) for end, weight in zip((low, high), weights, strict=True)]
+        terms = [Term([1], weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]
+        return Share(at.layer, [self._pot(at.z, at.without_bias - floor[0] - floor[1])], terms, is_relevance=True)
+
+    @staticmethod
+    def _product(at: Local, end: Tensor, weight: Tensor) -> Tensor:
+        if end.shape[1:] == at.a.shape[1:]:
+            return at.layer.apply(end, weight)
+        return end * at.layer.apply(end.new_ones(()).expand(at.a[:1].shape), weight)  # a number per item
 
 
 class WSquare(Rule):

@@ -215,7 +215,9 @@ class Walk:
         if self.bounds is None:
             low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
         else:
-            low, high = (x.new_tensor(bound).expand(x[:1].shape) for bound in self.bounds)
+            low, high = (x.new_full([1] * x.ndim, bound) for bound in self.bounds)
+        if self.layers.before_weights == {0}:
+            return {0: (low.unsqueeze(1), high.unsqueeze(1))}
         items = 1 if self.bounds is not None and self.layers.shares_bounds else len(x)
         return self.layers.bounds(self.state, *(end.expand(items, *x.shape[1:]) for end in (low, high)))
 
