@@ -412,7 +412,9 @@ def test_maps_are_shown_by_magnitude_or_with_their_signs(browser: Any, page: Pat
     browser.wait_for(sources, [*magnitudes, magnitudes[2]])
     browser.press("s")
     browser.wait_for(sources, [*with_signs, with_signs[2]])
-    browser.press("Escape", "/", "s")  # a letter for the search
+    browser.press("Escape")
+    browser.wait_for("document.activeElement.className", "open")
+    browser.press("/", "s")  # a letter for the search
     assert browser.evaluate(pressed) == ["true", "true"]
     described = browser.evaluate("document.querySelector('.signs').getAttribute('aria-describedby')")
     assert "sums the channels" in browser.evaluate(f"document.querySelector('#{described}').innerText")

@@ -155,7 +155,7 @@ def _heat_image(values: Tensor, side: int, look: Look, *, signed: bool) -> str:
     if scale > 1:  # averaged, as the eye would: pixels that are left out could be the ones that matter
         smaller = (max(1, round(height / scale)), max(1, round(width / scale)))
         scaled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(scaled)[None], smaller)[0].numpy()
-    return _encoded(heat_layer(scaled, signed=signed), "PNG", optimize=True)
+    return _encoded(heat_layer(scaled, signed=signed), "PNG")
 
 
 def _pairs(found: InteractionMap, top_k: int) -> dict[str, Any]:

@@ -47,11 +47,7 @@ class Account:
 
 
 def account_of(found: Relevance) -> Account:
-    """Sum up the ledger of an explanation; of several items or classes it is the mean, weighted by their relevance.
-
-    Raises:
-        InputError: a number is not finite, or there are not as many names as rows.
-    """
+    """Sum up the ledger of an explanation; of several items or classes it is the mean, weighted by their relevance."""
     ledger = found.ledger.detach().double().cpu()
     if not bool(ledger.isfinite().all()):
         raise bad_argument("ledger", "finite numbers", "NaN or infinity")
@@ -90,8 +86,8 @@ def _percent(share: float) -> str:
 def ledger_svg(relevance: Relevance) -> str:
     """Draw where relevance goes, a bar for each operation, from the input to the score.
 
-    A grey bar is what arrives at the operation; coloured is what its bias, the stabiliser and the rule keep, to the left
-    of the line where they add relevance. What is grey and not coloured goes on towards the input.
+    A grey bar is what arrives at the operation; coloured is what bias, stabiliser and rule keep, left of the line where
+    they add relevance. What is grey and not coloured goes on towards the input.
 
     Args:
         relevance: of one item (``relevance[3]``), or of several, whose mean is drawn, weighted by their relevance.
@@ -116,10 +112,8 @@ def ledger_svg(relevance: Relevance) -> str:
             bars.append(_bar(left if value < 0 else right, value * scale, y, color))
             left, right = left + min(value, 0) * scale, right + max(value, 0) * scale
         short = name if len(name) <= _LETTERS else f"\u2026{name[1 - _LETTERS :]}"
-        drawn.append(
-            f"<g><title>{html.escape(f'{name}: {values}')}</title>"
-            f'<text x="{_NAMES - 8}" y="{y + _BAR - 1}" text-anchor="end">{html.escape(short)}</text>{"".join(bars)}</g>'
-        )
+        text = f'<text x="{_NAMES - 8}" y="{y + _BAR - 1}" text-anchor="end">{html.escape(short)}</text>'
+        drawn.append(f"<g><title>{html.escape(f'{name}: {values}')}</title>{text}{''.join(bars)}</g>")
     height = _ROW * (len(account.names) + 2) + 6
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '

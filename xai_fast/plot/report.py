@@ -25,7 +25,6 @@ from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
 from xai_fast.plot.page import DATA, hex_colors, packed, page, plain_json, run_of, script
 from xai_fast.plot.ranking_page import RankingPages
 from xai_fast.progress import Progress
-from xai_fast.relevance.ledger import Relevance
 
 __all__ = ["ItemPages", "Pages", "pages_of", "report"]
 
@@ -115,8 +114,8 @@ class ItemPages:
             "pairs": "from no interaction to the strongest one of the picture.",
         }
         legend = next((text for kind, text in legends.items() if kind in kinds), "")
-        signs = ", ".join(hex_colors(signed_colormap(), _STATIONS))
-        values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}", "signs": signs}
+        values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"}
+        values["signs"] = ", ".join(hex_colors(signed_colormap(), _STATIONS))
         return page(front, "items", ["pairs.js", "items.js"], legend=legend, values=values)
 
     def names(self) -> Iterator[str]:
@@ -146,7 +145,7 @@ class ItemPages:
         self._source.refresh()
 
     def _index(self) -> bytes:
-        columns = self._source.columns(self._span)
+        columns, found = self._source.columns(self._span), self._sample().explanations
         facts = {name: values for name, values in columns.facts.items() if values.any()}
         content = {
             "first": self._span.start,
@@ -156,7 +155,7 @@ class ItemPages:
             "range": self._source.numbered,
             "many": self._side < _SIDES[0],
             "methods": self._source.methods,
-            "operations": self._operations(),
+            "operations": [getattr(found.get(method), "operations", ()) for method in self._source.methods],
             "colors": {"pairs": PAIR_COLORS, "heat": hex_colors(colormap(), _STATIONS)},
             "statuses": columns.labels,
             "status": packed(columns.statuses),
@@ -173,12 +172,6 @@ class ItemPages:
             ],
         }
         return script("index", plain_json(content))
-
-    def _operations(self) -> list[Sequence[str]]:
-        """Name the operations of each method's ledger."""
-        found = self._sample().explanations
-        ledgers = [found.get(method) for method in self._source.methods]
-        return [one.operations if isinstance(one, Relevance) else () for one in ledgers]
 
     def _kinds(self) -> list[str]:
         found = self._sample()

@@ -64,7 +64,7 @@ def coloured_words(
 
 
 def marked_words(words: Sequence[str], relevance: Tensor, mask: Tensor | None = None) -> list[tuple[str, ...]]:
-    """Give (word, colour behind it, colour of its letters, its number) of each word of one item, see `coloured_words`."""
+    """Give (word, colour behind it, colour of its letters, number) of each word of an item, see `coloured_words`."""
     numbers = relevance.detach().double().cpu()
     numbers = numbers.sum(1) if numbers.ndim == 2 else numbers
     if numbers.ndim != 1 or len(words) > len(numbers):
