@@ -214,7 +214,7 @@ function detail(item, entry) {
   const layer = entry.layers[method.selectedIndex] ?? null;
   paint(stage, entry);
   showPairs(layer?.kind === "pairs" ? layer : null);
-  stage.hidden = !entry.photo && !layer;
+  stage.hidden = !entry.photo && (!layer || layer.kind === "numbers");
   find(".panel .strength").hidden = !["heat", "pairs"].includes(layer?.kind);
   const ledger = layer?.ledger;
   find("#ledger").hidden = !ledger;
