@@ -21,8 +21,8 @@ from xai_fast.relevance.ledger import Relevance
 HOSTILE = "<script>alert(1)</script> & \"q\" 's'"
 NAMES = ("features.0 convolution", HOSTILE, "classifier addmm")
 #        arrives, bias, stabiliser, rule: from the input to the score, 8 of which 0.002 arrive at the input
-ROWS = [[2.002, 1.2, 0.6, 0.2], [1.002, -1.0, 0.0, 0.0], [8.0, 6.0, 0.5, 0.498]]
-REACHES = 8.0 - 1.2 - 0.6 - 0.2 + 1.0 - 6.0 - 0.5 - 0.498
+ROWS = [[2.002, 1.2, 0.6, 0.2], [1.002, 0.5, -1.5, 0.0], [8.0, 6.0, 0.5, 0.498]]
+REACHES = 8.0 - 1.2 - 0.6 - 0.2 - 0.5 + 1.5 - 6.0 - 0.5 - 0.498
 
 
 def relevance(scale: tuple[float, ...] = (1.0,), reaches: float = REACHES, **more: Any) -> Relevance:
@@ -83,13 +83,13 @@ TOLD = {
     "lost": (
         relevance,
         True,
-        f"0.002 of 8 arrives at the input (0.025{SPACE}). Kept by bias 78{SPACE}, stabiliser 14{SPACE}, "
+        f"0.002 of 8 arrives at the input (0.025{SPACE}). Kept by bias 96{SPACE}, stabiliser \u22125{SPACE}, "
         f"rule 8.7{SPACE}; by classifier addmm alone 87{SPACE}.",
     ),
     "of a score below zero": (
         lambda: relevance((-1.0,)),
         True,
-        f"-0.002 of -8 arrives at the input (0.025{SPACE}). Kept by bias 78{SPACE}, stabiliser 14{SPACE}, "
+        f"-0.002 of -8 arrives at the input (0.025{SPACE}). Kept by bias 96{SPACE}, stabiliser \u22125{SPACE}, "
         f"rule 8.7{SPACE}; by classifier addmm alone 87{SPACE}.",
     ),
     "several, with relevance added": (
@@ -130,15 +130,16 @@ def test_the_drawing_has_a_row_of_bars_for_each_operation_on_one_scale() -> None
     titles = [str(row.findtext("{*}title")) for row in rows]
     assert titles[1] == "features.0 convolution: arrives 0.25, bias 0.15, stabiliser 0.075, rule 0.025"
     assert [row.findtext("{*}text") for row in rows] == ["input", NAMES[0], HOSTILE, NAMES[2]]
-    zero = 236 + 0.125 * 476 / 1.125  # of 720 pixels the names have 236, and the bars go from -1/8 to 1
-    expected = [[0.00025], [0.25025, 0.15, 0.075, 0.025], [0.12525, -0.125], [1.0, 0.75, 0.0625, 0.06225]]
+    unit = 476 / 1.1875  # of 720 pixels the names have 236, and the bars go from -3/16 to 1
+    zero = 236 + 0.1875 * unit
+    expected = [[0.00025], [0.25025, 0.15, 0.075, 0.025], [0.12525, 0.0625, -0.1875], [1.0, 0.75, 0.0625, 0.06225]]
     for row, values in zip(rows, expected, strict=True):
-        left = right = zero
+        right = zero
         for i, (bar, value) in enumerate(zip(row.findall("{*}rect"), values, strict=True)):
-            x = zero if i == 0 else right if value > 0 else left + value * 476 / 1.125
+            x = zero + value * unit if value < 0 else right if i else zero
             assert float(bar.attrib["x"]) == pytest.approx(x, abs=0.06)
-            assert float(bar.attrib["width"]) == pytest.approx(abs(value) * 476 / 1.125, abs=0.06)
-            right += value * 476 / 1.125 if i and value > 0 else 0.0
+            assert float(bar.attrib["width"]) == pytest.approx(abs(value) * unit, abs=0.06)
+            right += value * unit if i and value > 0 else 0.0
 
 
 def test_long_names_keep_their_end() -> None:
@@ -210,11 +211,11 @@ def test_a_reader_sees_at_a_glance_that_relevance_is_lost(browser: Any, width: i
     )
     drawn = browser.evaluate(rows)
     assert len(drawn) == 4
-    scale = 180 / 1.125
-    zero = 170 + 0.125 * scale
+    scale = 180 / 1.1875
+    zero = 170 + 0.1875 * scale
     last = [(0.0, 1.0), (0.0, 0.75), (0.75, 0.0625), (0.8125, 0.06225)]
     np.testing.assert_allclose(drawn[3], [[zero + x * scale, w * scale] for x, w in last], atol=1e-3)
-    np.testing.assert_allclose(drawn[2][1], [zero - 0.125 * scale, 0.125 * scale], atol=1e-3)
+    np.testing.assert_allclose(drawn[2][2], [zero - 0.1875 * scale, 0.1875 * scale], atol=1e-3)
     assert browser.evaluate("document.querySelectorAll('#ledger-bars script').length") == 0
     browser.press("ArrowRight")
     browser.wait_for("document.querySelector('#ledger-text').classList.contains('lost')", False)
