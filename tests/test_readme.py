@@ -26,8 +26,11 @@ def test_the_readme_runs() -> None:
     assert names["ranking"]["a", "b", "c"].effect > 0
 
 
-def test_the_page_about_methods_runs() -> None:
+def test_the_page_about_methods_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(tmp_path)
     explained = run_blocks(ROOT / "docs" / "methods.md")["explained"]
+    assert (tmp_path / "maps" / "report.html").is_file()
     assert explained.attributions.shape == (4, 3, 8, 8)
     assert explained.settings == {"value": 0.5}
 
