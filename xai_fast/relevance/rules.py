@@ -130,7 +130,7 @@ class Share:
 
         Args:
             c: (T, B, *shape of z).
-            lost: (T, B, 4), zeros to which what arrives, and what bias, stabiliser and rule keep, are added; None to
+            lost: (T, B, 4) float64, zeros to which what arrives, and what bias, stabiliser and rule keep, are added; None to
                 count nothing.
 
         Returns:
@@ -158,11 +158,11 @@ class Share:
         return total
 
     def _divide(self, pot: Pot, c: Tensor, lost: Tensor | None) -> Tensor:
+        c = c.contiguous()
         found = torch.empty_like(c)
         sums = None if lost is None else torch.empty_like(lost)
-        inner = self.layer.inner
-        z, d = (value.flatten(1) for value in (pot.numerator, pot.divisor))
-        relevance_ratio(found.flatten(2), sums, c.flatten(2), z, d, pot.bias, inner, pot.eps)
+        z, d = (value.contiguous().flatten(1) for value in (pot.numerator, pot.divisor))
+        relevance_ratio(found.flatten(2), sums, c.flatten(2), z, d, pot.bias, self.layer.inner, pot.eps)
         if lost is not None and sums is not None:
             lost += sums
         return found
@@ -205,7 +205,7 @@ class Rule(abc.ABC):
     def _pot(self, numerator: Tensor, divisor: Tensor, *bias: Tensor | None) -> Pot:
         """Divide by a sum of which the bias is a part: one for all units, or one for z > 0 and one for others."""
         parts = [b for b in bias if b is not None]
-        return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1) if parts else None)
+        return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1).contiguous() if parts else None)
 
 
 class Epsilon(Rule):
