@@ -23,7 +23,7 @@ from xai_fast.graph.overloads import overloads_of
 from xai_fast.relevance.composite import Composite, Position
 from xai_fast.relevance.facts import nonnegative_nodes
 from xai_fast.relevance.ledger import COLUMNS
-from xai_fast.relevance.rules import Local, Pot, Share, Term, stabilised
+from xai_fast.relevance.rules import Local, Pot, Share, Term, divided, stabilised
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule as Derivative
@@ -258,7 +258,7 @@ class Walk:
             return self._shifted(rule, c)
         if isinstance(rule, Sum) or node.target in _POOLS:
             z = state.tensor(node.index)
-            c = c * (z / stabilised(z, _EPS))
+            c = divided(c, z, z, _EPS)
         return rule.pull(state, c)
 
     def _shifted(self, rule: Sum, c: Tensor) -> dict[int, Tensor]:
@@ -267,7 +267,7 @@ class Walk:
         if self.bias != "absorb":
             z = self.state.tensor(rule.node.index)
             term = aligned(self.state.tensor(source), 1, len(rule.shape)) * factor
-            c = c * (z / stabilised(term.expand(z.shape), _EPS))
+            c = divided(c, z, term.expand(z.shape), _EPS)
         pulled = rule.pull(self.state, c)
         self._note(rule.node, c, pulled, "bias")
         return pulled
