@@ -10,6 +10,7 @@ only: any number of coefficients goes back through it, and rows of relevance go 
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,22 @@ from typing_extensions import override
 from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.relevance.weighted import Weighted
 
-__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Local", "Pot", "Rule", "Share", "Term", "WSquare", "ZBox", "ZPlus", "divided", "stabilised"]
+__all__ = [
+    "AlphaBeta",
+    "Epsilon",
+    "Flat",
+    "Gamma",
+    "Local",
+    "Pot",
+    "Rule",
+    "Share",
+    "Term",
+    "WSquare",
+    "ZBox",
+    "ZPlus",
+    "divided",
+    "stabilised",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +73,11 @@ class Local:
         """Whether nothing comes back to units with z <= 0, and z is the sum of what takes part."""
         return self.layer.is_rectified and (self.layer.bias is None or self.bias is not None)
 
+    @functools.cached_property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """The negative and the positive part of the weights."""
+        return _part(self.layer.weight, False), _part(self.layer.weight, True)
+
     def clamped(self, positive: bool) -> Tensor | None:
         """Give the positive or the negative part of the bias."""
         return None if self.bias is None else _part(self.bias, positive)
@@ -64,11 +85,10 @@ class Local:
     def signed(self, positive: bool) -> Tensor:
         """Compute P, or N; as z - P it would be rounding where there is little of it."""
         layer, bias = self.layer, self.clamped(positive)
-        weight = _part(layer.weight, positive)
         if layer.is_nonnegative:
-            return layer.apply(self.a, weight, bias)
-        other = layer.apply(_part(self.a, False), _part(layer.weight, not positive))
-        return layer.apply(_part(self.a, True), weight, bias) + other
+            return layer.apply(self.a, self.parts[positive], bias)
+        other = layer.apply(_part(self.a, False), self.parts[not positive])
+        return layer.apply(_part(self.a, True), self.parts[positive], bias) + other
 
     def halves(self) -> tuple[Tensor, Tensor]:
         """Compute P, which is right where z > 0, and N, which is right where z < 0, by one product."""
@@ -289,7 +309,7 @@ class ZBox(Rule):
     def share(self, at: Local) -> Share:
         dims = tuple(range(1, at.a.ndim))
         low, high = at.bounds or (at.a.amin(dims, keepdim=True), at.a.amax(dims, keepdim=True))
-        weights = [_part(at.layer.weight, positive) for positive in (True, False)]
+        weights = at.parts[::-1]
         floor = [self._product(at, end, weight) for end, weight in zip((low, high), weights, strict=True)]
         terms = [Term([1], weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]
         return Share(at.layer, [self._pot(at.z, at.without_bias - floor[0] - floor[1])], terms, is_relevance=True)
@@ -325,7 +345,7 @@ def _terms(at: Local, p: Sequence[Tensor | float], n: Sequence[Tensor | float]) 
     """Give the inputs (w a)+ p + (w a)- n, each a number per pot."""
     weight = at.layer.weight
     if at.layer.is_nonnegative:
-        sides = [Term(units, _part(weight, positive)) for units, positive in ((p, True), (n, False))]
+        sides = [Term(units, at.parts[positive]) for units, positive in ((p, True), (n, False))]
         return [term for term in sides if any(isinstance(u, Tensor) or u for u in term.units)]
     half = [(a + b) / 2 for a, b in zip(p, n, strict=True)]
     difference = [(a - b) / 2 for a, b in zip(p, n, strict=True)]
