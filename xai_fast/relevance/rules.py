@@ -48,8 +48,8 @@ class Local:
         a: (B, *shape of a).
         z: (B, *shape of z), b included.
         bias: b (channels of z,) as it takes part in the sharing; None where it does not.
-        bounds: the smallest and the largest values that a can have, like a, one for all items, or a number for each; None
-            where nothing is known.
+        bounds: the smallest and the largest values that a can have: like a, one for all items, or a number for each;
+            None where nothing is known.
     """
 
     layer: Weighted
@@ -150,8 +150,8 @@ class Share:
 
         Args:
             c: (T, B, *shape of z).
-            lost: (T, B, 4) float64, zeros to which what arrives, and what bias, stabiliser and rule keep, are added; None to
-                count nothing.
+            lost: (T, B, 4) float64, zeros, to which what arrives, and what bias, stabiliser and rule keep, are added;
+                None to count nothing.
 
         Returns:
             (T, B, *shape of a).
