@@ -138,6 +138,20 @@ ROWS = (
         "{:.1f}",
         ">= 10",
     ),
+    (
+        "plain PyTorch / `relevance_ratio`, 8 items of 64 x 56 x 56",
+        "test_kernels::test_relevance_ratio_against_plain_pytorch[1-8]",
+        "plain_over_native",
+        "{:.1f}",
+        ">= 2",
+    ),
+    (
+        "plain PyTorch / `relevance_ratio`, 10 targets of an item of 64 x 56 x 56",
+        "test_kernels::test_relevance_ratio_against_plain_pytorch[10-1]",
+        "plain_over_native",
+        "{:.1f}",
+        ">= 2",
+    ),
 )
 
 TIMES = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import backends, native
-from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
+from xai_fast.kernels import flux_accumulate, relevance_ratio, sphere_points, sphere_step
+from xai_fast.kernels.relevance_ratio.cases import TOLERANCE, Case
 
 ITEMS, ENTRIES = 64, 3 * 224 * 224
 ROUNDS = 15
@@ -102,3 +104,39 @@ def test_native_kernel_against_its_reference(benchmark: BenchmarkFixture, name: 
     benchmark.extra_info |= {"seconds": seconds, "reference_over_native": ratio(seconds, "reference", "native")}
     benchmark.pedantic(compiled, rounds=3)
     assert ratio(seconds, "reference", "native") > 1
+
+
+def _plain_ratio(a: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return relevance and sums as they would be written without a kernel, in the dtype of the arguments."""
+    c, z, d, eps = a["c"], a["numerator"], a["divisor"], a["eps"]
+    stabiliser = torch.where(d < 0, -eps, eps)
+    out = c * (z / (d + stabiliser))
+    by_channel = z.unflatten(1, (-1, a["bias"].shape[1], a["inner"]))
+    bias = torch.where(by_channel > 0, a["bias"][0, :, None], a["bias"][1, :, None]).flatten(1)
+    beyond = d.abs() > eps
+    weights = (bias, torch.where(beyond, stabiliser, 0), torch.where(beyond, 0, stabiliser))
+    sums = [torch.einsum("tbm,bm->tb", c, z), *(torch.einsum("tbm,bm->tb", out, weight) for weight in weights)]
+    return out, torch.stack(sums, dim=-1)
+
+
+@pytest.mark.parametrize(("rows", "items"), [(1, 8), (10, 1)])
+def test_relevance_ratio_against_plain_pytorch(benchmark: BenchmarkFixture, rows: int, items: int) -> None:
+    """The kernel and the operators of PyTorch whose place it takes, 64 channels of 56 x 56 in float32."""
+    arguments = Case("VGG", rows, items, 64 * 56 * 56, inner=56 * 56).arguments()
+
+    def compiled() -> None:
+        with backends.use_backend("native"):
+            relevance_ratio(**arguments)
+
+    compiled()
+    for got, expected in zip((arguments["out"], arguments["sums"]), _plain_ratio(arguments), strict=True):
+        assert (got - expected).abs().max() <= 10 * TOLERANCE[torch.float32] * expected.abs().max()
+    seconds = in_turn({"plain": lambda: _plain_ratio(arguments), "native": compiled}, ROUNDS, warm_up=3)
+    benchmark.extra_info |= {
+        "plain_over_native": ratio(seconds, "plain", "native"),
+        "isa": native.module().isa(),
+        "threads": torch.get_num_threads(),
+        "seconds": seconds,
+    }
+    benchmark.pedantic(compiled, rounds=3)
+    assert ratio(seconds, "plain", "native") >= 2

@@ -99,6 +99,17 @@ def test_an_item_does_not_depend_on_the_others(operator: str, name: str, way: Wa
             assert torch.equal(alone[output], expected[output]), (item, output)
 
 
+@on_native
+def test_a_row_of_relevance_does_not_depend_on_the_others(way: Way) -> None:
+    case = find_case("relevance_ratio", "several blocks")
+    together = run("relevance_ratio", case.arguments(), way)
+    for row in range(case.rows):
+        alone = case.arguments()
+        alone |= {name: alone[name][row : row + 1].contiguous() for name in ("out", "sums", "c")}
+        run("relevance_ratio", alone, way)
+        assert all(torch.equal(alone[output][0], together[output][row]) for output in ("out", "sums"))
+
+
 @on_every_way
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_no_items_is_nothing_to_do(operator: str, way: Way) -> None:
