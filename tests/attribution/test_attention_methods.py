@@ -93,8 +93,14 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(("token", "way"), [(-1, "by hand"), (None, "by hand"), *((0, way) for way in WAYS)])
-@pytest.mark.parametrize("model", MODELS)
+CASES = [
+    *(("vit", 0, way) for way in WAYS),
+    *(("text", 0, way) for way in ("by hand", "fused")),
+    *((model, token, "by hand") for model in MODELS for token in (-1, None)),
+]
+
+
+@pytest.mark.parametrize(("model", "token", "way"), CASES)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_formula(method: str, model: str, token: int | None, way: str) -> None:
     make, literal = METHODS[method]

@@ -25,9 +25,8 @@ __all__ = ["Deconvolution", "GuidedBackprop"]
 
 aten = torch.ops.aten
 
-_RELUS = (aten.relu.default, aten.relu6.default)
 _FROM_ZERO = (aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default)
-"""ReLUs where their second argument is 0."""
+"""ReLUs where their second argument is 0; ReLU6 is written as hardtanh."""
 
 
 class _Rectified:
@@ -38,7 +37,7 @@ class _Rectified:
         self.relus = {
             index: rule
             for index, rule in self.program.rules.items()
-            if rule.node.target in _RELUS or (rule.node.target in _FROM_ZERO and rule.node.args[1:2] == (0,))
+            if rule.node.target is aten.relu.default or (rule.node.target in _FROM_ZERO and rule.node.args[1:2] == (0,))
         }
 
 
