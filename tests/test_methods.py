@@ -21,6 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gradcam_plus_plus": {"layer": "1"},
     "saliency": {},
     "gradient_x_input": {},
+    "lrp": {"composite": "epsilon_plus", "layer": ["1"]},
     "deconvolution": {},
     "guided_backprop": {"times_input": True},
     "taylor_cam": {"layer": "1"},

@@ -26,10 +26,19 @@ def test_the_readme_runs() -> None:
     assert names["ranking"]["a", "b", "c"].effect > 0
 
 
-def test_the_page_about_methods_runs() -> None:
+def test_the_page_about_methods_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(tmp_path)
     explained = run_blocks(ROOT / "docs" / "methods.md")["explained"]
+    assert (tmp_path / "maps" / "report.html").is_file()
     assert explained.attributions.shape == (4, 3, 8, 8)
     assert explained.settings == {"value": 0.5}
+
+
+def test_the_page_about_relevance_runs() -> None:
+    found = run_blocks(ROOT / "docs" / "relevance.md")["found"]
+    assert found.attributions.shape == (4, 3, 8, 8)
+    assert found.ledger.shape == (4, 2, 4)
 
 
 def test_the_page_about_the_command_line_runs() -> None:

@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import (
+    LRP,
     AttCAT,
     AttentionRollout,
     Deconvolution,
@@ -48,6 +49,7 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 
 __all__ = [
     "GLIDER",
+    "LRP",
     "NID",
     "TNID",
     "AttCAT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from collections.abc import Mapping
@@ -24,8 +25,8 @@ def plain(value: object) -> object:
         value: of any kind.
 
     Returns:
-        Numbers, text, lists and mappings as they are; tensors of up to 100 entries as lists; modules and other objects
-        by what they are.
+        Numbers, text, lists and mappings as they are; tensors of up to 100 entries as lists; dataclasses by their
+        fields; modules and other objects by what they are.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -37,6 +38,9 @@ def plain(value: object) -> object:
         return str(value)
     if isinstance(value, Tensor):
         return value.tolist() if value.numel() <= _ENTRIES_SHOWN else f"tensor {tuple(value.shape)}"
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        return {"kind": type(value).__name__, **fields}
     if isinstance(value, nn.Module) or not callable(value):
         return type(value).__name__
     return "a callable"

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from xai_fast.attribution import (
+    LRP,
     AttCAT,
     AttentionRollout,
     Deconvolution,
@@ -54,6 +55,7 @@ _OWN: tuple[type[Method], ...] = (
     GradCAMPlusPlus,
     Saliency,
     GradientXInput,
+    LRP,
     Deconvolution,
     GuidedBackprop,
     AttentionRollout,

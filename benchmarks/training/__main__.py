@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from benchmarks.training.attention import train_digits, train_reviews
 from benchmarks.training.relation import train_relation_network
 from benchmarks.training.small import train_generated_shapes, train_three_objects, train_yield_or_go
 from xai_fast.errors import XaiFastError
@@ -27,6 +28,8 @@ _TRAININGS: dict[str, tuple[Callable[..., tuple[nn.Module, dict[str, Any]]], int
     "yield-or-go": (train_yield_or_go, 500, "in minutes; steps of 64 pictures"),
     "three-objects": (train_three_objects, 6000, "in half a minute; steps of 256 boards"),
     "generated-shapes": (train_generated_shapes, 600, "in half a minute; steps of 64 pictures"),
+    "digits": (train_digits, 4000, "a vision transformer, in minutes; steps of 64 pictures"),
+    "reviews": (train_reviews, 3000, "a text transformer, in a minute; steps of 64 reviews"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Runs a case of the cross-derivative kernels on Triton and on the reference; and bugs that the checks must notice."""
+"""Runs a case of a kernel that works on items on Triton and on the reference; and bugs that the checks must notice."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ ALONE = (
     ("pair_reduce", "odd"),
     ("partition_sum", "triples"),
     ("partition_sum_reduced", "many pairs"),
+    ("relevance_ratio", "several blocks"),
 )
 """Operator and case of `check_alone`."""
 
@@ -116,5 +117,41 @@ BUGS = (
     (
         "pair_reduce",
         PlantedBug("pair_reduce", "a part is left out", "in range(parts)", "in range(parts - 1)", "several parts"),
+    ),
+    (
+        "relevance_ratio",
+        PlantedBug("relevance_ratio", "the store has no mask", "result, mask=inside)", "result)", "odd"),
+    ),
+    (
+        "relevance_ratio",
+        PlantedBug(
+            "relevance_ratio",
+            "the first row's relevance",
+            "place += items",
+            "place += 0",
+            "odd",
+        ),
+    ),
+    (
+        "relevance_ratio",
+        PlantedBug(
+            "relevance_ratio",
+            "the channel within the block",
+            "(start // inner % channels)",
+            "(0 * start // inner)",
+            "several blocks",
+        ),
+    ),
+    (
+        "relevance_ratio",
+        PlantedBug("relevance_ratio", "zero is stabilised downwards", "d < 0", "d <= 0", "edges"),
+    ),
+    (
+        "relevance_ratio",
+        PlantedBug("relevance_ratio", "the reach without its end", "tl.abs(d) <= eps", "tl.abs(d) < eps", "edges"),
+    ),
+    (
+        "relevance_ratio",
+        PlantedBug("relevance_ratio", "the bias of the other sign", "z > 0", "z < 0", "edges"),
     ),
 )

@@ -1,4 +1,4 @@
-"""What the cross-derivative kernels launch compiles for each GPU: few registers, no spills, 128-bit accesses."""
+"""What the kernels that work on items launch compiles for each GPU: few registers, no spills, 128-bit accesses."""
 
 from __future__ import annotations
 
@@ -33,9 +33,13 @@ SPECIALISATIONS = (
     ("partition_sum_reduced", "odd"),
     ("partition_sum_reduced", "triples"),
     ("partition_sum_reduced", "float64"),
+    ("relevance_ratio", "dense"),
+    ("relevance_ratio", "edges in float64"),
+    ("relevance_ratio", "without bias"),
+    ("relevance_ratio", "without sums"),
 )
 ALIGNED, ODD = 4096, 4099
-WIDE_LOADS = {"part_sums", "write_targets", "sum_targets"}
+WIDE_LOADS = {"part_sums", "write_targets", "sum_targets", "ratios"}
 
 
 def _arguments(operator: str, name: str, units: int) -> dict[str, Any]:
@@ -99,6 +103,7 @@ LAUNCHES = {
     "pair_reduce": ("aligned", ["part_sums", "add_parts"]),
     "partition_sum": ("triples", ["write_targets"]),
     "partition_sum_reduced": ("triples", ["sum_targets", "add_parts"]),
+    "relevance_ratio": ("odd", ["ratios", "add_blocks"]),
 }
 
 

@@ -1,4 +1,4 @@
-"""The cross-derivative kernels, compiled for sm_80 and run as PTX in an emulator, equal their references."""
+"""The kernels that work on items, compiled for sm_80 and run as PTX in an emulator, equal their references."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cross-derivative kernels in Triton's interpreter equal their references: every case, among guards."""
+"""The kernels that work on items in Triton's interpreter equal their references: every case, among guards."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,15 @@ def write_store(
 
 
 def write_shard(
-    root: Path, shard: int, failed: dict[int, tuple[Status, str]] | None = None, shape: tuple[int, ...] = (1, 28, 28)
+    root: Path,
+    shard: int,
+    failed: dict[int, tuple[Status, str]] | None = None,
+    shape: tuple[int, ...] = (1, 28, 28),
+    *,
+    methods: Mapping[str, dict[str, Any]] = METHODS,
+    **more: torch.Tensor,
 ) -> None:
-    """Write a shard of a store."""
+    """Write a shard of a store, with more fields of its items if wanted."""
     job, folder = read_job(root), Folder(root)
     store = Shards(folder, job["fingerprint"], job["items"]["count"], job["spec"]["shard_size"])
     span, failed = store.span(shard), failed or {}
@@ -66,6 +72,7 @@ def write_shard(
         "scores": ((numbers * 7919) % 1000).float() / 1000,
         "targets": numbers % 10,
         "evaluations": numbers + 5,
+        **more,
     }
     rows = Rows(len(span), job["spec"]["dtype"])
     good = [i for i in range(len(span)) if span.start + i not in failed]
@@ -78,7 +85,7 @@ def write_shard(
         seconds={"decode": 0.2, "explain": 1.3, "total": 2.0},
         evaluations=700,
         versions={"torch": "2.6"},
-        methods=METHODS,
+        methods=methods,
         finished=time.time(),
     )
     store.write(shard, header, rows.tensors)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+import torch
 from report_data import entries, numbers, picture, read_script, script_content
 from store_of_maps import write_shard, write_store
 
@@ -65,6 +66,26 @@ def test_an_entry_has_picture_map_name_and_reason(page: Path) -> None:
     assert found[3]["photo"] != ""
     assert "alert(1)" in found[3]["error"]
     assert found[70]["error"] == "NaN in the input"
+
+
+def test_a_stored_ledger_is_shown_beside_the_map(tmp_path: Path) -> None:
+    write_store(tmp_path / "job", 4, shards=[])
+    maps = torch.zeros(4, 1, 28, 28)
+    maps[:, 0, 3:5, 7] = torch.tensor([-0.0002, 0.0006])
+    ledger = torch.tensor([[0.5, 0.4, 0.1, -0.0004], [1.0, 0.5, 0.0, 0.0]]).expand(4, 2, 4).contiguous()
+    constants = {"kind": "Relevance", "operations": ["conv", "fc"], "settings": {"method": "lrp"}}
+    write_shard(tmp_path / "job", 0, methods={"lrp": constants}, attributions=maps, ledger=ledger)
+    program = f"from xai_fast import jobs; print(jobs.report({str(tmp_path / 'job')!r}))"
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+    page = Path(done.stdout.strip())  # written by a process that has heard of no method
+    assert read_script(page, "index")["operations"] == [["conv", "fc"]]
+    for entry in entries(page):
+        (layer,) = entry["layers"]
+        assert "signed" in layer
+        assert layer["ledger"]["lost"] is True
+        assert layer["ledger"]["text"].startswith("0.0004 of 1 arrives at the input")
+        rows = numbers(layer["ledger"]["rows"], np.float32).reshape(-1, 4)
+        np.testing.assert_allclose(rows[1:], ledger[0], atol=1e-3)
 
 
 def test_a_job_that_runs_shows_what_is_done_and_is_written_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every case of the cross-derivative kernels on every backend here, against the reference; and what holds beyond."""
+"""Every case of the kernels that work on items on every backend here, against the reference; and what holds beyond."""
 
 from __future__ import annotations
 
@@ -59,6 +59,9 @@ THREADED = [
     ("partition_sum", "many pairs"),
     ("partition_sum_reduced", "several parts"),
     ("partition_sum_reduced", "many pairs"),
+    ("relevance_ratio", "several blocks"),
+    ("relevance_ratio", "image"),
+    ("relevance_ratio", "dense"),
     ("tuple_sum", "quadruples"),
     ("tuple_sum", "several blocks"),
     ("tuple_sum", "several tasks"),
@@ -129,6 +132,9 @@ NOT_FINITE = [
     ("feed_forward_rows", "odd", "first"),
     ("feed_forward_rows", "triples", "derivatives"),
     ("feed_forward_values", "odd", "x"),
+    ("relevance_ratio", "several blocks", "c"),
+    ("relevance_ratio", "several blocks", "numerator"),
+    ("relevance_ratio", "odd", "divisor"),
     ("tuple_sum", "odd", "rows"),
     ("tuple_sum", "odd", "adjoints"),
     ("tuple_sum", "triples", "derivatives"),
@@ -176,6 +182,7 @@ FLOATING = {
     "pair_reduce": ("sums", "left", "right", "weight"),
     "partition_sum": ("out", "values", "rows", "adjoints"),
     "partition_sum_reduced": ("out", "values", "rows", "adjoints"),
+    "relevance_ratio": ("out", "c", "numerator", "divisor", "bias"),
     "tuple_sum": ("out", "derivatives", "rows", "adjoints"),
 }
 BAD_ARGUMENTS = [
@@ -198,6 +205,16 @@ BAD_ARGUMENTS = [
     ("partition_sum", "activation", lambda _: "swosh", "activation: expected one of exp, .*, got 'swosh'"),
     ("partition_sum", "parameters", lambda _: [1.0], "parameters: expected 0 numbers for tanh"),
     ("partition_sum", "orders", lambda _: 7, "orders: expected an integer from 0 to 6, got 7"),
+    ("relevance_ratio", "out", lambda value: value[..., :0], "out: expected 3 dimensions and at least one unit"),
+    ("relevance_ratio", "sums", Tensor.float, "sums: expected torch.float64"),
+    ("relevance_ratio", "sums", _fewer, "sums: expected shape"),
+    ("relevance_ratio", "c", _fewer, "c: expected shape"),
+    ("relevance_ratio", "bias", _fewer, "bias: expected C channels of 3 units"),
+    ("relevance_ratio", "bias", lambda value: value[:1].contiguous(), "bias: expected shape"),
+    ("relevance_ratio", "inner", lambda _: 0, "inner: expected an integer from 1 to 1073741824, got 0"),
+    ("relevance_ratio", "eps", lambda _: -1e-9, "eps: expected a finite number that is not negative, got -1e-09"),
+    ("relevance_ratio", "eps", lambda _: NAN, "eps"),
+    ("relevance_ratio", "eps", lambda _: INF, "eps"),
     ("tuple_sum", "order", lambda _: 7, "order: expected an integer from 2 to 6, got 7"),
     ("tuple_sum", "order", lambda _: 4, "derivatives: expected more than 4"),
     ("tuple_sum", "members", Tensor.long, "members: expected torch.int32"),

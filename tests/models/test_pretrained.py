@@ -38,7 +38,7 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 
 def test_all_weights_of_the_package_have_a_card_and_are_small() -> None:
     names = {file.stem for file in WEIGHTS_FOLDER.glob("*.safetensors")}
-    assert names == {"generated-shapes", "sort-of-clevr", "yield-or-go", "three-objects"}
+    assert names == {"digits", "generated-shapes", "reviews", "sort-of-clevr", "three-objects", "yield-or-go"}
     for name in names:
         assert (WEIGHTS_FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
         assert {"network", "data", "test", "parameters", "stored_as"} <= set(model_card(name))

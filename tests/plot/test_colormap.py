@@ -7,7 +7,7 @@ import pytest
 from colors import srgb_to_oklab
 from matplotlib.colors import to_rgb
 
-from xai_fast.plot.colormap import COLORS, PAIR_COLORS, colormap, oklab_to_srgb
+from xai_fast.plot.colormap import COLORS, PAIR_COLORS, colormap, oklab_to_srgb, signed_colormap
 
 
 def test_conversion_is_the_inverse_of_the_definition() -> None:
@@ -25,6 +25,14 @@ def test_steps_are_even_and_lightness_only_rises() -> None:
     # Rounded to 8 bits single steps waver, so steps of sixteen are compared.
     steps = np.linalg.norm(lab[16:] - lab[:-16], axis=1)
     assert steps.max() / steps.min() < 1.35
+
+
+def test_both_signs_get_brighter_alike() -> None:
+    lightness = srgb_to_oklab(signed_colormap() / 255)[:, 0]
+    negative, positive = lightness[: COLORS // 2][::-1], lightness[COLORS // 2 :]
+    assert np.all(np.diff(negative[::4]) > 0)
+    assert np.all(np.diff(positive[::4]) > 0)
+    np.testing.assert_allclose(negative, positive, atol=0.03)
 
 
 def test_the_table_is_shared_and_cannot_be_changed() -> None:

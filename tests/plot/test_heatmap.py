@@ -7,6 +7,7 @@ import torch
 
 from xai_fast.errors import InputError
 from xai_fast.plot import colormap, heat, heat_layer, overlay
+from xai_fast.plot.colormap import signed_colormap
 from xai_fast.plot.heatmap import BRIGHTNESS, GREY
 
 mpl.use("agg")
@@ -36,6 +37,32 @@ def test_heat_is_linear_between_the_percentiles(ranking: str, clip: tuple[float,
     assert np.array_equal(got, heat(attribution.numpy(), ranking=ranking, clip=clip))
     plain = attribution.sum(0)
     assert np.array_equal(heat(plain.numpy(), clip=clip), heat(plain[None], clip=clip))
+
+
+@pytest.mark.parametrize("clip", [(80.0, 99.0), (0.0, 100.0)])
+def test_a_signed_map_is_the_sum_of_the_channels_on_a_symmetric_scale(clip: tuple[float, float]) -> None:
+    attribution = an_attribution()
+    total = attribution.double().numpy().sum(0)
+    low, high = np.percentile(np.abs(total), clip)
+    literal = np.vectorize(lambda v: np.sign(v) * min(1.0, max(0.0, (abs(v) - low) / (high - low))))(total)
+    got = heat(attribution, clip=clip, signed=True)
+    np.testing.assert_allclose(got, literal, atol=2e-5)
+    assert np.array_equal(heat(-attribution, clip=clip, signed=True), -got)
+    blurred = heat(attribution, clip=clip, smooth=2.0, signed=True)
+    assert np.array_equal(heat(-attribution, clip=clip, smooth=2.0, signed=True), -blurred)
+    assert blurred.min() < 0 < blurred.max()  # signs cancel under the blur, not before it
+
+
+def test_a_signed_layer_is_red_where_positive_blue_where_negative_and_clear_at_zero() -> None:
+    scaled = np.array([[-1.0, -0.5, -1e-6, 0.0, 1e-6, 0.5, 1.0]], np.float32)
+    colors = np.asarray(heat_layer(scaled, signed=True).convert("RGBA")).astype(int)[0]
+    red, _, blue, alpha = colors.T
+    assert (blue[:3] > red[:3] + 50).all()
+    assert (red[4:] > blue[4:] + 50).all()
+    assert alpha[3] == 0
+    assert np.array_equal(alpha, alpha[::-1])
+    assert (np.diff(alpha[3:]) > 0).all()
+    assert colors[[0, -1], :3].tolist() == signed_colormap()[[1, -1]].tolist()
 
 
 def test_four_fifths_are_transparent_and_one_in_a_hundred_is_saturated() -> None:
@@ -91,14 +118,16 @@ def test_overlay_is_transparent_where_the_map_is_weak_and_full_where_it_is_stron
     assert np.array_equal(image, np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
 
 
-def test_the_layer_of_the_report_over_the_faded_picture_is_the_overlay() -> None:
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_layer_of_the_report_over_the_faded_picture_is_the_overlay(signed: bool) -> None:
     image = np.full((20, 30, 3), 128, np.uint8)
     attribution = an_attribution()
-    layer = np.asarray(heat_layer(heat(attribution)).convert("RGBA")).astype(np.float64)
+    scaled = heat(attribution, signed=signed)
+    layer = np.asarray(heat_layer(scaled, signed=signed).convert("RGBA")).astype(np.float64)
     alpha = layer[..., 3:] / 255
     mixed = alpha * layer[..., :3] + (1 - alpha) * 128 * BRIGHTNESS
-    np.testing.assert_allclose(mixed, overlay(image, attribution), atol=1.0)
-    assert (alpha[heat(attribution) == 0] == 0).all()
+    np.testing.assert_allclose(mixed, overlay(image, attribution, signed=signed), atol=1.0)
+    assert (alpha[scaled == 0] == 0).all()
 
 
 IMAGE = np.zeros((20, 30, 3), np.uint8)

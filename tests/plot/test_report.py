@@ -18,7 +18,7 @@ from report_data import entries, numbers, picture, read_script
 from xai_fast.errors import InputError
 from xai_fast.explanation import Explanation
 from xai_fast.interaction import InteractionMap
-from xai_fast.plot import Front, Item, Look, items_of, report
+from xai_fast.plot import Front, Item, Look, heat, heat_layer, items_of, report
 from xai_fast.plot.report import pages_of
 
 HOSTILE = "<script>alert(1)</script> \"q\" 's' & {{cards}} $x </style> \u202egpj.exe \x00\udcff\u2028.png"
@@ -118,6 +118,37 @@ def test_maps_lie_over_the_picture(shape: tuple[int, ...], size: tuple[int, int]
     width, height = picture(entry["photo"]).size
     assert width / height == pytest.approx(size[0] / size[1], rel=0.01)  # its middle, in the map's proportions
     assert max(width, height) == 448
+
+
+def signs(count: int = 3) -> Explanation:
+    """Maps of which the second has no negative sum, though a channel of it is negative."""
+    maps = torch.randn(count, 2, 24, 32, generator=torch.Generator().manual_seed(0))
+    maps[1] = torch.stack([-maps[1, 0].abs(), 2 * maps[1, 0].abs()])
+    return explanation(attributions=maps, count=count)
+
+
+@pytest.mark.parametrize("side", [448, 16])
+def test_maps_of_both_signs_come_signed_as_well(side: int, tmp_path: Path) -> None:
+    found = signs()
+    layers = [entry["layers"][0] for entry in entries(write(tmp_path, found, side=side))]
+    assert ["signed" in layer for layer in layers] == [True, False, True]
+    size = (32, 24) if side > 32 else (16, 12)
+    for i in (0, 2):
+        scaled = torch.from_numpy(heat(found.attributions[i], signed=True))
+        scaled = torch.nn.functional.adaptive_avg_pool2d(scaled[None], size[::-1])[0]
+        expected = heat_layer(scaled.numpy(), signed=True).convert("RGBA")
+        shown, magnitude = (picture(layers[i][name]) for name in ("signed", "image"))
+        assert shown.size == magnitude.size == size
+        assert np.array_equal(np.asarray(shown.convert("RGBA")), np.asarray(expected))
+
+
+@pytest.mark.parametrize(
+    ("ranking", "text"),
+    [("sum_of_abs", "The absolute values of the channels are summed."), ("signed_sum", "The channels are summed.")],
+)
+def test_the_page_says_how_channels_are_joined(ranking: str, text: str, tmp_path: Path) -> None:
+    page = write(tmp_path, signs(), look=Look(ranking=ranking))
+    assert text in page.read_text(encoding="utf-8")
 
 
 def test_features_are_bars_and_anything_else_is_numbers(tmp_path: Path) -> None:
@@ -359,6 +390,38 @@ def test_methods_take_turns_on_the_cards_and_in_the_viewer(browser: Any, tmp_pat
     browser.wait_for("document.querySelectorAll('#features li').length", 0)
     assert browser.evaluate("document.querySelector('#method').value") == "1"
     assert browser.complaints() == []
+
+
+@pytest.mark.browser
+def test_maps_are_shown_by_magnitude_or_with_their_signs(browser: Any, page: Path, tmp_path: Path) -> None:
+    written = write(tmp_path, signs())
+    layers = [entry["layers"][0] for entry in entries(written)]
+    opened(browser, written)
+    sources = "[...document.querySelectorAll('.card .heat, #stage .heat')].map((i) => i.src.split(',')[1])"
+    pressed = "[...document.querySelectorAll('.signs')].map((b) => b.hidden ? null : b.getAttribute('aria-pressed'))"
+    magnitudes = [layer["image"] for layer in layers]
+    with_signs = [layer.get("signed", layer["image"]) for layer in layers]
+    assert browser.evaluate(sources)[:3] == magnitudes
+    assert browser.evaluate(pressed) == ["false", "false"]
+    browser.press("s")
+    browser.wait_for(f"{sources}.slice(0, 3)", with_signs)
+    assert browser.evaluate(pressed) == ["true", "true"]
+    browser.evaluate("document.querySelectorAll('.card button')[2].click()")
+    browser.wait_for(sources, [*with_signs, with_signs[2]])
+    browser.evaluate("document.querySelector('#viewer .signs').click()")
+    browser.wait_for(sources, [*magnitudes, magnitudes[2]])
+    browser.press("s")
+    browser.wait_for(sources, [*with_signs, with_signs[2]])
+    browser.press("Escape")
+    browser.wait_for("document.activeElement.className", "open")
+    browser.press("/", "s")  # a letter for the search
+    assert browser.evaluate(pressed) == ["true", "true"]
+    described = browser.evaluate("document.querySelector('.signs').getAttribute('aria-describedby')")
+    assert "sums the channels" in browser.evaluate(f"document.querySelector('#{described}').innerText")
+    assert browser.complaints() == []
+    opened(browser, page)  # maps without a negative sum
+    browser.press("s")
+    assert browser.evaluate(pressed) == [None, None]
 
 
 @pytest.mark.browser

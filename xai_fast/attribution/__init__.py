@@ -3,10 +3,12 @@
 from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
+from xai_fast.attribution.lrp import LRP
 from xai_fast.attribution.neflag import NeFLAG
 from xai_fast.attribution.saliency import GradientXInput, Saliency
 
 __all__ = [
+    "LRP",
     "AttCAT",
     "AttentionRollout",
     "Deconvolution",

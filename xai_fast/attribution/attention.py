@@ -169,10 +169,10 @@ class TransformerAttribution(TokenMethod):
     @override
     def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:
         nodes, state = [one.node for one in attention.maps], values.state
+        gradients = attention.program.adjoints(state, nodes)
         start = torch.where(values.scores == 0, 0, 1 / values.scores)
         walk = Walk(values.traced.derived(Layers), state, _POSITIVE, keep_ledger=False)
         relevance = walk.back({values.graph.output: start.reshape(1, -1, 1)}, nodes)
-        gradients = attention.program.adjoints(state, nodes)
         eye = torch.eye(attention.tokens, dtype=start.dtype, device=start.device)
         counts = [one.of(gradients[one.node][0] * relevance[one.node][0]) for one in attention.maps]
         return row_of_product([eye + count.clamp(min=0).mean(1) for count in counts], self.token)

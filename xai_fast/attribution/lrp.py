@@ -135,10 +135,7 @@ class LRP(Method[Relevance]):
 
     def _walk(self, values: Values) -> Walk:
         composite = COMPOSITES[self.composite] if isinstance(self.composite, str) else self.composite
-        bounds = None
-        if self.low is not None and self.high is not None:
-            x = values.state.tensor(0)[:, 0]
-            bounds = (torch.full_like(x, self.low), torch.full_like(x, self.high))
+        bounds = None if self.low is None or self.high is None else (self.low, self.high)
         return Walk(values.traced.derived(Layers), values.state, composite, self.bias, bounds, self.ledger)
 
     def _seeds(self, values: Values) -> tuple[Tensor | None, dict[int, Tensor]]:

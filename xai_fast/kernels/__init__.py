@@ -8,6 +8,7 @@ from xai_fast.kernels.feed_forward_values import feed_forward_values
 from xai_fast.kernels.flux_accumulate import flux_accumulate
 from xai_fast.kernels.pair_reduce import pair_reduce
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
+from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.kernels.sphere_points import sphere_points
 from xai_fast.kernels.sphere_step import sphere_step
 from xai_fast.kernels.tuple_join import tuple_join
@@ -20,6 +21,7 @@ __all__ = [
     "pair_reduce",
     "partition_sum",
     "partition_sum_reduced",
+    "relevance_ratio",
     "sphere_points",
     "sphere_step",
     "tuple_join",

@@ -19,7 +19,16 @@ import math
 import triton
 import triton.language as tl
 
-__all__ = ["PARTS", "block_span", "number_of", "part_of_row", "random_words", "row_total", "standard_normals"]
+__all__ = [
+    "PARTS",
+    "block_span",
+    "number_of",
+    "part_of_row",
+    "quotient",
+    "random_words",
+    "row_total",
+    "standard_normals",
+]
 
 PARTS = tl.constexpr(256)
 """The largest number of partial sums of a row."""
@@ -48,6 +57,12 @@ def block_span(block: tl.tensor, entries: tl.tensor, BLOCK: tl.constexpr) -> tup
 def number_of(bits: tl.tensor) -> tl.tensor:
     """Return the float64 whose bits `xai_fast.kernels.triton_launch.bits_of` took."""
     return bits.to(tl.int64).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def quotient(a: tl.tensor, b: tl.tensor) -> tl.tensor:
+    """Return a / b, correctly rounded: in float32 `/` is an approximate instruction."""
+    return tl.div_rn(a, b) if a.dtype == tl.float32 else a / b
 
 
 @triton.jit
@@ -87,8 +102,7 @@ def _minus_two_log(word: tl.tensor, dtype: tl.constexpr) -> tl.tensor:
     bits = u.to(tl.int32, bitcast=True)
     exponent = (bits - _BITS_OF_SQRT_HALF) >> 23
     f = ((bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0).to(dtype)
-    # In float32 `/` is an approximate instruction.
-    s = tl.div_rn(f, f + 2.0) if dtype == tl.float32 else f / (f + 2.0)
+    s = quotient(f, f + 2.0)
     artanh = s * _artanh_series(s * s, 5 if dtype == tl.float32 else 11)
     return -2.0 * tl.fma(exponent.to(dtype), tl.full(f.shape, _LN_2, dtype), 2.0 * artanh)
 

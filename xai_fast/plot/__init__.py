@@ -6,10 +6,12 @@ from xai_fast.plot.colormap import PAIR_COLORS, colormap
 from xai_fast.plot.drawing import Look
 from xai_fast.plot.heatmap import heat, heat_layer, overlay
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
+from xai_fast.plot.ledger import ledger_svg
 from xai_fast.plot.ranking_page import Fit
 from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.report import report
 from xai_fast.plot.viewer import View
+from xai_fast.plot.words import coloured_words
 
 __all__ = [
     "ORDER_COLORS",
@@ -22,9 +24,11 @@ __all__ = [
     "StoreItems",
     "View",
     "colormap",
+    "coloured_words",
     "heat",
     "heat_layer",
     "items_of",
+    "ledger_svg",
     "overlay",
     "report",
     "show_interaction_network",

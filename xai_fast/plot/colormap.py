@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLORS", "PAIR_COLORS", "colormap", "diverging_colormap", "oklab_to_srgb"]
+__all__ = ["COLORS", "PAIR_COLORS", "colormap", "diverging_colormap", "oklab_to_srgb", "signed_colormap"]
 
 COLORS = 256
 """Entries of the table that `colormap` gives."""
@@ -27,7 +27,10 @@ _STATIONS = (
 )
 
 # The two ends of the table for values with a sign, and what is between them.
-_NEGATIVE, _ZERO, _POSITIVE = (0.45, 0.13, 255.0), (0.96, 0.0, 0.0), (0.52, 0.18, 38.0)
+_NEGATIVE, _ZERO, _POSITIVE = (0.45, 0.13, 255.0), (0.96, 0.0, 0.0), (0.50, 0.18, 27.0)
+
+# Of such a map over a dark picture, where what is strong has to be bright: to both sides of a zero that is not seen.
+_SIDES = ((0.72, 0.14, 245.0), (0.46, 0.16, 260.0), (0.46, 0.17, 20.0), (0.70, 0.19, 26.0))
 
 
 def oklab_to_srgb(lab: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -77,10 +80,18 @@ def colormap() -> NDArray[np.uint8]:
 
 @functools.cache
 def diverging_colormap() -> NDArray[np.uint8]:
-    """Give the table of colours for values with a sign, as `colormap`: blue, almost white at zero, orange."""
+    """Give the table of colours for values with a sign, as `colormap`: blue, almost white at zero, red."""
     lab = _lab(*np.array([_NEGATIVE, _ZERO, _POSITIVE]).T)
     place = np.linspace(0, 2, COLORS)
     return _table(np.stack([np.interp(place, range(3), lab[:, k]) for k in range(3)], axis=1))
+
+
+@functools.cache
+def signed_colormap() -> NDArray[np.uint8]:
+    """Give the table of colours for values with a sign over a dark picture, as `colormap`: the weak ones are dark."""
+    lab = _lab(*np.array(_SIDES).T)
+    place = np.concatenate([np.linspace(0, 1, COLORS // 2), np.linspace(2, 3, COLORS // 2)])
+    return _table(np.stack([np.interp(place, range(4), lab[:, k]) for k in range(3)], axis=1))
 
 
 def _lab(lightness: NDArray[np.float64], chroma: NDArray[np.float64], hue: NDArray[np.float64]) -> NDArray[np.float64]:

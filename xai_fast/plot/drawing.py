@@ -1,4 +1,4 @@
-"""What a page draws of one item: its picture, and by method a heat map, pairs of cells, bars or numbers."""
+"""What a page draws of one item: its picture, and by method a heat map, words, pairs of cells, bars or numbers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ from xai_fast.interaction.geometry import AxisGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.plot.heatmap import CLIP, heat, heat_layer
 from xai_fast.plot.items import Item, label
+from xai_fast.plot.ledger import account_of
+from xai_fast.plot.words import marked_words
+from xai_fast.relevance.ledger import Relevance
 
 __all__ = ["Look", "entry", "kind_of", "plain_text"]
 
@@ -60,11 +63,13 @@ class Look:
         check_integer("top_k", self.top_k, 1)
 
 
-def kind_of(explanation: Explanation) -> str:
-    """Say how an explanation is drawn: "pairs", "heat", "bars" or "numbers"."""
+def kind_of(explanation: Explanation, words: Sequence[str] = ()) -> str:
+    """Say how an explanation, of an item with these words, is drawn: "pairs", "words", "heat", "bars" or "numbers"."""
     if isinstance(explanation, InteractionMap):
         return "pairs"
     shape = _drawn_part(explanation).shape[1:]
+    if words and len(shape) in (1, 2):
+        return "words"
     if len(shape) in (2, 3) and min(shape) > 0 and min(shape[-2:]) > 1:
         return "heat"
     return "bars" if len(shape) == 1 and 1 < shape[0] <= _MOST_BARS else "numbers"
@@ -82,7 +87,7 @@ def entry(item: Item, methods: Sequence[str], side: int, look: Look) -> dict[str
     for method in methods:
         found = item.explanations.get(method)
         try:
-            layers.append(None if found is None else _layer(found, side, look))
+            layers.append(None if found is None else _layer(found, item.words, side, look))
         except InputError as fault:  # in a store that somebody else made
             layers.append(None)
             error = error or str(fault)
@@ -90,7 +95,7 @@ def entry(item: Item, methods: Sequence[str], side: int, look: Look) -> dict[str
     largest = max((layer.get("pixels", 0) for layer in layers if layer), default=0)
     small = _SMALLEST_PICTURE <= largest < _FEW_PIXELS  # of a map of a few cells it says nothing
     photo = _photo(item.picture, largest if small else side, ratio)
-    notes = [*item.notes.items(), *(pair for one in item.explanations.values() for pair in _lists(one))]
+    notes = [*item.notes.items(), *(pair for one in item.explanations.values() for pair in _lists(one, item.words))]
     return {
         "name": plain_text(item.name),
         "question": plain_text(item.question),
@@ -109,18 +114,25 @@ def plain_text(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cs") else c for c in text)
 
 
-def _layer(found: Explanation, side: int, look: Look) -> dict[str, Any] | None:
-    kind = kind_of(found)
+def _layer(found: Explanation, words: Sequence[str], side: int, look: Look) -> dict[str, Any] | None:
+    kind = kind_of(found, words)
     if kind == "pairs":
         return _pairs(found, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
     values = _drawn_part(found)[0].detach().cpu()
+    layer: dict[str, Any] = {"kind": kind}
     if kind == "heat":
-        return _heat(values.reshape(-1, *values.shape[-2:]), side, look)
-    if kind == "bars":
+        layer |= _heat(values.reshape(-1, *values.shape[-2:]), side, look)
+    elif kind == "words":
+        layer["words"] = [list(map(plain_text, word)) for word in marked_words(words, values)]
+    elif kind == "bars":
         numbers = [value if math.isfinite(value) else None for value in values.double().tolist()]
         names = [look.feature_names[i] if i < len(look.feature_names) else str(i) for i in range(len(numbers))]
-        return {"kind": "bars", "values": numbers, "names": list(map(plain_text, names))}
-    return None
+        layer |= {"values": numbers, "names": list(map(plain_text, names))}
+    if isinstance(found, Relevance):
+        account = account_of(found)
+        rows = base64.b64encode(account.shares.astype("<f4").tobytes()).decode("ascii")
+        layer["ledger"] = {"rows": rows, "span": account.span, "text": plain_text(account.text), "lost": account.lost}
+    return layer if len(layer) > 1 else None
 
 
 def _drawn_part(explanation: Explanation) -> Tensor:
@@ -129,14 +141,21 @@ def _drawn_part(explanation: Explanation) -> Tensor:
 
 
 def _heat(values: Tensor, side: int, look: Look) -> dict[str, Any]:
-    importance = heat(values, ranking=look.ranking, clip=look.clip, smooth=look.smooth)
-    height, width = importance.shape
+    height, width = values.shape[-2:]
+    drawn = {"image": _heat_image(values, side, look, signed=False), "ratio": width / height}
+    if bool((values.sum(0) < 0).any()):
+        drawn["signed"] = _heat_image(values, side, look, signed=True)
+    return {**drawn, "pixels": max(height, width)}
+
+
+def _heat_image(values: Tensor, side: int, look: Look, *, signed: bool) -> str:
+    scaled = heat(values, ranking=look.ranking, clip=look.clip, smooth=look.smooth, signed=signed)
+    height, width = scaled.shape
     scale = max(height, width) / side
     if scale > 1:  # averaged, as the eye would: pixels that are left out could be the ones that matter
         smaller = (max(1, round(height / scale)), max(1, round(width / scale)))
-        importance = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(importance)[None], smaller)[0].numpy()
-    image = _encoded(heat_layer(importance), "PNG", optimize=True)
-    return {"kind": "heat", "image": image, "ratio": width / height, "pixels": max(height, width)}
+        scaled = torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(scaled)[None], smaller)[0].numpy()
+    return _encoded(heat_layer(scaled, signed=signed), "PNG")
 
 
 def _pairs(found: InteractionMap, top_k: int) -> dict[str, Any]:
@@ -197,12 +216,12 @@ def _shares(axis: AxisGeometry | None) -> list[list[float]]:
     return [[round(side / axis.pixels, 5) for side in axis.cell(cell)] for cell in range(axis.cells)]
 
 
-def _lists(explanation: Explanation) -> list[tuple[str, str]]:
+def _lists(explanation: Explanation, words: Sequence[str]) -> list[tuple[str, str]]:
     """Write short lists of numbers, and of long ones the strongest; what is drawn is left out."""
-    drawn = {"attributions", "attributions.0"} if kind_of(explanation) != "numbers" else set()
+    drawn = {"attributions", "attributions.0"} if kind_of(explanation, words) != "numbers" else set()
     texts = []
     for name, tensor in explanation.tensors().items():
-        if tensor.ndim < 2 or name in drawn or (tensor.ndim > 2 and drawn):
+        if tensor.ndim < 2 or name == "ledger" or name in drawn or (tensor.ndim > 2 and drawn):
             continue
         numbers = tensor[0].detach().double().flatten().cpu()
         listed = [f"{value:.4g}" for value in numbers[:_LONGEST_LIST].tolist()]

@@ -35,6 +35,7 @@ class Item:
         classes: the strongest predicted classes with their probabilities, the strongest first.
         facts: what is known about the item beside the facts of its explanations, such as "wrong answer".
         notes: further labels and texts.
+        words: of a text, up to as many as its explanations have positions; the rest is padding.
         status: what became of the item.
         error: why it failed, or "".
     """
@@ -47,6 +48,7 @@ class Item:
     classes: Sequence[tuple[str, float]] = ()
     facts: Mapping[str, bool] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    words: Sequence[str] = ()
     status: str = _EXPLAINED
     error: str = ""
 
@@ -218,6 +220,7 @@ def items_of(
     pictures: Sequence[Any] | None = None,
     names: Sequence[str] | None = None,
     class_names: Sequence[str] = (),
+    words: Sequence[Sequence[str]] | None = None,
 ) -> list[Item]:
     """Take explanations of a batch apart.
 
@@ -226,24 +229,26 @@ def items_of(
         pictures: B of them, see `Item`.
         names: B of them; by default the positions.
         class_names: by the number of the class.
+        words: B texts, see `Item`.
 
     Returns:
         B items.
 
     Raises:
-        InputError: the numbers of explanations, pictures and names differ.
+        InputError: the numbers of explanations, pictures, names and texts differ.
     """
     if isinstance(explanations, Explanation):
         explanations = {str(explanations.settings.get("method", "explanation")): explanations}
     count = max(map(len, explanations.values()), default=0)
-    for what, values in {**explanations, "pictures": pictures, "names": names}.items():
+    for what, values in {**explanations, "pictures": pictures, "names": names, "words": words}.items():
         if values is not None and len(values) != count:
             raise bad_argument(what, f"{count} of them, one per item", str(len(values)))
     items = []
     for i in range(count):
         found = {method: explanation[i] for method, explanation in explanations.items()}
         picture = None if pictures is None else pictures[i]
-        items.append(Item(str(i) if names is None else names[i], found, picture, _heading(found, class_names)))
+        name, text = str(i) if names is None else names[i], () if words is None else words[i]
+        items.append(Item(name, found, picture, _heading(found, class_names), words=text))
     return items
 
 

@@ -18,7 +18,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.explanation import FACTS, Explanation
 from xai_fast.interaction.interaction_ranking import InteractionRanking
-from xai_fast.plot.colormap import PAIR_COLORS, colormap
+from xai_fast.plot.colormap import PAIR_COLORS, colormap, signed_colormap
 from xai_fast.plot.drawing import Look, entry, kind_of, plain_text
 from xai_fast.plot.heatmap import BRIGHTNESS, GREY
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
@@ -44,9 +44,15 @@ _STATIONS = 33
 
 _READINGS = {
     "heat": "Bright pixels are those that the explained score depends on most.",
+    "words": "Words on red speak for the explained score, words on blue against it; pointing at one shows its number.",
     "pairs": "Frames mark cells that act together; point at a cell of an opened picture to see its partners.",
     "bars": "Bars are the effects of each feature, up where they are positive and down where they are negative.",
     "numbers": "",
+}
+_CHANNELS = {
+    "sum_of_abs": "The absolute values of the channels are summed.",
+    "abs_sum": "The channels are summed, and the sign is left out.",
+    "signed_sum": "The channels are summed.",
 }
 
 
@@ -87,27 +93,29 @@ class ItemPages:
     @property
     def front(self) -> Front:
         """The text of the page, completed."""
-        given, found = self._source.front, self._sample()
+        given, found = self._source.front, list(self._sample().explanations.values())
         rest = _rest(self._span, len(self._source))
         return dataclasses.replace(
             given,
             title=given.title or f"{len(self._span):,} item{'' if len(self._span) == 1 else 's'}",
             kicker=given.kicker or ", ".join(self._source.methods),
-            reading=given.reading or " ".join(dict.fromkeys(_READINGS[kind_of(one)] for one in found)),
+            reading=given.reading or " ".join(dict.fromkeys(_READINGS[kind] for kind in self._kinds())),
             settings=given.settings or (found[0].settings if found else {}),
             notes=[*([rest] if rest else []), *given.notes],
         )
 
     def page(self) -> bytes:
         """Render the page."""
-        front, kinds = self.front, {kind_of(one) for one in self._sample()}
+        front, kinds = self.front, self._kinds()
         low, high = self._look.clip
         legends = {
-            "heat": f"from percentile {low:g} to percentile {high:g} of each picture; weaker pixels stay clear.",
+            "heat": f"from percentile {low:g} to percentile {high:g} of each picture; weaker pixels stay clear. "
+            f"{_CHANNELS.get(self._look.ranking, '')}",
             "pairs": "from no interaction to the strongest one of the picture.",
         }
         legend = next((text for kind, text in legends.items() if kind in kinds), "")
         values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"}
+        values["signs"] = ", ".join(hex_colors(signed_colormap(), _STATIONS))
         return page(front, "items", ["pairs.js", "items.js"], legend=legend, values=values)
 
     def names(self) -> Iterator[str]:
@@ -137,7 +145,7 @@ class ItemPages:
         self._source.refresh()
 
     def _index(self) -> bytes:
-        columns = self._source.columns(self._span)
+        columns, found = self._source.columns(self._span), self._sample().explanations
         facts = {name: values for name, values in columns.facts.items() if values.any()}
         content = {
             "first": self._span.start,
@@ -147,6 +155,7 @@ class ItemPages:
             "range": self._source.numbered,
             "many": self._side < _SIDES[0],
             "methods": self._source.methods,
+            "operations": [getattr(found.get(method), "operations", ()) for method in self._source.methods],
             "colors": {"pairs": PAIR_COLORS, "heat": hex_colors(colormap(), _STATIONS)},
             "statuses": columns.labels,
             "status": packed(columns.statuses),
@@ -164,12 +173,14 @@ class ItemPages:
         }
         return script("index", plain_json(content))
 
-    def _sample(self) -> list[Explanation]:
-        """Give the explanations of the first item that has some, among the first of them."""
-        for i in self._span[:_FEW]:
-            if found := self._source.item(i).explanations:
-                return list(found.values())
-        return []
+    def _kinds(self) -> list[str]:
+        found = self._sample()
+        return [kind_of(one, found.words) for one in found.explanations.values()]
+
+    def _sample(self) -> Item:
+        """Give the first item that has explanations, among the first of them."""
+        items = map(self._source.item, self._span[:_FEW])
+        return next((item for item in items if item.explanations), Item(""))
 
 
 Pages = ItemPages | RankingPages
@@ -179,7 +190,7 @@ def pages_of(source: Any, *, front: Front | None = None, **options: Any) -> Page
     """Make the pages of whatever a report can be about; see `report` for the arguments."""
     if isinstance(source, InteractionRanking):
         return RankingPages(source, front, **options)
-    given = {name: options.pop(name) for name in ("pictures", "names", "class_names") if name in options}
+    given = {name: options.pop(name) for name in ("pictures", "names", "class_names", "words") if name in options}
     if isinstance(source, Explanation | Mapping):
         source = ItemList(items_of(source, **given), front)
     elif isinstance(source, Sequence) and all(isinstance(item, Item) for item in source):
@@ -201,8 +212,8 @@ def report(source: Any, out: str | os.PathLike[str], *, front: Front | None = No
             a store of a job; or an `xai_fast.interaction.InteractionRanking`.
         out: the folder, which is made if need be.
         front: title, settings and other text; what is empty is filled in from the source.
-        **options: "look", "first", "limit" and "side", see `ItemPages`; for explanations also "pictures", "names" and
-            "class_names", see `items_of`; for rankings "fit", "top_k" and others, see `RankingPages`.
+        **options: "look", "first", "limit" and "side", see `ItemPages`; for explanations also "pictures", "names",
+            "class_names" and "words", see `items_of`; for rankings "fit", "top_k" and others, see `RankingPages`.
 
     Returns:
         The page. The report of an earlier call for the same run is replaced.

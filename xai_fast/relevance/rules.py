@@ -2,9 +2,9 @@
 
 Relevance is carried as a coefficient c with R = c z. With (w a)+ and (w a)- the contributions of an input to a unit, P
 the sum of the positive ones and N that of the negative ones, b included, every rule but those of the first layer gives
-an input ``(w a)+ p + (w a)- n``, where p and n belong to the unit and are c times a ratio that depends on the values
-only. So all rules are a few `Term`: a ratio, weights, and a factor of the input; any number of coefficients goes back
-through them (`Share.pull`), and rows of relevance go forward (`Share.push`).
+an input ``(w a)+ p + (w a)- n``, where p and n belong to the unit. Whatever it is, a rule divides c z by one sum or two
+(`Pot`), and takes the results back through weights (`Term`). So it is a linear map of c that depends on the values
+only: any number of coefficients goes back through it, and rows of relevance go forward (`Share`).
 """
 
 from __future__ import annotations
@@ -15,24 +15,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
+from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.relevance.weighted import Weighted
 
-__all__ = [
-    "AlphaBeta",
-    "Epsilon",
-    "Flat",
-    "Gamma",
-    "Local",
-    "Pot",
-    "Rule",
-    "Share",
-    "Term",
-    "WSquare",
-    "ZBox",
-    "ZPlus",
-    "stabilised",
-]
+__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Local", "Pot", "Rule", "Share", "Term", "WSquare", "ZBox", "ZPlus"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +31,9 @@ class Local:
         layer: the weights.
         a: (B, *shape of a).
         z: (B, *shape of z), b included.
-        bias: b as it takes part in the sharing, like z or so that it broadcasts; None where it does not.
-        bounds: the smallest and the largest values that a can have, like a; None where nothing is known.
+        bias: b (channels of z,) as it takes part in the sharing; None where it does not.
+        bounds: the smallest and the largest values that a can have, like a, one for all items, or a number for each; None
+            where nothing is known.
     """
 
     layer: Weighted
@@ -56,51 +45,66 @@ class Local:
     @property
     def own(self) -> Tensor:
         """W a, and b where it takes part."""
-        if self.layer.bias is None or self.bias is not None:
-            return self.z
-        return self.z - self.layer.per_unit(self.layer.bias)
+        return self.z if self.layer.bias is None or self.bias is not None else self.without_bias
+
+    @property
+    def without_bias(self) -> Tensor:
+        """W a."""
+        return self.z if self.layer.bias is None else self.z - self.layer.per_unit(self.layer.bias)
 
     @property
     def is_rectified(self) -> bool:
         """Whether nothing comes back to units with z <= 0, and z is the sum of what takes part."""
         return self.layer.is_rectified and (self.layer.bias is None or self.bias is not None)
 
-    def clamped(self, positive: bool) -> Tensor | float:
+    def clamped(self, positive: bool) -> Tensor | None:
         """Give the positive or the negative part of the bias."""
-        return 0.0 if self.bias is None else self.bias.clamp(min=0) if positive else self.bias.clamp(max=0)
+        return None if self.bias is None else _part(self.bias, positive)
 
     def signed(self, positive: bool) -> Tensor:
         """Compute P, or N; as z - P it would be rounding where there is little of it."""
-        layer, weight = self.layer, self.layer.weight
-        same, other = (
-            (weight.clamp(min=0), weight.clamp(max=0)) if positive else (weight.clamp(max=0), weight.clamp(min=0))
-        )
+        layer, bias = self.layer, self.clamped(positive)
+        weight = _part(layer.weight, positive)
         if layer.is_nonnegative:
-            return layer.apply(self.a, same) + self.clamped(positive)
-        return layer.apply(self.a.clamp(min=0), same) + layer.apply(self.a.clamp(max=0), other) + self.clamped(positive)
+            return layer.apply(self.a, weight, bias)
+        other = layer.apply(_part(self.a, False), _part(layer.weight, not positive))
+        return layer.apply(_part(self.a, True), weight, bias) + other
 
     def halves(self) -> tuple[Tensor, Tensor]:
         """Compute P, which is right where z > 0, and N, which is right where z < 0, by one product."""
-        total = self.layer.apply(self.a.abs(), self.layer.weight.abs())
-        total = total if self.bias is None else total + self.bias.abs()
+        bias = None if self.bias is None else self.bias.abs()
+        total = self.layer.apply(self.a.abs(), self.layer.weight.abs(), bias)
         return (self.own + total) / 2, (self.own - total) / 2
 
 
 @dataclass(frozen=True, eq=False)
 class Pot:
-    """What a rule divides: the ratio that c is multiplied by, what it is divided by, how that was moved, and b in it."""
+    """What a rule divides, and by what: ``c * numerator / (divisor + eps sign divisor)``.
 
-    ratio: Tensor
+    Attributes:
+        numerator: (B, *shape of z).
+        divisor: like it.
+        eps: how far the divisor is moved away from zero.
+        bias: what b is of the divisor, (2, channels of z) for z > 0 and for others; None for nothing.
+    """
+
+    numerator: Tensor
     divisor: Tensor
     eps: float
-    bias: Tensor | float
+    bias: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """``factor * W^T (ratio * c)``."""
+    """``factor * W^T (sum over the pots of unit * pot)``.
 
-    ratio: Tensor
+    Attributes:
+        units: for each pot a number, or (B, *shape of z).
+        weight: W, or a part of it.
+        factor: (B, *shape of a); None for 1.
+    """
+
+    units: Sequence[Tensor | float]
     weight: Tensor
     factor: Tensor | None = None
 
@@ -111,21 +115,31 @@ class Share:
 
     Attributes:
         layer: the weights.
+        pots: what is divided.
         terms: their sum is what inputs get.
-        pots: where it came from, for the ledger.
         is_relevance: whether inputs get relevance; else a coefficient, which is to be multiplied by a.
     """
 
     layer: Weighted
-    terms: Sequence[Term]
     pots: Sequence[Pot]
+    terms: Sequence[Term]
     is_relevance: bool = False
 
-    def pull(self, c: Tensor) -> Tensor:
-        """Go back: (T, B, *shape of a) from coefficients (T, B, *shape of z)."""
+    def pull(self, c: Tensor, lost: Tensor | None = None) -> Tensor:
+        """Go back.
+
+        Args:
+            c: (T, B, *shape of z).
+            lost: (T, B, 4), zeros to which what arrives, and what bias, stabiliser and rule keep, are added; None to
+                count nothing.
+
+        Returns:
+            (T, B, *shape of a).
+        """
+        divided = [self._divide(pot, c, lost) for pot in self.pots]
         total: Tensor | None = None
         for term in self.terms:
-            part = self.layer.pull(c * term.ratio, term.weight)
+            part = self.layer.pull(_combined(term, divided), term.weight)
             part = part if term.factor is None else part * term.factor
             total = part if total is None else total + part
         assert total is not None
@@ -133,17 +147,49 @@ class Share:
 
     def push(self, rows: Tensor) -> Tensor:
         """Go forward, the transpose of `pull`: (T, B, *shape of z) from rows (T, B, *shape of a)."""
+        ones = torch.ones_like(self.pots[0].numerator).unsqueeze(0)
+        ratios = [self._divide(pot, ones, None) for pot in self.pots]
         total: Tensor | None = None
         for term in self.terms:
-            part = self.layer.apply(rows if term.factor is None else rows * term.factor, term.weight) * term.ratio
+            part = self.layer.apply(rows if term.factor is None else rows * term.factor, term.weight)
+            part = part * _combined(term, ratios)
             total = part if total is None else total + part
         assert total is not None
         return total
 
+    def _divide(self, pot: Pot, c: Tensor, lost: Tensor | None) -> Tensor:
+        found = torch.empty_like(c)
+        sums = None if lost is None else torch.empty_like(lost)
+        inner = self.layer.inner
+        z, d = (value.flatten(1) for value in (pot.numerator, pot.divisor))
+        relevance_ratio(found.flatten(2), sums, c.flatten(2), z, d, pot.bias, inner, pot.eps)
+        if lost is not None and sums is not None:
+            lost += sums
+        return found
+
+
+_CANCELLED = 16.0
+"""How many times larger than P the sum N may be for z - N to be taken for P."""
+
+
+def _combined(term: Term, divided: Sequence[Tensor]) -> Tensor:
+    total: Tensor | None = None
+    for unit, value in zip(term.units, divided, strict=True):
+        if not isinstance(unit, Tensor) and unit == 0:
+            continue
+        part = value if not isinstance(unit, Tensor) and unit == 1 else value * unit
+        total = part if total is None else total + part
+    assert total is not None
+    return total
+
+
+def _part(value: Tensor, positive: bool) -> Tensor:
+    return value.clamp(min=0) if positive else value.clamp(max=0)
+
 
 def stabilised(z: Tensor, eps: float) -> Tensor:
     """Move z away from zero by eps, by its sign; zero counts as positive."""
-    return z + torch.where(z < 0, -eps, eps).to(z.dtype)
+    return z + torch.where(z < 0, z.new_tensor(-eps), z.new_tensor(eps))
 
 
 @dataclass(frozen=True)
@@ -156,25 +202,28 @@ class Rule(abc.ABC):
     def share(self, at: Local) -> Share:
         """Prepare the rule for the values of a batch."""
 
-    def _pot(self, relevance: Tensor, divisor: Tensor, bias: Tensor | float | None) -> Pot:
-        return Pot(relevance / stabilised(divisor, self.eps), divisor, self.eps, 0.0 if bias is None else bias)
+    def _pot(self, numerator: Tensor, divisor: Tensor, *bias: Tensor | None) -> Pot:
+        """Divide by a sum of which the bias is a part: one for all units, or one for z > 0 and one for others."""
+        parts = [b for b in bias if b is not None]
+        return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1) if parts else None)
 
 
 class Epsilon(Rule):
     """R_j = sum over k of a_j w_jk R_k / (z_k + eps sign z_k) (Bach et al. 2015, Eq. 58)."""
 
+    @override
     def share(self, at: Local) -> Share:
-        pot = self._pot(at.z, at.own, at.bias)
-        return Share(at.layer, [Term(pot.ratio, at.layer.weight)], [pot])
+        return Share(at.layer, [self._pot(at.z, at.own, at.bias)], [Term([1], at.layer.weight)])
 
 
 class ZPlus(Rule):
     """Positive contributions only (Montavon et al. 2017, Eq. 17, and for inputs of both signs)."""
 
+    @override
     def share(self, at: Local) -> Share:
         by_one = at.is_rectified and not at.layer.is_nonnegative
-        pot = self._pot(at.z, at.halves()[0] if by_one else at.signed(True), at.clamped(True))
-        return Share(at.layer, _terms(at, pot.ratio, None), [pot])
+        positive = at.halves()[0] if by_one else at.signed(True)
+        return Share(at.layer, [self._pot(at.z, positive, at.clamped(True))], _terms(at, [1], [0]))
 
 
 @dataclass(frozen=True)
@@ -184,13 +233,17 @@ class AlphaBeta(Rule):
     alpha: float = 2.0
     beta: float = 1.0
 
+    @override
     def share(self, at: Local) -> Share:
         negative = at.signed(False)
-        # Where z > 0 there is nothing to cancel in z - N.
-        positive = at.z - negative if at.is_rectified else at.signed(True)
+        positive = at.own - negative
+        if not at.is_rectified:
+            # Next to a much larger N the difference would be rounding. Where z > 0 there is nothing to cancel.
+            little = positive < negative / -_CANCELLED
+            positive = torch.where(little, at.signed(True), positive) if bool(little.any()) else positive
         p = self._pot(self.alpha * at.z, positive, at.clamped(True))
         n = self._pot(-self.beta * at.z, negative, at.clamped(False))
-        return Share(at.layer, _terms(at, p.ratio, n.ratio), [p, n])
+        return Share(at.layer, [p, n], _terms(at, [1, 0], [0, 1]))
 
 
 @dataclass(frozen=True)
@@ -199,67 +252,67 @@ class Gamma(Rule):
 
     gamma: float = 0.25
 
+    @override
     def share(self, at: Local) -> Share:
-        layer, own, above = at.layer, at.own, at.z > 0
+        layer, gamma = at.layer, self.gamma
+        above, below = (None if at.bias is None else at.bias + gamma * _part(at.bias, side) for side in (True, False))
         if layer.is_nonnegative and at.is_rectified:
-            weight = layer.weight + self.gamma * layer.weight.clamp(min=0)
-            bias = 0.0 if at.bias is None else at.bias + self.gamma * at.clamped(True)
-            pot = self._pot(at.z, layer.apply(at.a, weight) + bias, bias)
-            return Share(layer, [Term(pot.ratio, weight)], [pot])
-        if layer.is_nonnegative:
-            positive = at.signed(True)
-            negative = own - positive
-        else:
-            positive, negative = at.halves()
-        bias = 0.0
-        if at.bias is not None:
-            bias = at.bias + self.gamma * torch.where(above, at.clamped(True), at.clamped(False))
-        pot = self._pot(at.z, own + self.gamma * torch.where(above, positive, negative), bias)
-        more = [pot.ratio * (1 + self.gamma * side.to(own.dtype)) for side in (above, at.z < 0)]
-        return Share(layer, _terms(at, *more), [pot])
+            weight = layer.weight + gamma * _part(layer.weight, True)
+            pot = self._pot(at.z, layer.apply(at.a, weight, above), above)
+            return Share(layer, [pot], [Term([1], weight)])
+        own = at.own
+        positive = at.signed(True) if layer.is_nonnegative else at.halves()[0]
+        # N = own - P is right where z < 0.
+        pot = self._pot(at.z, own + gamma * torch.where(at.z > 0, positive, own - positive), above, below)
+        return Share(layer, [pot], _terms(at, [1 + gamma * (at.z > 0)], [1 + gamma * (at.z < 0)]))
 
 
 @dataclass(frozen=True)
 class ZBox(Rule):
     """Inputs between two bounds (Montavon et al. 2017, Eq. 18)."""
 
+    @override
     def share(self, at: Local) -> Share:
-        low, high = at.bounds or (at.a.amin(), at.a.amax())
-        weight = at.layer.weight
-        above, below = weight.clamp(min=0), weight.clamp(max=0)
-        low, high = low.expand(at.a.shape), high.expand(at.a.shape)
-        floor = at.layer.apply(low, above) + at.layer.apply(high, below)
-        own = at.z if at.layer.bias is None else at.z - at.layer.per_unit(at.layer.bias)
-        pot = self._pot(at.z, own - floor, None)
-        terms = [Term(pot.ratio, weight, at.a), Term(pot.ratio, above, -low), Term(pot.ratio, below, -high)]
-        return Share(at.layer, terms, [pot], is_relevance=True)
+        dims = tuple(range(1, at.a.ndim))
+        low, high = at.bounds or (at.a.amin(dims, keepdim=True), at.a.amax(dims, keepdim=True))
+        weights = [_part(at.layer.weight, positive) for positive in (True, False)]
+        floor = [self._product(at, end, weight) for end, weight in zip((low, high), weights, strict=True)]
+        terms = [Term([1], weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]
+        return Share(at.layer, [self._pot(at.z, at.without_bias - floor[0] - floor[1])], terms, is_relevance=True)
+
+    @staticmethod
+    def _product(at: Local, end: Tensor, weight: Tensor) -> Tensor:
+        if end.shape[1:] == at.a.shape[1:]:
+            return at.layer.apply(end, weight)
+        return end * at.layer.apply(end.new_ones(()).expand(at.a[:1].shape), weight)  # a number per item
 
 
 class WSquare(Rule):
     """R_j = sum over k of w_jk^2 R_k / sum over j of w_jk^2 (Montavon et al. 2017, Eq. 12), whatever the inputs are."""
 
+    @override
     def share(self, at: Local) -> Share:
-        bias = None if at.bias is None else at.bias.square()
-        return self._without_inputs(at, at.layer.weight.square(), bias)
+        return self._without_inputs(at, at.layer.weight.square(), None if at.bias is None else at.bias.square())
 
     def _without_inputs(self, at: Local, weight: Tensor, bias: Tensor | None) -> Share:
-        shares = at.layer.apply(at.a.new_ones(()).expand(at.a[:1].shape), weight)
-        pot = self._pot(at.z, (shares if bias is None else shares + bias).expand(at.z.shape), bias)
-        return Share(at.layer, [Term(pot.ratio, weight)], [pot], is_relevance=True)
+        shares = at.layer.apply(at.a.new_ones(()).expand(at.a[:1].shape), weight, bias).expand(at.z.shape)
+        return Share(at.layer, [self._pot(at.z, shares, bias)], [Term([1], weight)], is_relevance=True)
 
 
 class Flat(WSquare):
     """Every input of a unit gets the same (Lapuschkin et al. 2019)."""
 
+    @override
     def share(self, at: Local) -> Share:
         return self._without_inputs(at, torch.ones_like(at.layer.weight), None)
 
 
-def _terms(at: Local, p: Tensor, n: Tensor | None) -> list[Term]:
-    """Give the inputs (w a)+ p + (w a)- n; None for zero."""
+def _terms(at: Local, p: Sequence[Tensor | float], n: Sequence[Tensor | float]) -> list[Term]:
+    """Give the inputs (w a)+ p + (w a)- n, each a number per pot."""
     weight = at.layer.weight
     if at.layer.is_nonnegative:
-        terms = [Term(p, weight.clamp(min=0))]
-        return terms if n is None else [*terms, Term(n, weight.clamp(max=0))]
-    half, difference = (p / 2, p / 2) if n is None else ((p + n) / 2, (p - n) / 2)
+        sides = [Term(units, _part(weight, positive)) for units, positive in ((p, True), (n, False))]
+        return [term for term in sides if any(isinstance(u, Tensor) or u for u in term.units)]
+    half = [(a + b) / 2 for a, b in zip(p, n, strict=True)]
+    difference = [(a - b) / 2 for a, b in zip(p, n, strict=True)]
     return [Term(half, weight), Term(difference, weight.abs(), torch.sign(at.a))]

@@ -23,7 +23,7 @@ from xai_fast.graph.overloads import overloads_of
 from xai_fast.relevance.composite import Composite, Position
 from xai_fast.relevance.facts import nonnegative_nodes
 from xai_fast.relevance.ledger import COLUMNS
-from xai_fast.relevance.rules import Local, Share, Term, stabilised
+from xai_fast.relevance.rules import Local, Pot, Share, Term, stabilised
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule as Derivative
@@ -62,6 +62,7 @@ class Layers:
         weighted: the layers with constant weights, by node.
         positions: where these lie.
         before_weights: the nodes that no weights come before: the input, and what is padded, shifted or scaled of it.
+        shares_bounds: whether these make the same of the same number for all items.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -73,6 +74,8 @@ class Layers:
             if node.index in self.weighted or any(i in after for i in node.inputs):
                 after.add(node.index)
         self.before_weights = frozenset(n.index for n in graph.nodes if n.index not in after and n.active)
+        read = {i for index in self.before_weights for i in graph.nodes[index].inputs}
+        self.shares_bounds = all(i in self.before_weights or not graph.nodes[i].per_item for i in read)
         kinds = [layer.kind for layer in self.weighted.values()]
         self.positions = {
             index: Position(
@@ -106,8 +109,9 @@ class Walk:
         state: its values.
         composite: the rules.
         bias: see `xai_fast.attribution.lrp.LRP`.
-        bounds: of the input, (B, *shape) each; None for the smallest and the largest value of each item.
+        bounds: of the input, two numbers; None for the smallest and the largest value of each item.
         keep_ledger: whether to count what is lost.
+        keep_values: leave the state as it is; else `back` frees each value once it was used.
 
     Attributes:
         ledger: (T, B, 4) by name of an operation, see `xai_fast.relevance.ledger.COLUMNS`, the last one first.
@@ -117,8 +121,9 @@ class Walk:
     state: State
     composite: Composite
     bias: str = "absorb"
-    bounds: tuple[Tensor, Tensor] | None = None
+    bounds: tuple[float, float] | None = None
     keep_ledger: bool = True
+    keep_values: bool = False
     ledger: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def back(
@@ -140,6 +145,8 @@ class Walk:
         relevance: dict[int, Tensor] = {}
         result: dict[int, Tensor] = {}
         for index in range(len(graph.nodes) - 1, -1, -1):
+            if until is None and not self.keep_values:
+                self.state.values.pop(index + 1, None)  # all that read it are behind us
             c, r = coefficients.pop(index, None), relevance.pop(index, None)
             if c is None and r is None:
                 continue
@@ -167,9 +174,10 @@ class Walk:
             layer = self.layers.weighted.get(index)
             if layer is not None:
                 share = self.share(layer)
-                pulled = share.pull(c)
-                if self.keep_ledger:
-                    self._count(layer, c, share)
+                lost = c.new_zeros(*c.shape[:2], len(COLUMNS)) if self.keep_ledger else None
+                pulled = share.pull(c, lost)
+                if lost is not None:
+                    self.ledger.append((f"{layer.node.path} {layer.kind}".strip(), lost))
                 into = relevance if share.is_relevance else coefficients
                 into[layer.source] = into[layer.source] + pulled if layer.source in into else pulled
                 continue
@@ -181,24 +189,37 @@ class Walk:
         """Prepare the rule of a layer."""
         a, z = self.state.tensor(layer.source), self.state.tensor(layer.node.index)
         position = self.layers.positions[layer.node.index]
-        bias = None if layer.bias is None or self.bias == "zero" else layer.per_unit(layer.bias)
+        bias = layer.bias if self.bias != "zero" else None
         bounds = self._input_bounds[layer.source] if position.is_first else None
         share = self.composite.rule(position).share(Local(layer, a, z, bias, bounds))
         if self.bias != "keep" or bias is None:
             return share
         # What the bias took goes to the inputs by the size of their contributions.
-        taken = sum(pot.ratio * pot.bias for pot in share.pots)
         weight = layer.weight.abs()
-        ratio = taken / stabilised(layer.apply(a.abs(), weight), _EPS)
-        term = Term(ratio, weight, a.abs() if share.is_relevance else torch.sign(a))
-        return replace(share, terms=[*share.terms, term], pots=[replace(pot, bias=0.0) for pot in share.pots])
+        total = stabilised(layer.apply(a.abs(), weight), _EPS)
+        units = [self._of_bias(layer, pot) / total for pot in share.pots]
+        term = Term(units, weight, a.abs() if share.is_relevance else torch.sign(a))
+        return replace(share, terms=[*share.terms, term], pots=[replace(pot, bias=None) for pot in share.pots])
+
+    def _of_bias(self, layer: Weighted, pot: Pot) -> Tensor:
+        """Give what the bias is of a sum, like z."""
+        if pot.bias is None:
+            return torch.zeros_like(pot.divisor)
+        above, below = (layer.per_unit(part) for part in pot.bias)
+        return torch.where(pot.numerator > 0, above, below)
 
     @functools.cached_property
     def _input_bounds(self) -> dict[int, tuple[Tensor, Tensor]]:
         x = self.state.tensor(0)[:, 0]
         dims = tuple(range(1, x.ndim))
-        low, high = self.bounds or (x.amin(dims, keepdim=True), x.amax(dims, keepdim=True))
-        return self.layers.bounds(self.state, low.expand(x.shape), high.expand(x.shape))
+        if self.bounds is None:
+            low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
+        else:
+            low, high = (x.new_full([1] * x.ndim, bound) for bound in self.bounds)
+        if self.layers.before_weights == {0}:
+            return {0: (low.unsqueeze(1), high.unsqueeze(1))}
+        items = 1 if self.bounds is not None and self.layers.shares_bounds else len(x)
+        return self.layers.bounds(self.state, *(end.expand(items, *x.shape[1:]) for end in (low, high)))
 
     def _move(self, rule: Derivative, r: Tensor) -> dict[int, Tensor] | None:
         """Pull relevance itself, where an operation moves it only; None where values decide who gets what."""
@@ -229,7 +250,7 @@ class Walk:
         if isinstance(rule, Elementwise | Selection):
             x, y = state.tensor(rule.inputs[0]), state.tensor(node.index)
             if node.target is aten.relu.default:
-                return {rule.inputs[0]: c * (y > 0)}
+                return {rule.inputs[0]: aten.threshold_backward.default(c, y, 0)}
             return {rule.inputs[0]: c * torch.where(x == 0, 0, y / x)}
         if isinstance(rule, Bilinear) and rule.curved:
             return self._factors(rule, c)
@@ -279,20 +300,6 @@ class Walk:
             return (), like.new_zeros(like.shape[0], rows, 0, len(COLUMNS))
         names, lost = zip(*reversed(self.ledger), strict=True)
         return names, torch.stack([part.transpose(0, 1) for part in lost], 2)
-
-    def _count(self, layer: Weighted, c: Tensor, share: Share) -> None:
-        """Write down what a layer with weights keeps."""
-        arrives = _dot(c, self.state.tensor(layer.node.index))
-        bias, stabiliser, rule = (torch.zeros_like(arrives) for _ in range(3))
-        for pot in share.pots:
-            if isinstance(pot.bias, Tensor):
-                bias = bias + _dot(c, pot.ratio * pot.bias)
-            moved = pot.ratio * (stabilised(pot.divisor, pot.eps) - pot.divisor)
-            lost = _dot(c, moved)
-            nothing = _dot(c, torch.where(pot.divisor.abs() <= pot.eps, moved, 0))
-            stabiliser, rule = stabiliser + lost - nothing, rule + nothing
-        name = f"{layer.node.path} {layer.kind}".strip()
-        self.ledger.append((name, torch.stack([arrives, bias, stabiliser, rule], -1)))
 
     def _note(self, node: Node, c: Tensor, pulled: Mapping[int, Tensor], column: str = "rule") -> None:
         """Write down what an operation without weights keeps."""

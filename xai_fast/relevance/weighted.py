@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,12 +51,18 @@ class Weighted:
     is_nonnegative: bool
     is_rectified: bool
 
-    def apply(self, a: Tensor, weight: Tensor) -> Tensor:
-        """Compute W a: (*, *shape of z) from (*, *shape of a)."""
+    @property
+    def inner(self) -> int:
+        """The units of a channel that follow one another."""
+        return 1 if self.kind == "dense" else math.prod((self.node.shape or ())[2:])
+
+    def apply(self, a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Compute W a + b: (*, *shape of z) from (*, *shape of a)."""
         if self.kind == "dense":
-            return torch.matmul(a, weight)
+            z = torch.matmul(a, weight)
+            return z if bias is None else z + bias
         flat = a.flatten(0, -weight.ndim)
-        z: Tensor = aten.convolution.default(flat, weight, None, *self.node.args[3:])
+        z = aten.convolution.default(flat, weight, bias, *self.node.args[3:])
         return z.reshape(*a.shape[: 1 - weight.ndim], *z.shape[1:])
 
     def pull(self, rows: Tensor, weight: Tensor) -> Tensor:

@@ -16,19 +16,6 @@ namespace {
 
 constexpr int64_t tile = 4, stripe_rows = 24, block_units = 1024, part_units = 1 << 13;
 
-template <class Scalar>
-double lane_sum(Scalar, const void* vector) {
-  typedef Scalar Quarter __attribute__((vector_size(16)));
-  Quarter parts[vector_bytes / 16];
-  std::memcpy(parts, vector, vector_bytes);
-  for (int step = vector_bytes / 32; step > 0; step /= 2) {
-    for (int i = 0; i < step; ++i) parts[i] += parts[i + step];
-  }
-  double sum = 0;
-  for (size_t lane = 0; lane < 16 / sizeof(Scalar); ++lane) sum += static_cast<double>(parts[0][lane]);
-  return sum;
-}
-
 // Rows of one block of units: whole vectors from memory, and what is left of the block copied and filled with zeros.
 template <class Vector, class Scalar>
 struct Side {

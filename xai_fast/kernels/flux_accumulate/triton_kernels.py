@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from xai_fast.kernels.triton_math import block_span, part_of_row
+from xai_fast.kernels.triton_math import block_span, part_of_row, quotient
 
 __all__ = ["accumulate", "chain_rows"]
 
@@ -40,14 +40,6 @@ def chain_rows(
         tl.store(leads + row, earlier == 0)
     else:
         tl.store(leads + row, False)
-
-
-@triton.jit
-def _quotient(delta: tl.tensor, divisor: tl.tensor) -> tl.tensor:
-    """Return delta / divisor, correctly rounded as in the reference: rows with equal fluxes have no deviation."""
-    divisors = tl.zeros_like(delta) + divisor.to(delta.dtype)
-    # In float32 `/` is an approximate instruction.
-    return tl.div_rn(delta, divisors) if delta.dtype == tl.float32 else delta / divisors
 
 
 @triton.jit
@@ -91,7 +83,8 @@ def accumulate(
             if MAGNITUDE:
                 contribution = tl.abs(contribution)
             delta = contribution - average
-            change = _quotient(delta, total)
+            # Correctly rounded as in the reference: rows with equal fluxes have no deviation.
+            change = quotient(delta, tl.zeros_like(delta) + total.to(delta.dtype))
             average += change
             if m2 is not None:
                 deviations += delta * (delta - change)

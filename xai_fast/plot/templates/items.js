@@ -112,13 +112,14 @@ function paint(picture, entry) {
   picture.style.setProperty("--ratio", String(entry.ratio ?? 1));
   picture.classList.toggle("small", entry.small);
   picture.classList.toggle("heated", layer?.kind === "heat");
-  const images = { photo: entry.photo && `data:image/jpeg;base64,${entry.photo}`, heat: layer?.kind === "heat" && `data:image/png;base64,${layer.image}` };
+  const images = { photo: entry.photo && `data:image/jpeg;base64,${entry.photo}`, heat: layer?.kind === "heat" && `data:image/png;base64,${(withSigns() && layer.signed) || layer.image}` };
   for (const [kind, source] of Object.entries(images)) {
     if (source) find(`.${kind}`, picture).src = source;
     else find(`.${kind}`, picture).removeAttribute("src");
   }
+  if (layer?.signed) for (const one of [...signs, find("#signs-note")]) one.hidden = false;
   find(".over", picture)?.remove();
-  const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
+  const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "words" ? coloured(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
   if (over) picture.append(fillIn(over, { class: `${over.getAttribute("class")} over` }, []));
 }
 
@@ -129,6 +130,33 @@ function bars({ values }) {
   }));
   return draw("svg", { class: "bars", viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" },
     draw("rect", { class: "axis", width: values.length, y: 49.8, height: 0.4 }), ...rects);
+}
+
+function coloured({ words }) {
+  return make("span", { class: "words" }, ...words.map(([word, background, ink, number]) => {
+    const span = make("span", { title: number }, bdi(word));
+    Object.assign(span.style, { background, color: ink }); // a page may set what its policy forbids in attributes
+    return span;
+  }));
+}
+
+// Grey is what arrives, coloured what is kept, left of the line where it is added; see xai_fast/plot/ledger.py.
+function ledgerBars({ rows, span: [low, high], text }, operations) {
+  const numbers = new Float32Array(bytes(rows).buffer);
+  const at = (value) => 170 + (180 * (value - low)) / (high - low);
+  const rect = (kind, from, to, y) => draw("rect", { class: kind, x: at(Math.min(from, to)), width: at(Math.max(from, to)) - at(Math.min(from, to)), y, height: 10 });
+  const lines = ["input", ...operations].map((name, i) => {
+    const [arrives, ...kept] = numbers.subarray(4 * i, 4 * i + 4);
+    const ends = [0, 0]; // of what is added, and of what is kept
+    const parts = kept.map((value, k) => {
+      const side = Number(value > 0);
+      return rect(`kept-${k}`, ends[side], (ends[side] += value), 16 * i + 3);
+    });
+    const about = ["arrives", "bias", "stabiliser", "rule"].map((label, k) => `${label} ${number([arrives, ...kept][k])}`).join(", ");
+    return draw("g", {}, draw("title", {}, `${name}: ${about}`), draw("text", { x: 164, y: 16 * i + 12, "text-anchor": "end" }, name.length > 25 ? `\u2026${name.slice(-24)}` : name), rect("arrives", 0, arrives, 16 * i + 3), ...parts);
+  });
+  const bottom = 16 * lines.length;
+  return draw("svg", { viewBox: `0 0 360 ${bottom}`, role: "img", "aria-label": text }, ...lines, draw("rect", { x: at(0), width: 0.75, height: bottom }));
 }
 
 async function fill(which) {
@@ -142,8 +170,11 @@ async function fill(which) {
         find(".class bdi", one.element).textContent = entry.name;
         find(".file", one.element).hidden = true;
       }
+      find(".lost", one.element)?.remove();
+      const ledger = entry.layers[method.selectedIndex]?.ledger;
+      if (ledger?.lost) find(".marks", one.element).append(make("span", { class: "mark lost", title: ledger.text }, "relevance is lost"));
       if (entry.question && !find(".question", one.element)) find(".caption", one.element).prepend(make("span", { class: "question" }, bdi(entry.question)));
-      one.button.setAttribute("aria-label", [entry.question, headingOf(one.item), entry.name].filter(Boolean).join(", "));
+      one.button.setAttribute("aria-label", [entry.question, headingOf(one.item), entry.name, ledger?.lost && ledger.text].filter(Boolean).join(", "));
       find(".status", one.element)?.setAttribute("title", entry.error);
     }));
     if (which !== turn) return;
@@ -183,8 +214,13 @@ function detail(item, entry) {
   const layer = entry.layers[method.selectedIndex] ?? null;
   paint(stage, entry);
   showPairs(layer?.kind === "pairs" ? layer : null);
-  stage.hidden = !entry.photo && !layer;
+  stage.hidden = !entry.photo && (!layer || layer.kind === "numbers");
   find(".panel .strength").hidden = !["heat", "pairs"].includes(layer?.kind);
+  const ledger = layer?.ledger;
+  find("#ledger").hidden = !ledger;
+  find("#ledger-text").textContent = ledger?.text ?? "";
+  find("#ledger-text").classList.toggle("lost", Boolean(ledger?.lost));
+  find("#ledger-bars").replaceChildren(...(ledger ? [ledgerBars(ledger, index.operations[method.selectedIndex])] : []));
   viewer.classList.toggle("without", !explained(item));
   const heading = headingOf(item) || (explained(item) ? entry.name : index.statuses[index.status[item]]);
   find("#viewer-title").replaceChildren(bdi(heading), make("span", { class: "file" }, bdi(heading === entry.name ? "" : entry.name)));
@@ -253,6 +289,8 @@ document.addEventListener("keydown", (event) => {
     arrange().catch(sayFault);
   } else if (event.key === "o" && !typing) {
     setStrength(Number(ranges[0].value) > 0 ? 0 : lastStrength);
+  } else if (event.key === "s" && !typing && !signs[0].hidden) {
+    switchSigns();
   } else if (!typing && !viewer.open && (event.key === "n" || event.key === "p")) {
     turnPage(page + (event.key === "n" ? 1 : -1));
   } else if (!event.target.matches("input, select") && shown.length && event.key in moves && !scrolls[viewer.open].includes(event.key) && (viewer.open || gallery.contains(event.target))) {
@@ -274,6 +312,20 @@ function setStrength(strength) {
 }
 for (const range of ranges) range.addEventListener("input", () => setStrength(Number(range.value)));
 
+// ---- maps with their signs, or by magnitude
+const signs = findAll(".signs");
+const withSigns = () => signs[0].getAttribute("aria-pressed") === "true";
+function switchSigns() {
+  const pressed = String(!withSigns());
+  for (const button of signs) button.setAttribute("aria-pressed", pressed);
+  repaint();
+}
+function repaint() {
+  fill(++turn);
+  if (viewer.open) openItem(current);
+}
+for (const button of signs) button.addEventListener("click", switchSigns);
+
 let pause = 0;
 search.addEventListener("input", () => {
   clearTimeout(pause);
@@ -282,8 +334,7 @@ search.addEventListener("input", () => {
 for (const control of [classes, show, sort, least, most]) control.addEventListener("change", () => arrange().catch(sayFault));
 for (const select of findAll("select.method")) select.addEventListener("change", () => {
   for (const other of findAll("select.method")) other.value = select.value;
-  fill(++turn);
-  if (viewer.open) openItem(current);
+  repaint();
 });
 reverse.addEventListener("click", () => {
   reverse.setAttribute("aria-pressed", String(reverse.getAttribute("aria-pressed") !== "true"));
