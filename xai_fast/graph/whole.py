@@ -93,6 +93,7 @@ class WholeModel:
             raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
         inputs, rows = call.take(chunk), call.extra.rows(call.positions(chunk))
         x = inputs[0] if len(inputs) == 1 else torch.cat([value.flatten(1) for value in inputs], 1)
+        x = x.contiguous()  # rows of all kinds lie flat on the way back
         extras = tuple(v for v, per_item in zip(rows, call.extra.per_item, strict=True) if per_item)
         fixed = {i: v for i, (v, per_item) in enumerate(zip(rows, call.extra.per_item, strict=True)) if not per_item}
         classes = None

@@ -20,7 +20,7 @@ from typing_extensions import override
 from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.relevance.weighted import Weighted
 
-__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Local", "Pot", "Rule", "Share", "Term", "WSquare", "ZBox", "ZPlus"]
+__all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "Local", "Pot", "Rule", "Share", "Term", "WSquare", "ZBox", "ZPlus", "divided", "stabilised"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,16 +130,16 @@ class Share:
 
         Args:
             c: (T, B, *shape of z).
-            lost: (T, B, 4), zeros to which what arrives, and what bias, stabiliser and rule keep, are added; None to
+            lost: (T, B, 4) float64, zeros to which what arrives, and what bias, stabiliser and rule keep, are added; None to
                 count nothing.
 
         Returns:
             (T, B, *shape of a).
         """
-        divided = [self._divide(pot, c, lost) for pot in self.pots]
+        units = [self._divide(pot, c, lost) for pot in self.pots]
         total: Tensor | None = None
         for term in self.terms:
-            part = self.layer.pull(_combined(term, divided), term.weight)
+            part = self.layer.pull(_combined(term, units), term.weight)
             part = part if term.factor is None else part * term.factor
             total = part if total is None else total + part
         assert total is not None
@@ -158,11 +158,8 @@ class Share:
         return total
 
     def _divide(self, pot: Pot, c: Tensor, lost: Tensor | None) -> Tensor:
-        found = torch.empty_like(c)
         sums = None if lost is None else torch.empty_like(lost)
-        inner = self.layer.inner
-        z, d = (value.flatten(1) for value in (pot.numerator, pot.divisor))
-        relevance_ratio(found.flatten(2), sums, c.flatten(2), z, d, pot.bias, inner, pot.eps)
+        found = divided(c, pot.numerator, pot.divisor, pot.eps, sums, pot.bias, self.layer.inner)
         if lost is not None and sums is not None:
             lost += sums
         return found
@@ -172,9 +169,9 @@ _CANCELLED = 16.0
 """How many times larger than P the sum N may be for z - N to be taken for P."""
 
 
-def _combined(term: Term, divided: Sequence[Tensor]) -> Tensor:
+def _combined(term: Term, values: Sequence[Tensor]) -> Tensor:
     total: Tensor | None = None
-    for unit, value in zip(term.units, divided, strict=True):
+    for unit, value in zip(term.units, values, strict=True):
         if not isinstance(unit, Tensor) and unit == 0:
             continue
         part = value if not isinstance(unit, Tensor) and unit == 1 else value * unit
@@ -185,6 +182,23 @@ def _combined(term: Term, divided: Sequence[Tensor]) -> Tensor:
 
 def _part(value: Tensor, positive: bool) -> Tensor:
     return value.clamp(min=0) if positive else value.clamp(max=0)
+
+
+def divided(
+    c: Tensor,
+    numerator: Tensor,
+    divisor: Tensor,
+    eps: float,
+    sums: Tensor | None = None,
+    bias: Tensor | None = None,
+    inner: int = 1,
+) -> Tensor:
+    """Multiply c (T, B, *shape) by numerator / (divisor + eps sign divisor); see the kernel `relevance_ratio`."""
+    c = c.contiguous()
+    found = torch.empty_like(c)
+    z, d = (value.contiguous().flatten(1) for value in (numerator, divisor))
+    relevance_ratio(found.flatten(2), sums, c.flatten(2), z, d, bias, inner, eps)
+    return found
 
 
 def stabilised(z: Tensor, eps: float) -> Tensor:
@@ -205,7 +219,7 @@ class Rule(abc.ABC):
     def _pot(self, numerator: Tensor, divisor: Tensor, *bias: Tensor | None) -> Pot:
         """Divide by a sum of which the bias is a part: one for all units, or one for z > 0 and one for others."""
         parts = [b for b in bias if b is not None]
-        return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1) if parts else None)
+        return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1).contiguous() if parts else None)
 
 
 class Epsilon(Rule):

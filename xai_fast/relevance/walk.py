@@ -23,7 +23,7 @@ from xai_fast.graph.overloads import overloads_of
 from xai_fast.relevance.composite import Composite, Position
 from xai_fast.relevance.facts import nonnegative_nodes
 from xai_fast.relevance.ledger import COLUMNS
-from xai_fast.relevance.rules import Local, Pot, Share, Term, stabilised
+from xai_fast.relevance.rules import Local, Pot, Share, Term, divided, stabilised
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule as Derivative
@@ -174,7 +174,7 @@ class Walk:
             layer = self.layers.weighted.get(index)
             if layer is not None:
                 share = self.share(layer)
-                lost = c.new_zeros(*c.shape[:2], len(COLUMNS)) if self.keep_ledger else None
+                lost = c.new_zeros(*c.shape[:2], len(COLUMNS), dtype=torch.float64) if self.keep_ledger else None
                 pulled = share.pull(c, lost)
                 if lost is not None:
                     self.ledger.append((f"{layer.node.path} {layer.kind}".strip(), lost))
@@ -258,7 +258,7 @@ class Walk:
             return self._shifted(rule, c)
         if isinstance(rule, Sum) or node.target in _POOLS:
             z = state.tensor(node.index)
-            c = c * (z / stabilised(z, _EPS))
+            c = divided(c, z, z, _EPS)
         return rule.pull(state, c)
 
     def _shifted(self, rule: Sum, c: Tensor) -> dict[int, Tensor]:
@@ -267,7 +267,7 @@ class Walk:
         if self.bias != "absorb":
             z = self.state.tensor(rule.node.index)
             term = aligned(self.state.tensor(source), 1, len(rule.shape)) * factor
-            c = c * (z / stabilised(term.expand(z.shape), _EPS))
+            c = divided(c, z, term.expand(z.shape), _EPS)
         pulled = rule.pull(self.state, c)
         self._note(rule.node, c, pulled, "bias")
         return pulled
@@ -299,7 +299,7 @@ class Walk:
         if not self.ledger:
             return (), like.new_zeros(like.shape[0], rows, 0, len(COLUMNS))
         names, lost = zip(*reversed(self.ledger), strict=True)
-        return names, torch.stack([part.transpose(0, 1) for part in lost], 2)
+        return names, torch.stack([part.transpose(0, 1) for part in lost], 2).to(like.dtype)
 
     def _note(self, node: Node, c: Tensor, pulled: Mapping[int, Tensor], column: str = "rule") -> None:
         """Write down what an operation without weights keeps."""
@@ -311,7 +311,7 @@ class Walk:
             lost -= _dot(part, self.state.tensor(source))
         row = [arrives, *(lost if column == name else torch.zeros_like(lost) for name in COLUMNS[1:])]
         operation = getattr(node.target, "overloadpacket", node.target)
-        self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1)))
+        self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1).double()))
 
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
