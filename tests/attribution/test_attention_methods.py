@@ -13,6 +13,8 @@ from literal_relevance import relevance_of_attention
 from torch import Tensor, nn
 
 from xai_fast import AttCAT, AttentionRollout, TransformerAttribution, XaiFastError
+from xai_fast.datasets.reviews import review, token_batch
+from xai_fast.models.text_transformer import text_transformer
 
 
 class Seen:
@@ -93,8 +95,14 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize(("token", "way"), [(-1, "by hand"), (None, "by hand"), *((0, way) for way in WAYS)])
-@pytest.mark.parametrize("model", MODELS)
+CASES = [
+    *(("vit", 0, way) for way in WAYS),
+    *(("text", 0, way) for way in ("by hand", "fused")),
+    *((model, token, "by hand") for model in MODELS for token in (-1, None)),
+]
+
+
+@pytest.mark.parametrize(("model", "token", "way"), CASES)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_formula(method: str, model: str, token: int | None, way: str) -> None:
     make, literal = METHODS[method]
@@ -180,3 +188,13 @@ def test_the_grid_and_the_tokens_in_front_can_be_said() -> None:
     given = AttentionRollout(model, grid=(3, 2), skip_tokens=1).attribute(x)
     assert torch.equal(given.flatten(1), whole[:, 1:])
     assert torch.equal(AttentionRollout(model).attribute(x).flatten(1), whole[:, 1:])
+
+
+def test_tokens_that_the_model_puts_in_front_of_a_sequence_are_left_out() -> None:
+    model = text_transformer()
+    ids = token_batch([review(index).text for index in range(3)])
+    found = AttentionRollout(model, embeddings="words").attribute(ids)
+    assert found.shape == ids.shape
+    assert (found[ids == 0] == 0).all()
+    whole = AttentionRollout(model, embeddings="words", skip_tokens=0).attribute(ids)
+    assert torch.equal(whole[:, 1:], found)

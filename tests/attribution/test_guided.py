@@ -103,3 +103,31 @@ def test_captum(method: Any) -> None:
     found = method(model).attribute(X, CLASSES)
     torch.testing.assert_close(found, expected.detach(), rtol=1e-10, atol=1e-12)
     assert not any(module._backward_pre_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+class Mixed(nn.Module):
+    """Two inputs, and two keywords of which one has a row per item."""
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.picture, self.table = nn.Conv2d(3, 4, 3), nn.Linear(5, 4)
+        self.head = nn.Linear(4, 3)
+        self.activation = activation
+
+    def forward(self, picture: Tensor, table: Tensor, *, scale: float, weight: Tensor) -> Tensor:
+        seen = self.activation(self.picture(picture)).mean((2, 3)) * weight[:, None]
+        return scale * self.head(self.activation(seen - self.activation(self.table(table))))
+
+
+@methods
+def test_several_inputs_and_keywords(method: Any) -> None:
+    table = torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    given = {"scale": 2.0, "weight": torch.arange(1.0, 6.0, dtype=torch.float64)}
+    leaves = [X.clone().requires_grad_(), table.clone().requires_grad_()]
+    outputs = Mixed(literal(method)).double()(*leaves, **given)
+    expected = torch.autograd.grad(outputs.amax(1).sum(), leaves)
+    found = method(Mixed(torch.relu).double().eval()).explain((X, table), None, given, internal_batch_size=3)
+    torch.testing.assert_close(found.attributions, expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.scores, outputs.amax(1).detach())
+    assert torch.equal(found.targets, outputs.argmax(1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTH, HEADS, LAYERS, CLASSES = 8, 2, 2, 4
+WIDTH, HEADS, LAYERS, CLASSES = 8, 2, 3, 4
 
 
 def _by_hand(attend: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:

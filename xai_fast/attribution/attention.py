@@ -44,8 +44,8 @@ class TokenMethod(Method[Explanation]):
             all.
         score: see `xai_fast.engine.objective.SCORES`: by default the target's output.
         grid: (h, w) of tokens that stand for the cells of a picture; None to find out from its patches.
-        skip_tokens: tokens at the beginning that are left out, such as a class token; None to find out: none unless
-            they are in front of the patches of a picture.
+        skip_tokens: tokens at the beginning that are left out, such as a class token; None to find out: those that the
+            model puts in front of the patches of a picture, or of a sequence (B, n, d).
         embeddings: the layer whose output (B, n, d) takes the place of inputs that are token ids: a submodule or its
             dotted name.
 
@@ -88,7 +88,8 @@ class TokenMethod(Method[Explanation]):
             raise bad_argument("token", f"None, or a position among {n} tokens", str(self.token))
         found = self._tokens(attention, values)
         picture = next((value.shape[2:] for value in call.values if value.ndim == 4), None)
-        axes = token_axes(n, grid=self.grid, skip_tokens=self.skip_tokens, picture=picture)
+        given = next((value.shape[1] for value in call.values if value.ndim == 3), None)
+        axes = token_axes(n, grid=self.grid, skip_tokens=self.skip_tokens, picture=picture, given=given)
         return Explanation(
             attributions=axes.tokens(found.unsqueeze(2)).reshape(-1, *axes.grid),
             scores=values.scores,

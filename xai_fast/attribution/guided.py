@@ -16,7 +16,7 @@ from typing_extensions import override
 from xai_fast.attribution.saliency import GradientXInput
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
-from xai_fast.graph import Graph, State
+from xai_fast.graph import State
 from xai_fast.graph.whole import WholeModel
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule
@@ -25,21 +25,8 @@ __all__ = ["Deconvolution", "GuidedBackprop"]
 
 aten = torch.ops.aten
 
-_RELUS = (aten.relu.default, aten.relu6.default)
 _FROM_ZERO = (aten.hardtanh.default, aten.clamp.default, aten.clamp_min.default)
-"""ReLUs where their second argument is 0."""
-
-
-class _Rectified:
-    """The rules of a graph, and which of them are those of ReLUs."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.program = Program(graph)
-        self.relus = {
-            index: rule
-            for index, rule in self.program.rules.items()
-            if rule.node.target in _RELUS or (rule.node.target in _FROM_ZERO and rule.node.args[1:2] == (0,))
-        }
+"""ReLUs where their second argument is 0; ReLU6 is written as hardtanh."""
 
 
 class Deconvolution(GradientXInput):
@@ -85,9 +72,9 @@ class Deconvolution(GradientXInput):
 
     def _of_chunk(self, call: Call, chunk: range) -> tuple[Tensor, Tensor, Tensor | None]:
         values = self._whole.values(call, chunk)
-        rectified = values.traced.derived(_Rectified)
-        pulls = {index: functools.partial(self._pull, rule) for index, rule in rectified.relus.items()}
-        found = rectified.program.adjoints(values.state, [0], pulls=pulls)
+        program = values.traced.derived(Program)
+        pulls = {index: functools.partial(self._pull, rule) for index, rule in program.rules.items() if _is_relu(rule)}
+        found = program.adjoints(values.state, [0], pulls=pulls)
         return values.scores, found[0][0, :, 0], values.targets
 
     @staticmethod
@@ -109,3 +96,8 @@ class GuidedBackprop(Deconvolution):
     @override
     def _pull(rule: Rule, state: State, rows: Tensor) -> dict[int, Tensor]:
         return rule.pull(state, rows.clamp(min=0))
+
+
+def _is_relu(rule: Rule) -> bool:
+    node = rule.node
+    return node.target is aten.relu.default or (node.target in _FROM_ZERO and node.args[1:2] == (0,))

@@ -140,8 +140,11 @@ def token_axes(
     grid: Sequence[int] | None,
     skip_tokens: int | None,
     picture: Sequence[int] | None,
+    given: int | None = None,
 ) -> MapAxes:
-    """Find the grid of n tokens; arguments and errors are those of `find_axes`."""
+    """Find the grid of n tokens, of which ``given`` are inputs; other arguments and errors are those of `find_axes`."""
+    if skip_tokens is None and grid is None and given is not None and 0 <= n - given <= _MOST_SKIPPED:
+        skip_tokens = n - given
     if grid is not None:
         skip = skip_tokens or 0
         if math.prod(grid) + skip != n:
