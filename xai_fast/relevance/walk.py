@@ -27,7 +27,8 @@ from xai_fast.relevance.rules import Local, Pot, Share, Term, stabilised
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule as Derivative
-from xai_fast.taylor.rules.bilinear import Bilinear, MatrixProduct
+from xai_fast.taylor.rules.bilinear import Bilinear, Product
+from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
 from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
 
@@ -42,8 +43,12 @@ _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
 """Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
 _MOVES = RESHAPES | overloads_of(
     aten.permute, aten.transpose, aten.t, aten.select, aten.slice, aten.flip, aten.roll, aten.constant_pad_nd,
-    aten.index_select, aten.index, aten.gather, aten.pixel_shuffle, aten.pixel_unshuffle, aten._to_copy, aten.neg,
+    aten.index_select, aten.index, aten.gather, aten.pixel_shuffle, aten.pixel_unshuffle, aten._to_copy, aten.expand,
+    aten.repeat, aten.unfold, aten.im2col, aten.diagonal, aten.tril, aten.triu, aten.channel_shuffle, aten.split,
+    aten.split_with_sizes, aten.unbind, aten.chunk, aten.reflection_pad1d, aten.reflection_pad2d,
+    aten.replication_pad1d, aten.replication_pad2d, aten.upsample_nearest1d, aten.upsample_nearest2d,
 )  # fmt: skip
+"""Each entry is a copy of one, or zero."""
 _SHAPED = RESHAPES | overloads_of(aten.expand, aten.permute, aten.transpose)
 _POOLS = overloads_of(
     aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.mean,
@@ -223,15 +228,12 @@ class Walk:
 
     def _move(self, rule: Derivative, r: Tensor) -> dict[int, Tensor] | None:
         """Pull relevance itself, where an operation moves it only; None where values decide who gets what."""
-        node = rule.node
-        if isinstance(rule, Concatenation):
+        node = rule.operation if isinstance(rule, Structural) else rule.node
+        if node.target in _MOVES or isinstance(rule, Concatenation | Choice | Extremum | Picked):
             return rule.pull(self.state, r)
-        if node.target in _MOVES:
-            return {
-                i: part if node.target is not aten.neg.default else -part
-                for i, part in rule.pull(self.state, r).items()
-            }
-        if len(rule.inputs) == 1 and not isinstance(rule, Structural) and not isinstance(rule, MatrixProduct):
+        if len(rule.inputs) == 1 and (
+            node.target is aten.neg.default or isinstance(rule, Elementwise | Selection | Sum | Product)
+        ):
             (source,) = rule.inputs
             shape = self.layers.graph.nodes[source].shape or ()
             return {source: summed_to(r, 2, shape)} if r.shape[2:] != shape else {source: r}
