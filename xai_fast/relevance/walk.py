@@ -264,12 +264,14 @@ class Walk:
         return rule.pull(state, c)
 
     def _shifted(self, rule: Sum, c: Tensor) -> dict[int, Tensor]:
-        """Pull through a sum with a constant, which is a bias."""
+        """Pull through a sum with a constant, which is a bias; the shift of a softmax or a mask of the item is none."""
         ((source, factor),) = rule.terms
-        if self.bias != "absorb":
+        nodes = self.layers.graph.nodes
+        if self.bias != "absorb" and not any(nodes[i].per_item and not nodes[i].active for i in rule.node.inputs):
             z = self.state.tensor(rule.node.index)
             term = aligned(self.state.tensor(source), 1, len(rule.shape)) * factor
-            c = c * (z / stabilised(term.expand(z.shape), _EPS))
+            ratio = z / stabilised(term.expand(z.shape), _EPS)
+            c = c * torch.where(ratio.isfinite(), ratio, 0)  # a mask adds -inf
         pulled = rule.pull(self.state, c)
         self._note(rule.node, c, pulled, "bias")
         return pulled
@@ -307,10 +309,15 @@ class Walk:
         """Write down what an operation without weights keeps."""
         if not self.keep_ledger:
             return
-        arrives = _dot(c, self.state.tensor(node.index))
+
+        def relevance(rows: Tensor, index: int) -> Tensor:
+            values = self.state.tensor(index)
+            return _dot(rows, torch.where(values.isfinite(), values, 0))  # nothing arrives where a mask adds -inf
+
+        arrives = relevance(c, node.index)
         lost = arrives.clone()
         for source, part in pulled.items():
-            lost -= _dot(part, self.state.tensor(source))
+            lost -= relevance(part, source)
         row = [arrives, *(lost if column == name else torch.zeros_like(lost) for name in COLUMNS[1:])]
         operation = getattr(node.target, "overloadpacket", node.target)
         self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1).double()))
