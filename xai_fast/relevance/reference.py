@@ -35,6 +35,7 @@ _POOLS = ("mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_av
 _STOPS = ("rsqrt", "reciprocal")
 _GATES = (*_STOPS, "sigmoid", "hardsigmoid", "hardtanh", "relu6")
 _VIEWS = ("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "clone", "alias", "expand", "permute", "transpose")
+_VIEWS += ("where",)  # behind a softmax, for rows in which all is masked
 
 
 def relevance_reference(
@@ -281,8 +282,8 @@ class _Item:
 
     def _is_gate(self, index: int) -> bool:
         node = self.graph.nodes[index]
-        while _name(node) in _VIEWS:
-            node = self.graph.nodes[node.inputs[0]]
+        while _name(node) in _VIEWS and len(self._active(node)) == 1:
+            node = self.graph.nodes[self._active(node)[0]]
         return _name(node) in _GATES or (self.composite.attention == "constant" and self._softmax(node) is not None)
 
     def _softmax(self, node: Node) -> tuple[int, list[int]] | None:

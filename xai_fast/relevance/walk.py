@@ -292,8 +292,12 @@ class Walk:
         """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
         graph = self.layers.graph
         node = graph.nodes[index]
-        while node.target in _SHAPED:
-            node = graph.nodes[node.inputs[0]]
+        # Attention has a `where` behind its softmax, for rows in which all is masked.
+        while node.target in _SHAPED or node.target is aten.where.self:
+            sources = [i for i in node.inputs if graph.nodes[i].active]
+            if len(sources) != 1:
+                return False
+            node = graph.nodes[sources[0]]
         if self.composite.attention == "constant" and isinstance(self.layers.program.rules.get(node.index), Softmax):
             return True
         return node.target in _GATES
