@@ -31,6 +31,7 @@ from xai_fast.taylor.rules.bilinear import Bilinear, Product
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
 from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
+from xai_fast.taylor.rules.writes import Write
 
 __all__ = ["Layers", "Walk"]
 
@@ -49,6 +50,7 @@ _MOVES = RESHAPES | overloads_of(
     aten.replication_pad1d, aten.replication_pad2d, aten.upsample_nearest1d, aten.upsample_nearest2d,
 )  # fmt: skip
 """Each entry is a copy of one, or zero."""
+_LOSES = overloads_of(aten.constant_pad_nd, aten.tril, aten.triu, aten.im2col)
 _SHAPED = RESHAPES | overloads_of(aten.expand, aten.permute, aten.transpose)
 _POOLS = overloads_of(
     aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.mean,
@@ -172,6 +174,9 @@ class Walk:
                 if moved is None:
                     part = r / stabilised(self.state.tensor(index), _EPS)
                     c = part if c is None else c + part
+                    self._write(rule.node, r.flatten(2).sum(2), _dot(part, self.state.tensor(index)))
+                elif rule.node.target in _LOSES or _has_constants(rule):
+                    self._write(rule.node, r.flatten(2).sum(2), sum(part.flatten(2).sum(2) for part in moved.values()))
                 for source, part in (moved or {}).items():
                     relevance[source] = relevance[source] + part if source in relevance else part
             if c is None:
@@ -181,6 +186,9 @@ class Walk:
                 share = self.share(layer)
                 lost = c.new_zeros(*c.shape[:2], len(COLUMNS), dtype=torch.float64) if self.keep_ledger else None
                 pulled = share.pull(c, lost)
+                if lost is not None and self.bias == "keep":  # the share of a bias beside which nothing contributes
+                    kept = pulled.flatten(2).sum(2) if share.is_relevance else _dot(pulled, self.state.tensor(layer.source))
+                    lost[..., 1] += lost[..., 0] - lost[..., 1:].sum(-1) - kept
                 if lost is not None:
                     self.ledger.append((f"{layer.node.path} {layer.kind}".strip(), lost))
                 into = relevance if share.is_relevance else coefficients
@@ -261,7 +269,10 @@ class Walk:
         if isinstance(rule, Sum) or node.target in _POOLS:
             z = state.tensor(node.index)
             c = c * (z / stabilised(z, _EPS))
-        return rule.pull(state, c)
+        pulled = rule.pull(state, c)
+        if _has_constants(rule):
+            self._note(node, c, pulled, "bias")
+        return pulled
 
     def _shifted(self, rule: Sum, c: Tensor) -> dict[int, Tensor]:
         """Pull through a sum with a constant, which is a bias; the shift of a softmax or a mask of the item is none."""
@@ -271,8 +282,9 @@ class Walk:
             z = self.state.tensor(rule.node.index)
             term = aligned(self.state.tensor(source), 1, len(rule.shape)) * factor
             ratio = z / stabilised(term.expand(z.shape), _EPS)
-            c = c * torch.where(ratio.isfinite(), ratio, 0)  # a mask adds -inf
-        pulled = rule.pull(self.state, c)
+            pulled = rule.pull(self.state, c * torch.where(ratio.isfinite(), ratio, 0))  # a mask adds -inf
+        else:
+            pulled = rule.pull(self.state, c)
         self._note(rule.node, c, pulled, "bias")
         return pulled
 
@@ -318,13 +330,20 @@ class Walk:
             values = self.state.tensor(index)
             return _dot(rows, torch.where(values.isfinite(), values, 0))  # nothing arrives where a mask adds -inf
 
-        arrives = relevance(c, node.index)
-        lost = arrives.clone()
-        for source, part in pulled.items():
-            lost -= relevance(part, source)
-        row = [arrives, *(lost if column == name else torch.zeros_like(lost) for name in COLUMNS[1:])]
+        self._write(node, relevance(c, node.index), sum(relevance(part, i) for i, part in pulled.items()), column)
+
+    def _write(self, node: Node, arrives: Tensor, leaves: Tensor | float, column: str = "rule") -> None:
+        """Add a row to the ledger."""
+        if not self.keep_ledger:
+            return
+        row = [arrives, *(arrives - leaves if column == name else torch.zeros_like(arrives) for name in COLUMNS[1:])]
         operation = getattr(node.target, "overloadpacket", node.target)
         self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1).double()))
+
+
+def _has_constants(rule: Derivative) -> bool:
+    """Tell whether some entries are those of a constant."""
+    return isinstance(rule, Concatenation | Choice | Write) and len(rule.inputs) < len(set(rule.node.inputs))
 
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
