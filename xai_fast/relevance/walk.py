@@ -27,9 +27,11 @@ from xai_fast.relevance.rules import Local, Pot, Share, Term, divided, stabilise
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
 from xai_fast.taylor.program import Program
 from xai_fast.taylor.rules import Rule as Derivative
-from xai_fast.taylor.rules.bilinear import Bilinear, MatrixProduct
+from xai_fast.taylor.rules.bilinear import Bilinear, Product
+from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
 from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
+from xai_fast.taylor.rules.writes import Write
 
 __all__ = ["Layers", "Walk"]
 
@@ -42,8 +44,13 @@ _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
 """Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
 _MOVES = RESHAPES | overloads_of(
     aten.permute, aten.transpose, aten.t, aten.select, aten.slice, aten.flip, aten.roll, aten.constant_pad_nd,
-    aten.index_select, aten.index, aten.gather, aten.pixel_shuffle, aten.pixel_unshuffle, aten._to_copy, aten.neg,
+    aten.index_select, aten.index, aten.gather, aten.pixel_shuffle, aten.pixel_unshuffle, aten._to_copy, aten.expand,
+    aten.repeat, aten.unfold, aten.im2col, aten.diagonal, aten.tril, aten.triu, aten.channel_shuffle, aten.split,
+    aten.split_with_sizes, aten.unbind, aten.chunk, aten.reflection_pad1d, aten.reflection_pad2d,
+    aten.replication_pad1d, aten.replication_pad2d, aten.upsample_nearest1d, aten.upsample_nearest2d,
 )  # fmt: skip
+"""Each entry is a copy of one, or zero."""
+_LOSES = overloads_of(aten.constant_pad_nd, aten.tril, aten.triu, aten.im2col)
 _SHAPED = RESHAPES | overloads_of(aten.expand, aten.permute, aten.transpose)
 _POOLS = overloads_of(
     aten.avg_pool1d, aten.avg_pool2d, aten.avg_pool3d, aten._adaptive_avg_pool2d, aten._adaptive_avg_pool3d, aten.mean,
@@ -167,6 +174,9 @@ class Walk:
                 if moved is None:
                     part = r / stabilised(self.state.tensor(index), _EPS)
                     c = part if c is None else c + part
+                    self._write(rule.node, r.flatten(2).sum(2), _dot(part, self.state.tensor(index)))
+                elif rule.node.target in _LOSES or _has_constants(rule):
+                    self._write(rule.node, r.flatten(2).sum(2), sum(part.flatten(2).sum(2) for part in moved.values()))
                 for source, part in (moved or {}).items():
                     relevance[source] = relevance[source] + part if source in relevance else part
             if c is None:
@@ -176,6 +186,9 @@ class Walk:
                 share = self.share(layer)
                 lost = c.new_zeros(*c.shape[:2], len(COLUMNS), dtype=torch.float64) if self.keep_ledger else None
                 pulled = share.pull(c, lost)
+                if lost is not None and self.bias == "keep":  # the share of a bias beside which nothing contributes
+                    kept = pulled.flatten(2).sum(2) if share.is_relevance else _dot(pulled, self.state.tensor(layer.source))
+                    lost[..., 1] += lost[..., 0] - lost[..., 1:].sum(-1) - kept
                 if lost is not None:
                     self.ledger.append((f"{layer.node.path} {layer.kind}".strip(), lost))
                 into = relevance if share.is_relevance else coefficients
@@ -223,15 +236,12 @@ class Walk:
 
     def _move(self, rule: Derivative, r: Tensor) -> dict[int, Tensor] | None:
         """Pull relevance itself, where an operation moves it only; None where values decide who gets what."""
-        node = rule.node
-        if isinstance(rule, Concatenation):
+        node = rule.operation if isinstance(rule, Structural) else rule.node
+        if node.target in _MOVES or isinstance(rule, Concatenation | Choice | Extremum | Picked):
             return rule.pull(self.state, r)
-        if node.target in _MOVES:
-            return {
-                i: part if node.target is not aten.neg.default else -part
-                for i, part in rule.pull(self.state, r).items()
-            }
-        if len(rule.inputs) == 1 and not isinstance(rule, Structural) and not isinstance(rule, MatrixProduct):
+        if len(rule.inputs) == 1 and (
+            node.target is aten.neg.default or isinstance(rule, Elementwise | Selection | Sum | Product)
+        ):
             (source,) = rule.inputs
             shape = self.layers.graph.nodes[source].shape or ()
             return {source: summed_to(r, 2, shape)} if r.shape[2:] != shape else {source: r}
@@ -259,16 +269,22 @@ class Walk:
         if isinstance(rule, Sum) or node.target in _POOLS:
             z = state.tensor(node.index)
             c = divided(c, z, z, _EPS)
-        return rule.pull(state, c)
+        pulled = rule.pull(state, c)
+        if _has_constants(rule):
+            self._note(node, c, pulled, "bias")
+        return pulled
 
     def _shifted(self, rule: Sum, c: Tensor) -> dict[int, Tensor]:
-        """Pull through a sum with a constant, which is a bias."""
+        """Pull through a sum with a constant, which is a bias; the shift of a softmax or a mask of the item is none."""
         ((source, factor),) = rule.terms
-        if self.bias != "absorb":
+        nodes = self.layers.graph.nodes
+        if self.bias != "absorb" and not any(nodes[i].per_item and not nodes[i].active for i in rule.node.inputs):
             z = self.state.tensor(rule.node.index)
             term = aligned(self.state.tensor(source), 1, len(rule.shape)) * factor
-            c = divided(c, z, term.expand(z.shape), _EPS)
-        pulled = rule.pull(self.state, c)
+            ratio = z / stabilised(term.expand(z.shape), _EPS)
+            pulled = rule.pull(self.state, c * torch.where(ratio.isfinite(), ratio, 0))  # a mask adds -inf
+        else:
+            pulled = rule.pull(self.state, c)
         self._note(rule.node, c, pulled, "bias")
         return pulled
 
@@ -288,8 +304,12 @@ class Walk:
         """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
         graph = self.layers.graph
         node = graph.nodes[index]
-        while node.target in _SHAPED:
-            node = graph.nodes[node.inputs[0]]
+        # Attention has a `where` behind its softmax, for rows in which all is masked.
+        while node.target in _SHAPED or node.target is aten.where.self:
+            sources = [i for i in node.inputs if graph.nodes[i].active]
+            if len(sources) != 1:
+                return False
+            node = graph.nodes[sources[0]]
         if self.composite.attention == "constant" and isinstance(self.layers.program.rules.get(node.index), Softmax):
             return True
         return node.target in _GATES
@@ -305,13 +325,25 @@ class Walk:
         """Write down what an operation without weights keeps."""
         if not self.keep_ledger:
             return
-        arrives = _dot(c, self.state.tensor(node.index))
-        lost = arrives.clone()
-        for source, part in pulled.items():
-            lost -= _dot(part, self.state.tensor(source))
-        row = [arrives, *(lost if column == name else torch.zeros_like(lost) for name in COLUMNS[1:])]
+
+        def relevance(rows: Tensor, index: int) -> Tensor:
+            values = self.state.tensor(index)
+            return _dot(rows, torch.where(values.isfinite(), values, 0))  # nothing arrives where a mask adds -inf
+
+        self._write(node, relevance(c, node.index), sum(relevance(part, i) for i, part in pulled.items()), column)
+
+    def _write(self, node: Node, arrives: Tensor, leaves: Tensor | float, column: str = "rule") -> None:
+        """Add a row to the ledger."""
+        if not self.keep_ledger:
+            return
+        row = [arrives, *(arrives - leaves if column == name else torch.zeros_like(arrives) for name in COLUMNS[1:])]
         operation = getattr(node.target, "overloadpacket", node.target)
         self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1).double()))
+
+
+def _has_constants(rule: Derivative) -> bool:
+    """Tell whether some entries are those of a constant."""
+    return isinstance(rule, Concatenation | Choice | Write) and len(rule.inputs) < len(set(rule.node.inputs))
 
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
