@@ -65,9 +65,10 @@ def _log_softmax(x: Tensor, dim: int, half_to_float: bool) -> Tensor:
 
 def _safe_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
     """Softmax whose rows of -inf are zero, as attention masks them."""
-    masked = (x == -float("inf")).all(dim, keepdim=True)
-    exponentials, total, _ = _shifted_exponentials(torch.where(masked, torch.zeros_like(x), x), dim)
-    return torch.where(masked, torch.zeros_like(x), exponentials * total.reciprocal())
+    shift = x.amax(dim, keepdim=True).detach()
+    exponentials = (x - torch.where(shift == -float("inf"), torch.zeros_like(shift), shift)).exp()
+    total = exponentials.sum(dim, keepdim=True)
+    return exponentials * (total + (total == 0)).reciprocal()
 
 
 def _logsumexp(x: Tensor, dim: Sequence[int] | int, keepdim: bool = False) -> Tensor:

@@ -93,6 +93,8 @@ def _annotated(model: object) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+        while running:  # an exception went through them
+            running.pop().close()
 
 
 @contextlib.contextmanager

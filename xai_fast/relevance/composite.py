@@ -44,10 +44,12 @@ class Composite:
         attention: "shared": a product of queries and keys, or of attention and values, gives half to each, and a
             softmax passes on what its derivative says (AttnLRP, Achtibat et al. 2024); "constant": all goes to the
             values (CP-LRP, Ali et al. 2022).
+        eps: what is added to sums and pools; with 0 they need no division.
     """
 
     rules: Mapping[str, Choice] = field(default_factory=dict)
     attention: str = "shared"
+    eps: float = 1e-6
 
     def rule(self, position: Position) -> Rule:
         """Choose the rule of a layer; `Epsilon` where nothing fits."""
@@ -79,8 +81,8 @@ COMPOSITES: dict[str, Composite] = {
     "gamma_by_depth": Composite({"first": ZBox(), "convolution": _by_depth}),
     "deep_taylor": Composite({"first": WSquare(), "convolution": ZPlus(), "dense": ZPlus()}),
     "deep_taylor_box": Composite({"first": ZBox(), "convolution": ZPlus(), "dense": ZPlus()}),
-    "attn_lrp": Composite(),
-    "cp_lrp": Composite(attention="constant"),
+    "attn_lrp": Composite(eps=0.0),
+    "cp_lrp": Composite(attention="constant", eps=0.0),
 }
 """Composites by name. The first seven are for convolutions under ReLU, as in Kohlbrenner et al. 2020 and Montavon et
 al. 2019; deep Taylor (Montavon et al. 2017) is for such networks with positive scores, with the squares of the weights

@@ -97,6 +97,14 @@ class Local:
         return (self.own + total) / 2, (self.own - total) / 2
 
 
+    def exact(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """Give P, found as a difference: next to a much larger N that is rounding, and P has a product of its own."""
+        if self.is_rectified:
+            return positive  # where z > 0 there is nothing to cancel
+        little = positive < negative / -_CANCELLED
+        return torch.where(little, self.signed(True), positive) if bool(little.any()) else positive
+
+
 @dataclass(frozen=True, eq=False)
 class Pot:
     """What a rule divides, and by what: ``c * numerator / (divisor + eps sign divisor)``.
@@ -255,8 +263,7 @@ class ZPlus(Rule):
 
     @override
     def share(self, at: Local) -> Share:
-        by_one = at.is_rectified and not at.layer.is_nonnegative
-        positive = at.halves()[0] if by_one else at.signed(True)
+        positive = at.signed(True) if at.layer.is_nonnegative else at.exact(*at.halves())
         return Share(at.layer, [self._pot(at.z, positive, at.clamped(True))], _terms(at, [1], [0]))
 
 
@@ -270,11 +277,7 @@ class AlphaBeta(Rule):
     @override
     def share(self, at: Local) -> Share:
         negative = at.signed(False)
-        positive = at.own - negative
-        if not at.is_rectified:
-            # Next to a much larger N the difference would be rounding. Where z > 0 there is nothing to cancel.
-            little = positive < negative / -_CANCELLED
-            positive = torch.where(little, at.signed(True), positive) if bool(little.any()) else positive
+        positive = at.exact(at.own - negative, negative)
         p = self._pot(self.alpha * at.z, positive, at.clamped(True))
         n = self._pot(-self.beta * at.z, negative, at.clamped(False))
         return Share(at.layer, [p, n], _terms(at, [1, 0], [0, 1]))

@@ -42,6 +42,9 @@ _STOPS = overloads_of(aten.rsqrt, aten.reciprocal)
 _GATES = _STOPS | overloads_of(aten.sigmoid, aten.hardsigmoid, aten.hardtanh, aten.relu6)
 _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
 """Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
+_THROUGH_ORIGIN = overloads_of(
+    aten.gelu, aten.silu, aten.mish, aten.tanh, aten.elu, aten.hardswish, aten.leaky_relu, aten.relu6
+)
 _MOVES = RESHAPES | overloads_of(
     aten.permute, aten.transpose, aten.t, aten.select, aten.slice, aten.flip, aten.roll, aten.constant_pad_nd,
     aten.index_select, aten.index, aten.gather, aten.pixel_shuffle, aten.pixel_unshuffle, aten._to_copy, aten.expand,
@@ -70,6 +73,7 @@ class Layers:
         positions: where these lie.
         before_weights: the nodes that no weights come before: the input, and what is padded, shifted or scaled of it.
         shares_bounds: whether these make the same of the same number for all items.
+        shifted: what softmaxes read, of which the maximum was taken away: that changes no relevance.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -83,6 +87,7 @@ class Layers:
         self.before_weights = frozenset(n.index for n in graph.nodes if n.index not in after and n.active)
         read = {i for index in self.before_weights for i in graph.nodes[index].inputs}
         self.shares_bounds = all(i in self.before_weights or not graph.nodes[i].per_item for i in read)
+        self.shifted = {rule.source for rule in self.program.rules.values() if isinstance(rule, Softmax)}
         kinds = [layer.kind for layer in self.weighted.values()]
         self.positions = {
             index: Position(
@@ -261,14 +266,16 @@ class Walk:
             x, y = state.tensor(rule.inputs[0]), state.tensor(node.index)
             if node.target is aten.relu.default:
                 return {rule.inputs[0]: aten.threshold_backward.default(c, y, 0)}
+            if node.target in _THROUGH_ORIGIN:
+                return {rule.inputs[0]: divided(c, y, x, torch.finfo(x.dtype).tiny)}
             return {rule.inputs[0]: c * torch.where(x == 0, 0, y / x)}
         if isinstance(rule, Bilinear) and rule.curved:
             return self._factors(rule, c)
         if isinstance(rule, Sum) and len(rule.terms) == 1:
             return self._shifted(rule, c)
-        if isinstance(rule, Sum) or node.target in _POOLS:
+        if self.composite.eps and (isinstance(rule, Sum) or node.target in _POOLS):
             z = state.tensor(node.index)
-            c = divided(c, z, z, _EPS)
+            c = divided(c, z, z, self.composite.eps)
         pulled = rule.pull(state, c)
         if _has_constants(rule):
             self._note(node, c, pulled, "bias")
@@ -285,7 +292,8 @@ class Walk:
             pulled = rule.pull(self.state, c * torch.where(ratio.isfinite(), ratio, 0))  # a mask adds -inf
         else:
             pulled = rule.pull(self.state, c)
-        self._note(rule.node, c, pulled, "bias")
+        if rule.node.index not in self.layers.shifted:
+            self._note(rule.node, c, pulled, "bias")
         return pulled
 
     def _factors(self, rule: Bilinear, c: Tensor) -> dict[int, Tensor]:
@@ -296,7 +304,9 @@ class Walk:
         pulled: dict[int, Tensor] = {}
         for which, (share, pull) in enumerate(zip(shares, (rule.pull_first, rule.pull_second), strict=True)):
             if share:
-                part = pull(c if share == 1 else c * share, rule.operand(self.state, 1 - which))
+                small = c.numel() < self.state.tensor(places[which]).numel() * c.shape[0]
+                part = pull(c * share if small else c, rule.operand(self.state, 1 - which))
+                part = part if small else part * share
                 pulled[places[which]] = pulled[places[which]] + part if places[which] in pulled else part
         return pulled
 
@@ -328,6 +338,9 @@ class Walk:
 
         def relevance(rows: Tensor, index: int) -> Tensor:
             values = self.state.tensor(index)
+            found = _dot(rows, values)
+            if bool(found.isfinite().all()):
+                return found
             return _dot(rows, torch.where(values.isfinite(), values, 0))  # nothing arrives where a mask adds -inf
 
         self._write(node, relevance(c, node.index), sum(relevance(part, i) for i, part in pulled.items()), column)

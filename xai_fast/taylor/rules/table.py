@@ -251,11 +251,16 @@ def with_softmax(graph: Graph, rules: dict[int, Rule]) -> dict[int, Rule]:
         parts = [graph.nodes[i] for i in rule.node.inputs]
         if [rule.node.target, *(part.target for part in parts)] != _NORMALISED:
             continue
-        total = graph.nodes[parts[1].inputs[0]]
-        readers = [graph.users[part.index] for part in (*parts, total)]
-        expected = [(total.index, index), (index,), (parts[1].index,)]
+        chain = [parts[1], graph.nodes[parts[1].inputs[0]]]
+        if chain[-1].target is aten.add.Tensor and rules[chain[-1].index].inputs == chain[-1].inputs[:1]:
+            chain.append(graph.nodes[chain[-1].inputs[0]])  # 1 is added where a whole row is masked
+        total = chain[-1]
+        readers = [set(graph.users[part.index]) for part in (parts[0], *chain)]
+        # A comparison with zero may read the sum too: it has no derivative.
+        readers[-1] -= {i for i in readers[-1] if not graph.nodes[i].active}
+        expected = [{total.index, index}, {index}, *({part.index} for part in chain[:-1])]
         if total.target is aten.sum.dim_IntList and total.args[2:] == (True,) and readers == expected:
             found[index] = Softmax(graph, rule.node, parts[0].inputs[0], total.args[1])  # type: ignore[arg-type]
-            for part in (*parts, total):
+            for part in (parts[0], *chain):
                 del found[part.index]
     return found
