@@ -226,7 +226,12 @@ def renew_tables() -> None:
 
 def _machines(results: Mapping[str, Mapping[str, Any]]) -> str:
     seen = {(r["environment"]["cpu"], r["environment"]["threads"], r["environment"]["torch"]) for r in results.values()}
-    return "; ".join(f"{cpu}, {threads} threads, torch {torch}" for cpu, threads, torch in sorted(seen)) + "."
+    return (
+        "; ".join(
+            f"{cpu}, {threads} thread{'s' * (threads > 1)}, torch {torch}" for cpu, threads, torch in sorted(seen)
+        )
+        + "."
+    )
 
 
 def _between(mark: str, content: str, text: str) -> str:

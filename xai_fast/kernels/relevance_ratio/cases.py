@@ -37,23 +37,23 @@ class Case:
             return torch.randn(shape, dtype=self.dtype, generator=generator).to(device)
 
         shape = (self.rows, self.items, self.units)
-        arguments: dict[str, Tensor | int | float | None] = {
-            "out": torch.full(shape, torch.nan, dtype=self.dtype, device=device),
-            "sums": torch.full((*shape[:2], 4), torch.nan, dtype=torch.float64, device=device)
-            if self.with_sums
-            else None,
-            "c": normal(*shape),
-            "numerator": normal(*shape[1:]),
-            "divisor": normal(*shape[1:]),
-            "bias": normal(2, self.units // self.inner // self.repeats) if self.with_bias else None,
+        out, sums = (torch.full((*shape[:2], n), torch.nan, device=device).double() for n in (self.units, 4))
+        c, numerator, divisor = normal(*shape), normal(*shape[1:]), normal(*shape[1:])
+        bias = normal(2, self.units // self.inner // self.repeats) if self.with_bias else None
+        if self.edges:  # nothing to share, and where the stabiliser's sign and reach change
+            numerator[:, ::5] = 0.0
+            for start, edge in enumerate((0.0, -0.0, self.eps, -self.eps)):
+                divisor[:, start::7] = edge
+        return {
+            "out": out.to(self.dtype),
+            "sums": sums if self.with_sums else None,
+            "c": c,
+            "numerator": numerator,
+            "divisor": divisor,
+            "bias": bias,
             "inner": self.inner,
             "eps": self.eps,
         }
-        if self.edges:  # nothing to share, and where the stabiliser's sign and reach change
-            arguments["numerator"][:, ::5] = 0.0
-            for start, edge in enumerate((0.0, -0.0, self.eps, -self.eps)):
-                arguments["divisor"][:, start::7] = edge
-        return arguments
 
 
 CASES = (

@@ -35,5 +35,5 @@ def _sum(of_rows: Tensor, of_items: Tensor) -> Tensor:
 
 
 def _bias_of_units(numerator: Tensor, bias: Tensor, inner: int) -> Tensor:
-    by_channel = numerator.unflatten(1, (-1, bias.shape[1], inner))
+    by_channel = numerator.view(len(numerator), -1, bias.shape[1], inner)
     return torch.where(by_channel > 0, bias[0, :, None], bias[1, :, None]).flatten(1)
