@@ -8,6 +8,7 @@ Propagation: An Overview", 2019.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,7 +82,7 @@ class LRP(Method[Relevance]):
         self.composite = composite
         self.score = check_choice("score", score, SCORES)
         self.start = check_choice("start", start, STARTS)
-        layers = [] if layer is None else list(layer) if isinstance(layer, list | tuple) else [layer]
+        layers: Sequence[Any] = () if layer is None else layer if isinstance(layer, list | tuple) else (layer,)
         self.layer = tuple(Downstream(model, one).name for one in layers)
         if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
             raise bad_argument("low", "two numbers, low < high, or None for both", f"low={low!r}, high={high!r}")

@@ -18,7 +18,7 @@ from torch import Tensor, fx
 from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
-from torch.fx import traceback as annotations
+from torch.fx.traceback import annotate, preserve_node_meta
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
@@ -51,7 +51,7 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
         ModelError: the function does not return one score, or draws random numbers.
         UnsupportedOperation: it cannot be traced.
     """
-    with _traceable(), annotations.preserve_node_meta(), _annotated(model):
+    with _traceable(), preserve_node_meta(), _annotated(model):
         try:
             traced = _without_writes(function, (x.detach(), *(extra.detach() for extra in extras)))
         except XaiFastError:
@@ -67,7 +67,8 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
 
 def at_path(path: str) -> contextlib.AbstractContextManager[object]:
     """Trace operations under this path; see `Node.path`."""
-    return annotations.annotate({_PATH: path})
+    entered: contextlib.AbstractContextManager[object] = annotate({_PATH: path})
+    return entered
 
 
 @contextlib.contextmanager

@@ -149,7 +149,7 @@ class WholeModel:
         """Give rows (..., *shape of the graph's input), with so many leading dimensions, the shapes of the inputs."""
         shapes = [tuple(value.shape[1:]) for value in call.values]
         if len(shapes) > 1:
-            parts = rows.split([math.prod(shape) for shape in shapes], leading)
+            parts = torch.split(rows, [math.prod(shape) for shape in shapes], leading)
             return tuple(p.reshape(*p.shape[:leading], *s) for p, s in zip(parts, shapes, strict=True))
         return (rows,) if call.several else rows
 
@@ -199,9 +199,9 @@ class _SideBySide:
         self._keywords = tuple(keywords)
 
     def __call__(self, x: Tensor, *values: object) -> object:
-        inputs = (x,)
+        inputs: tuple[Tensor, ...] = (x,)
         if len(self._shapes) > 1:
-            parts = x.split([math.prod(shape) for shape in self._shapes], 1)
+            parts = torch.split(x, [math.prod(shape) for shape in self._shapes], 1)
             inputs = tuple(p.reshape(-1, *s) for p, s in zip(parts, self._shapes, strict=True))
         first = len(values) - len(self._keywords)
         return self.model(*inputs, *values[:first], **dict(zip(self._keywords, values[first:], strict=True)))

@@ -177,7 +177,7 @@ class _Item:
 
     def _jacobian(self, node: Node, source: int, given: dict[int, Tensor] | None = None) -> Tensor:
         """Compute J, (outputs, entries of the source)."""
-        j = torch.func.jacrev(lambda a: self._run(node, {**(given or {}), source: a}))(self.values[source])
+        j: Tensor = torch.func.jacrev(lambda a: self._run(node, {**(given or {}), source: a}))(self.values[source])
         return j.reshape(-1, self.values[source].numel())
 
     def _run(self, node: Node, given: dict[int, Tensor]) -> Any:

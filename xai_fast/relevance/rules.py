@@ -96,7 +96,6 @@ class Local:
         total = self.layer.apply(self.a.abs(), self.layer.weight.abs(), bias)
         return (self.own + total) / 2, (self.own - total) / 2
 
-
     def exact(self, positive: Tensor, negative: Tensor) -> Tensor:
         """Give P, found as a difference: next to a much larger N that is rounding, and P has a product of its own."""
         if self.is_rectified:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -192,7 +193,11 @@ class Walk:
                 lost = c.new_zeros(*c.shape[:2], len(COLUMNS), dtype=torch.float64) if self.keep_ledger else None
                 pulled = share.pull(c, lost)
                 if lost is not None and self.bias == "keep":  # the share of a bias beside which nothing contributes
-                    kept = pulled.flatten(2).sum(2) if share.is_relevance else _dot(pulled, self.state.tensor(layer.source))
+                    kept = (
+                        pulled.flatten(2).sum(2)
+                        if share.is_relevance
+                        else _dot(pulled, self.state.tensor(layer.source))
+                    )
                     lost[..., 1] += lost[..., 0] - lost[..., 1:].sum(-1) - kept
                 if lost is not None:
                     self.ledger.append((f"{layer.node.path} {layer.kind}".strip(), lost))
@@ -350,7 +355,7 @@ class Walk:
         if not self.keep_ledger:
             return
         row = [arrives, *(arrives - leaves if column == name else torch.zeros_like(arrives) for name in COLUMNS[1:])]
-        operation = getattr(node.target, "overloadpacket", node.target)
+        operation: Any = getattr(node.target, "overloadpacket", node.target)
         self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1).double()))
 
 

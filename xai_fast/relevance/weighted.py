@@ -62,8 +62,8 @@ class Weighted:
             z = torch.matmul(a, weight)
             return z if bias is None else z + bias
         flat = a.flatten(0, -weight.ndim)
-        z = aten.convolution.default(flat, weight, bias, *self.node.args[3:])
-        return z.reshape(*a.shape[: 1 - weight.ndim], *z.shape[1:])
+        found: Tensor = aten.convolution.default(flat, weight, bias, *self.node.args[3:])
+        return found.reshape(*a.shape[: 1 - weight.ndim], *found.shape[1:])
 
     def pull(self, rows: Tensor, weight: Tensor) -> Tensor:
         """Compute W^T rows: (*, *shape of a) from (*, *shape of z)."""
