@@ -1,12 +1,16 @@
-"""How times are compared: in turn, in one run, and as ratios, because a machine's speed drifts."""
+"""How things are compared: times in turn, in one run, as ratios, because a machine drifts; and products, counted."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
+from typing import Any
 
-__all__ = ["in_turn", "ratio"]
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+__all__ = ["in_turn", "products", "ratio"]
 
 
 def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1) -> dict[str, list[float]]:
@@ -33,3 +37,21 @@ def in_turn(runs: Mapping[str, Callable[[], object]], rounds: int, warm_up: int 
 def ratio(seconds: Mapping[str, list[float]], numerator: str, denominator: str) -> float:
     """Return the median over the rounds of one time divided by the other."""
     return median(a / b for a, b in zip(seconds[numerator], seconds[denominator], strict=True))
+
+
+class _Counter(TorchDispatchMode):
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def products(run: Callable[[], object]) -> int:
+    """Count the floating-point operations of the products of matrices and the convolutions that something runs."""
+    with _Counter() as counter:
+        run()
+    return counter.total

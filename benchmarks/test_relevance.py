@@ -1,0 +1,129 @@
+"""Relevance against gradients and zennit: products counted, times in turn, memory. Networks have random weights."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import nn
+
+from benchmarks.measure import in_turn, products, ratio
+from benchmarks.relevance_networks import resnet50, vgg11_bn, vit_small
+from xai_fast import LRP, TransformerAttribution
+from xai_fast.engine.memory import peak_memory, reset_peak_memory
+from xai_fast.models.resnet import resnet18_random
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"resnet18": resnet18_random, "vgg11_bn": vgg11_bn}
+# Products and time, in those of a gradient.
+GOALS = {
+    "epsilon": (1.01, 1.15),
+    "epsilon_plus": (1.6, 1.8),
+    "epsilon_gamma_box": (1.8, 2.2),
+    "epsilon_alpha2_beta1": (2.1, 2.5),
+}
+CPU = torch.device("cpu")
+ROUNDS = 5
+
+
+def _inputs(batch: int) -> torch.Tensor:
+    return torch.rand(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+
+def _gradient(model: nn.Module, x: torch.Tensor, classes: int = 1) -> Callable[[], object]:
+    def run() -> None:
+        for index in range(classes):
+            point = x.clone().requires_grad_()
+            torch.autograd.grad(model(point)[:, index].sum(), point)
+
+    return run
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_in_gradients(benchmark: BenchmarkFixture, name: str) -> None:
+    """Eight items cost no more than the goals say, by products and by time."""
+    model, x = NETWORKS[name]().requires_grad_(False), _inputs(8)
+    gradient = _gradient(model, x)
+    methods = {composite: LRP(model, composite=composite, low=0, high=1) for composite in GOALS}
+    runs = {composite: lambda m=method: m.explain(x, 0) for composite, method in methods.items()}
+    methods["epsilon"].explain(x[:1], 0)  # traces the model
+    one = products(gradient)
+    counted = {composite: products(run) / one for composite, run in runs.items()}
+    seconds = in_turn({"gradient": gradient, **runs}, ROUNDS)
+    timed = {composite: ratio(seconds, composite, "gradient") for composite in GOALS}
+    benchmark.extra_info |= {
+        "products_in_gradients": counted,
+        "times_a_gradient": timed,
+        "seconds": seconds,
+        "largest_products": max(counted[c] / GOALS[c][0] for c in GOALS),
+        "largest_time": max(timed[c] / GOALS[c][1] for c in GOALS),
+    }
+    benchmark.pedantic(runs["epsilon_gamma_box"], rounds=1)
+    assert all(counted[c] <= most + 0.03 for c, (most, _) in GOALS.items())  # gamma on ResNet-18: 1.82
+    assert all(timed[c] <= most for c, (_, most) in GOALS.items())
+
+
+def test_against_zennit(benchmark: BenchmarkFixture) -> None:
+    """Each composite at least 1.7 times faster than zennit's, 3 times with gamma, 6 times for ten classes."""
+    peer = pytest.importorskip("tests.helpers.zennit")
+    model, x = vgg11_bn().requires_grad_(False), _inputs(4)
+    target = torch.zeros(len(x), dtype=torch.int64)
+    runs: dict[str, Callable[[], object]] = {}
+    for composite in GOALS:
+        method = LRP(model, composite=composite, start="one", low=0, high=1)
+        runs[composite] = lambda m=method: m.explain(x, 0)
+        runs[f"{composite}, zennit"] = lambda c=composite: peer.relevance(model, x, target, c, low=0, high=1)
+    several = LRP(model, composite="epsilon_plus", start="one", classes=range(10))
+    runs["ten classes"] = lambda: several.explain(x)
+    runs["ten classes, zennit"] = lambda: [
+        peer.relevance(model, x, torch.full_like(target, index), "epsilon_plus") for index in range(10)
+    ]
+    seconds = in_turn(runs, 3)
+    faster = {name: ratio(seconds, f"{name}, zennit", name) for name in (*GOALS, "ten classes")}
+    one_class = ratio(seconds, "ten classes", "epsilon_plus")
+    benchmark.extra_info |= {
+        "times_less_than_zennit": faster,
+        "ten_classes_in_one": one_class,
+        "seconds": seconds,
+        "least": min(faster.values()),
+        "with_gamma": faster["epsilon_gamma_box"],
+        "with_ten_classes": faster["ten classes"],
+    }
+    benchmark.pedantic(runs["epsilon_gamma_box"], rounds=1)
+    assert min(faster.values()) >= 1.7
+    assert faster["epsilon_gamma_box"] >= 3
+    assert one_class <= 4.5
+
+
+def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
+    """AttnLRP and the attribution of Chefer et al., in gradients of the model as it is (fused attention)."""
+    model, x = vit_small().requires_grad_(False), _inputs(4)
+    methods = {"attn_lrp": LRP(model, composite="attn_lrp"), "transformer_attribution": TransformerAttribution(model)}
+    runs = {name: lambda m=method: m.explain(x, 0) for name, method in methods.items()}
+    gradient = _gradient(model, x)
+    seconds = in_turn({"gradient": gradient, **runs}, ROUNDS)
+    timed = {name: ratio(seconds, name, "gradient") for name in runs}
+    benchmark.extra_info |= {"times_a_gradient": timed, "seconds": seconds, **timed}
+    benchmark.pedantic(runs["attn_lrp"], rounds=1)
+    assert timed["attn_lrp"] <= 2.0
+    assert timed["transformer_attribution"] <= 4.5
+
+
+def test_memory(benchmark: BenchmarkFixture) -> None:
+    """One item of ResNet-50 needs at most 1.5 times what its gradient needs, in addition to model and trace."""
+    model, x = resnet50().requires_grad_(False), _inputs(1)
+    methods = {composite: LRP(model, composite=composite) for composite in GOALS}
+    runs = {composite: lambda m=method: m.explain(x, 0) for composite, method in methods.items()}
+    used = {}
+    for name, run in {"gradient": _gradient(model, x), **runs}.items():
+        run()
+        gc.collect()
+        before = reset_peak_memory(CPU)
+        run()
+        used[name] = peak_memory(CPU) - before
+    share = {name: used[name] / used["gradient"] for name in runs}
+    benchmark.extra_info |= {"bytes": used, "times_a_gradient": share, "most": max(share.values())}
+    benchmark.pedantic(runs["epsilon_gamma_box"], rounds=1)
+    assert max(share.values()) <= 1.5
