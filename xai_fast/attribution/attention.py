@@ -123,7 +123,7 @@ class AttCAT(TokenMethod):
     Arguments as for `TokenMethod`.
 
     Args:
-        token: the position of the token whose attention counts; None for the mean over all (the authors' code).
+        token: the position of the token whose attention counts; None for the mean over all.
     """
 
     name = "attcat"

@@ -216,6 +216,12 @@ def _unaveraged(
     return _unsummed(rows, shape, dim, keepdim) / count
 
 
+def _inverse(dims: Sequence[int]) -> list[int]:
+    """Give the permutation that undoes one."""
+    places = [d % len(dims) for d in dims]
+    return [places.index(at) for at in range(len(dims))]
+
+
 def _as_before(rows: Tensor, shape: tuple[int, ...], *_: object, **__: object) -> Tensor:
     return rows.reshape(rows.shape[0], *shape)
 
@@ -238,9 +244,11 @@ _TRANSPOSED: dict[object, Callable[..., Tensor]] = {
     aten.sum.dim_IntList: _unsummed,
     aten.mean.default: _unaveraged,
     aten.mean.dim: _unaveraged,
-} | {
-    view: _written(view)
-    for view in (aten.permute.default, aten.transpose.int, aten.t.default, aten.select.int, aten.slice.Tensor)
+    aten.permute.default: lambda rows, shape, dims: rows.permute(0, *(1 + at for at in _inverse(dims))),
+    aten.transpose.int: lambda rows, shape, first, second: _transpose(rows, first, second),
+    aten.t.default: lambda rows, shape: _LIFTED[aten.t.default](rows),
+    aten.select.int: _written(aten.select.int),
+    aten.slice.Tensor: _written(aten.slice.Tensor),
 }
 
 
