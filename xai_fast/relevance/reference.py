@@ -90,7 +90,7 @@ class LiteralRelevance:
         ones = {weight: torch.ones_like(self.values[weight])} if isinstance(rule, Flat) else {}
         w = self._jacobian(node, source, ones)
         contributions = w * a.flatten()
-        b = torch.zeros_like(z) if self.bias == "zero" else z - contributions.sum(1)
+        b = self._run(node, {source: torch.zeros_like(a)}).flatten() * (self.bias != "zero")
         low, high = (bound.expand(a.shape).flatten() for bound in self._bounds(source))
         shares, taken = _shares(rule, w, contributions, b, z, low, high)
         if self.bias == "keep":
@@ -120,7 +120,7 @@ class LiteralRelevance:
                 return {source: x / _stab(x) * summed_to(r, 1, x.shape[1:])}
         elif self._is_entrywise(node) and name != "log":
             return {source: torch.where(x == 0, 0, summed_to(r, 1, x.shape[1:]))}
-        elif isinstance(kind, Sum) or "pool" in name or name in ("mean", "sum"):
+        elif isinstance(kind, Sum) or self._is_pool(node):
             r = r * y / _stab(y)
         return self._by_contribution(node, r, kind.inputs)
 
@@ -128,6 +128,8 @@ class LiteralRelevance:
         """Move relevance of places through an operation on each entry, or one that copies entries; tell whether."""
         inputs = self.kinds[node].inputs
         moved = [summed_to(r, 1, self.values[i].shape[1:]) for i in inputs if self._is_entrywise(node)]
+        if self._is_pool(node):
+            return False
         if not moved:
             copies = [self._jacobian(node, i) for i in inputs]
             entries = torch.cat(copies, 1)
@@ -174,6 +176,9 @@ class LiteralRelevance:
         """Tell whether each entry depends on one of the only input."""
         kind = self.kinds[node]
         return isinstance(kind, Elementwise | Selection | Product | Sum) and len(kind.inputs) == 1
+
+    def _is_pool(self, node: int) -> bool:
+        return "pool" in self.names[node] or self.names[node] in ("mean", "sum")
 
     def _is_gate(self, node: int) -> bool:
         while self.names[node] in (*_VIEWS, "where") and len(self.kinds[node].inputs) == 1:  # `where` masks attention
