@@ -17,6 +17,13 @@ from xai_fast.errors import InputError, ModelError, XaiFastError
 from xai_fast.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, ZPlus
 
 BIASES = ("absorb", "zero", "keep")
+
+
+def one_bias(*case: str) -> str:
+    """Choose a way to treat biases, so that all of them occur."""
+    return BIASES[sum(map(len, case)) % 3]
+
+
 RECURRENT = {"lstm", "before lstm", "gru", "tied"}
 LONG = {"bert", "gpt2", "vit", "swin", "convnext"}
 
@@ -39,7 +46,7 @@ def built(name: str) -> tuple[nn.Module, Any, Any]:
 
 
 CASES = [
-    pytest.param(name, rule, marks=pytest.mark.slow if name in LONG and rule not in ("epsilon", "z+") else ())
+    pytest.param(name, rule, marks=pytest.mark.slow if name in LONG and rule not in ("epsilon", "w2") else ())
     for name in ARCHITECTURES
     if name not in RECURRENT
     for rule in RULES
@@ -88,9 +95,8 @@ ODD: dict[str, Callable[[], Tensor]] = {
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("kind", ODD)
 def test_odd_inputs(kind: str, rule: str) -> None:
-    for bias in BIASES:
-        method = SeenLRP(network(), composite=RULES[rule], bias=bias)
-        assert relative(method.explain(ODD[kind]()).attributions, literal(method)[0]) < 1e-10, bias
+    method = SeenLRP(network(), composite=RULES[rule], bias=one_bias(kind, rule))
+    assert relative(method.explain(ODD[kind]()).attributions, literal(method)[0]) < 1e-10
 
 
 BEFORE: dict[str, list[nn.Module]] = {
@@ -109,9 +115,8 @@ BEFORE: dict[str, list[nn.Module]] = {
 @pytest.mark.parametrize("kind", BEFORE)
 def test_what_lies_before_the_first_layer(kind: str, rule: str) -> None:
     model = network(*BEFORE[kind]).double()
-    for bias in BIASES:
-        method = SeenLRP(model, composite=RULES[rule], bias=bias, low=-4.0, high=3.0)
-        assert relative(method.explain(images()).attributions, literal(method)[0]) < 1e-10, bias
+    method = SeenLRP(model, composite=RULES[rule], bias=one_bias(kind, rule), low=-4.0, high=3.0)
+    assert relative(method.explain(images()).attributions, literal(method)[0]) < 1e-10
 
 
 @pytest.mark.parametrize("name", ["resnet", "efficientnet", "encoder", "vgg"])
