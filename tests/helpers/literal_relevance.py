@@ -1,98 +1,86 @@
-"""Relevance of attention, from gradients of a forward pass whose every operation is differentiated as its rule says.
-
-A rule gives the coefficient c of an input, R = c * value, from that of an output, so it is a derivative: what does not
-take part in it is detached.
-"""
+"""LRP beside its literal reference, item by item."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from attention_models import HEADS, Block
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
+from torch.utils._pytree import tree_map
 
-EPS = 1e-6
-
-
-def _with_derivative(value: Tensor, of: Tensor) -> Tensor:
-    """Give a value, with the derivative of another one."""
-    return of + (value - of).detach()
-
-
-def _stabilised(z: Tensor) -> Tensor:
-    return z + torch.where(z < 0, -EPS, EPS)
-
-
-def by_contribution(z: Tensor) -> Tensor:
-    """Share a sum among its terms, each term / (z + eps)."""
-    return _with_derivative(z, z * (z / _stabilised(z)).detach())
+from xai_fast import Explanation
+from xai_fast.attribution.lrp import LRP
+from xai_fast.engine.call import Call
+from xai_fast.graph import State
+from xai_fast.graph.whole import Values
+from xai_fast.relevance.composite import COMPOSITES, Composite
+from xai_fast.relevance.ledger import Relevance
+from xai_fast.relevance.reference import LiteralRelevance
+from xai_fast.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
+from xai_fast.relevance.walk import Layers
 
 
-def half(product: Tensor) -> Tensor:
-    """Give each of two factors half the relevance."""
-    return _with_derivative(product, product / 2)
+def everywhere(rule: Rule, first: Rule | None = None) -> Composite:
+    return Composite({"first": first or rule, "convolution": rule, "dense": rule})
 
 
-def positive(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Share z among its positive contributions, (w x)+ / sum of (w x)+ and b+."""
-    z = layer(x)
-    contributions = layer.weight * x.unsqueeze(-2)  # (..., outputs, inputs)
-    total = contributions.clamp(min=0).sum(-1) + layer.bias.clamp(min=0)
-    weight = torch.where(contributions > 0, layer.weight, 0).detach()
-    pulled = (weight * x.unsqueeze(-2)).sum(-1)
-    return _with_derivative(z, pulled * (z / _stabilised(total)).detach())
+RULES: dict[str, Composite] = {
+    "epsilon": everywhere(Epsilon()),
+    "z+": everywhere(ZPlus()),
+    "alpha-beta": everywhere(AlphaBeta(alpha=3.0, beta=2.0)),
+    "gamma": everywhere(Gamma(gamma=0.3)),
+    "zB": everywhere(Gamma(), ZBox()),
+    "zB everywhere": everywhere(ZBox()),
+    "w2": everywhere(ZPlus(), WSquare()),
+    "flat": everywhere(AlphaBeta(), Flat()),
+    "epsilon, attention constant": COMPOSITES["cp_lrp"],
+}
 
 
-def normed(layer: nn.LayerNorm, x: Tensor) -> Tensor:
-    """Take the deviation as a constant."""
-    centred = by_contribution(x - by_contribution(x.mean(-1, keepdim=True)))
-    deviation = (x.var(-1, correction=0, keepdim=True) + layer.eps).sqrt().detach()
-    return centred / deviation * layer.weight + layer.bias
+class SeenLRP(LRP):
+    """LRP that keeps the values of the last chunk, and the nodes of its layers."""
+
+    seen: Values
+    nodes: list[int]
+
+    def _relevance(self, call: Call, chunk: range) -> Relevance:
+        self.seen = self._whole.values(call, chunk)
+        self.nodes = [self._whole.node(call, self.seen, name) for name in self.layer]
+        return super()._relevance(call, chunk)
 
 
-def activated(x: Tensor) -> Tensor:
-    """Pass relevance on."""
-    return x * (F.gelu(x) / x).detach()
+def literal(method: SeenLRP, index: int | None = None) -> dict[int, Tensor]:
+    """Compute the relevance of all nodes, (B, *shape), of the values that were seen last, or of another class."""
+    values = method.seen
+    graph, state = values.graph, values.state if index is None else values.of_class(index)
+    composite = COMPOSITES[method.composite] if isinstance(method.composite, str) else method.composite
+    rules = {i: composite.rule(position) for i, position in Layers(graph).positions.items()}
+    bounds = None if method.low is None or method.high is None else (method.low, method.high)
+    found = []
+    with torch.no_grad():
+        for i in range(state.items):
+            item = LiteralRelevance(graph, _item(graph, state, i), rules, method.bias, bounds, composite.attention)
+            score = state.tensor(graph.output)[i, 0]
+            found.append(item.of(score if method.start == "score" else torch.ones_like(score)))
+    return {i: torch.cat([item[i] for item in found]) for i in found[0]}
 
 
-def _attended(block: Block, x: Tensor, bias: Tensor, seen: list[Tensor]) -> Tensor:
-    attention = block.attention
-    q, k, v = positive(attention.qkv, x).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-    weights = (half(q @ k.mT) / q.shape[-1] ** 0.5 + bias).softmax(-1)
-    seen.append(weights)
-    return positive(attention.out, half(weights @ v).transpose(1, 2).flatten(2))
+def _item(graph: Any, state: State, i: int) -> dict[int, Any]:
+    return {
+        n: tree_map(lambda v: v[i : i + 1], value) if graph.nodes[n].per_item else value
+        for n, value in state.values.items()
+    }
 
 
-def _block(block: Block, x: Tensor, bias: Tensor, seen: list[Tensor]) -> Tensor:
-    (first, second), layers = block.norms, (block.first, block.second)
-
-    def fed_forward(x: Tensor) -> Tensor:
-        return positive(layers[1], activated(positive(layers[0], x)))
-
-    if block.norm_first:
-        x = by_contribution(x + _attended(block, normed(first, x), bias, seen))
-        return by_contribution(x + fed_forward(normed(second, x)))
-    x = normed(first, by_contribution(x + _attended(block, x, bias, seen)))
-    return normed(second, by_contribution(x + fed_forward(x)))
+def joined(found: Explanation) -> Tensor:
+    """Lay the attributions side by side: (B, N)."""
+    parts = found.attributions if isinstance(found.attributions, tuple) else (found.attributions,)
+    return torch.cat([part.flatten(1) for part in parts], 1)
 
 
-def relevance_of_attention(model: nn.Module, x: Tensor, bias: Tensor, classes: Tensor) -> list[Tensor]:
-    """Compute the relevance of each layer's attention for a score whose relevance is 1.
-
-    Args:
-        model: one of `attention_models`.
-        x: (B, n, d) the hidden states that go into the first layer.
-        bias: what is added to the scores of attention.
-        classes: (B,).
-
-    Returns:
-        (B, H, n, n) each.
-    """
-    seen: list[Tensor] = []
-    x = x.detach().requires_grad_()
-    for block in model.blocks:
-        x = _block(block, x, bias, seen)
-    last = normed(model.norm, x) if hasattr(model, "norm") else x
-    scores = positive(model.head, last[:, 0]).gather(1, classes[:, None])
-    coefficients = torch.autograd.grad((scores / scores.detach()).sum(), seen)
-    return [(c * weights).detach() for c, weights in zip(coefficients, seen, strict=True)]
+def relative(got: Tensor, expected: Tensor) -> float:
+    """Give the largest difference, relative to the largest entry; nodes have a dimension of size 1 more than items."""
+    expected = expected.reshape(got.shape)
+    assert expected.isfinite().all()
+    largest = float(expected.abs().max())
+    return float((got - expected).abs().max()) / (largest or 1.0)

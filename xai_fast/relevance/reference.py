@@ -11,110 +11,87 @@ ONE 2015; Montavon et al., "Explaining NonLinear Classification Decisions with D
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
-from xai_fast.graph import Graph, Node, State
+from xai_fast.graph import Graph
 from xai_fast.graph.interpreter import complete
 from xai_fast.graph.lift import lifted, summed_to
-from xai_fast.graph.nodes import Ref
-from xai_fast.relevance.composite import Composite, Position
 from xai_fast.relevance.rules import AlphaBeta, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
+from xai_fast.taylor.program import Program
+from xai_fast.taylor.rules.bilinear import Bilinear, Product
+from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
+from xai_fast.taylor.rules.linear import Sum
 
-__all__ = ["relevance_reference"]
+__all__ = ["LiteralRelevance"]
 
 _LAYERS = {"convolution": (0, 1), "addmm": (1, 2), "mm": (0, 1), "bmm": (0, 1)}  # where a and W are
-_PRODUCTS = ("mul", "mm", "bmm", "addmm")
-_POOLS = ("mean", "sum", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
 _STOPS = ("rsqrt", "reciprocal")
 _GATES = (*_STOPS, "sigmoid", "hardsigmoid", "hardtanh", "relu6")
 _VIEWS = ("view", "_unsafe_view", "reshape", "unsqueeze", "squeeze", "clone", "alias", "expand", "permute", "transpose")
 
 
-def relevance_reference(
-    graph: Graph,
-    state: State,
-    composite: Composite,
-    seeds: Tensor,
-    bias: str = "absorb",
-    bounds: tuple[float, float] | None = None,
-) -> dict[int, Tensor]:
-    """Share the relevance of scores among all that they are computed from.
-
-    Args:
-        graph: of the score.
-        state: its values for B items, float64.
-        composite: the rules.
-        seeds: (B,) the relevance of the scores.
-        bias: see `xai_fast.attribution.lrp.LRP`.
-        bounds: the smallest and the largest value of an input; None for those of each item.
-
-    Returns:
-        (B, *shape) the relevance of each node that has any.
-    """
-    items = []
-    for at, seed in enumerate(seeds):
-        cut = {
-            i: tree_map(lambda v, at=at: v[at : at + 1], value) if graph.nodes[i].per_item else value
-            for i, value in state.values.items()
-        }
-        items.append(_Item(graph, cut, composite, bias, bounds).back(seed))
-    return {i: torch.cat([found[i] for found in items]) for i in items[0]}
-
-
 @dataclass
-class _Item:
-    """The values of an item by node, (1, *shape), and the relevance that has come to nodes from above.
+class LiteralRelevance:
+    """The relevance of all that a score is computed from.
 
-    ``shared`` goes on by contributions; ``placed`` belongs to places, whatever their values: below zB, w2 and flat.
+    Attributes:
+        graph: of the score.
+        values: (1, *shape) float64 by node, those of one item.
+        rules: of the layers with weights, by node.
+        bias: see `xai_fast.attribution.lrp.LRP`.
+        bounds: the smallest and the largest value of an input; None for those of the item.
+        attention: see `xai_fast.relevance.composite.Composite`.
+        shared: what has come to nodes from above, and goes on by contributions.
+        placed: what belongs to places whatever their values are, below zB, w2 and flat.
     """
 
     graph: Graph
     values: dict[int, Any]
-    composite: Composite
-    bias: str
-    bounds: tuple[float, float] | None
+    rules: Mapping[int, Rule]
+    bias: str = "absorb"
+    bounds: tuple[float, float] | None = None
+    attention: str = "shared"
     shared: dict[int, Tensor] = field(default_factory=dict)
     placed: dict[int, Tensor] = field(default_factory=dict)
 
-    def back(self, seed: Tensor) -> dict[int, Tensor]:
+    def __post_init__(self) -> None:
+        """See what operations there are."""
+        self.kinds = Program(self.graph, 2).rules
+        self.names = [getattr(getattr(n.target, "overloadpacket", None), "__name__", "") for n in self.graph.nodes]
+
+    def of(self, relevance: Tensor) -> dict[int, Tensor]:
+        """Share the relevance of the score, (); returns (1, *shape) by node."""
         found: dict[int, Tensor] = {}
-        positions = self._positions()
-        self.shared[self.graph.output] = seed.reshape(1, 1)
-        for node in reversed(self.graph.nodes):
-            shared, placed = self.shared.pop(node.index, None), self.placed.pop(node.index, None)
-            for part in (shared, placed):
-                if part is not None:
-                    found[node.index] = found.get(node.index, 0) + part
-            if not node.inputs:
-                continue
-            if placed is not None and not self._move(node, placed):
-                y = self.values[node.index]
-                shared = (0 if shared is None else shared) + placed * y / _stab(y)
-            if shared is not None and node.index in positions:
-                self._layer(node, shared, positions[node.index])
-            elif shared is not None:
-                for source, part in self._operation(node, shared).items():
+        self.shared[self.graph.output] = relevance.reshape(1, 1)
+        for node in reversed(range(len(self.graph.nodes))):
+            r, placed = self.shared.pop(node, None), self.placed.pop(node, None)
+            if r is not None or placed is not None:
+                found[node] = (0 if r is None else r) + (0 if placed is None else placed)
+            if placed is not None and node in self.kinds and not self._move(node, placed):
+                y = self.values[node]
+                r = (0 if r is None else r) + placed * y / _stab(y)
+            if r is not None and node in self.rules:
+                self._layer(node, r, self.rules[node])
+            elif r is not None and node in self.kinds:
+                for source, part in self._operation(node, r).items():
                     self.shared[source] = self.shared.get(source, 0) + part
         return found
 
-    def _layer(self, node: Node, r: Tensor, position: Position) -> None:
+    def _layer(self, node: int, r: Tensor, rule: Rule) -> None:
         """Share by the rule of a layer with weights."""
-        rule, (source, weight) = self.composite.rule(position), self._weighted(node)
-        a, z = self.values[source], self.values[node.index].flatten()
-        w = self._jacobian(node, source)
+        args: Any = self.graph.nodes[node].args
+        source, weight = (args[at].index for at in _LAYERS[self.names[node]])
+        a, z = self.values[source], self.values[node].flatten()
+        ones = {weight: torch.ones_like(self.values[weight])} if isinstance(rule, Flat) else {}
+        w = self._jacobian(node, source, ones)
         contributions = w * a.flatten()
-        b = torch.zeros_like(z) if self.bias == "zero" else z - contributions.sum(1)
-        if isinstance(rule, Flat):
-            w = self._jacobian(node, source, {weight: torch.ones_like(self.values[weight])})
-        bounds = self._bounds(source) if position.is_first else (a.amin(), a.amax())
-        low, high = (bound.expand(a.shape).flatten() for bound in bounds)
+        b = self._run(node, {source: torch.zeros_like(a)}).flatten() * (self.bias != "zero")
+        low, high = (bound.expand(a.shape).flatten() for bound in self._bounds(source))
         shares, taken = _shares(rule, w, contributions, b, z, low, high)
         if self.bias == "keep":
             size = contributions.abs()
@@ -122,141 +99,96 @@ class _Item:
         into = self.placed if isinstance(rule, ZBox | WSquare) else self.shared
         into[source] = into.get(source, 0) + (r.flatten() @ shares).reshape(a.shape)
 
-    def _operation(self, node: Node, r: Tensor) -> dict[int, Tensor]:
+    def _operation(self, node: int, r: Tensor) -> dict[int, Tensor]:
         """Share by what an operation without weights does."""
-        name, y, active, factors = _name(node), self.values[node.index], self._active(node), self._factors(node)
-        x = self.values[active[0]]
-        softmax = self._softmax(node)
-        if name in _STOPS or (softmax and self.composite.attention == "constant"):
+        name, kind, y = self.names[node], self.kinds[node], self.values[node]
+        source = kind.inputs[0]
+        if name in _STOPS or (isinstance(kind, Softmax) and self.attention == "constant"):
             return {}
-        if softmax:  # Achtibat et al. 2024, Eq. 13
-            source, dims = softmax
-            return {source: torch.where(y == 0, 0, self.values[source] * (r - y * r.sum(dims, keepdim=True)))}
-        if name == "exp":
-            source = self._unshifted(active[0])
-            return {source: self.values[source] * r}
-        if name == "log":
-            return {active[0]: torch.where(y == 0, 0, r / y)}
-        if factors:
-            gates = [self._is_gate(i) for i in factors]
-            parts = [0.5 if gates[0] == gates[-1] else float(other) for other in reversed(gates)]
-            return {i: self._by_contribution(node, r * part, [i])[i] for i, part in zip(factors, parts, strict=True)}
-        if name in ("add", "sub", "rsub"):
-            terms = [self.graph.nodes[o.index] if isinstance(o, Ref) else None for o in node.args[:2]]
-            if all(term and term.active for term in terms):
-                r = r * y / _stab(y)
-            elif self.bias != "absorb" and not all(term and term.per_item for term in terms):
-                return {active[0]: x / _stab(x) * self._summed(r, active[0])}
-        elif self._is_entrywise(node):
-            return {active[0]: torch.where(x == 0, 0, self._summed(r, active[0]))}
-        return self._by_contribution(node, r * y / _stab(y) if name in _POOLS else r, active)
+        if isinstance(kind, Softmax) or name == "exp":  # Achtibat et al. 2024, Eq. 13
+            source = self._unshifted(source)
+            rest = y * r.sum(kind.dims, keepdim=True) if isinstance(kind, Softmax) else 0
+            return {source: torch.where(y == 0, 0, self.values[source] * (r - rest))}
+        if isinstance(kind, Bilinear) and kind.curved:
+            gates = [self._is_gate(i) for i in kind.inputs]
+            parts = [r * (0.5 if gates[0] == gates[-1] else float(other)) for other in reversed(gates)]
+            return {i: self._by_contribution(node, p, [i])[i] for i, p in zip(kind.inputs, parts, strict=True)}
+        x = self.values[source]
+        if isinstance(kind, Sum) and len(kind.terms) == 1:
+            others = [self.graph.nodes[i] for i in self.graph.nodes[node].inputs if i != source]
+            if self.bias != "absorb" and not any(other.per_item for other in others):
+                return {source: x / _stab(x) * summed_to(r, 1, x.shape[1:])}
+        elif self._is_entrywise(node) and name != "log":
+            return {source: torch.where(x == 0, 0, summed_to(r, 1, x.shape[1:]))}
+        elif isinstance(kind, Sum) or self._is_pool(node):
+            r = r * y / _stab(y)
+        return self._by_contribution(node, r, kind.inputs)
 
-    def _move(self, node: Node, r: Tensor) -> bool:
+    def _move(self, node: int, r: Tensor) -> bool:
         """Move relevance of places through an operation on each entry, or one that copies entries; tell whether."""
-        active = self._active(node)
-        if self._is_entrywise(node):
-            moved = [self._summed(r, active[0])]
-        else:
-            copies = [self._jacobian(node, i) for i in active]
+        inputs = self.kinds[node].inputs
+        moved = [summed_to(r, 1, self.values[i].shape[1:]) for i in inputs if self._is_entrywise(node)]
+        if self._is_pool(node):
+            return False
+        if not moved:
+            copies = [self._jacobian(node, i) for i in inputs]
             entries = torch.cat(copies, 1)
-            if ((entries != 0) & (entries != 1)).any() or (entries.sum(1) > 1).any():
+            if not ((entries == 0) | (entries == 1)).all() or (entries.sum(1) > 1).any():
                 return False
-            moved = [(r.flatten() @ j).reshape(self.values[i].shape) for i, j in zip(active, copies, strict=True)]
-        for i, part in zip(active, moved, strict=True):
+            moved = [(r.flatten() @ j).reshape(self.values[i].shape) for i, j in zip(inputs, copies, strict=True)]
+        for i, part in zip(inputs, moved, strict=True):
             self.placed[i] = self.placed.get(i, 0) + part
         return True
 
-    def _by_contribution(self, node: Node, r: Tensor, sources: Sequence[int]) -> dict[int, Tensor]:
+    def _by_contribution(self, node: int, r: Tensor, sources: Sequence[int]) -> dict[int, Tensor]:
         """Compute a_j times the sum over k of J_kj R_k / y_k."""
-        y = self.values[node.index]
+        y = self.values[node]
         points = [self.values[i].detach().requires_grad_() for i in sources]
         with torch.enable_grad():
             result = self._run(node, dict(zip(sources, points, strict=True)))
             found = torch.autograd.grad(result, points, torch.where(y == 0, 0, r / y))
         return {i: torch.where(g == 0, 0, self.values[i] * g) for i, g in zip(sources, found, strict=True)}
 
-    def _jacobian(self, node: Node, source: int, given: dict[int, Tensor] | None = None) -> Tensor:
+    def _jacobian(self, node: int, source: int, given: Mapping[int, Tensor] | None = None) -> Tensor:
         """Compute J, (outputs, entries of the source)."""
         j: Tensor = torch.func.jacrev(lambda a: self._run(node, {**(given or {}), source: a}))(self.values[source])
         return j.reshape(-1, self.values[source].numel())
 
-    def _run(self, node: Node, given: dict[int, Tensor]) -> Any:
+    def _run(self, node: int, given: Mapping[int, Tensor]) -> Any:
         """Compute a node with other values of what it reads."""
-        operation = self.graph.nodes[node.inputs[0]] if node.target is operator.getitem else node
+        picks = not self.names[node]  # one output of an operation that has several
+        operation: Any = self.graph.nodes[self.graph.nodes[node].inputs[0] if picks else node]
         values = [given.get(i, self.values[i]) for i in operation.inputs]
         result: Any = lifted(operation, values, [self.graph.nodes[i].per_item for i in operation.inputs])
-        return result if operation is node else result[node.args[1]]
+        return result[self.graph.nodes[node].args[1]] if picks else result
 
     def _bounds(self, source: int) -> tuple[Tensor, Tensor]:
-        """Compute what a first layer reads at the bounds of the input."""
-        found = []
+        """Compute the bounds of what a layer reads: by those of the input where no other layer lies between."""
+        ends = []
         for bound in self.bounds or (self.values[0].amin(), self.values[0].amax()):
             values = {i: value for i, value in self.values.items() if not self.graph.nodes[i].active}
             values[0] = torch.full_like(self.values[0], float(bound))
-            complete(self.graph, values)
-            found.append(values[source])
-        return torch.minimum(*found), torch.maximum(*found)
+            complete(self.graph, values, set(range(len(self.names))) - set(self.rules))
+            ends.append(values.get(source))
+        return (torch.minimum(*ends), torch.maximum(*ends)) if ends[0] is not None else self.values[source].aminmax()
 
-    def _positions(self) -> dict[int, Position]:
-        layers = [node for node in self.graph.nodes if self._weighted(node)]
-        after: set[int] = set()
-        for node in self.graph.nodes:
-            if node in layers or any(i in after for i in node.inputs):
-                after.add(node.index)
-        kinds = ["convolution" if _name(node) == "convolution" else "dense" for node in layers]
-        return {
-            n.index: Position(k, n.path, kinds[:at].count(k), kinds.count(k), self._weighted(n)[0] not in after)
-            for at, (n, k) in enumerate(zip(layers, kinds, strict=True))
-        }
+    def _is_entrywise(self, node: int) -> bool:
+        """Tell whether each entry depends on one of the only input."""
+        kind = self.kinds[node]
+        return isinstance(kind, Elementwise | Selection | Product | Sum) and len(kind.inputs) == 1
 
-    def _weighted(self, node: Node) -> tuple[int, ...]:
-        """Find a and W of a product with constant weights."""
-        args: Any = node.args
-        a, w = (args[at].index for at in _LAYERS[_name(node)]) if _name(node) in _LAYERS and node.active else (0, 0)
-        return (a, w) if self.graph.nodes[a].active and not self.graph.nodes[w].per_item else ()
+    def _is_pool(self, node: int) -> bool:
+        return "pool" in self.names[node] or self.names[node] in ("mean", "sum")
 
-    def _summed(self, r: Tensor, index: int) -> Tensor:
-        return summed_to(r, 1, self.graph.nodes[index].shape or ())
+    def _is_gate(self, node: int) -> bool:
+        while self.names[node] in (*_VIEWS, "where") and len(self.kinds[node].inputs) == 1:  # `where` masks attention
+            node = self.kinds[node].inputs[0]
+        return self.names[node] in _GATES or (self.attention == "constant" and isinstance(self.kinds[node], Softmax))
 
-    def _active(self, node: Node) -> list[int]:
-        """Find what a node reads that depends on the input; the reads of the operation where it picks an output."""
-        inputs = self.graph.nodes[node.inputs[0]].inputs if node.target is operator.getitem else node.inputs
-        return [i for i in dict.fromkeys(inputs) if self.graph.nodes[i].active]
-
-    def _factors(self, node: Node) -> list[int]:
-        """Find the factors of a product that both depend on the input; one for a square."""
-        factors = [a.index for a in node.args if isinstance(a, Ref) and self.graph.nodes[a.index].active]
-        return list(dict.fromkeys(factors)) if _name(node) in _PRODUCTS and len(factors) == 2 else []
-
-    def _is_entrywise(self, node: Node) -> bool:
-        """Tell whether an entry depends on one entry, and on constants."""
-        is_pointwise = torch.Tag.pointwise in getattr(node.target, "tags", ())
-        is_pointwise = is_pointwise or _name(node) in ("hardswish", "_prelu_kernel")
-        return is_pointwise and len(self._active(node)) == 1 and _name(node) != "where"
-
-    def _is_gate(self, index: int) -> bool:
-        node = self.graph.nodes[index]
-        while _name(node) in (*_VIEWS, "where") and len(self._active(node)) == 1:  # `where` masks attention
-            node = self.graph.nodes[self._active(node)[0]]
-        return _name(node) in _GATES or (self.composite.attention == "constant" and self._softmax(node) is not None)
-
-    def _softmax(self, node: Node) -> tuple[int, list[int]] | None:
-        """Find the source and the dimensions, counted from the end, of exp(x) times the reciprocal of its sum."""
-        nodes = self.graph.nodes
-        factors = [nodes[i] for i in self._factors(node)]
-        if [_name(factor) for factor in factors] != ["exp", "reciprocal"]:
-            return None
-        total: Any = nodes[factors[1].inputs[0]]
-        if _name(total) != "sum" or total.inputs != (factors[0].index,):
-            return None
-        rank = len(node.shape or ())
-        return self._unshifted(factors[0].inputs[0]), [d % rank - rank for d in total.args[1]]
-
-    def _unshifted(self, index: int) -> int:
+    def _unshifted(self, node: int) -> int:
         """Find x of x - max x, in which the maximum is detached."""
-        node = self.graph.nodes[index]
-        others = [self.graph.nodes[i] for i in node.inputs[1:]]
-        return node.inputs[0] if _name(node) == "sub" and others and not others[0].active else index
+        others = [self.graph.nodes[i] for i in self.graph.nodes[node].inputs[1:]]
+        return self.kinds[node].inputs[0] if self.names[node] == "sub" and others and not others[0].active else node
 
 
 def _shares(
@@ -286,10 +218,6 @@ def _shares(
             more, more_bias = torch.where(above[:, None], plus[0], minus[0]), torch.where(above, plus[1], minus[1])
             return of(contributions + rule.gamma * more, b + rule.gamma * more_bias)
     return of(contributions, b)  # Bach et al. 2015, Eq. 58
-
-
-def _name(node: Node) -> str:
-    return getattr(getattr(node.target, "overloadpacket", None), "__name__", "")
 
 
 def _stab(z: Tensor, eps: float = 1e-6) -> Tensor:

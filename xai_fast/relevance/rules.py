@@ -300,7 +300,12 @@ class Gamma(Rule):
         positive = at.signed(True) if layer.is_nonnegative else at.halves()[0]
         # N = own - P is right where z < 0.
         pot = self._pot(at.z, own + gamma * torch.where(at.z > 0, positive, own - positive), above, below)
-        return Share(layer, [pot], _terms(at, [1 + gamma * (at.z > 0)], [1 + gamma * (at.z < 0)]))
+        if not layer.is_nonnegative:
+            # Both shares are about as large, so that half their sum and half their difference, two products, will do.
+            sign = torch.sign(at.z)
+            terms = [Term([1 + gamma / 2 * sign.abs()], layer.weight)]
+            return Share(layer, [pot], [*terms, Term([gamma / 2 * sign], layer.weight.abs(), torch.sign(at.a))])
+        return Share(layer, [pot], _terms(at, *([1 + gamma * side.to(own.dtype)] for side in (at.z > 0, at.z < 0))))
 
 
 @dataclass(frozen=True)
@@ -345,10 +350,15 @@ class Flat(WSquare):
 
 def _terms(at: Local, p: Sequence[Tensor | float], n: Sequence[Tensor | float]) -> list[Term]:
     """Give the inputs (w a)+ p + (w a)- n, each a number per pot."""
-    weight = at.layer.weight
+    sides = ((p, True), (n, False))
     if at.layer.is_nonnegative:
-        sides = [Term(units, at.parts[positive]) for units, positive in ((p, True), (n, False))]
-        return [term for term in sides if any(isinstance(u, Tensor) or u for u in term.units)]
-    half = [(a + b) / 2 for a, b in zip(p, n, strict=True)]
-    difference = [(a - b) / 2 for a, b in zip(p, n, strict=True)]
-    return [Term(half, weight), Term(difference, weight.abs(), torch.sign(at.a))]
+        terms = [Term(units, at.parts[positive]) for units, positive in sides]
+    else:
+        # p and n may be of very different sizes: a difference of products with them would be rounding.
+        signs = [(sign.to(at.a.dtype), above) for sign, above in ((at.a > 0, True), (at.a < 0, False))]
+        terms = [
+            Term(units, at.parts[positive == above], sign)
+            for units, positive in sides
+            for sign, above in signs
+        ]
+    return [term for term in terms if any(isinstance(unit, Tensor) or unit for unit in term.units)]
