@@ -79,7 +79,7 @@ def _methods() -> Iterator[str]:
     ):
         yield title
         for name, found in known.items():
-            yield f"  {name:22}{found.__module__}.{found.__qualname__}"
+            yield f"  {name:24}{found.__module__}.{found.__qualname__}"
         for entry in entry_points(group=group):
             if entry.name not in known:
                 yield f"  {entry.name:22}{_reason(entry)}"
