@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 from collections.abc import Callable
 
@@ -13,6 +14,7 @@ from torch import nn
 
 from benchmarks.measure import in_turn, products, ratio
 from benchmarks.relevance_networks import resnet50, vgg11_bn, vit_small
+from tests.helpers.zennit_peer import zennit
 from xai_fast import LRP, TransformerAttribution
 from xai_fast.engine.memory import peak_memory, reset_peak_memory
 from xai_fast.models.resnet import resnet18_random
@@ -55,32 +57,44 @@ def test_in_gradients(benchmark: BenchmarkFixture, name: str) -> None:
     seconds = in_turn({"gradient": gradient, **runs}, ROUNDS)
     timed = {composite: ratio(seconds, composite, "gradient") for composite in GOALS}
     benchmark.extra_info |= {
-        "products_in_gradients": counted,
-        "times_a_gradient": timed,
+        **{f"products_of_{composite}": count for composite, count in counted.items()},
+        **{f"time_of_{composite}": time for composite, time in timed.items()},
         "seconds": seconds,
-        "largest_products": max(counted[c] / GOALS[c][0] for c in GOALS),
-        "largest_time": max(timed[c] / GOALS[c][1] for c in GOALS),
     }
     benchmark.pedantic(runs["epsilon_gamma_box"], rounds=1)
-    assert all(counted[c] <= most + 0.03 for c, (most, _) in GOALS.items())  # gamma on ResNet-18: 1.82
+    assert all(counted[c] <= most for c, (most, _) in GOALS.items())
     assert all(timed[c] <= most for c, (_, most) in GOALS.items())
 
 
 def test_against_zennit(benchmark: BenchmarkFixture) -> None:
-    """Each composite at least 1.7 times faster than zennit's, 3 times with gamma, 6 times for ten classes."""
-    peer = pytest.importorskip("tests.helpers.zennit")
+    """Each composite at least 1.7 times faster than zennit's, 3 times with gamma, 4 times for ten classes."""
+    z = zennit()
+    composites = {
+        "epsilon": lambda **options: z.composites.LayerMapComposite(
+            [*z.composites.layer_map_base(), ((nn.Conv2d, nn.Linear), z.rules.Epsilon())], **options
+        ),
+        "epsilon_plus": z.composites.EpsilonPlus,
+        "epsilon_gamma_box": functools.partial(
+            z.composites.EpsilonGammaBox, low=torch.tensor(0.0), high=torch.tensor(1.0)
+        ),
+        "epsilon_alpha2_beta1": z.composites.EpsilonAlpha2Beta1,
+    }
+
+    def of_zennit(composite: str, index: int) -> None:
+        seed = nn.functional.one_hot(torch.full((len(x),), index), 1000).to(x.dtype)
+        made = composites[composite](canonizers=[z.canonizers.SequentialMergeBatchNorm()])
+        with z.attribution.Gradient(model, made) as attributor:
+            attributor(x.clone(), seed)
+
     model, x = vgg11_bn().requires_grad_(False), _inputs(4)
-    target = torch.zeros(len(x), dtype=torch.int64)
     runs: dict[str, Callable[[], object]] = {}
     for composite in GOALS:
         method = LRP(model, composite=composite, start="one", low=0, high=1)
         runs[composite] = lambda m=method: m.explain(x, 0)
-        runs[f"{composite}, zennit"] = lambda c=composite: peer.relevance(model, x, target, c, low=0, high=1)
+        runs[f"{composite}, zennit"] = lambda c=composite: of_zennit(c, 0)
     several = LRP(model, composite="epsilon_plus", start="one", classes=range(10))
     runs["ten classes"] = lambda: several.explain(x)
-    runs["ten classes, zennit"] = lambda: [
-        peer.relevance(model, x, torch.full_like(target, index), "epsilon_plus") for index in range(10)
-    ]
+    runs["ten classes, zennit"] = lambda: [of_zennit("epsilon_plus", index) for index in range(10)]
     seconds = in_turn(runs, 3)
     faster = {name: ratio(seconds, f"{name}, zennit", name) for name in (*GOALS, "ten classes")}
     one_class = ratio(seconds, "ten classes", "epsilon_plus")
@@ -95,11 +109,12 @@ def test_against_zennit(benchmark: BenchmarkFixture) -> None:
     benchmark.pedantic(runs["epsilon_gamma_box"], rounds=1)
     assert min(faster.values()) >= 1.7
     assert faster["epsilon_gamma_box"] >= 3
+    assert faster["ten classes"] >= 4
     assert one_class <= 4.5
 
 
 def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
-    """AttnLRP and the attribution of Chefer et al., in gradients of the model as it is (fused attention)."""
+    """AttnLRP at most 2, the attribution of Chefer et al. 4.5 gradients of the model as it is (fused attention)."""
     model, x = vit_small().requires_grad_(False), _inputs(4)
     methods = {"attn_lrp": LRP(model, composite="attn_lrp"), "transformer_attribution": TransformerAttribution(model)}
     runs = {name: lambda m=method: m.explain(x, 0) for name, method in methods.items()}
