@@ -249,8 +249,8 @@ class WrittenOut(TorchFunctionMode):
     """Writes out what PyTorch fuses into an operation that has no second derivative, or mixes items.
 
     Instance normalisation becomes means, not batch norm with the batch's statistics; so does pooling to one cell, which
-    else sets strides; recurrent layers are products of matrices, not one call of oneDNN or cuDNN. A linear layer has its
-    bias, also where its input is transposed and PyTorch would add it by itself.
+    else sets strides; recurrent layers are products of matrices, not one call of oneDNN or cuDNN. A linear layer has
+    its bias, also where its input is transposed and PyTorch would add it by itself.
     """
 
     def __torch_function__(

@@ -356,7 +356,9 @@ class Walk:
             return
         row = [arrives, *(arrives - leaves if column == name else torch.zeros_like(arrives) for name in COLUMNS[1:])]
         operation: Any = getattr(node.target, "overloadpacket", node.target)
-        self.ledger.append((f"{node.path} {operation.__name__}".strip(), torch.stack(row, -1).double()))
+        is_softmax = isinstance(self.layers.program.rules.get(node.index), Softmax)
+        name = "softmax" if is_softmax else operation.__name__
+        self.ledger.append((f"{node.path} {name}".strip(), torch.stack(row, -1).double()))
 
 
 def _has_constants(rule: Derivative) -> bool:
