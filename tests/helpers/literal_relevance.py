@@ -59,7 +59,8 @@ def literal(method: SeenLRP, index: int | None = None) -> dict[int, Tensor]:
     found = []
     with torch.no_grad():
         for i in range(state.items):
-            item = LiteralRelevance(graph, _item(graph, state, i), rules, method.bias, bounds, composite.attention)
+            options = (method.bias, bounds, composite.attention, composite.eps)
+            item = LiteralRelevance(graph, _item(graph, state, i), rules, *options)
             score = state.tensor(graph.output)[i, 0]
             found.append(item.of(score if method.start == "score" else torch.ones_like(score)))
     return {i: torch.cat([item[i] for item in found]) for i in found[0]}

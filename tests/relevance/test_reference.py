@@ -26,6 +26,8 @@ def one_bias(*case: str) -> str:
 
 RECURRENT = {"lstm", "before lstm", "gru", "tied"}
 LONG = {"bert", "gpt2", "vit", "swin", "convnext"}
+WRAPPED = {"checkpointed", "data parallel", "compiled", "scripted", "frozen"}
+"""Of which the graph is that of another one."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def built(name: str) -> tuple[nn.Module, Any, Any]:
 
 
 CASES = [
-    pytest.param(name, rule, marks=pytest.mark.slow if name in LONG and rule not in ("epsilon", "w2") else ())
+    pytest.param(name, rule, marks=pytest.mark.slow if name in LONG | WRAPPED and rule not in ("epsilon", "w2") else ())
     for name in ARCHITECTURES
     if name not in RECURRENT
     for rule in RULES

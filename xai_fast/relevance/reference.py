@@ -46,6 +46,7 @@ class LiteralRelevance:
         bias: see `xai_fast.attribution.lrp.LRP`.
         bounds: the smallest and the largest value of an input; None for those of the item.
         attention: see `xai_fast.relevance.composite.Composite`.
+        eps: see there.
         shared: what has come to nodes from above, and goes on by contributions.
         placed: what belongs to places whatever their values are, below zB, w2 and flat.
     """
@@ -56,6 +57,7 @@ class LiteralRelevance:
     bias: str = "absorb"
     bounds: tuple[float, float] | None = None
     attention: str = "shared"
+    eps: float = 1e-6
     shared: dict[int, Tensor] = field(default_factory=dict)
     placed: dict[int, Tensor] = field(default_factory=dict)
 
@@ -121,7 +123,7 @@ class LiteralRelevance:
         elif self._is_entrywise(node) and name != "log":
             return {source: torch.where(x == 0, 0, summed_to(r, 1, x.shape[1:]))}
         elif isinstance(kind, Sum) or self._is_pool(node):
-            r = r * y / _stab(y)
+            r = r * y / _stab(y, self.eps)
         return self._by_contribution(node, r, kind.inputs)
 
     def _move(self, node: int, r: Tensor) -> bool:
