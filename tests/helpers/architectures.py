@@ -417,7 +417,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     "in place": Architecture("in place, also on its input", InPlace, "convolution", photos()),
     "data parallel": Architecture("nn.DataParallel on the CPU", lambda: nn.DataParallel(small()), "module.1", photos()),
     "bfloat16": Architecture(
-        "bfloat16", small, "1", photos(), narrow=torch.bfloat16, refuses=dict.fromkeys(("taylor_cam", "lrp"), "float32 or float64")
+        "bfloat16",
+        small,
+        "1",
+        photos(),
+        narrow=torch.bfloat16,
+        refuses=dict.fromkeys(("taylor_cam", "lrp"), "float32 or float64"),
     ),
     "compiled": Architecture(
         "torch.compile", lambda: torch.compile(small(), backend="aot_eager"), "_orig_mod.1", photos(), plain=small
