@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 env: $(STAMP)
 
 # Torch first and by itself, so that what needs any torch is content with this one. foolbox is only read for its photos,
-# ISLP for a table, zennit for its rules, and what they depend on is not needed for that.
+# ISLP for a table, and zennit only compared with: what they depend on is not needed for that.
 $(STAMP): pyproject.toml setup.py CMakeLists.txt requirements/check.txt $(shell find csrc -type f)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip

@@ -53,7 +53,13 @@ def test_the_seed_is_what_arrives_and_what_is_kept(name: str, rule: str) -> None
 @pytest.mark.parametrize("rule", ["deep_taylor", "epsilon_gamma_box", "epsilon_alpha2_beta1_flat"])
 def test_what_padding_before_the_first_layer_takes(rule: str) -> None:
     model = nn.Sequential(
-        nn.ZeroPad2d(2), nn.MaxPool2d(2), nn.ZeroPad2d(1), nn.Conv2d(2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(147, 2)
+        nn.ZeroPad2d(2),
+        nn.MaxPool2d(2),
+        nn.ZeroPad2d(1),
+        nn.Conv2d(2, 3, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(147, 2),
     ).eval()
     found = LRP(model, composite=rule, start="one").explain(torch.randn(3, 2, 8, 8))
     kept = found.ledger[..., 1:].sum((1, 2))

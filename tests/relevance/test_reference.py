@@ -67,7 +67,9 @@ def test_every_architecture_and_rule(name: str, rule: str) -> None:
                 method.explain(inputs, additional_forward_args=extra)
             continue
         found = method.explain(inputs, additional_forward_args=extra)
-        assert relative(joined(found), literal(method)[0]) < 1e-10, bias
+        # Without a stabiliser the terms of a norm, which cancel, are as large as they come.
+        most = 1e-9 if rule == "epsilon, attention constant" else 1e-10
+        assert relative(joined(found), literal(method)[0]) < most, bias
 
 
 def network(*first: nn.Module, channels: int = 3, last: int = 6) -> nn.Sequential:

@@ -356,9 +356,5 @@ def _terms(at: Local, p: Sequence[Tensor | float], n: Sequence[Tensor | float]) 
     else:
         # p and n may be of very different sizes: a difference of products with them would be rounding.
         signs = [(sign.to(at.a.dtype), above) for sign, above in ((at.a > 0, True), (at.a < 0, False))]
-        terms = [
-            Term(units, at.parts[positive == above], sign)
-            for units, positive in sides
-            for sign, above in signs
-        ]
+        terms = [Term(units, at.parts[positive == above], sign) for units, positive in sides for sign, above in signs]
     return [term for term in terms if any(isinstance(unit, Tensor) or unit for unit in term.units)]
