@@ -107,7 +107,8 @@ def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def _statistics(values: Sequence[float]) -> dict[str, object]:
+def statistics(values: Sequence[float]) -> dict[str, object]:
+    """Give the mean of some values, its standard error, and the values."""
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return {"mean": fmean(values), "standard_error": error, "items": list(values)}
 
@@ -128,7 +129,7 @@ def _row(
             scores = measure(items, computed.attributions, ranking=ranking, smooth=smooth, steps=steps)
         before = (importance, scores)
         row = {"method": name, "ranking": ranking, "settings": dict(settings), "gradients": computed.gradients}
-        rows.append(row | {metric: _statistics(values) for metric, values in scores.items()})
+        rows.append(row | {metric: statistics(values) for metric, values in scores.items()})
         _say(f"{items.name} {name} {ranking}: difference {fmean(scores['difference']):.4f}")
     return rows
 
@@ -188,7 +189,7 @@ def _held_out(half: Suite, chosen: Mapping[str, Choice], options: argparse.Names
     pairs = [
         {
             "pair": f"NeFLAG, chosen - {name}",
-            "difference": _statistics([a - b for a, b in zip(ours, theirs, strict=True)]),
+            "difference": statistics([a - b for a, b in zip(ours, theirs, strict=True)]),
         }
         for name, theirs in by_name.items()
         if name != "NeFLAG, chosen"

@@ -17,12 +17,15 @@ import numpy as np
 import torch
 from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.quality_suites import Suite
-from xai_fast import NeFLAG
+from xai_fast import LRP, NeFLAG
 from xai_fast.metrics import gaussian_blur, insertion_deletion, rank_pixels
+from xai_fast.relevance import Composite, Gamma, WSquare
 
-__all__ = ["PAPER_METHODS", "Maps", "maps", "measure"]
+__all__ = ["PAPER_METHODS", "RELEVANCE_METHODS", "Maps", "maps", "measure"]
 
 Settings = Mapping[str, object]
 
@@ -46,10 +49,27 @@ PAPER_METHODS: dict[str, Settings] = {
 }
 """The rows of the paper's tables, and the two magnitudes. Options that are not named have the method's defaults."""
 
+_COMPOSITES = {"w2, gamma 0.05": Composite({"first": WSquare(), "convolution": Gamma(gamma=0.05)})}
+_BOX = {"low": -1.0, "high": 1.0}
+
+RELEVANCE_METHODS: dict[str, Settings] = {
+    "LRP, epsilon": {"method": "lrp", "composite": "epsilon"},
+    "LRP, epsilon_plus": {"method": "lrp", "composite": "epsilon_plus"},
+    "LRP, epsilon_plus_flat": {"method": "lrp", "composite": "epsilon_plus_flat"},
+    "LRP, epsilon_gamma_box": {"method": "lrp", "composite": "epsilon_gamma_box", **_BOX},
+    "LRP, w2, gamma 0.05": {"method": "lrp", "composite": "w2, gamma 0.05"},
+    "LRP, gamma_by_depth": {"method": "lrp", "composite": "gamma_by_depth", **_BOX},
+    "LRP, deep_taylor": {"method": "lrp", "composite": "deep_taylor"},
+    "LRP, epsilon_alpha2_beta1": {"method": "lrp", "composite": "epsilon_alpha2_beta1"},
+    "SmoothGrad-25": {"method": "smoothgrad", "samples": 25, "noise": 0.15},
+    **{name: PAPER_METHODS[name] for name in ("Integrated Gradients", "NeFLAG-20", "Random")},
+}
+"""The composites of `xai_fast.LRP` on pixels from -1 to 1, and what they are compared with."""
+
 
 @dataclass(frozen=True)
 class Maps:
-    """Attributions (B, C, H, W), and the gradient evaluations that one item took on average."""
+    """Attributions (B, C, H, W), and the gradients that one item took on average: evaluations, or as many products."""
 
     attributions: Tensor
     gradients: float
@@ -71,12 +91,37 @@ def maps(suite: Suite, settings: Settings) -> Maps:
         # Items without negative flux keep a map of zeros; they count as they are.
         result = NeFLAG(suite.model, **options).explain(suite.inputs, target=suite.targets, item_ids=suite.positions)
         return Maps(result.attributions, float(result.evaluations.double().mean()))
+    if method == "lrp":
+        return _relevance(suite, **options)
     single = functools.partial(_SINGLE[method], suite, **options)
     attributions = []
     for item, position in enumerate(suite.positions):
         with _seeded(position):
             attributions.append(single(suite.inputs[item : item + 1], int(suite.targets[item])).detach())
     return Maps(torch.cat(attributions), 0.0 if method == "random" else float(options["samples"]))
+
+
+def _relevance(suite: Suite, *, composite: str, **options: float) -> Maps:
+    method = LRP(suite.model, composite=_COMPOSITES.get(composite, composite), **options)
+    result = method.explain(suite.inputs, target=suite.targets)
+    x = suite.inputs[:1].clone().requires_grad_()
+    with _Products() as gradient:
+        torch.autograd.grad(suite.model(x).sum(), x)
+    with _Products() as relevance:
+        method.explain(suite.inputs[:1], target=suite.targets[:1])
+    return Maps(result.attributions, relevance.count / gradient.count)
+
+
+class _Products(TorchDispatchMode):
+    """Counts the products that run inside; `torch.utils.flop_counter.FlopCounterMode` refuses `torch.autograd.grad`."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 - as torch calls it
+        result = function(*args, **(kwargs or {}))
+        if function._overloadpacket in flop_registry:
+            self.count += flop_registry[function._overloadpacket](*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 @contextlib.contextmanager

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULT", "summary", "tables"]
+__all__ = ["RESULT", "cell", "summary", "tables"]
 
 RESULT = Path(__file__).parent / "results" / "quality.json"
 _COLUMNS = ("deletion", "insertion", "difference")
 
 
-def _cell(row: Mapping[str, Any], column: str, best: bool) -> str:
+def cell(row: Mapping[str, Any], column: str, best: bool) -> str:
+    """Write the mean of a column with its standard error, in bold if it is the best."""
     text = f"{row[column]['mean']:.3f} ± {row[column]['standard_error']:.3f}"
     return f"**{text}**" if best else text
 
@@ -25,7 +26,7 @@ def _table(rows: Sequence[Mapping[str, Any]], ranking: str | None) -> list[str]:
     best = max(row["difference"]["mean"] for row in rows)
     lines = ["| method | gradients | deletion ↓ | insertion ↑ | difference ↑ |", "|---|---|---|---|---|"]
     for row in rows:
-        cells = [_cell(row, name, name == "difference" and row[name]["mean"] == best) for name in _COLUMNS]
+        cells = [cell(row, name, name == "difference" and row[name]["mean"] == best) for name in _COLUMNS]
         lines.append(f"| {row['method']} | {row['gradients']:.0f} | {' | '.join(cells)} |")
     return lines
 
@@ -38,7 +39,7 @@ def _held_out(result: Mapping[str, Any]) -> list[str]:
     lines = ["", f"Settings chosen on {result['chosen_on']}, reported on the items that the search did not see:", ""]
     lines += _table(result["rows"], None)
     lines += ["", "| pair, same items | difference score, first less second |", "|---|---|"]
-    lines += [f"| {pair['pair']} | {_cell(pair, 'difference', False)} |" for pair in result["pairs"]]
+    lines += [f"| {pair['pair']} | {cell(pair, 'difference', False)} |" for pair in result["pairs"]]
     lines += ["", *(f"- {name}: {_settings(choice)}" for name, choice in result["settings"].items())]
     return lines
 
@@ -94,7 +95,7 @@ def summary(results: Mapping[str, Any], ranking: str = "sum_of_abs") -> str:
     best = [max(row["difference"]["mean"] for row in column.values()) for column in columns]
     for method in columns[0] if columns else ():
         cells = [
-            _cell(column[method], "difference", column[method]["difference"]["mean"] == most)
+            cell(column[method], "difference", column[method]["difference"]["mean"] == most)
             for column, most in zip(columns, best, strict=True)
         ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
