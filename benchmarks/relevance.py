@@ -25,7 +25,7 @@ __all__ = ["RESULT", "main", "table"]
 RESULT = Path(__file__).parent / "results" / "relevance.json"
 _MODEL = "efficientnet-lite0"
 _RANKINGS = ("sum_of_abs", "signed_sum")
-_BLOCK = 5
+_BLOCK = 2
 _METRICS = ("deletion", "insertion", "difference")
 
 

@@ -419,6 +419,9 @@ def test_maps_are_shown_by_magnitude_or_with_their_signs(browser: Any, page: Pat
     described = browser.evaluate("document.querySelector('.signs').getAttribute('aria-describedby')")
     assert "sums the channels" in browser.evaluate(f"document.querySelector('#{described}').innerText")
     assert browser.complaints() == []
+    opened(browser, write(tmp_path / "begins", signs(), look=Look(signed=True)))
+    assert browser.evaluate(pressed) == ["true", "true"]
+    assert browser.evaluate(sources)[:3] == with_signs
     opened(browser, page)  # maps without a negative sum
     browser.press("s")
     assert browser.evaluate(pressed) == [None, None]
