@@ -19,7 +19,7 @@ from xai_fast.plot.ledger import account_of
 from xai_fast.relevance.ledger import Relevance
 
 HOSTILE = "<script>alert(1)</script> & \"q\" 's'"
-NAMES = ("_blocks.15._depthwise_conv convolution", HOSTILE, "classifier addmm")
+NAMES = ("blocks.15.depthwise_conv convolution", HOSTILE, "classifier addmm")
 #        arrives, bias, stabiliser, rule: from the input to the score, 8 of which 0.002 arrive at the input
 ROWS = [[2.002, 1.2, 0.6, 0.2], [1.002, 0.5, -1.5, 0.0], [8.0, 6.0, 0.5, 0.498]]
 REACHES = 8.0 - 1.2 - 0.6 - 0.2 - 0.5 + 1.5 - 6.0 - 0.5 - 0.498
@@ -212,7 +212,7 @@ def test_a_reader_sees_at_a_glance_that_relevance_is_lost(browser: Any, width: i
     drawn = browser.evaluate(rows)
     assert len(drawn) == 4
     named = browser.evaluate("[...document.querySelectorAll('#ledger-bars text')].map((t) => t.textContent)")
-    assert named == ["input", "_blocks.15._depthwise_conv", f"\u2026{HOSTILE[-26:]}", "classifier addmm"]
+    assert named == ["input", "blocks.15.depthwise_conv", f"\u2026{HOSTILE[-26:]}", "classifier addmm"]
     scale = 180 / 1.1875
     zero = 170 + 0.1875 * scale
     last = [(0.0, 1.0), (0.0, 0.75), (0.75, 0.0625), (0.8125, 0.06225)]

@@ -37,8 +37,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "demo",
         help="explain the sample photos of installed packages, generated scenes, and the table of Bikeshare",
-        description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and LRP on one page and with "
-        "Taylor-CAM on another, questions about generated scenes with Taylor-CAM, and the rentals of bicycles that the "
+        description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and LRP on one page, and "
+        "with Taylor-CAM, questions about generated scenes with Taylor-CAM, and the rentals of bicycles that the "
         "package ISLP carries with T-NID. Writes maps, taylor-cam, scenes and t-nid, each with a report.html.",
     )
     parser.set_defaults(run=_run)
