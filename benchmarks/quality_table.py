@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULT", "cell", "summary", "tables"]
+__all__ = ["RELEVANCE", "RESULT", "relevance_table", "summary", "tables"]
 
 RESULT = Path(__file__).parent / "results" / "quality.json"
+RELEVANCE = RESULT.with_name("relevance.json")
 _COLUMNS = ("deletion", "insertion", "difference")
 
 
-def cell(row: Mapping[str, Any], column: str, best: bool) -> str:
-    """Write the mean of a column with its standard error, in bold if it is the best."""
+def _cell(row: Mapping[str, Any], column: str, best: bool) -> str:
     text = f"{row[column]['mean']:.3f} ± {row[column]['standard_error']:.3f}"
     return f"**{text}**" if best else text
 
@@ -26,7 +26,7 @@ def _table(rows: Sequence[Mapping[str, Any]], ranking: str | None) -> list[str]:
     best = max(row["difference"]["mean"] for row in rows)
     lines = ["| method | gradients | deletion ↓ | insertion ↑ | difference ↑ |", "|---|---|---|---|---|"]
     for row in rows:
-        cells = [cell(row, name, name == "difference" and row[name]["mean"] == best) for name in _COLUMNS]
+        cells = [_cell(row, name, name == "difference" and row[name]["mean"] == best) for name in _COLUMNS]
         lines.append(f"| {row['method']} | {row['gradients']:.0f} | {' | '.join(cells)} |")
     return lines
 
@@ -39,7 +39,7 @@ def _held_out(result: Mapping[str, Any]) -> list[str]:
     lines = ["", f"Settings chosen on {result['chosen_on']}, reported on the items that the search did not see:", ""]
     lines += _table(result["rows"], None)
     lines += ["", "| pair, same items | difference score, first less second |", "|---|---|"]
-    lines += [f"| {pair['pair']} | {cell(pair, 'difference', False)} |" for pair in result["pairs"]]
+    lines += [f"| {pair['pair']} | {_cell(pair, 'difference', False)} |" for pair in result["pairs"]]
     lines += ["", *(f"- {name}: {_settings(choice)}" for name, choice in result["settings"].items())]
     return lines
 
@@ -95,11 +95,28 @@ def summary(results: Mapping[str, Any], ranking: str = "sum_of_abs") -> str:
     best = [max(row["difference"]["mean"] for row in column.values()) for column in columns]
     for method in columns[0] if columns else ():
         cells = [
-            cell(column[method], "difference", column[method]["difference"]["mean"] == most)
+            _cell(column[method], "difference", column[method]["difference"]["mean"] == most)
             for column, most in zip(columns, best, strict=True)
         ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def relevance_table(result: Mapping[str, Any]) -> str:
+    """Make the table in Markdown: the difference score under both rankings; the best mean of all is bold."""
+    rows = {(row["method"], row["ranking"]): row for row in result["rows"]}
+    best = max(row["difference"]["mean"] for row in rows.values())
+    lines = ["| method | gradients | difference, `sum_of_abs` | difference, `signed_sum` |", "|---|---|---|---|"]
+    for method in dict.fromkeys(name for name, _ in rows):
+        found = [rows.get((method, ranking)) for ranking in ("sum_of_abs", "signed_sum")]
+        cells = [_cell(row, "difference", row["difference"]["mean"] == best) if row else "" for row in found]
+        lines.append(f"| {method} | {found[0]['gradients']:.3g} | {' | '.join(cells)} |")
+    count, about = len(next(iter(rows.values()))["difference"]["items"]), result["about"]
+    steps, commit = result["protocol"]["steps"], result["environment"]["commit"]
+    return "\n".join(lines) + (
+        f"\n\n{result['model']}, {count} photos of the {about['items_classified_right']} that it classifies right of "
+        f"{about['items_there']}; mean ± standard error, {steps} steps per curve, commit {commit}."
+    )
 
 
 def _small_print(result: Mapping[str, Any]) -> str:
