@@ -108,8 +108,8 @@ def relevance_table(result: Mapping[str, Any]) -> str:
     best = max(row["difference"]["mean"] for row in rows.values())
     lines = ["| method | gradients | difference, `sum_of_abs` | difference, `signed_sum` |", "|---|---|---|---|"]
     for method in dict.fromkeys(name for name, _ in rows):
-        found = [rows.get((method, ranking)) for ranking in ("sum_of_abs", "signed_sum")]
-        cells = [_cell(row, "difference", row["difference"]["mean"] == best) if row else "" for row in found]
+        found = [rows[method, ranking] for ranking in ("sum_of_abs", "signed_sum")]
+        cells = [_cell(row, "difference", row["difference"]["mean"] == best) for row in found]
         lines.append(f"| {method} | {found[0]['gradients']:.3g} | {' | '.join(cells)} |")
     count, about = len(next(iter(rows.values()))["difference"]["items"]), result["about"]
     steps, commit = result["protocol"]["steps"], result["environment"]["commit"]

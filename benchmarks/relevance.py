@@ -48,9 +48,7 @@ def _rows(photos: Suite, before: Sequence[Mapping[str, Any]]) -> list[dict[str, 
     """Measure all methods, and add what was measured before."""
     rows: list[dict[str, Any]] = []
     for name, settings in RELEVANCE_METHODS.items():
-        rows += rows_of(
-            photos, name, settings, ("sum_of_abs", "signed_sum")[: 1 if name == "Random" else 2], 0.0, _STEPS
-        )
+        rows += rows_of(photos, name, settings, ("sum_of_abs", "signed_sum"), 0.0, _STEPS)
     for row, old in zip(rows, before, strict=bool(before)):
         row |= {m: statistics(old[m]["items"] + row[m]["items"]) for m in ("deletion", "insertion", "difference")}
     return rows
