@@ -340,8 +340,21 @@ search.addEventListener("input", () => {
 for (const control of [classes, show, sort, least, most]) control.addEventListener("change", () => arrange().catch(sayFault));
 for (const select of findAll("select.method")) select.addEventListener("change", () => {
   for (const other of findAll("select.method")) other.value = select.value;
-  repaint();
+  const before = limited();
+  useScore();
+  if (limited() !== before && (least.value || most.value)) {
+    arrange().catch(sayFault);
+    return;
+  }
+  find("#limited").textContent = limited()?.label ?? "";
+  turnTo(page, current);
+  if (viewer.open) openItem(current);
 });
+function useScore() { // that of the method that is shown
+  const scores = index.numbers.filter((one) => one.label.endsWith("score"));
+  const name = (index.methods[method.selectedIndex] ?? "").replaceAll("_", " ");
+  index.score = scores.find((one) => one.label.startsWith(`${name}: `)) ?? scores[0] ?? null;
+}
 reverse.addEventListener("click", () => {
   reverse.setAttribute("aria-pressed", String(reverse.getAttribute("aria-pressed") !== "true"));
   arrange().catch(sayFault);
@@ -375,13 +388,13 @@ load("index").then((content) => {
   index.classes = new Int32Array(bytes(index.classes).buffer);
   for (const one of index.numbers) one.values = new Float32Array(bytes(one.values).buffer);
   for (const one of index.facts) one.values = bytes(one.values);
-  index.score = index.numbers.find((one) => one.label.endsWith("score")) ?? null;
   gallery.classList.toggle("many", index.many);
   setSigns(index.signed);
   for (const select of findAll("select.method")) {
     select.append(...index.methods.map((name, i) => option(i, name)));
     select.parentElement.hidden = index.methods.length < 2;
   }
+  useScore();
   const classCounts = countsOf(index.classes, index.headings);
   classes.append(...index.headings.map((name, i) => option(i, counted(name, classCounts[i]))));
   classes.parentElement.hidden = index.headings.length < 2;
