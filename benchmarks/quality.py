@@ -107,12 +107,13 @@ def _say(line: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
 
 
-def _statistics(values: Sequence[float]) -> dict[str, object]:
+def statistics(values: Sequence[float]) -> dict[str, object]:
+    """Give the mean of some values, its standard error, and the values."""
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return {"mean": fmean(values), "standard_error": error, "items": list(values)}
 
 
-def _row(
+def rows_of(
     items: Suite, name: str, settings: Mapping[str, object], rankings: Sequence[str], smooth: float, steps: int
 ) -> list[dict[str, object]]:
     """Measure one method under some ranking rules; its maps are computed once."""
@@ -128,7 +129,7 @@ def _row(
             scores = measure(items, computed.attributions, ranking=ranking, smooth=smooth, steps=steps)
         before = (importance, scores)
         row = {"method": name, "ranking": ranking, "settings": dict(settings), "gradients": computed.gradients}
-        rows.append(row | {metric: _statistics(values) for metric, values in scores.items()})
+        rows.append(row | {metric: statistics(values) for metric, values in scores.items()})
         _say(f"{items.name} {name} {ranking}: difference {fmean(scores['difference']):.4f}")
     return rows
 
@@ -144,7 +145,7 @@ def _affordable(name: str, settings: Mapping[str, object], quick: bool) -> tuple
 def _paper_rows(items: Suite, options: argparse.Namespace) -> list[dict[str, object]]:
     rows = []
     for name, settings in PAPER_METHODS.items():
-        rows += _row(items, *_affordable(name, settings, options.quick), RANKINGS, 0.0, options.steps)
+        rows += rows_of(items, *_affordable(name, settings, options.quick), RANKINGS, 0.0, options.steps)
     return rows
 
 
@@ -154,7 +155,7 @@ def _radius_sweep(items: Suite, options: argparse.Namespace) -> list[dict[str, o
         for aggregate in ("signed", "magnitude"):
             settings = {"method": "neflag", "points": 10, "radius": radius, "aggregate": aggregate}
             name, settings = _affordable(f"NeFLAG-10 {radius} {aggregate}", settings, options.quick)
-            measured = _row(items, name, settings, ("signed_sum", "sum_of_abs"), 0.0, options.steps)
+            measured = rows_of(items, name, settings, ("signed_sum", "sum_of_abs"), 0.0, options.steps)
             rows += [row | {"radius": radius, "aggregate": aggregate} for row in measured]
     return rows
 
@@ -180,15 +181,15 @@ def _held_out(half: Suite, chosen: Mapping[str, Choice], options: argparse.Names
     rows = []
     for name, choice in chosen.items():
         label, default = _affordable(f"{name}, defaults", SEARCHES[name][0], options.quick)
-        rows += _row(half, label, default, ["sum_of_abs"], 0.0, options.steps)
+        rows += rows_of(half, label, default, ["sum_of_abs"], 0.0, options.steps)
         own = {key: value for key, value in choice.items() if key not in ("ranking", "smooth")}
-        rows += _row(half, f"{name}, chosen", own, [choice["ranking"]], choice["smooth"], options.steps)
+        rows += rows_of(half, f"{name}, chosen", own, [choice["ranking"]], choice["smooth"], options.steps)
     by_name = {row["method"]: row["difference"]["items"] for row in rows}
     ours = by_name["NeFLAG, chosen"]
     pairs = [
         {
             "pair": f"NeFLAG, chosen - {name}",
-            "difference": _statistics([a - b for a, b in zip(ours, theirs, strict=True)]),
+            "difference": statistics([a - b for a, b in zip(ours, theirs, strict=True)]),
         }
         for name, theirs in by_name.items()
         if name != "NeFLAG, chosen"

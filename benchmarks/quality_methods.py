@@ -17,12 +17,14 @@ import numpy as np
 import torch
 from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.quality_suites import Suite
-from xai_fast import NeFLAG
+from xai_fast import LRP, NeFLAG
 from xai_fast.metrics import gaussian_blur, insertion_deletion, rank_pixels
+from xai_fast.relevance import Composite, Gamma, WSquare
 
-__all__ = ["PAPER_METHODS", "Maps", "maps", "measure"]
+__all__ = ["PAPER_METHODS", "RELEVANCE_METHODS", "Maps", "maps", "measure"]
 
 Settings = Mapping[str, object]
 
@@ -46,10 +48,22 @@ PAPER_METHODS: dict[str, Settings] = {
 }
 """The rows of the paper's tables, and the two magnitudes. Options that are not named have the method's defaults."""
 
+_COMPOSITES = {"w2_gamma": Composite({"first": WSquare(), "convolution": Gamma(gamma=0.05)})}
+_NAMES = (
+    "epsilon epsilon_plus epsilon_plus_flat epsilon_gamma_box w2_gamma gamma_by_depth deep_taylor epsilon_alpha2_beta1"
+)
+
+RELEVANCE_METHODS: dict[str, Settings] = {
+    **{f"LRP, {name}": {"method": "lrp", "composite": name, "low": -1.0, "high": 1.0} for name in _NAMES.split()},
+    "SmoothGrad-25": {"method": "smoothgrad", "samples": 25, "noise": 0.15},
+    **{name: PAPER_METHODS[name] for name in ("Integrated Gradients", "NeFLAG-20", "Random")},
+}
+"""The composites of `xai_fast.LRP` on pixels from -1 to 1, and what they are compared with."""
+
 
 @dataclass(frozen=True)
 class Maps:
-    """Attributions (B, C, H, W), and the gradient evaluations that one item took on average."""
+    """Attributions (B, C, H, W), and the gradients that one item took on average: evaluations, or as many products."""
 
     attributions: Tensor
     gradients: float
@@ -71,12 +85,25 @@ def maps(suite: Suite, settings: Settings) -> Maps:
         # Items without negative flux keep a map of zeros; they count as they are.
         result = NeFLAG(suite.model, **options).explain(suite.inputs, target=suite.targets, item_ids=suite.positions)
         return Maps(result.attributions, float(result.evaluations.double().mean()))
+    if method == "lrp":
+        return _relevance(suite, **options)
     single = functools.partial(_SINGLE[method], suite, **options)
     attributions = []
     for item, position in enumerate(suite.positions):
         with _seeded(position):
             attributions.append(single(suite.inputs[item : item + 1], int(suite.targets[item])).detach())
     return Maps(torch.cat(attributions), 0.0 if method == "random" else float(options["samples"]))
+
+
+def _relevance(suite: Suite, *, composite: str, **options: float) -> Maps:
+    method = LRP(suite.model, composite=_COMPOSITES.get(composite, composite), **options)
+    result = method.explain(suite.inputs, target=suite.targets)
+    x = suite.inputs[:1].clone().requires_grad_() * 1  # no leaf, which the counter would refuse
+    with FlopCounterMode(display=False) as gradient:
+        torch.autograd.grad(suite.model(x).sum(), x)
+    with FlopCounterMode(display=False) as relevance:
+        method.explain(suite.inputs[:1], target=suite.targets[:1])
+    return Maps(result.attributions, relevance.get_total_flops() / gradient.get_total_flops())
 
 
 @contextlib.contextmanager

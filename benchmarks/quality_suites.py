@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from xai_fast.datasets.digits import digits
-from xai_fast.datasets.photos import sample_photos
+from xai_fast.datasets.photos import Photo, sample_photos
 from xai_fast.models.classifiers import load
 
 __all__ = ["DIGITS", "Suite", "suite"]
@@ -46,7 +50,10 @@ class Suite:
 
     def half(self, which: int) -> Suite:
         """Return the items at even (0) or odd (1) positions: no photo is in both halves, whichever the classifier."""
-        chosen = [i for i, position in enumerate(self.positions) if position % 2 == which]
+        return self.chosen([i for i, position in enumerate(self.positions) if position % 2 == which])
+
+    def chosen(self, chosen: Sequence[int]) -> Suite:
+        """Return some of the items."""
         return replace(
             self,
             inputs=self.inputs[chosen],
@@ -56,22 +63,32 @@ class Suite:
         )
 
 
-def suite(name: str, most: int | None) -> Suite:
+def suite(name: str, most: int | None = None, folder: Path | None = None) -> Suite:
     """Build a suite.
 
     Args:
         name: `DIGITS`, or a classifier of photos that `xai_fast.models.classifiers.load` knows.
         most: the most items, or None for all that there are.
+        folder: of photos, with their ImageNet classes by file name in ``labels.json``, in the place of foolbox's.
 
     Returns:
         The suite.
     """
-    return _digits(most) if name == DIGITS else _photos(name, most)
+    if name == DIGITS:
+        return _digits(most)
+    return _photos(name, most, sample_photos(["foolbox"]) if folder is None else _labelled(folder))
 
 
-def _photos(name: str, most: int | None) -> Suite:
+def _labelled(folder: Path) -> list[Photo]:
+    """List photos, each called by its number, in an order that mixes the classes."""
+    labels = json.loads((folder / "labels.json").read_text(encoding="utf-8"))
+    files = sorted(labels)
+    random.Random(0).shuffle(files)
+    return [Photo(str(i), folder / file, "folder", labels[file]) for i, file in enumerate(files)]
+
+
+def _photos(name: str, most: int | None, photos: Sequence[Photo]) -> Suite:
     network = load(name)
-    photos = sample_photos(["foolbox"])
     inputs = torch.stack([network.transform(photo.open()) for photo in photos])
     labels = torch.tensor([photo.label for photo in photos])
     with torch.no_grad():

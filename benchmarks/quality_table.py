@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RESULT", "summary", "tables"]
+__all__ = ["RELEVANCE", "RESULT", "relevance_table", "summary", "tables"]
 
 RESULT = Path(__file__).parent / "results" / "quality.json"
+RELEVANCE = RESULT.with_name("relevance.json")
 _COLUMNS = ("deletion", "insertion", "difference")
 
 
@@ -99,6 +100,23 @@ def summary(results: Mapping[str, Any], ranking: str = "sum_of_abs") -> str:
         ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def relevance_table(result: Mapping[str, Any]) -> str:
+    """Make the table in Markdown: the difference score under both rankings; the best mean of all is bold."""
+    rows = {(row["method"], row["ranking"]): row for row in result["rows"]}
+    best = max(row["difference"]["mean"] for row in rows.values())
+    lines = ["| method | gradients | difference, `sum_of_abs` | difference, `signed_sum` |", "|---|---|---|---|"]
+    for method in dict.fromkeys(name for name, _ in rows):
+        found = [rows[method, ranking] for ranking in ("sum_of_abs", "signed_sum")]
+        cells = [_cell(row, "difference", row["difference"]["mean"] == best) for row in found]
+        lines.append(f"| {method} | {found[0]['gradients']:.3g} | {' | '.join(cells)} |")
+    count, about = len(next(iter(rows.values()))["difference"]["items"]), result["about"]
+    steps, commit = result["protocol"]["steps"], result["environment"]["commit"]
+    return "\n".join(lines) + (
+        f"\n\n{result['model']}, {count} photos of the {about['items_classified_right']} that it classifies right of "
+        f"{about['items_there']}; mean ± standard error, {steps} steps per curve, commit {commit}."
+    )
 
 
 def _small_print(result: Mapping[str, Any]) -> str:

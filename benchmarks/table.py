@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.interactions_table import RESULT as INTERACTIONS
 from benchmarks.interactions_table import table
-from benchmarks.quality_table import summary
+from benchmarks.quality_table import RELEVANCE, relevance_table, summary
 from benchmarks.tnid_table import RESULT as TNID
 from benchmarks.tnid_table import summary as tnid_summary
 
@@ -313,7 +313,7 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def renew_tables() -> None:
-    """Write the tables of speed, of quality, of interactions and of T-NID between the marks in docs/results.md."""
+    """Write the tables of speed, quality, relevance, interactions and T-NID between the marks in docs/results.md."""
     document = ROOT / "docs" / "results.md"
     text = document.read_text(encoding="utf-8")
     speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
@@ -322,6 +322,8 @@ def renew_tables() -> None:
         text = _between("benchmarks", f"{speed_table(results)}\n\n{_machines(results)}", text)
     if quality.exists():
         text = _between("quality", summary(json.loads(quality.read_text(encoding="utf-8"))), text)
+    if RELEVANCE.exists():
+        text = _between("relevance", relevance_table(json.loads(RELEVANCE.read_text(encoding="utf-8"))), text)
     if INTERACTIONS.exists():
         text = _between("interactions", table(json.loads(INTERACTIONS.read_text(encoding="utf-8"))), text)
     if TNID.exists():

@@ -143,6 +143,11 @@ class ImageModel(ShortRepr):
         return -torch.tensor(self.mean) / torch.tensor(self.std)
 
     @property
+    def white(self) -> Tensor:
+        """The value of white in the model's input units, (3,) float32."""
+        return (1 - torch.tensor(self.mean)) / torch.tensor(self.std)
+
+    @property
     def preparation(self) -> str:
         """How a picture becomes an input, for people."""
         height, width = self.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -9,13 +10,15 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import QUICK, draw
 
-from xai_fast import cli, jobs, methods
+from xai_fast import LRP, cli, jobs, methods
 from xai_fast.cli import demo, explain, layers
 from xai_fast.datasets import Photo
 from xai_fast.models import MODEL_NAMES, load
 from xai_fast.models.relation_network import relation_network
+from xai_fast.relevance.composite import COMPOSITES
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -26,6 +29,9 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert "exitcodes" in text
     assert ",".join(MODEL_NAMES) in text
     assert ",".join(methods()) in text
+    assert cli.main(["explain", "--method", "lrp", "--help"]) == 0
+    text = "".join(capsys.readouterr().out.split())
+    assert ",".join(f'"{name}"' for name in COMPOSITES) in text
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("xai-fast ")
     assert cli.main([]) == 2
@@ -101,11 +107,19 @@ def test_the_demo_writes_four_reports(
     arguments = ["--model", "cli_models:with_maps", "--points", "2", "--max-steps", "3", "--out", "out"]
     assert cli.main(["demo", *arguments]) == 0
     text = capsys.readouterr().out
-    for name in ("neflag", "taylor-cam", "scenes"):
+    for name in ("maps", "taylor-cam", "scenes"):
         assert f"report: out/{name}/report.html" in text
         assert (place / "out" / name / "report.html").is_file()
     assert table.called == [Path("out/t-nid")]
-    assert jobs.open("out/neflag").explanation("neflag", [0]).settings["aggregate"] == "magnitude"
+    maps = jobs.open("out/maps")
+    assert maps.explanation("neflag", [0]).settings["aggregate"] == "magnitude"
+    picture = importlib.import_module("cli_models").with_maps()
+    x = picture.transform(Photo("a.png", place / "a.png", "test").open())[None]
+    expected = LRP(picture.model, low=-1.0, high=1.0).explain(x)
+    found = maps.explanation("lrp", [0])
+    torch.testing.assert_close(found.attributions, expected.attributions)
+    torch.testing.assert_close(found.ledger, expected.ledger, check_dtype=False)
+    assert '"signed":true' in (place / "out/maps/report-data/index.js").read_text().replace(" ", "")
 
 
 def test_the_scenes_are_explained_with_their_questions(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

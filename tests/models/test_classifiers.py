@@ -52,8 +52,9 @@ def test_preparation_is_the_formula_and_display_its_inverse(mean: tuple, std: tu
     assert x.dtype == torch.float32
     np.testing.assert_allclose(x.permute(1, 2, 0).numpy(), literal, rtol=1e-5, atol=1e-6)
     assert np.array_equal(model.to_rgb(x), rgb)
-    black = model.transform(Image.new("RGB", (6, 4)))
-    assert torch.allclose(black, model.black[:, None, None].expand(3, 4, 6))
+    for rgb_value, color in ((0, model.black), (255, model.white)):
+        plain = model.transform(Image.new("RGB", (6, 4), (rgb_value,) * 3))
+        assert torch.allclose(plain, color[:, None, None].expand(3, 4, 6))
     assert np.array_equal(model.to_rgb(x + 100), np.full_like(rgb, 255))
 
 

@@ -19,7 +19,7 @@ from xai_fast.plot.ledger import account_of
 from xai_fast.relevance.ledger import Relevance
 
 HOSTILE = "<script>alert(1)</script> & \"q\" 's'"
-NAMES = ("features.0 convolution", HOSTILE, "classifier addmm")
+NAMES = ("blocks.15.depthwise_conv convolution", HOSTILE, "classifier addmm")
 #        arrives, bias, stabiliser, rule: from the input to the score, 8 of which 0.002 arrive at the input
 ROWS = [[2.002, 1.2, 0.6, 0.2], [1.002, 0.5, -1.5, 0.0], [8.0, 6.0, 0.5, 0.498]]
 REACHES = 8.0 - 1.2 - 0.6 - 0.2 - 0.5 + 1.5 - 6.0 - 0.5 - 0.498
@@ -98,7 +98,7 @@ TOLD = {
         ),
         False,
         f"Mean of 2: 18 of 12 arrives at the input (150{SPACE}). Kept by bias \u221250{SPACE}, stabiliser 0{SPACE}, "
-        f"rule 0{SPACE}; by features.0 convolution alone \u221250{SPACE}.",
+        f"rule 0{SPACE}; by {NAMES[0]} alone \u221250{SPACE}.",
     ),
     "nothing kept": (
         lambda: relevance((1.0,), 8.0, ledger=torch.zeros(1, 3, 4)),
@@ -128,7 +128,7 @@ def test_the_drawing_has_a_row_of_bars_for_each_operation_on_one_scale() -> None
     assert (svg.get("role"), svg.findtext("{*}title")) == ("img", "Where relevance goes")
     rows = svg.findall("{*}g")
     titles = [str(row.findtext("{*}title")) for row in rows]
-    assert titles[1] == "features.0 convolution: arrives 0.25, bias 0.15, stabiliser 0.075, rule 0.025"
+    assert titles[1] == f"{NAMES[0]}: arrives 0.25, bias 0.15, stabiliser 0.075, rule 0.025"
     assert [row.findtext("{*}text") for row in rows] == ["input", NAMES[0], HOSTILE, NAMES[2]]
     unit = 476 / 1.1875  # of 720 pixels the names have 236, and the bars go from -3/16 to 1
     zero = 236 + 0.1875 * unit
@@ -211,6 +211,8 @@ def test_a_reader_sees_at_a_glance_that_relevance_is_lost(browser: Any, width: i
     )
     drawn = browser.evaluate(rows)
     assert len(drawn) == 4
+    named = browser.evaluate("[...document.querySelectorAll('#ledger-bars text')].map((t) => t.textContent)")
+    assert named == ["input", "blocks.15.depthwise_conv", f"\u2026{HOSTILE[-26:]}", "classifier addmm"]
     scale = 180 / 1.1875
     zero = 170 + 0.1875 * scale
     last = [(0.0, 1.0), (0.0, 0.75), (0.75, 0.0625), (0.8125, 0.06225)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -379,8 +380,12 @@ def test_a_reader_who_is_there_before_the_first_picture_keeps_the_focus(browser:
 
 @pytest.mark.browser
 def test_methods_take_turns_on_the_cards_and_in_the_viewer(browser: Any, tmp_path: Path) -> None:
-    page = report({"bars": explanation((5,), 3), "maps": explanation((8, 8), 3)}, tmp_path)
+    bars = dataclasses.replace(explanation((5,), 3), scores=torch.tensor([7.0, 8.0, 9.0]))
+    maps = dataclasses.replace(explanation((8, 8), 3), scores=torch.tensor([4.0, 5.0, 6.0]))
+    page = report({"bars": bars, "the_maps": maps}, tmp_path)
     opened(browser, page)
+    shown = "[...document.querySelectorAll('.card .value, #limited')].map((one) => one.textContent)"
+    assert browser.evaluate(shown) == ["bars: score", "7", "8", "9"]
     kinds = "['.over.bars', '.heat[src]'].map((kind) => document.querySelectorAll('.card ' + kind).length)"
     assert browser.evaluate(kinds) == [3, 0]
     browser.evaluate("document.querySelectorAll('.card button')[1].click()")
@@ -389,6 +394,13 @@ def test_methods_take_turns_on_the_cards_and_in_the_viewer(browser: Any, tmp_pat
     browser.wait_for(kinds, [0, 3])
     browser.wait_for("document.querySelectorAll('#features li').length", 0)
     assert browser.evaluate("document.querySelector('#method').value") == "1"
+    assert browser.evaluate(shown) == ["the maps: score", "4", "5", "6"]
+    assert browser.evaluate("document.querySelector('#place').textContent") == "2 of 3"
+    browser.press("Escape")
+    choose(browser, "#least", "5")
+    browser.wait_for(shown, ["the maps: score", "5", "6"])
+    choose(browser, "#method", "0")
+    browser.wait_for(shown, ["bars: score", "7", "8", "9"])
     assert browser.complaints() == []
 
 
@@ -419,6 +431,9 @@ def test_maps_are_shown_by_magnitude_or_with_their_signs(browser: Any, page: Pat
     described = browser.evaluate("document.querySelector('.signs').getAttribute('aria-describedby')")
     assert "sums the channels" in browser.evaluate(f"document.querySelector('#{described}').innerText")
     assert browser.complaints() == []
+    opened(browser, write(tmp_path / "begins", signs(), look=Look(signed=True)))
+    assert browser.evaluate(pressed) == ["true", "true"]
+    assert browser.evaluate(sources)[:3] == with_signs
     opened(browser, page)  # maps without a negative sum
     browser.press("s")
     assert browser.evaluate(pressed) == [None, None]

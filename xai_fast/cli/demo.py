@@ -1,9 +1,10 @@
-"""``xai-fast demo``: sample photos with NeFLAG and Taylor-CAM, scenes of Sort-of-CLEVR, and a table with T-NID."""
+"""``xai-fast demo``: sample photos with NeFLAG, LRP and Taylor-CAM, scenes of Sort-of-CLEVR, and a table with T-NID."""
 
 from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -36,9 +37,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = commands.add_parser(
         "demo",
         help="explain the sample photos of installed packages, generated scenes, and the table of Bikeshare",
-        description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and with Taylor-CAM, "
-        "questions about generated scenes with Taylor-CAM, and the rentals of bicycles that the package ISLP carries "
-        "with T-NID. Writes neflag, taylor-cam, scenes and t-nid, each with a report.html.",
+        description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and LRP on one page, and "
+        "with Taylor-CAM, questions about generated scenes with Taylor-CAM, and the rentals of bicycles that the "
+        "package ISLP carries with T-NID. Writes maps, taylor-cam, scenes and t-nid, each with a report.html.",
     )
     parser.set_defaults(run=_run)
     parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
@@ -54,22 +55,22 @@ def _run(options: argparse.Namespace) -> bool:
 
     out, model = Path(options.out), ModelRef(options.model).load()
     photos = [str(photo.path) for photo in sample_photos()]
-    given: dict[str, dict[str, object]] = {
-        "neflag": {**NEFLAG, **given_options(options)},
-        "taylor_cam": {"layer": chosen_layer(None, options.model, model.for_pictures())},
+    network = model.for_pictures()
+    bounds = {"low": float(network.black.min()), "high": float(network.white.max())}
+    given: dict[str, dict[str, Mapping[str, object]]] = {
+        "maps": {"neflag": {**NEFLAG, **given_options(options)}, "lrp": {"composite": "epsilon_gamma_box", **bounds}},
+        "taylor-cam": {"taylor_cam": {"layer": chosen_layer(None, options.model, network)}},
     }
     done = True
-    for method, settings in given.items():
+    for folder, methods in given.items():
         spec = jobs.JobSpec(
             source=photos,
-            method=method,
-            options=settings,
+            method=[{"name": name, "options": settings} for name, settings in methods.items()],
             model=options.model,
             target=named_class(options.target, model),
             dtype="float32",
         )
-        folder = out / method.replace("_", "-")
-        done &= explain(spec, model, folder, Look(smooth=_BLUR), device=options.device)
+        done &= explain(spec, model, out / folder, Look(smooth=_BLUR, signed=True), device=options.device)
     explain_scenes(out / "scenes")
     explain_bikeshare(options.device, out / "t-nid")
     return done

@@ -25,6 +25,7 @@ def add_look(parser: argparse.ArgumentParser, *, limit: int | None) -> argparse.
     clip = "percentiles between which the colours run (default: 80 99)"
     add("--clip", type=float, nargs=2, default=(80.0, 99.0), metavar=("LOW", "HIGH"), help=clip)
     add("--blur", type=float, default=0.0, metavar="PIXELS", help="of the drawn maps, not the stored ones (default: 0)")
+    add("--signed", action="store_true", help="begin with the signs of maps that have some (s switches in the page)")
     add("--listed", type=int, default=4, metavar="K", help="interactions listed per item (default: 4)")
     return group
 
@@ -35,7 +36,8 @@ def look_of(options: argparse.Namespace) -> Look:
 
     from xai_fast.plot import Look, heat
 
-    look = Look(ranking=options.ranking, clip=tuple(options.clip), smooth=options.blur, top_k=options.listed)
+    given = {"clip": tuple(options.clip), "smooth": options.blur, "top_k": options.listed, "signed": options.signed}
+    look = Look(ranking=options.ranking, **given)
     # Before anything is computed: the checks of drawing, on the smallest map.
     heat(np.zeros((1, 1, 1), np.float32), ranking=look.ranking, clip=look.clip, smooth=look.smooth)
     return look

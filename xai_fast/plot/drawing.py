@@ -48,6 +48,7 @@ class Look:
         smooth: blur of heat maps for the eye, in pixels.
         top_k: interactions that are listed and framed, at least 1.
         feature_names: of explanations with a number for each feature; by default their positions.
+        signed: whether a page begins with the signs of maps that have some; its reader can switch.
 
     Raises:
         InputError: top_k is out of range.
@@ -58,6 +59,7 @@ class Look:
     smooth: float = 0.0
     top_k: int = 4
     feature_names: Sequence[str] = ()
+    signed: bool = False
 
     def __post_init__(self) -> None:
         check_integer("top_k", self.top_k, 1)

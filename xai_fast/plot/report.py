@@ -154,6 +154,7 @@ class ItemPages:
             "large": self._large,
             "range": self._source.numbered,
             "many": self._side < _SIDES[0],
+            "signed": self._look.signed,
             "methods": self._source.methods,
             "operations": [getattr(found.get(method), "operations", ()) for method in self._source.methods],
             "colors": {"pairs": PAIR_COLORS, "heat": hex_colors(colormap(), _STATIONS)},

@@ -145,6 +145,10 @@ function ledgerBars({ rows, span: [low, high], text }, operations) {
   const numbers = new Float32Array(bytes(rows).buffer);
   const at = (value) => 170 + (180 * (value - low)) / (high - low);
   const rect = (kind, from, to, y) => draw("rect", { class: kind, x: at(Math.min(from, to)), width: at(Math.max(from, to)) - at(Math.min(from, to)), y, height: 10 });
+  const short = (name) => {
+    const kept = name.length > 25 ? name.replace(/ (convolution|dense)$/, "") : name; // the module tells it
+    return kept.length > 27 ? `\u2026${kept.slice(-26)}` : kept;
+  };
   const lines = ["input", ...operations].map((name, i) => {
     const [arrives, ...kept] = numbers.subarray(4 * i, 4 * i + 4);
     const ends = [0, 0]; // of what is added, and of what is kept
@@ -153,7 +157,7 @@ function ledgerBars({ rows, span: [low, high], text }, operations) {
       return rect(`kept-${k}`, ends[side], (ends[side] += value), 16 * i + 3);
     });
     const about = ["arrives", "bias", "stabiliser", "rule"].map((label, k) => `${label} ${number([arrives, ...kept][k])}`).join(", ");
-    return draw("g", {}, draw("title", {}, `${name}: ${about}`), draw("text", { x: 164, y: 16 * i + 12, "text-anchor": "end" }, name.length > 25 ? `\u2026${name.slice(-24)}` : name), rect("arrives", 0, arrives, 16 * i + 3), ...parts);
+    return draw("g", {}, draw("title", {}, `${name}: ${about}`), draw("text", { x: 164, y: 16 * i + 12, "text-anchor": "end" }, short(name)), rect("arrives", 0, arrives, 16 * i + 3), ...parts);
   });
   const bottom = 16 * lines.length;
   return draw("svg", { viewBox: `0 0 360 ${bottom}`, role: "img", "aria-label": text }, ...lines, draw("rect", { x: at(0), width: 0.75, height: bottom }));
@@ -315,9 +319,11 @@ for (const range of ranges) range.addEventListener("input", () => setStrength(Nu
 // ---- maps with their signs, or by magnitude
 const signs = findAll(".signs");
 const withSigns = () => signs[0].getAttribute("aria-pressed") === "true";
+function setSigns(pressed) {
+  for (const button of signs) button.setAttribute("aria-pressed", String(pressed));
+}
 function switchSigns() {
-  const pressed = String(!withSigns());
-  for (const button of signs) button.setAttribute("aria-pressed", pressed);
+  setSigns(!withSigns());
   repaint();
 }
 function repaint() {
@@ -334,8 +340,21 @@ search.addEventListener("input", () => {
 for (const control of [classes, show, sort, least, most]) control.addEventListener("change", () => arrange().catch(sayFault));
 for (const select of findAll("select.method")) select.addEventListener("change", () => {
   for (const other of findAll("select.method")) other.value = select.value;
-  repaint();
+  const before = limited();
+  useScore();
+  if (limited() !== before && (least.value || most.value)) {
+    arrange().catch(sayFault);
+    return;
+  }
+  find("#limited").textContent = limited()?.label ?? "";
+  turnTo(page, current);
+  if (viewer.open) openItem(current);
 });
+function useScore() { // that of the method that is shown
+  const scores = index.numbers.filter((one) => one.label.endsWith("score"));
+  const name = (index.methods[method.selectedIndex] ?? "").replaceAll("_", " ");
+  index.score = scores.find((one) => one.label.startsWith(`${name}: `)) ?? scores[0] ?? null;
+}
 reverse.addEventListener("click", () => {
   reverse.setAttribute("aria-pressed", String(reverse.getAttribute("aria-pressed") !== "true"));
   arrange().catch(sayFault);
@@ -369,12 +388,13 @@ load("index").then((content) => {
   index.classes = new Int32Array(bytes(index.classes).buffer);
   for (const one of index.numbers) one.values = new Float32Array(bytes(one.values).buffer);
   for (const one of index.facts) one.values = bytes(one.values);
-  index.score = index.numbers.find((one) => one.label.endsWith("score")) ?? null;
   gallery.classList.toggle("many", index.many);
+  setSigns(index.signed);
   for (const select of findAll("select.method")) {
     select.append(...index.methods.map((name, i) => option(i, name)));
     select.parentElement.hidden = index.methods.length < 2;
   }
+  useScore();
   const classCounts = countsOf(index.classes, index.headings);
   classes.append(...index.headings.map((name, i) => option(i, counted(name, classCounts[i]))));
   classes.parentElement.hidden = index.headings.length < 2;
