@@ -72,8 +72,9 @@ class LiteralRelevance:
         self.shared[self.graph.output] = relevance.reshape(1, 1)
         for node in reversed(range(len(self.graph.nodes))):
             r, placed = self.shared.pop(node, None), self.placed.pop(node, None)
-            if r is not None or placed is not None:
-                found[node] = (0 if r is None else r) + (0 if placed is None else placed)
+            known = [part for part in (r, placed) if part is not None]
+            if known:
+                found[node] = torch.stack(known).sum(0)
             if placed is not None and node in self.kinds and not self._move(node, placed):
                 y = self.values[node]
                 r = (0 if r is None else r) + placed * y / _stab(y)
@@ -166,7 +167,7 @@ class LiteralRelevance:
 
     def _bounds(self, source: int) -> tuple[Tensor, Tensor]:
         """Compute the bounds of what a layer reads: by those of the input where no other layer lies between."""
-        ends = []
+        ends: list[Any] = []
         for bound in self.bounds or (self.values[0].amin(), self.values[0].amax()):
             values = {i: value for i, value in self.values.items() if not self.graph.nodes[i].active}
             values[0] = torch.full_like(self.values[0], float(bound))

@@ -369,4 +369,5 @@ def _has_constants(rule: Derivative) -> bool:
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
     """Sum products: (T, B) from (T, B, *shape) and (B, *shape)."""
     values = values.expand(rows.shape[1:])
-    return torch.linalg.vecdot(rows.flatten(2), values.flatten(1))
+    found: Tensor = torch.linalg.vecdot(rows.flatten(2), values.flatten(1))
+    return found
