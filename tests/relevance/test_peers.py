@@ -248,3 +248,35 @@ def test_without_biases_relevance_sums_to_one(kind: str, composite: str) -> None
         weight.data *= 4  # next to large values the stabilisers are nothing
     found = LRP(model, composite=composite, start="one").explain(torch.rand(3, 3, 8, 8, dtype=torch.float64) + 1)
     torch.testing.assert_close(found.attributions.sum((1, 2, 3)), torch.ones(3).double(), atol=1e-4, rtol=0)
+
+
+class Normed(nn.Module):
+    """Root mean square norm, written in several ways."""
+
+    def __init__(self, inverse: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.last, self.inverse = nn.Linear(5, 6), nn.Linear(6, 2), inverse
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.first(x)
+        return self.last(h * self.inverse(h.square().mean(1, keepdim=True) + 1e-5))
+
+
+INVERSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "rsqrt": torch.rsqrt,
+    "pow": lambda v: v.pow(-0.5),
+    "division": lambda v: 1 / v.sqrt(),
+}
+
+
+@pytest.mark.parametrize("inverse", INVERSES)
+def test_a_norm_passes_relevance_on_however_it_is_written(inverse: str) -> None:
+    torch.manual_seed(0)
+    model = Normed(INVERSES[inverse]).double().eval()
+    x = torch.randn(3, 5, dtype=torch.float64)
+    with torch.no_grad():
+        h = model.first(x)
+        coefficient = model.last.weight[0] * (h.square().mean(1, keepdim=True) + 1e-5).rsqrt()
+        expected = x * (coefficient @ model.first.weight)
+    found = LRP(model, composite="attn_lrp").explain(x, 0)
+    torch.testing.assert_close(found.attributions, expected, rtol=0, atol=1e-4)  # but for the stabilisers of the layers

@@ -11,7 +11,7 @@ from xai_fast.graph.nodes import Ref
 from xai_fast.graph.overloads import overloads_of
 from xai_fast.taylor.rules.linear import RESHAPES
 
-__all__ = ["is_rectified", "nonnegative_nodes"]
+__all__ = ["is_gate", "is_rectified", "is_stop", "nonnegative_nodes"]
 
 aten = torch.ops.aten
 
@@ -52,6 +52,20 @@ def _lower_bound(node: Node) -> float:
     if node.target not in _BOUNDED_BELOW or len(node.args) < 2 or not isinstance(node.args[1], int | float):
         return -1.0
     return float(node.args[1])
+
+
+def is_stop(node: Node) -> bool:
+    """Tell whether an operation is 1 / x or 1 / sqrt(x), as norms and divisions have them, however it is written."""
+    if node.target is aten.pow.Tensor_Scalar:
+        return node.args[1] < 0  # type: ignore[operator]
+    return node.target in (aten.rsqrt.default, aten.reciprocal.default)
+
+
+def is_gate(node: Node) -> bool:
+    """Tell whether an operation only opens or closes what it multiplies: bounded and never negative, or a stop."""
+    if node.target is aten.hardtanh.default:
+        return _lower_bound(node) >= 0
+    return is_stop(node) or node.target in (aten.sigmoid.default, aten.hardsigmoid.default, aten.relu6.default)
 
 
 def is_rectified(graph: Graph, node: Node) -> bool:

@@ -106,7 +106,8 @@ class LiteralRelevance:
         """Share by what an operation without weights does."""
         name, kind, y = self.names[node], self.kinds[node], self.values[node]
         source = kind.inputs[0]
-        if name in _STOPS or (isinstance(kind, Softmax) and self.attention == "constant"):
+        inverse = name == "pow" and float(self.graph.nodes[node].args[1]) < 0  # type: ignore[arg-type]
+        if name in _STOPS or inverse or (isinstance(kind, Softmax) and self.attention == "constant"):
             return {}
         if isinstance(kind, Softmax) or name == "exp":  # Achtibat et al. 2024, Eq. 13
             source = self._unshifted(source)
@@ -184,8 +185,14 @@ class LiteralRelevance:
         return "pool" in self.names[node] or self.names[node] in ("mean", "sum")
 
     def _is_gate(self, node: int) -> bool:
-        while self.names[node] in (*_VIEWS, "where") and len(self.kinds[node].inputs) == 1:  # `where` masks attention
+        # `where` masks attention, and 1 / x is 1 times the reciprocal
+        while self.names[node] in (*_VIEWS, "where", "mul") and len(self.kinds[node].inputs) == 1:
             node = self.kinds[node].inputs[0]
+        args = self.graph.nodes[node].args
+        is_inverse = self.names[node] == "pow" and float(args[1]) < 0  # type: ignore[arg-type]
+        is_signed = self.names[node] == "hardtanh" and len(args) < 2
+        if is_inverse or is_signed:
+            return is_inverse
         return self.names[node] in _GATES or (self.attention == "constant" and isinstance(self.kinds[node], Softmax))
 
     def _unshifted(self, node: int) -> int:

@@ -22,7 +22,7 @@ from xai_fast.graph.lift import aligned, summed_to
 from xai_fast.graph.nodes import Node
 from xai_fast.graph.overloads import overloads_of
 from xai_fast.relevance.composite import Composite, Position
-from xai_fast.relevance.facts import nonnegative_nodes
+from xai_fast.relevance.facts import is_gate, is_stop, nonnegative_nodes
 from xai_fast.relevance.ledger import COLUMNS
 from xai_fast.relevance.rules import Local, Pot, Share, Term, divided, stabilised
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
@@ -39,8 +39,6 @@ __all__ = ["Layers", "Walk"]
 aten = torch.ops.aten
 
 _EPS = 1e-6
-_STOPS = overloads_of(aten.rsqrt, aten.reciprocal)
-_GATES = _STOPS | overloads_of(aten.sigmoid, aten.hardsigmoid, aten.hardtanh, aten.relu6)
 _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
 """Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
 _THROUGH_ORIGIN = overloads_of(
@@ -260,7 +258,7 @@ class Walk:
     def _pull(self, rule: Derivative, c: Tensor) -> dict[int, Tensor]:
         """Pull a coefficient through an operation without weights."""
         node, state = rule.node, self.state
-        if node.target in _STOPS:
+        if is_stop(node):
             self._note(node, c, {})
             return {}
         if isinstance(rule, Softmax) or node.target in _BY_DERIVATIVE:
@@ -319,15 +317,15 @@ class Walk:
         """Tell whether a node is a gate: a bounded activation that is never negative, or the divisor of a norm."""
         graph = self.layers.graph
         node = graph.nodes[index]
-        # Attention has a `where` behind its softmax, for rows in which all is masked.
-        while node.target in _SHAPED or node.target is aten.where.self:
+        # Views; a number that 1 is divided by; the `where` behind a softmax, for rows in which all is masked.
+        while node.target in _SHAPED or node.target in (aten.where.self, aten.mul.Tensor, aten.mul.Scalar):
             sources = [i for i in node.inputs if graph.nodes[i].active]
             if len(sources) != 1:
-                return False
+                break
             node = graph.nodes[sources[0]]
         if self.composite.attention == "constant" and isinstance(self.layers.program.rules.get(node.index), Softmax):
             return True
-        return node.target in _GATES
+        return is_gate(node)
 
     def entries(self, rows: int, like: Tensor) -> tuple[tuple[str, ...], Tensor]:
         """Give the ledger: L names, from the input to the score, and (B, T, L, 4) for T rows of items like ``like``."""
