@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from captum.attr import GradientShap, IntegratedGradients, NoiseTunnel, Saliency
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measure import products
 from benchmarks.quality_suites import Suite
 from xai_fast import LRP, NeFLAG
 from xai_fast.metrics import gaussian_blur, insertion_deletion, rank_pixels
@@ -98,12 +98,10 @@ def maps(suite: Suite, settings: Settings) -> Maps:
 def _relevance(suite: Suite, *, composite: str, **options: float) -> Maps:
     method = LRP(suite.model, composite=_COMPOSITES.get(composite, composite), **options)
     result = method.explain(suite.inputs, target=suite.targets)
-    x = suite.inputs[:1].clone().requires_grad_() * 1  # no leaf, which the counter would refuse
-    with FlopCounterMode(display=False) as gradient:
-        torch.autograd.grad(suite.model(x).sum(), x)
-    with FlopCounterMode(display=False) as relevance:
-        method.explain(suite.inputs[:1], target=suite.targets[:1])
-    return Maps(result.attributions, relevance.get_total_flops() / gradient.get_total_flops())
+    x = suite.inputs[:1].clone().requires_grad_()
+    gradient = products(lambda: torch.autograd.grad(suite.model(x).sum(), x))
+    relevance = products(lambda: method.explain(suite.inputs[:1], target=suite.targets[:1]))
+    return Maps(result.attributions, relevance / gradient)
 
 
 @contextlib.contextmanager

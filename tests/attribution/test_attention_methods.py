@@ -9,7 +9,7 @@ import pytest
 import torch
 from architectures import ARCHITECTURES
 from attention_models import WAYS, Text, ViT, photos, sentences, transformer
-from literal_relevance import relevance_of_attention
+from literal_attention import relevance_of_attention
 from torch import Tensor, nn
 
 from xai_fast import AttCAT, AttentionRollout, TransformerAttribution, XaiFastError
