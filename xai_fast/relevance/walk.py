@@ -188,17 +188,7 @@ class Walk:
             layer = self.layers.weighted.get(index)
             if layer is not None:
                 share = self.share(layer)
-                lost = c.new_zeros(*c.shape[:2], len(COLUMNS), dtype=torch.float64) if self.keep_ledger else None
-                pulled = share.pull(c, lost)
-                if lost is not None and self.bias == "keep":  # the share of a bias beside which nothing contributes
-                    kept = (
-                        pulled.flatten(2).sum(2)
-                        if share.is_relevance
-                        else _dot(pulled, self.state.tensor(layer.source))
-                    )
-                    lost[..., 1] += lost[..., 0] - lost[..., 1:].sum(-1) - kept
-                if lost is not None:
-                    self.ledger.append((f"{layer.node.path} {layer.kind}".strip(), lost))
+                pulled = self._through(share, c)
                 into = relevance if share.is_relevance else coefficients
                 into[layer.source] = into[layer.source] + pulled if layer.source in into else pulled
                 continue
@@ -221,6 +211,19 @@ class Walk:
         units = [self._of_bias(layer, pot) / total for pot in share.pots]
         term = Term(units, weight, a.abs() if share.is_relevance else torch.sign(a))
         return replace(share, terms=[*share.terms, term], pots=[replace(pot, bias=None) for pot in share.pots])
+
+    def _through(self, share: Share, c: Tensor) -> Tensor:
+        """Pull a coefficient through a layer with weights, and write down what stays there."""
+        if not self.keep_ledger:
+            return share.pull(c)
+        node, source = share.layer.node, share.layer.source
+        lost = c.new_zeros(*c.shape[:2], len(COLUMNS), dtype=torch.float64)
+        pulled = share.pull(c, lost)
+        if self.bias == "keep":  # the share of a bias beside which nothing contributes
+            left = pulled.flatten(2).sum(2) if share.is_relevance else _dot(pulled, self.state.tensor(source))
+            lost[..., 1] += lost[..., 0] - lost[..., 1:].sum(-1) - left
+        self.ledger.append((f"{node.path} {share.layer.kind}".strip(), lost))
+        return pulled
 
     def _of_bias(self, layer: Weighted, pot: Pot) -> Tensor:
         """Give what the bias is of a sum, like z."""
