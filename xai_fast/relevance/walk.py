@@ -155,7 +155,8 @@ class Walk:
         coefficients: dict[int, Tensor] = dict(seeds)
         relevance: dict[int, Tensor] = {}
         result: dict[int, Tensor] = {}
-        for index in range(len(graph.nodes) - 1, -1, -1):
+        last = min(keep) if until is None else 0
+        for index in range(len(graph.nodes) - 1, last - 1, -1):
             if until is None and not self.keep_values:
                 self.state.values.pop(index + 1, None)  # all that read it are behind us
             c, r = coefficients.pop(index, None), relevance.pop(index, None)
@@ -171,7 +172,7 @@ class Walk:
                 assert found is not None
                 result[index] = found
             rule = self.layers.program.rules.get(index)
-            if rule is None:
+            if rule is None or index == last:
                 continue
             if r is not None:
                 moved = self._move(rule, r)
