@@ -186,14 +186,18 @@ class LiteralRelevance:
 
     def _is_gate(self, node: int) -> bool:
         # `where` masks attention, and 1 / x is 1 times the reciprocal
-        while self.names[node] in (*_VIEWS, "where", "mul") and len(self.kinds[node].inputs) == 1:
+        passed = (*_VIEWS, "where", "mul")
+        while self.names[node] in passed and len(self.kinds[node].inputs) == 1 and not self._is_softmax(node):
             node = self.kinds[node].inputs[0]
         args = self.graph.nodes[node].args
         is_inverse = self.names[node] == "pow" and float(args[1]) < 0  # type: ignore[arg-type]
         is_signed = self.names[node] == "hardtanh" and len(args) < 2
         if is_inverse or is_signed:
             return is_inverse
-        return self.names[node] in _GATES or (self.attention == "constant" and isinstance(self.kinds[node], Softmax))
+        return self.names[node] in _GATES or (self.attention == "constant" and self._is_softmax(node))
+
+    def _is_softmax(self, node: int) -> bool:
+        return isinstance(self.kinds.get(node), Softmax)
 
     def _unshifted(self, node: int) -> int:
         """Find x of x - max x, in which the maximum is detached."""
