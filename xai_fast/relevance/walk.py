@@ -72,6 +72,7 @@ class Layers:
         positions: where these lie.
         before_weights: the nodes that no weights come before: the input, and what is padded, shifted or scaled of it.
         shares_bounds: whether these make the same of the same number for all items.
+        reads_input: whether they are the input itself.
         shifted: what softmaxes read, of which the maximum was taken away: that changes no relevance.
     """
 
@@ -86,6 +87,8 @@ class Layers:
         self.before_weights = frozenset(n.index for n in graph.nodes if n.index not in after and n.active)
         read = {i for index in self.before_weights for i in graph.nodes[index].inputs}
         self.shares_bounds = all(i in self.before_weights or not graph.nodes[i].per_item for i in read)
+        copies = (aten.clone.default, aten.alias.default)
+        self.reads_input = all(graph.nodes[i].target in copies for i in self.before_weights - {0})
         self.shifted = {rule.source for rule in self.program.rules.values() if isinstance(rule, Softmax)}
         kinds = [layer.kind for layer in self.weighted.values()]
         self.positions = {
@@ -241,8 +244,8 @@ class Walk:
             low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
         else:
             low, high = (x.new_full([1] * x.ndim, bound) for bound in self.bounds)
-        if self.layers.before_weights == {0}:
-            return {0: (low.unsqueeze(1), high.unsqueeze(1))}
+        if self.layers.reads_input:
+            return dict.fromkeys(self.layers.before_weights, (low.unsqueeze(1), high.unsqueeze(1)))
         items = 1 if self.bounds is not None and self.layers.shares_bounds else len(x)
         return self.layers.bounds(self.state, *(end.expand(items, *x.shape[1:]) for end in (low, high)))
 
