@@ -1,0 +1,40 @@
+"""What every rule is: a linear map that goes back and forward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from literal_relevance import RULES
+from torch import nn
+
+from xai_fast.engine.call import Call
+from xai_fast.engine.objective import Objective
+from xai_fast.graph.whole import WholeModel
+from xai_fast.relevance.walk import Layers, Walk
+
+
+@pytest.mark.parametrize("bias", ["absorb", "zero", "keep"])
+@pytest.mark.parametrize("rule", RULES)
+def test_rows_go_forward_as_coefficients_go_back(rule: str, bias: str) -> None:
+    torch.manual_seed(0)
+    layers: list[Any] = [
+        nn.Conv2d(2, 4, 3, 2),
+        nn.Tanh(),
+        nn.Conv2d(4, 3, 2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12, 3),
+    ]
+    model, x = nn.Sequential(*layers).double().eval(), torch.randn(5, 2, 8, 8, dtype=torch.float64)
+    call = Call.of(model, x, Objective(0, "output"))
+    with call.context():
+        values = WholeModel(model).values(call, range(5))
+        walk = Walk(values.traced.derived(Layers), values.state, RULES[rule], bias)
+        for layer in walk.layers.weighted.values():
+            share = walk.share(layer)
+            z, a = values.state.tensor(layer.node.index), values.state.tensor(layer.source)
+            c, rows = torch.randn(4, *z.shape, dtype=z.dtype), torch.randn(4, *a.shape, dtype=z.dtype)
+            back, forward = (share.pull(c) * rows).flatten(1).sum(1), (share.push(rows) * c).flatten(1).sum(1)
+            torch.testing.assert_close(forward, back, rtol=1e-9, atol=1e-9 * float(back.abs().max()))
