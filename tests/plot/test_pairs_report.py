@@ -158,6 +158,7 @@ def test_the_viewer_fits_the_screen(browser: Any, page: Path, width: int) -> Non
 @pytest.mark.parametrize("position", [0, 1])
 def test_pointing_at_a_cell_shows_its_partners(browser: Any, page: Path, position: int) -> None:
     open_picture(browser, page, position)
+    assert browser.evaluate("[...document.querySelectorAll('.signs')].every((one) => one.hidden)")  # those of maps
     found = MAPS[position]
     rows, columns = found.grid
     for cell in ((0, 0), (2, 3), (rows - 1, columns - 1)):

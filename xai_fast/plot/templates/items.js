@@ -117,7 +117,7 @@ function paint(picture, entry) {
     if (source) find(`.${kind}`, picture).src = source;
     else find(`.${kind}`, picture).removeAttribute("src");
   }
-  if (layer?.signed) for (const one of [...signs, find("#signs-note")]) one.hidden = false;
+  if (layer?.kind === "heat" && layer.signed) for (const one of [...signs, find("#signs-note")]) one.hidden = false;
   find(".over", picture)?.remove();
   const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "words" ? coloured(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
   if (over) picture.append(fillIn(over, { class: `${over.getAttribute("class")} over` }, []));
