@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from literal_relevance import RULES
 from torch import nn
 
+from xai_fast import LRP
 from xai_fast.engine.call import Call
 from xai_fast.engine.objective import Objective
 from xai_fast.graph.whole import WholeModel
@@ -38,3 +40,18 @@ def test_rows_go_forward_as_coefficients_go_back(rule: str, bias: str) -> None:
             c, rows = torch.randn(4, *z.shape, dtype=z.dtype), torch.randn(4, *a.shape, dtype=z.dtype)
             back, forward = (share.pull(c) * rows).flatten(1).sum(1), (share.push(rows) * c).flatten(1).sum(1)
             torch.testing.assert_close(forward, back, rtol=1e-9, atol=1e-9 * float(back.abs().max()))
+
+
+def test_nodes_need_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def relevance(model: nn.Module) -> Any:
+        return LRP(model, composite="epsilon_plus").explain(torch.ones(2, 2, 6, 6))
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 4)).eval()
+    expected = relevance(model)
+    assert expected.operations == ("0 convolution", "3 dense")
+    monkeypatch.delattr(torch.fx.traceback, "annotate")  # as before torch 2.9
+    found = relevance(copy.deepcopy(model))
+    assert found.operations == ("convolution", "dense")
+    assert torch.equal(found.attributions, expected.attributions)
+    assert torch.equal(found.targets, expected.targets)

@@ -19,7 +19,7 @@ from torch._guards import TracingContext, tracing
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.traceback import annotate, preserve_node_meta
+from torch.fx.traceback import preserve_node_meta
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
@@ -66,8 +66,10 @@ def trace(function: Callable[..., Tensor], x: Tensor, extras: Sequence[Tensor] =
 
 
 def at_path(path: str) -> contextlib.AbstractContextManager[object]:
-    """Trace operations under this path; see `Node.path`."""
-    entered: contextlib.AbstractContextManager[object] = annotate({_PATH: path})
+    """Trace operations under this path; see `Node.path`. Before torch 2.9 nodes have none."""
+    annotate: Any = getattr(torch.fx.traceback, "annotate", None)
+    entered: contextlib.AbstractContextManager[object]
+    entered = contextlib.nullcontext() if annotate is None else annotate({_PATH: path})
     return entered
 
 
