@@ -164,25 +164,23 @@ class Share:
             (T, B, *shape of a).
         """
         units = [self._divide(pot, c, lost) for pot in self.pots]
-        total: Tensor | None = None
-        for term in self.terms:
-            part = self.layer.pull(_combined(term, units), term.weight)
-            part = part if term.factor is None else part * term.factor
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+
+        def part(term: Term) -> Tensor:
+            pulled = self.layer.pull(_combined(term, units), term.weight)
+            return pulled if term.factor is None else pulled * term.factor
+
+        return functools.reduce(torch.add, map(part, self.terms))
 
     def push(self, rows: Tensor) -> Tensor:
         """Go forward, the transpose of `pull`: (T, B, *shape of z) from rows (T, B, *shape of a)."""
         ones = torch.ones_like(self.pots[0].numerator).unsqueeze(0)
         ratios = [self._divide(pot, ones, None) for pot in self.pots]
-        total: Tensor | None = None
-        for term in self.terms:
-            part = self.layer.apply(rows if term.factor is None else rows * term.factor, term.weight)
-            part = part * _combined(term, ratios)
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+
+        def part(term: Term) -> Tensor:
+            given = rows if term.factor is None else rows * term.factor
+            return self.layer.apply(given, term.weight) * _combined(term, ratios)
+
+        return functools.reduce(torch.add, map(part, self.terms))
 
     def _divide(self, pot: Pot, c: Tensor, lost: Tensor | None) -> Tensor:
         sums = None if lost is None else torch.empty_like(lost)
@@ -197,14 +195,9 @@ _CANCELLED = 16.0
 
 
 def _combined(term: Term, values: Sequence[Tensor]) -> Tensor:
-    total: Tensor | None = None
-    for unit, value in zip(term.units, values, strict=True):
-        if not isinstance(unit, Tensor) and unit == 0:
-            continue
-        part = value if not isinstance(unit, Tensor) and unit == 1 else value * unit
-        total = part if total is None else total + part
-    assert total is not None
-    return total
+    pairs = [(unit, value) for unit, value in zip(term.units, values, strict=True) if isinstance(unit, Tensor) or unit]
+    parts = [value if not isinstance(unit, Tensor) and unit == 1 else value * unit for unit, value in pairs]
+    return functools.reduce(torch.add, parts)
 
 
 def _part(value: Tensor, positive: bool) -> Tensor:

@@ -120,12 +120,11 @@ class Walk:
 
     Args:
         layers: the graph.
-        state: its values.
+        state: its values; `back` to the input frees each once it was used.
         composite: the rules.
         bias: see `xai_fast.attribution.lrp.LRP`.
         bounds: of the input, two numbers; None for the smallest and the largest value of each item.
         keep_ledger: whether to count what is lost.
-        keep_values: leave the state as it is; else `back` frees each value once it was used.
 
     Attributes:
         ledger: (T, B, 4) by name of an operation, see `xai_fast.relevance.ledger.COLUMNS`, the last one first.
@@ -137,7 +136,6 @@ class Walk:
     bias: str = "absorb"
     bounds: tuple[float, float] | None = None
     keep_ledger: bool = True
-    keep_values: bool = False
     ledger: list[tuple[str, Tensor]] = field(default_factory=list)
 
     def back(
@@ -160,7 +158,7 @@ class Walk:
         result: dict[int, Tensor] = {}
         last = min(keep) if until is None else 0
         for index in range(len(graph.nodes) - 1, last - 1, -1):
-            if until is None and not self.keep_values:
+            if until is None:
                 self.state.values.pop(index + 1, None)  # all that read it are behind us
             c, r = coefficients.pop(index, None), relevance.pop(index, None)
             if c is None and r is None:
