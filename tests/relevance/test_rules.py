@@ -10,7 +10,7 @@ import torch
 from literal_relevance import RULES
 from torch import nn
 
-from xai_fast import LRP
+from xai_fast import LRP, InputError
 from xai_fast.engine.call import Call
 from xai_fast.engine.objective import Objective
 from xai_fast.graph.whole import WholeModel
@@ -55,3 +55,11 @@ def test_nodes_need_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.operations == ("convolution", "dense")
     assert torch.equal(found.attributions, expected.attributions)
     assert torch.equal(found.targets, expected.targets)
+
+
+def test_a_class_out_of_range_is_named() -> None:
+    model = nn.Sequential(nn.Linear(3, 4)).eval()
+    with pytest.raises(InputError, match="classes: expected classes from 0 to 3, got 7"):
+        LRP(model, classes=[1, 7]).explain(torch.ones(2, 3))
+    with pytest.raises(InputError, match="classes: expected at least one class"):
+        LRP(model, classes=[])

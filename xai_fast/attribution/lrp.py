@@ -91,6 +91,8 @@ class LRP(Method[Relevance]):
         self.low, self.high = low, high
         self.bias = check_choice("bias", bias, BIASES)
         self.classes = None if classes is None else tuple(check_integer("classes", index, 0) for index in classes)
+        if self.classes == ():
+            raise bad_argument("classes", "at least one class, or None", "an empty sequence")
         self.embeddings = embedding_layer(model, embeddings)
         self.ledger = bool(ledger)
         self._whole = WholeModel(model)
@@ -147,6 +149,10 @@ class LRP(Method[Relevance]):
         output = values.graph.output
         if self.classes is None:
             return None, {output: self._start(values.scores)}
+        shape = values.traced.output_shape
+        count = None if shape is None else max((2, *shape))
+        if count is not None and max(self.classes, default=0) >= count:
+            raise bad_argument("classes", f"classes from 0 to {count - 1}", str(max(self.classes)))
         scores, seeds = [], []
         depends = values.class_nodes
         for index in self.classes:
