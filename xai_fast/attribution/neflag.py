@@ -9,47 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+from typing_extensions import override
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
+from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMethod
 from xai_fast.engine.call import Call
-from xai_fast.engine.gradients import PRECISIONS, ScoreGradient, compiled
 from xai_fast.engine.layers import Layer
-from xai_fast.engine.objective import SCORES
-from xai_fast.engine.points import Items, Rows, Statistics, Walk, walk_items
-from xai_fast.errors import bad_argument
-from xai_fast.explanation import Explanation
-from xai_fast.graph.embeddings import embedding_layer
+from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
 from xai_fast.kernels.sphere_step import RULES
-from xai_fast.method import Method
 
 __all__ = ["AGGREGATES", "FluxExplanation", "NeFLAG"]
 
 AGGREGATES = ("signed", "magnitude")
-_MAX_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class FluxExplanation(Explanation):
+class FluxExplanation(SampledExplanation):
     """Attributions by NeFLAG, with what is needed to judge them.
 
     ``attributions`` are like the inputs: the mean over the item's negative points of ``F * (x - x~)``; zero where there
     is none (the fact "no_negative_flux"). ``evaluations`` are gradient evaluations at points.
 
     Attributes:
-        standard_error: like ``attributions``: standard error of that mean; infinite where fewer than two points are
-            negative.
-        relative_standard_error: (B,) the norm of the standard error over the norm of the map.
-        negative_points: (B,) int64, points whose flux turned negative (the size of S^-).
+        negative_points: (B,) int64, points whose flux turned negative (the size of S^-), over which means are taken.
     """
 
-    standard_error: Tensor | tuple[Tensor, ...] | None = None
-    relative_standard_error: Tensor
     negative_points: Tensor
-
-    not_stored = frozenset({"standard_error"})
 
 
 @dataclass(frozen=True)
@@ -86,7 +73,7 @@ class _FluxWalk(Walk):
         sphere_step(rows.points, items.centers, gradients, rows.item, which, self.radius, self.step)
 
 
-class NeFLAG(Method[FluxExplanation]):
+class NeFLAG(SampledMethod[FluxExplanation]):
     """Attribution maps from negative gradient fluxes.
 
     For each of ``points`` points: draw x~ uniformly on the L2 sphere of ``radius`` around x; then up to ``max_steps``
@@ -107,12 +94,9 @@ class NeFLAG(Method[FluxExplanation]):
         seed: of the random points, 0 to 2**32 - 1.
         precision: "fp32" computes in the dtype of the inputs, "bf16" runs the model under bfloat16 autocast.
         aggregate: "signed" averages the flux (the paper), "magnitude" its absolute value.
-        tolerance: draw points until the standard error of the map, relative to its norm, is at most this, with
-            ``points`` as the limit. Checked after 4, 8, 16, ... points. None draws all points.
-        embeddings: the layer whose output (B, ...) is explained, such as that of token ids: a submodule or its dotted
-            name; "name#k" is the k-th run of one that runs several times. None to explain the inputs.
-        compile: run the model's passes through ``torch.compile``; shapes stay static, so one compilation serves a whole
-            run. Not with ``embeddings``.
+        tolerance: see `SampledMethod`, as for the options that follow; ``points`` is the limit.
+        embeddings: see there.
+        compile: see there.
 
     Raises:
         InputError: an option is out of range.
@@ -136,45 +120,18 @@ class NeFLAG(Method[FluxExplanation]):
         embeddings: Layer | None = None,
         compile: bool = False,
     ) -> None:
-        super().__init__(model)
+        super().__init__(
+            model, score=score, precision=precision, tolerance=tolerance, embeddings=embeddings, compile=compile
+        )
         self.radius = check_positive("radius", radius)
         self.points = check_integer("points", points, 1)
         self.max_steps = check_integer("max_steps", max_steps, 1)
         self.step = check_choice("step", step, RULES)
-        self.score = check_choice("score", score, SCORES)
-        self.seed = check_integer("seed", seed, 0, _MAX_SEED)
-        self.precision = check_choice("precision", precision, PRECISIONS)
+        self.seed = check_integer("seed", seed, 0, MAX_SEED)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
-        self.tolerance = None if tolerance is None else check_positive("tolerance", tolerance)
-        self.embeddings = embedding_layer(model, embeddings)
-        self.compile = bool(compile)
-        if self.compile and self.embeddings is not None:
-            raise bad_argument("compile", "False with embeddings", "True")
-        self._compiled: dict[str, Callable[..., object]] = {}
 
+    @override
     def _explain(self, call: Call) -> FluxExplanation:
         walk = _FluxWalk(self.radius, self.max_steps, self.step, self.seed, self.aggregate == "magnitude")
-        forward = self._forward(call.device) if self.compile else None
-        gradient = ScoreGradient(call, precision=self.precision, forward=forward, static=self.compile)
-        scores, items, found = walk_items(gradient, walk, points=self.points, tolerance=self.tolerance)
-        error = found.standard_error()
-
-        def like_inputs(rows: Tensor) -> Tensor | tuple[Tensor, ...]:
-            parts = gradient.layout.split(rows)
-            return parts if call.several else parts[0]
-
-        return FluxExplanation(
-            attributions=like_inputs(found.mean),
-            standard_error=like_inputs(error),
-            relative_standard_error=error.norm(dim=1) / found.mean.norm(dim=1),
-            negative_points=found.count,
-            evaluations=found.evaluations,
-            scores=scores,
-            targets=items.targets,
-            facts={"no_negative_flux": found.count == 0},
-        )
-
-    def _forward(self, device: torch.device) -> Callable[..., object]:
-        if device.type not in self._compiled:
-            self._compiled[device.type] = compiled(self.model, device)
-        return self._compiled[device.type]
+        fields, _, found = self._walked(call, walk, self.points)
+        return FluxExplanation(**fields, negative_points=found.count, facts={"no_negative_flux": found.count == 0})
