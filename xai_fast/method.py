@@ -15,6 +15,7 @@ from xai_fast.arguments import name_items
 from xai_fast.engine.call import Call, HostReads
 from xai_fast.engine.checks import wrong_model
 from xai_fast.engine.objective import Objective, Target
+from xai_fast.engine.regions import RegionModel, RegionTarget, is_region, with_region
 from xai_fast.errors import ModelError
 from xai_fast.explanation import Explanation
 from xai_fast.graph.embeddings import at_embeddings
@@ -56,11 +57,12 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             raise wrong_model("a module or another callable", model)
         self.model = model
         self._host = HostReads()
+        self._regional: Method[E] | None = None
 
     def explain(
         self,
         inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
-        target: Target = None,
+        target: Target | RegionTarget = None,
         additional_forward_args: object = None,
         item_ids: Sequence[int] | Tensor | None = None,
         internal_batch_size: int | None = None,
@@ -71,7 +73,9 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             inputs: (B, ...) in the model's input units, B >= 1, float32 or float64, or a tuple of them. Arrays of numpy
                 are fine.
             target: None for the predicted class, an int, a list or tensor (B,) of classes, or a callable from the
-                model's output to scores (R,); see `xai_fast.engine.objective.Objective`.
+                model's output to scores (R,); see `xai_fast.engine.objective.Objective`. For outputs (B, C, ...) with
+                positions, such as those of a segmentation: ``(class, mask)`` explains the mean of the outputs over the
+                mask (...) or (B, ...), ``(class, i, j, ...)`` one entry, and a list of such tuples one for each item.
             additional_forward_args: one value or a tuple, passed to the model after the inputs. Tensors whose first
                 dimension is B go along with their items.
             item_ids: (B,) integers, not negative: the identity of each item for random numbers, such as its position in
@@ -90,13 +94,16 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         call = Call.of(
             self.model,
             inputs,
-            Objective(target, self.score),
+            Objective(None if is_region(target) else target, self.score),
             additional_forward_args=additional_forward_args,
             item_ids=item_ids,
             internal_batch_size=rows,
             integers=self.integers or self.embeddings is not None,
             host=self._host,
         )
+        if is_region(target):
+            classes, arguments = with_region(call, target)
+            return self._of_regions().explain(inputs, classes, arguments, item_ids, internal_batch_size)
         with call.context():
             if self.embeddings is not None:
                 call = at_embeddings(call, self.embeddings, rows)
@@ -110,7 +117,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
     def attribute(
         self,
         inputs: Tensor | NDArray[Any] | tuple[Tensor | NDArray[Any], ...],
-        target: Target = None,
+        target: Target | RegionTarget = None,
         additional_forward_args: object = None,
         item_ids: Sequence[int] | Tensor | None = None,
         internal_batch_size: int | None = None,
@@ -128,6 +135,14 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             The attributions.
         """
         return self.explain(inputs, target, additional_forward_args, item_ids, internal_batch_size).attributions
+
+    def _of_regions(self) -> Method[E]:
+        """Give this method for the model whose outputs are averaged over regions; made once, as it may be traced."""
+        if self._regional is None:
+            self._regional = type(self)(
+                RegionModel(self.model), **{name: getattr(self, name) for name in self.options()}
+            )
+        return self._regional
 
     @abc.abstractmethod
     def _explain(self, call: Call) -> E:
