@@ -200,7 +200,8 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
         model: a module.
         layer: a submodule of it, or its dotted name.
         cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends, and
-            enable gradients from there on; so a gradient with respect to it costs nothing before the layer.
+            enable gradients from there on; so a gradient with respect to it costs nothing before the layer. A layer
+            behind another one that is cut stays attached to it.
 
     Yields:
         What is captured; its ``tensor`` is there once the model ran.
@@ -219,9 +220,10 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
         if cut:
             if not tensor.is_floating_point():
                 raise bad_argument("layer", "a layer with a floating-point output", f"{name}: {tensor.dtype}")
-            tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
-            tensor.requires_grad_()
-            behind.enter_context(torch.enable_grad())
+            if not (torch.is_grad_enabled() and tensor.requires_grad):
+                tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
+                tensor.requires_grad_()
+                behind.enter_context(torch.enable_grad())
         # On the way back, a checkpoint runs its part of the model again: the same operations, but no run of its own.
         if torch._C._current_graph_task_id() == _NO_BACKWARD:
             captured.keep(tensor)
