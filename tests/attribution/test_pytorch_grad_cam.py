@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from xai_fast import AblationCAM, EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, 
 
 
 @pytest.fixture
-def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def peer(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give the package. It draws pictures with torchvision, which it need not have for maps."""
     if importlib.util.find_spec("torchvision") is None:
         for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
@@ -28,7 +27,7 @@ def peer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             monkeypatch.setitem(sys.modules, name, module)
     package = pytest.importorskip("pytorch_grad_cam")
     monkeypatch.setattr("tqdm.tqdm", lambda batches: batches)
-    yield package
+    return package
 
 
 def unscaled(cams: Any, _size: object = None) -> Any:

@@ -6,9 +6,8 @@ WACV 2020.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -46,6 +45,11 @@ class AblationCAM(LayerMaps):
         """The functions behind the layers, always the same ones, since each is traced once."""
         return {}
 
+    @functools.cached_property
+    def _whole(self) -> set[Callable[..., object]]:
+        """Those that cannot be traced."""
+        return set()
+
     @override
     def _maps(self, call: Call, chunk: range, axes: Sequence[MapAxes]) -> Maps:
         outputs, scores, targets = self._run(call, chunk)
@@ -59,25 +63,33 @@ class AblationCAM(LayerMaps):
             function = ScoreFunction.of_call(self._downstreams[key], call, arguments, targets)
             if axis:
                 output, one = output.transpose(0, 1), replace(one, layout="channels_last")
-            ablated = _Ablated(function, output, one, scores)
+            ablated = _Ablated(function, output, one, scores, self._graph(function, output))
             active = (activation != 0).any(2)
             lost = ablated.all[:, None] - channel_scores(call, active, ablated.all, ablated.without)
             maps.append(weighted_sum(lost / scores.abs().where(scores != 0, 1)[:, None], activation))
             evaluations = evaluations + active.sum(1)
         return Maps(maps, scores, targets, evaluations)
 
+    def _graph(self, function: ScoreFunction, output: Tensor) -> Graph | None:
+        """Trace what comes after a layer; None where that cannot be."""
+        wide = output.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(output.device.type)
+        if wide and function.model not in self._whole:
+            try:
+                return traced(function, output).graph
+            except (ModelError, UnsupportedOperation):
+                self._whole.add(function.model)
+        return None
+
 
 class _Ablated:
     """The scores of items without channels of a layer's output (R, ...); ``all`` are those with all of them, (R,)."""
 
-    def __init__(self, function: ScoreFunction, output: Tensor, axes: MapAxes, scores: Tensor) -> None:
-        self.function, self.output, self.axes, self.all = function, output, axes, scores
+    def __init__(
+        self, function: ScoreFunction, output: Tensor, axes: MapAxes, scores: Tensor, graph: Graph | None
+    ) -> None:
+        self.function, self.output, self.axes, self.all, self.graph = function, output, axes, scores, graph
         self.tokens = axes.tokens(output)
-        self.graph: Graph | None = None
-        wide = output.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled(output.device.type)
-        with contextlib.suppress(ModelError, UnsupportedOperation):
-            self.graph = traced(function, output).graph if wide else None
-        if self.graph is not None:
+        if graph is not None:
             found = self._scores(output, torch.arange(len(output), device=output.device))
             # A trace follows the branches that one item took.
             if torch.allclose(found, scores, rtol=1e4 * torch.finfo(scores.dtype).eps, atol=1e-6):

@@ -38,6 +38,6 @@ def channel_scores(call: Call, runs: Tensor, otherwise: Tensor, score: Callable[
     """
     found = otherwise[:, None].repeat(1, runs.shape[1])
     rows = torch.tensor(call.host.items(runs.flatten()), dtype=torch.int64, device=runs.device)
-    for some in rows.split(call.rows) if len(rows) else ():
+    for some in torch.split(rows, call.rows) if len(rows) else ():
         found.view(-1)[some] = score(some // runs.shape[1], some % runs.shape[1])
     return found

@@ -78,6 +78,6 @@ class EigenCAM(LayerMaps):
         # What is not finite has no decomposition; it is an error of its item later.
         bad = ~activation.isfinite().flatten(1).all(1)
         _, values, right = torch.linalg.svd(activation.masked_fill(bad[:, None, None], 0), full_matrices=False)
-        maps = values[:, :1] * right[:, 0]  # of the transposed matrix, so that right is O v / s
+        maps: Tensor = values[:, :1] * right[:, 0]  # of the transposed matrix, so that right is O v / s
         largest = maps.gather(1, maps.abs().argmax(1, keepdim=True))
         return (maps * largest.sign()).masked_fill(bad[:, None], torch.nan)

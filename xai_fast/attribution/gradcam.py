@@ -83,10 +83,9 @@ class GradCAM(LayerMaps):
                 found = gradients_through_checkpoints(self.model, scores, activations)
         maps = []
         for i, (activation, gradient) in enumerate(zip(activations, found, strict=True)):
-            pair = (activation, gradient)
             if gradient is None:
-                pair = self._in_checkpoint(call, chunk, targets, *self._layers[i])
-            a, g = (channels(value, axes[i]) for value in pair)
+                activation, gradient = self._in_checkpoint(call, chunk, targets, *self._layers[i])
+            a, g = (channels(value, axes[i]) for value in (activation, gradient))
             with torch.autocast(call.device.type, enabled=False):
                 maps.append(self._map(a, -g if self.against else g))
         return Maps(maps, scores.detach(), targets, torch.ones_like(call.positions(chunk)))
