@@ -20,7 +20,7 @@ from xai_fast.engine.axes import MapAxes
 from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import gradients_through_checkpoints
-from xai_fast.engine.layers import Layer, capture_gradient, capture_output
+from xai_fast.engine.layers import CapturedOutput, Layer, capture_gradient, capture_output
 from xai_fast.errors import ModelError
 
 __all__ = ["GradCAM", "GradCAMPlusPlus"]
@@ -73,7 +73,10 @@ class GradCAM(LayerMaps):
     @override
     def _maps(self, call: Call, chunk: range, axes: Sequence[MapAxes]) -> Maps:
         with contextlib.ExitStack() as stack:
-            captured = [stack.enter_context(capture_output(self.model, one, cut=True)) for _, one in self._layers]
+            captured: list[CapturedOutput] = []
+            for _, module in self._layers:
+                cut = capture_output(self.model, module, cut=True, others=captured)
+                captured.append(stack.enter_context(cut))
             outputs = call.run(call.take(chunk), call.positions(chunk))
             targets = call.targets(outputs, chunk)
             scores = call.objective(outputs, targets)
