@@ -131,26 +131,27 @@ class LayerMaps(Method[Explanation]):
         for chunk in call.chunks():
             part = self._maps(call, chunk, axes)
             with torch.autocast(call.device.type, enabled=False):
-                sized = [self._sized(one, i, axes[i], call.values[0]) for i, one in enumerate(part.maps)]
+                sized = [self._sized(one, i, axes, call.values[0]) for i, one in enumerate(part.maps)]
             attributions.append(torch.stack(sized).mean(0) if len(sized) > 1 else sized[0])
             found.append(part)
         targets = [one.targets for one in found if one.targets is not None]
         scores, evaluations = (torch.cat([getattr(one, name) for one in found]) for name in ("scores", "evaluations"))
         return torch.cat(attributions), Maps((), scores, torch.cat(targets) if targets else None, evaluations)
 
-    def _sized(self, maps: Tensor, layer: int, axes: MapAxes, inputs: Tensor) -> Tensor:
+    def _sized(self, maps: Tensor, layer: int, axes: Sequence[MapAxes], inputs: Tensor) -> Tensor:
         """Bring maps (R, n) of a layer to their size."""
-        maps = (maps.relu() if self.relu else maps).reshape(-1, *axes.grid)
+        grid = axes[layer].grid
+        maps = (maps.relu() if self.relu else maps).reshape(-1, *grid)
         if len(self._layers) > 1:
-            largest = maps.flatten(1).abs().amax(1).view(-1, *[1] * len(axes.grid))
+            largest = maps.flatten(1).abs().amax(1).view(-1, *[1] * len(grid))
             maps = maps / largest.where(largest > 0, 1)
         if self.upsample is False:
             return maps
         size: Sequence[int] = () if self.upsample is True else self.upsample
         if self.upsample is True:
-            size = [inputs.shape[axis] for axis in input_positions(inputs, axes) or ()]
-        if len(size) != len(axes.grid):
-            expected = f"False, or as many sizes as the map {axes.grid} of {self._layers[layer][0]} has"
+            size = [inputs.shape[axis] for axis in input_positions(inputs, axes[0]) or ()]
+        if len(size) != len(grid):
+            expected = f"False, or as many sizes as the map {grid} of {self._layers[layer][0]} has"
             raise bad_argument("upsample", expected, f"{self.upsample!r} for inputs {tuple(inputs.shape)}")
         return resized(maps, size)
 

@@ -42,22 +42,22 @@ class ScoreCAM(LayerMaps):
         outputs, scores, targets = self._run(call, chunk)
         maps, evaluations = [], torch.ones_like(call.positions(chunk))
         for output, one in zip(outputs, axes, strict=True):
-            activation = channels(output, one)
-            varies = activation.amax(2) > activation.amin(2)
+            masked = _Masked(call, chunk, channels(output, one), one, targets)
+            varies = masked.varies
             blank = ~varies & ((~varies).cumsum(1) == 1)  # the first constant channel of an item stands for all
-            masked = _Masked(call, chunk, activation.reshape(*activation.shape[:2], *one.grid), one, targets)
             found = channel_scores(call, varies | blank, scores, masked.scores)
             found = torch.where(varies, found, found.where(blank, 0).sum(1, keepdim=True))
-            maps.append(weighted_sum(found.softmax(1), activation))
+            maps.append(weighted_sum(found.softmax(1), masked.activation))
             evaluations = evaluations + (varies | blank).sum(1)
         return Maps(maps, scores, targets, evaluations)
 
 
 class _Masked:
-    """The scores of a chunk's items behind the channels (R, C, ...) of a layer."""
+    """The scores of a chunk's items behind the channels (R, C, n) of a layer; ``varies`` (R, C): which have a mask."""
 
     def __init__(self, call: Call, chunk: range, activation: Tensor, axes: MapAxes, targets: Tensor | None) -> None:
-        self.call, self.first, self.activation, self.targets = call, chunk.start, activation, targets
+        self.call, self.first, self.activation, self.axes, self.targets = call, chunk.start, activation, axes, targets
+        self.varies = activation.amax(2) > activation.amin(2)
         inputs = call.values[0]
         places = input_positions(inputs, axes)
         if places is None:
@@ -71,15 +71,15 @@ class _Masked:
         item = self.first + of
         inputs = [value[item] for value in self.call.values]
         with torch.autocast(self.call.device.type, enabled=False):
-            inputs[0] = inputs[0] * self._masks(self.activation[of, channel], inputs[0])
+            inputs[0] = inputs[0] * self._masks(of, channel, inputs[0])
         outputs = self.call.run([self.call.formatted(value, self.format) for value in inputs], item)
         return self.call.objective(outputs, None if self.targets is None else self.targets[of])
 
-    def _masks(self, maps: Tensor, inputs: Tensor) -> Tensor:
+    def _masks(self, of: Tensor, channel: Tensor, inputs: Tensor) -> Tensor:
         """Give H (r, ...) with the axes of the inputs (r, ...)."""
+        maps = self.activation[of, channel].reshape(-1, *self.axes.grid)
         wide = resized(maps, [inputs.shape[axis] for axis in self.places]).to(inputs.dtype)
-        flat, small = wide.flatten(1), maps.flatten(1)
-        low, high = flat.amin(1, keepdim=True), flat.amax(1, keepdim=True)
-        constant = (small.amax(1, keepdim=True) == small.amin(1, keepdim=True)) | (high == low)
-        mask = ((flat - low) / (high - low).masked_fill(constant, 1)).masked_fill(constant, 0)
-        return at_positions(mask.view_as(wide), inputs, self.places)
+        low, high = (getattr(wide.flatten(1), name)(1, keepdim=True) for name in ("amin", "amax"))
+        constant = ~self.varies[of, channel][:, None] | (high == low)
+        mask = (wide.flatten(1) - low) / (high - low).masked_fill(constant, 1)
+        return at_positions(mask.masked_fill(constant, 0), inputs, self.places)
