@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -235,6 +235,10 @@ class Call:
                 self.noted["probability"] = self.objective.is_probability(outputs)
                 self._notice_probabilities(outputs)
             return self.objective.targets(outputs, start=chunk.start, batch=self.batch)
+
+    def with_targets(self, targets: Tensor | None) -> Call:
+        """Give this call with the targets (B,) that its items have turned out to have; None leaves it as it is."""
+        return self if targets is None else replace(self, objective=replace(self.objective, target=targets))
 
     def _notice_probabilities(self, outputs: object) -> None:
         """Say that a softmax is applied to what is one already."""

@@ -16,7 +16,7 @@ from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.errors import InputError
 
-__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "gradient_through_checkpoints"]
+__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "gradients_through_checkpoints"]
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -57,16 +57,20 @@ def compiled(model: Callable[..., object], device: torch.device) -> Callable[...
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
-def gradient_through_checkpoints(model: Callable[..., object], scores: Tensor, leaf: Tensor) -> Tensor | None:
-    """Compute the gradient of the sum of scores (R,) with respect to one leaf; None where they do not depend on it."""
+def gradients_through_checkpoints(
+    model: Callable[..., object], scores: Tensor, leaves: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    """Compute the gradients of the sum of scores (R,) with respect to tensors; None where they do not depend on one."""
     try:
-        return torch.autograd.grad(scores.sum(), leaf, allow_unused=True, retain_graph=True)[0]
+        return torch.autograd.grad(scores.sum(), leaves, allow_unused=True, retain_graph=True)
     except RuntimeError as error:
         if "heckpoint" not in str(error):
             raise
+    for leaf in leaves:
+        leaf.retain_grad()
     with frozen_parameters(model):
         scores.sum().backward()  # type: ignore[no-untyped-call]  # torch; through reentrant checkpoints only this goes
-    return leaf.grad
+    return [leaf.grad for leaf in leaves]
 
 
 _rounds_alike: weakref.WeakKeyDictionary[nn.Module, dict[object, bool]] = weakref.WeakKeyDictionary()

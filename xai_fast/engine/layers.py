@@ -190,7 +190,9 @@ def capture_gradient(model: Callable[..., object], layer: Layer) -> Iterator[lis
 
 
 @contextlib.contextmanager
-def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = False) -> Iterator[CapturedOutput]:
+def capture_output(
+    model: Callable[..., object], layer: Layer, *, cut: bool = False, others: Sequence[CapturedOutput] = ()
+) -> Iterator[CapturedOutput]:
     """See the output of a layer while the model runs once, in this thread.
 
     What comes after the layer gets a copy, so that an operation in place (such as ``ReLU(inplace=True)``) does not
@@ -201,6 +203,7 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
         layer: a submodule of it, or its dotted name.
         cut: capture a detached tensor that requires a gradient, on which all that comes after the layer depends, and
             enable gradients from there on; so a gradient with respect to it costs nothing before the layer.
+        others: what is captured with ``cut`` in the same pass; behind one of these the tensor stays attached to it.
 
     Yields:
         What is captured; its ``tensor`` is there once the model ran.
@@ -219,9 +222,10 @@ def capture_output(model: Callable[..., object], layer: Layer, *, cut: bool = Fa
         if cut:
             if not tensor.is_floating_point():
                 raise bad_argument("layer", "a layer with a floating-point output", f"{name}: {tensor.dtype}")
-            tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
-            tensor.requires_grad_()
-            behind.enter_context(torch.enable_grad())
+            if not (tensor.requires_grad and any(other.runs for other in others)):
+                tensor = tensor.detach().clone() if tensor.is_inference() else tensor.detach()
+                tensor.requires_grad_()
+                behind.enter_context(torch.enable_grad())
         # On the way back, a checkpoint runs its part of the model again: the same operations, but no run of its own.
         if torch._C._current_graph_task_id() == _NO_BACKWARD:
             captured.keep(tensor)

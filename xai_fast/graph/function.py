@@ -12,7 +12,7 @@ import contextlib
 import threading
 import types
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import Objective
@@ -55,6 +56,26 @@ class ScoreFunction:
     extras: tuple[Tensor, ...] = ()
     fixed: Mapping[int, object] = field(default_factory=dict)
     classes: Tensor | None = None
+
+    @classmethod
+    def of_call(
+        cls, model: Callable[..., object], call: Call, arguments: Sequence[object], classes: Tensor | None
+    ) -> ScoreFunction:
+        """Make the function of what comes before a call's arguments.
+
+        Args:
+            model: from that, and the arguments, to outputs.
+            call: the batch.
+            arguments: the inputs of some items, and their additional arguments.
+            classes: theirs.
+
+        Returns:
+            The function.
+        """
+        rows = [*[True] * len(call.values), *call.extra.per_item]
+        extras = tuple(a for a, one in zip(arguments, rows, strict=True) if one and isinstance(a, Tensor))
+        fixed = {i: a for i, (a, one) in enumerate(zip(arguments, rows, strict=True)) if not one}
+        return cls(model, call.objective, extras, fixed, classes)
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:

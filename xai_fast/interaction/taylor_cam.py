@@ -168,7 +168,7 @@ class TaylorCAM(Method[InteractionMap]):
         )
 
     def _cut(self, call: Call, chunk: range) -> tuple[_Cut, Tensor | None, Tensor]:
-        objective, item = call.objective, call.positions(chunk)
+        item = call.positions(chunk)
         arguments = (*call.take(chunk), *call.extra.rows(item))
         axes = self._axes.of(call)
         downstream = self._downstream(call.extra.keywords, 1 if axes.layout == "sequence_first" else 0)
@@ -177,15 +177,12 @@ class TaylorCAM(Method[InteractionMap]):
         output, outputs = downstream.split(*arguments)
         check_cut(output, len(chunk), self.layer)
         classes = call.targets(outputs, chunk)
-        scores = objective(outputs, classes)
+        scores = call.objective(outputs, classes)
         bad = call.host.items(~torch.isfinite(scores))
         if bad:
             wrong = name_items([chunk.start + i for i in bad])
             raise ModelError(f"model: expected finite scores, got NaN or infinity for {wrong}")
-        per_item = [True] * len(call.values) + list(call.extra.per_item)
-        extras = tuple(a for a, rows in zip(arguments, per_item, strict=True) if rows and isinstance(a, Tensor))
-        fixed = {i: a for i, (a, rows) in enumerate(zip(arguments, per_item, strict=True)) if not rows}
-        function = ScoreFunction(downstream, objective, extras, fixed, classes)
+        function = ScoreFunction.of_call(downstream, call, arguments, classes)
         return _Cut(output, axes, function), classes, scores
 
     def _downstream(self, keywords: tuple[str, ...], batch_axis: int) -> Downstream:
