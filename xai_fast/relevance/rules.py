@@ -13,6 +13,7 @@ import abc
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -163,6 +164,8 @@ class Share:
         Returns:
             (T, B, *shape of a).
         """
+        if torch.is_grad_enabled() and c.requires_grad:
+            return _Transposed.apply(c, self)  # type: ignore[no-any-return, no-untyped-call]  # torch
         units = [self._divide(pot, c, lost) for pot in self.pots]
 
         def part(term: Term) -> Tensor:
@@ -190,6 +193,19 @@ class Share:
         return found
 
 
+class _Transposed(torch.autograd.Function):
+    """`Share.pull` where coefficients ask for a gradient, which `Share.push` gives."""
+
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, share: Share) -> Tensor:
+        ctx.share = share
+        return share.pull(c)
+
+    @staticmethod
+    def backward(ctx: Any, rows: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch: any number
+        return ctx.share.push(rows), None
+
+
 _CANCELLED = 16.0
 """How many times larger than P the sum N may be for z - N to be taken for P."""
 
@@ -214,6 +230,8 @@ def divided(
     inner: int = 1,
 ) -> Tensor:
     """Multiply c (T, B, *shape) by numerator / (divisor + eps sign divisor); see the kernel `relevance_ratio`."""
+    if torch.is_grad_enabled() and c.requires_grad:  # autograd is to transpose it
+        return c * (numerator / stabilised(divisor, eps))
     c = c.contiguous()
     found = torch.empty_like(c)
     z, d = (value.contiguous().flatten(1) for value in (numerator, divisor))
