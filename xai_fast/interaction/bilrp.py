@@ -172,7 +172,7 @@ class BiLRP(HasOptions):
         cells, dimensions, items = math.prod(_grid(self.cells, call.values[0])), phi.shape[1], len(chunk)
         if self.side == "dimensions" or (self.side == "auto" and dimensions <= cells):
             parts = []
-            for index in torch.arange(dimensions, device=phi.device).split(max(1, _ROWS * call.rows // items)):
+            for index in torch.split(torch.arange(dimensions, device=phi.device), max(1, _ROWS * call.rows // items)):
                 seeds = torch.nn.functional.one_hot(index, dimensions).to(phi)
                 parts.append(_pooled(relevance(seeds[:, None].expand(-1, items, -1)), self.cells))
             return torch.cat(parts).permute(1, 2, 0), phi

@@ -202,7 +202,7 @@ class _Transposed(torch.autograd.Function):
         return share.pull(c)
 
     @staticmethod
-    def backward(ctx: Any, rows: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch: any number
+    def backward(ctx: Any, rows: Tensor) -> tuple[Tensor, None]:
         return ctx.share.push(rows), None
 
 
