@@ -176,14 +176,19 @@ class Share:
 
     def push(self, rows: Tensor) -> Tensor:
         """Go forward, the transpose of `pull`: (T, B, *shape of z) from rows (T, B, *shape of a)."""
+
+        def part(term: Term, factor: Tensor) -> Tensor:
+            given = rows if term.factor is None else rows * term.factor
+            return self.layer.apply(given, term.weight) * factor
+
+        return functools.reduce(torch.add, map(part, self.terms, self._factors))
+
+    @functools.cached_property
+    def _factors(self) -> list[Tensor]:
+        """What a unit gets for 1 from each term."""
         ones = torch.ones_like(self.pots[0].numerator).unsqueeze(0)
         ratios = [self._divide(pot, ones, None) for pot in self.pots]
-
-        def part(term: Term) -> Tensor:
-            given = rows if term.factor is None else rows * term.factor
-            return self.layer.apply(given, term.weight) * _combined(term, ratios)
-
-        return functools.reduce(torch.add, map(part, self.terms))
+        return [_combined(term, ratios) for term in self.terms]
 
     def _divide(self, pot: Pot, c: Tensor, lost: Tensor | None) -> Tensor:
         sums = None if lost is None else torch.empty_like(lost)
