@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xai_fast.interaction.anova import ANOVA
+from xai_fast.interaction.bilrp import BiLRP
 from xai_fast.interaction.detector import Detector
 from xai_fast.interaction.fast import FAST
 from xai_fast.interaction.fit_mlp import FittedMLP, fit_mlp
@@ -15,6 +16,7 @@ from xai_fast.interaction.interaction_map import Interaction, InteractionMap
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.nid import NID
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
+from xai_fast.interaction.pair_relevance import Pair, PairRelevance
 from xai_fast.interaction.receptive_field import cell_geometry
 from xai_fast.interaction.rulefit import RuleFit
 from xai_fast.interaction.shapley import ShapleyInteractions
@@ -29,6 +31,7 @@ __all__ = [
     "NID",
     "TNID",
     "AxisGeometry",
+    "BiLRP",
     "CellGeometry",
     "Detector",
     "FeatureInteraction",
@@ -40,6 +43,8 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "OrderRanking",
+    "Pair",
+    "PairRelevance",
     "RuleFit",
     "ShapleyInteractions",
     "TNIDRows",

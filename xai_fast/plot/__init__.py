@@ -10,6 +10,7 @@ from xai_fast.plot.ledger import ledger_svg
 from xai_fast.plot.ranking_page import Fit
 from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.report import report
+from xai_fast.plot.similarity import similarity_svg
 from xai_fast.plot.viewer import View
 from xai_fast.plot.words import coloured_words
 
@@ -34,4 +35,5 @@ __all__ = [
     "show_interaction_network",
     "show_pair_heatmap",
     "show_ranking",
+    "similarity_svg",
 ]

@@ -13,6 +13,7 @@ import abc
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -163,6 +164,8 @@ class Share:
         Returns:
             (T, B, *shape of a).
         """
+        if torch.is_grad_enabled() and c.requires_grad:
+            return _Transposed.apply(c, self)  # type: ignore[no-any-return, no-untyped-call]  # torch
         units = [self._divide(pot, c, lost) for pot in self.pots]
 
         def part(term: Term) -> Tensor:
@@ -173,14 +176,19 @@ class Share:
 
     def push(self, rows: Tensor) -> Tensor:
         """Go forward, the transpose of `pull`: (T, B, *shape of z) from rows (T, B, *shape of a)."""
+
+        def part(term: Term, factor: Tensor) -> Tensor:
+            given = rows if term.factor is None else rows * term.factor
+            return self.layer.apply(given, term.weight) * factor
+
+        return functools.reduce(torch.add, map(part, self.terms, self._factors))
+
+    @functools.cached_property
+    def _factors(self) -> list[Tensor]:
+        """What a unit gets for 1 from each term."""
         ones = torch.ones_like(self.pots[0].numerator).unsqueeze(0)
         ratios = [self._divide(pot, ones, None) for pot in self.pots]
-
-        def part(term: Term) -> Tensor:
-            given = rows if term.factor is None else rows * term.factor
-            return self.layer.apply(given, term.weight) * _combined(term, ratios)
-
-        return functools.reduce(torch.add, map(part, self.terms))
+        return [_combined(term, ratios) for term in self.terms]
 
     def _divide(self, pot: Pot, c: Tensor, lost: Tensor | None) -> Tensor:
         sums = None if lost is None else torch.empty_like(lost)
@@ -188,6 +196,19 @@ class Share:
         if lost is not None and sums is not None:
             lost += sums
         return found
+
+
+class _Transposed(torch.autograd.Function):
+    """`Share.pull` where coefficients ask for a gradient, which `Share.push` gives."""
+
+    @staticmethod
+    def forward(ctx: Any, c: Tensor, share: Share) -> Tensor:
+        ctx.share = share
+        return share.pull(c)
+
+    @staticmethod
+    def backward(ctx: Any, rows: Tensor) -> tuple[Tensor, None]:
+        return ctx.share.push(rows), None
 
 
 _CANCELLED = 16.0
@@ -214,6 +235,8 @@ def divided(
     inner: int = 1,
 ) -> Tensor:
     """Multiply c (T, B, *shape) by numerator / (divisor + eps sign divisor); see the kernel `relevance_ratio`."""
+    if torch.is_grad_enabled() and c.requires_grad:  # autograd is to transpose it
+        return c * (numerator / stabilised(divisor, eps))
     c = c.contiguous()
     found = torch.empty_like(c)
     z, d = (value.contiguous().flatten(1) for value in (numerator, divisor))

@@ -70,7 +70,7 @@ class Structural(Rule):
         with torch.enable_grad():
             point = rows.new_zeros(()).expand(shape).requires_grad_()
             result = self._apply(state, point, rows.shape[0])
-            (gradient,) = torch.autograd.grad(result, point, rows.flatten(0, 1))
+            (gradient,) = torch.autograd.grad(result, point, rows.flatten(0, 1), create_graph=rows.requires_grad)
         return {self.source: unfolded(gradient, rows.shape[:2])}
 
     @override

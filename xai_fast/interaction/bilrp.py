@@ -1,0 +1,267 @@
+"""BiLRP: which parts of two inputs make them similar.
+
+Eberle, Büttner, Kräutli, Müller, Valleriani and Montavon, "Building and Interpreting Deep Similarity Models", IEEE
+Transactions on Pattern Analysis and Machine Intelligence, 2022.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xai_fast.arguments import check_choice, check_integer
+from xai_fast.engine.call import Call
+from xai_fast.engine.layers import Layer
+from xai_fast.engine.objective import Objective
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.graph import State
+from xai_fast.graph.embeddings import at_embeddings, embedding_layer
+from xai_fast.graph.whole import WholeModel
+from xai_fast.interaction.pair_relevance import PairRelevance
+from xai_fast.options import HasOptions
+from xai_fast.relevance.composite import COMPOSITES, Composite
+from xai_fast.relevance.walk import Layers, Walk
+
+__all__ = ["BiLRP"]
+
+SIMILARITIES = ("dot", "cosine")
+SIDES = ("auto", "dimensions", "cells")
+TOKENS = "tokens"
+_ROWS = 4  # rows that go back at once, times those of a call: coefficients are kept of two layers, values of all
+
+Inputs = Tensor | NDArray[Any]
+Map = Callable[[Tensor], Tensor]
+
+
+class BiLRP(HasOptions):
+    """Relevance of pairs of parts, one of each input, for the similarity of two inputs.
+
+    With phi the encoder and s = <phi(x), phi(y)>, R_ij is the sum over the dimensions m of R_i(phi_m(x)) R_j(phi_m(y)),
+    where R is relevance propagation (Eq. 8): of s, what cell i of x and cell j of y contribute together. All dimensions
+    count; there is no projection. The maps are linear in the coefficients of the dimensions, so that a whole side is
+    found either by going back with rows of dimensions, or forward with rows of cells through the transposed map.
+
+    Args:
+        model: the encoder, a module in evaluation mode; phi is its output, flattened.
+        composite: the rules, as in `xai_fast.LRP`.
+        second_order: "relevance", or "hessian" for plain second-order Taylor expansion of s: x_i y_j times its
+            derivative by both; no rules.
+        cells: (rows, columns) of cells into which pictures (B, C, H, W) are parted; "tokens" for one part per position
+            of (B, n, d); None for each entry by itself.
+        similarity: "dot", or "cosine", in which the lengths of phi count as constants.
+        output: from the model's output to embeddings (B, ...); None for an output that is one, or has ``pooler_output``
+            or ``last_hidden_state``.
+        side: "dimensions" goes back, "cells" goes forward, "auto" takes what needs fewer rows.
+        low: the smallest value that an input can have, for the rule zB; None for the smallest of each item.
+        high: the largest.
+        bias: "absorb", "zero" or "keep", as in `xai_fast.LRP`.
+        embeddings: the layer whose output takes the place of the inputs, such as that of token ids.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., object],
+        *,
+        composite: str | Composite = "epsilon_gamma_box",
+        second_order: str = "relevance",
+        cells: tuple[int, int] | str | None = (8, 8),
+        similarity: str = "dot",
+        output: Callable[[Any], Tensor] | None = None,
+        side: str = "auto",
+        low: float | None = None,
+        high: float | None = None,
+        bias: str = "absorb",
+        embeddings: Layer | None = None,
+    ) -> None:
+        self.model = model
+        if not isinstance(composite, Composite):
+            check_choice("composite", composite, tuple(COMPOSITES))
+        self.composite = composite
+        self.second_order = check_choice("second_order", second_order, ("relevance", "hessian"))
+        self.cells = _checked_cells(cells)
+        self.similarity = check_choice("similarity", similarity, SIMILARITIES)
+        self.output = output
+        self.side = check_choice("side", side, SIDES)
+        if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
+            raise bad_argument("low", "two numbers, low < high, or None for both", f"low={low!r}, high={high!r}")
+        self.low, self.high = low, high
+        self.bias = check_choice("bias", bias, ("absorb", "zero", "keep"))
+        self.embeddings = embedding_layer(model, embeddings)
+        self._whole = WholeModel(model)
+
+    def explain(
+        self,
+        x: Inputs,
+        y: Inputs,
+        x_args: object = None,
+        y_args: object = None,
+        internal_batch_size: int | None = None,
+    ) -> PairRelevance:
+        """Explain the similarities of B pairs.
+
+        Args:
+            x: (B, ...) the first inputs.
+            y: (B, ...) the second inputs; their shape may differ from that of x.
+            x_args: additional arguments of the model for x, such as masks: one value, a tuple or a dict.
+            y_args: the same for y.
+            internal_batch_size: items that go through the model at once.
+
+        Returns:
+            The relevance of pairs.
+
+        Raises:
+            InputError: an argument does not fit.
+            ModelError: the model is in training mode, cannot be traced, or something is not finite.
+        """
+        sides = [self._side(*given, internal_batch_size) for given in ((x, x_args), (y, y_args))]
+        (rows_x, phi_x, grid_x), (rows_y, phi_y, grid_y) = sides
+        if phi_x.shape != phi_y.shape:
+            expected = f"as many items and dimensions as x, {tuple(phi_x.shape)}"
+            raise bad_argument("y", expected, str(tuple(phi_y.shape)))
+        scale = torch.ones_like(phi_x[:, 0])
+        if self.similarity == "cosine":
+            scale = phi_x.norm(dim=1) * phi_y.norm(dim=1)
+        scores = (phi_x * phi_y).sum(1) / scale
+        pairs = rows_x @ rows_y.mT / scale[:, None, None]
+        if not (scores.isfinite().all() and pairs.isfinite().all()):
+            raise ModelError("model: expected finite similarities and relevance, got NaN or infinity")
+        return PairRelevance(
+            attributions=pairs,
+            scores=scores,
+            evaluations=torch.full_like(scores, 2, dtype=torch.int64),
+            facts={"no_relevance": pairs.flatten(1).eq(0).all(1)},
+            grid_x=grid_x,
+            grid_y=grid_y,
+            size_x=tuple(x.shape[2:]) if x.ndim == 4 else (),
+            size_y=tuple(y.shape[2:]) if y.ndim == 4 else (),
+            method=self.name,
+            settings=self.settings,
+        )
+
+    def _side(
+        self, inputs: Inputs, arguments: object, batch_size: int | None
+    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+        """Give (B, n, D) what each cell contributes to each dimension, phi (B, D), and the grid of the cells."""
+        call = Call.of(
+            self.model,
+            inputs,
+            Objective(self._total),
+            additional_forward_args=arguments,
+            internal_batch_size=batch_size,
+            integers=self.embeddings is not None,
+        )
+        if call.several:
+            raise bad_argument("inputs", "one tensor (further ones go to x_args and y_args)", "a tuple")
+        with call.context(), torch.autocast(call.device.type, enabled=False):
+            if self.embeddings is not None:
+                call = at_embeddings(call, self.embeddings, batch_size)
+            found = [self._rows(call, chunk) for chunk in call.chunks()]
+        grid = _grid(self.cells, call.values[0])
+        return torch.cat([rows for rows, _ in found]), torch.cat([phi for _, phi in found]), grid
+
+    def _rows(self, call: Call, chunk: range) -> tuple[Tensor, Tensor]:
+        relevance, phi = (self._derivative if self.second_order == "hessian" else self._relevance)(call, chunk)
+        cells, dimensions, items = math.prod(_grid(self.cells, call.values[0])), phi.shape[1], len(chunk)
+        if self.side == "dimensions" or (self.side == "auto" and dimensions <= cells):
+            parts = []
+            for index in torch.split(torch.arange(dimensions, device=phi.device), max(1, _ROWS * call.rows // items)):
+                seeds = torch.nn.functional.one_hot(index, dimensions).to(phi)
+                parts.append(_pooled(relevance(seeds[:, None].expand(-1, items, -1)), self.cells))
+            return torch.cat(parts).permute(1, 2, 0), phi
+        # The map from coefficients to cells is linear, so its transpose is what autograd makes of it.
+        coefficients = torch.ones_like(phi)[None].requires_grad_()
+        with torch.enable_grad():
+            pooled = _pooled(relevance(coefficients), self.cells)
+        seeds = torch.eye(cells, dtype=phi.dtype, device=phi.device)
+        rows = [
+            torch.autograd.grad(pooled, coefficients, seed.expand_as(pooled), retain_graph=True)[0][0] for seed in seeds
+        ]
+        return torch.stack(rows, 1), phi
+
+    def _relevance(self, call: Call, chunk: range) -> tuple[Map, Tensor]:
+        """Give the map from coefficients (T, B, D) to relevance (T, B, ...), and phi (B, D)."""
+        values = self._whole.values(call, chunk)
+        graph, layers = values.graph, values.traced.derived(Layers)
+        (node,) = graph.nodes[graph.output].inputs  # of the sum in `_total`
+        shape = (len(chunk), *call.values[0].shape[1:])
+        composite = COMPOSITES[self.composite] if isinstance(self.composite, str) else self.composite
+        bounds = None if self.low is None or self.high is None else (self.low, self.high)
+
+        def relevance(c: Tensor) -> Tensor:
+            state = State(dict(values.state.values), values.state.items)  # a walk frees what it has used
+            walk = Walk(layers, state, composite, self.bias, bounds, keep_ledger=False)
+            found = walk.back({node: c.reshape(*c.shape[:2], *(graph.nodes[node].shape or ()))})
+            return found[0].reshape(len(c), *shape) if 0 in found else c.sum() * c.new_zeros(len(c), *shape)
+
+        return relevance, values.state.tensor(node).flatten(1)
+
+    def _derivative(self, call: Call, chunk: range) -> tuple[Map, Tensor]:
+        """Give the map from coefficients to derivatives times the input, and phi."""
+        (x,) = call.take(chunk)
+        x.requires_grad_()
+        with torch.enable_grad():
+            phi = self._embedding(call.run([x], call.positions(chunk)))
+
+        def relevance(c: Tensor) -> Tensor:
+            rows = (torch.autograd.grad(phi, x, row, retain_graph=True, create_graph=c.requires_grad)[0] for row in c)
+            return torch.stack([row * x.detach() for row in rows])
+
+        return relevance, phi.detach()
+
+    def _embedding(self, outputs: Any) -> Tensor:
+        """Give phi (R, D) of the model's outputs."""
+        if self.output is not None:
+            outputs = self.output(outputs)
+        for name in ("pooler_output", "last_hidden_state"):
+            if not isinstance(outputs, Tensor) and getattr(outputs, name, None) is not None:
+                outputs = getattr(outputs, name)
+        if not isinstance(outputs, Tensor) or outputs.ndim < 2 or not outputs.is_floating_point():
+            expected = "embeddings (B, ...) of the model; else output=callable that makes them of its outputs"
+            raise bad_argument("output", expected, type(outputs).__name__)
+        return outputs.flatten(1)
+
+    def _total(self, outputs: Any) -> Tensor:
+        return self._embedding(outputs).sum(1)
+
+
+def _checked_cells(cells: object) -> tuple[int, int] | str | None:
+    if cells is None or (isinstance(cells, str) and cells == TOKENS):
+        return cells
+    if not isinstance(cells, list | tuple) or len(cells) != 2:
+        raise bad_argument("cells", f'(rows, columns), "{TOKENS}" or None', repr(cells))
+    return check_integer("cells", cells[0], 1), check_integer("cells", cells[1], 1)
+
+
+def _grid(cells: tuple[int, int] | str | None, inputs: Tensor) -> tuple[int, ...]:
+    """Give the grid of the cells of inputs (B, ...)."""
+    shape = tuple(inputs.shape[1:])
+    if cells is None:
+        return shape
+    if isinstance(cells, str):
+        return shape[:1]
+    if len(shape) != 3 or any(n > size for n, size in zip(cells, shape[1:], strict=True)):
+        raise bad_argument("cells", f"cells of pictures (B, C, H, W); inputs are {tuple(inputs.shape)}", repr(cells))
+    return cells
+
+
+def _pooled(rows: Tensor, cells: tuple[int, int] | str | None) -> Tensor:
+    """Sum relevance (T, B, ...) over each cell: (T, B, n)."""
+    if cells is None:
+        return rows.flatten(2)
+    if isinstance(cells, str):
+        return rows.flatten(3).sum(3) if rows.ndim > 3 else rows
+    rows = rows.sum(2)
+    for dim, n in zip((2, 3), cells, strict=True):
+        # Where a side is no multiple of the number of cells, these differ by one pixel at most.
+        owner = torch.arange(rows.shape[dim], device=rows.device) * n // rows.shape[dim]
+        shape = (*rows.shape[:dim], n, *rows.shape[dim + 1 :])
+        rows = rows.new_zeros(shape).index_add(dim, owner, rows)
+    return rows.flatten(2)
