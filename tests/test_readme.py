@@ -36,7 +36,9 @@ def test_the_page_about_methods_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_about_relevance_runs() -> None:
-    found = run_blocks(ROOT / "docs" / "relevance.md")["found"]
+    names = run_blocks(ROOT / "docs" / "relevance.md")
+    found = names["found"]
+    assert names["similar"].attributions.shape == (2, 16, 16)
     assert found.attributions.shape == (4, 3, 8, 8)
     assert found.ledger.shape == (4, 2, 4)
 
