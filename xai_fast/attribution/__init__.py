@@ -1,6 +1,8 @@
 """First-order attribution methods, one file a method."""
 
 from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
+from xai_fast.attribution.deeplift import DeepLIFT
+from xai_fast.attribution.deepshap import DeepSHAP
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.lrp import LRP
@@ -12,6 +14,8 @@ __all__ = [
     "AttCAT",
     "AttentionRollout",
     "Deconvolution",
+    "DeepLIFT",
+    "DeepSHAP",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientXInput",
