@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deconvolution": {},
     "guided_backprop": {"times_input": True},
     "deeplift": {"baseline": 0.2},
+    "fullgrad": {},
     "deepshap": {"baselines": [0.0, "blur", 0.4]},
     "taylor_cam": {"layer": "1"},
     "captum:IntegratedGradients": {"n_steps": 4},

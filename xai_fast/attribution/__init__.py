@@ -3,6 +3,7 @@
 from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
 from xai_fast.attribution.deeplift import DeepLIFT
 from xai_fast.attribution.deepshap import DeepSHAP
+from xai_fast.attribution.fullgrad import FullGrad
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.lrp import LRP
@@ -16,6 +17,7 @@ __all__ = [
     "Deconvolution",
     "DeepLIFT",
     "DeepSHAP",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientXInput",

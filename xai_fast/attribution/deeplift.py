@@ -110,7 +110,7 @@ class DeepLIFT(Method[DifferenceAttribution]):
             item = torch.arange(len(chunk), device=call.device).repeat(new)
             state, baseline = values.of_items(item) if new > 1 else values.state, values.at(points, item)
             parts = differences.multipliers(state, baseline) * (state.tensor(0)[:, 0] - points)
-            parts = parts.unflatten(0, (new, len(chunk)))
+            parts = parts.view(new, len(chunk), *parts.shape[1:])
             scores = baseline.tensor(values.graph.output).view(new, len(chunk)).sum(0) / len(baselines)
             baseline_scores = baseline_scores + scores
             # The mean and the squared deviations of all so far, from those of the parts (Chan et al. 1979).

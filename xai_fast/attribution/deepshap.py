@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 from torch import Tensor
 from typing_extensions import override
 
@@ -41,8 +40,9 @@ class DeepSHAP(DeepLIFT):
         embeddings: Layer | None = None,
     ) -> None:
         super().__init__(model, score=score, embeddings=embeddings)
-        if not isinstance(baselines, Tensor | np.ndarray | Sequence) or isinstance(baselines, str) or len(baselines) < 1:
-            raise bad_argument("baselines", "a tensor (K, ...) or a sequence, K >= 1", repr(baselines))
+        several = isinstance(baselines, list | tuple) or getattr(baselines, "ndim", 0) > 0
+        if not several or len(baselines) == 0:
+            raise bad_argument("baselines", "a tensor (K, ...) or a sequence of K >= 1 baselines", repr(baselines))
         self.baselines = baselines
 
     @override

@@ -158,11 +158,9 @@ def _log_sum(source: int, dims: list[int], state: State, baseline: State, rows: 
 
 
 def _mean_of_shares(state: State, baseline: State, source: int, dims: list[int]) -> Tensor:
-    """Give (p - p') / (log p - log p') of a softmax.
-
-    With it log p - log p' adds up to p - p', whose sum is zero: so the shares of the means in their sum are what each z
-    has in the difference of log(sum(exp(z))), and they add up to one.
-    """
+    """Give (p - p') / (log p - log p') of a softmax, the logarithmic mean of p and p'."""
+    # Times log p - log p' = z - z' - (L - L') it is p - p', whose sum is zero: so L - L' of L = log(sum(exp(z))) is the
+    # mean of all z - z' with these weights.
     logs = [z - z.logsumexp(dims, keepdim=True) for z in (state.tensor(source), baseline.tensor(source))]
     p, p0 = (log.exp().nan_to_num(0) for log in logs)
     step = logs[0] - logs[1]
@@ -170,11 +168,8 @@ def _mean_of_shares(state: State, baseline: State, source: int, dims: list[int])
 
 
 def _winner(sign: int, rule: Rule, state: State, baseline: State, rows: Tensor) -> dict[int, Tensor]:
-    """Give the difference of a maximum to the entry that is it where it is larger: a slope between 0 and 1.
-
-    There x - x' is at least y - y', since x' is at most y'. So nothing is divided by what is small, and windows that
-    overlap add up.
-    """
+    """Give the difference of a maximum to the entry that is the maximum at the point where that is larger."""
+    # The difference of that entry is at least y - y': slopes are from 0 to 1, and no small number divides a larger one.
     y = _difference(state, baseline, rule.node.index)
     steps = _steps(rule, state, baseline)
     pulled: dict[int, Tensor] = {}
@@ -186,11 +181,7 @@ def _winner(sign: int, rule: Rule, state: State, baseline: State, rows: Tensor) 
 
 
 def _spread(entrywise: bool, rule: Rule, state: State, baseline: State, rows: Tensor) -> dict[int, Tensor]:
-    """Take the mean of both derivatives, and spread what that leaves by the squares of the differences.
-
-    Args:
-        entrywise: whether to spread it among the entries that broadcast to one of the result, or among all.
-    """
+    """Take the mean of both derivatives, and spread what that leaves by the squares of the differences."""
     steps = _steps(rule, state, baseline)
     left = _difference(state, baseline, rule.node.index)
     pulled: dict[int, Tensor] = {}
@@ -199,11 +190,11 @@ def _spread(entrywise: bool, rule: Rule, state: State, baseline: State, rows: Te
         _add(pulled, rule.pull(at, rows / 2))
     if entrywise:
         wide = {i: aligned(step, 2, len(rule.shape)) for i, step in steps.items()}
-        squares = sum(step**2 for step in wide.values())
+        squares = functools.reduce(torch.add, [step.square() for step in wide.values()])
         share = rows * torch.where(squares > 0, left / squares, 0)
         _add(pulled, {i: summed_to(share * step, 2, steps[i].shape[2:]) for i, step in wide.items()})
     else:
-        squares = sum(step.flatten(2).square().sum(2) for step in steps.values())
+        squares = functools.reduce(torch.add, [step.flatten(2).square().sum(2) for step in steps.values()])
         share = torch.where(squares > 0, (rows * left).flatten(2).sum(2) / squares, 0)
         _add(pulled, {i: share.reshape(*share.shape, *[1] * (step.ndim - 2)) * step for i, step in steps.items()})
     return pulled
