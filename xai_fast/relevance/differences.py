@@ -201,8 +201,8 @@ def _spread(entrywise: bool, rule: Rule, state: State, baseline: State, rows: Te
 
 
 def _steps(rule: Rule, state: State, baseline: State) -> dict[int, Tensor]:
-    """Give the differences of what a node reads, as one row: (1, B, *shape)."""
-    return {i: _difference(state, baseline, i).unsqueeze(0) for i in rule.inputs}
+    """Give the differences of what a node reads, as one row (1, B, *shape): 0 where a mask makes both -inf."""
+    return {i: _difference(state, baseline, i).nan_to_num(0, torch.inf, -torch.inf).unsqueeze(0) for i in rule.inputs}
 
 
 def _difference(state: State, baseline: State, index: int) -> Tensor:
