@@ -40,7 +40,7 @@ class Two:
         return Two(function(self.x), function(self.x0), weights @ self.m)
 
     def entry(self, function: Operation) -> Two:
-        """Rescale, Eq. 12 and 13: (y - y') / (x - x'), and the derivative where the two are the same."""
+        """Rescale: (y - y') / (x - x'), and the derivative where the two are the same."""
         y, y0 = function(self.x), function(self.x0)
         slopes = []
         for i, step in enumerate(self.steps):

@@ -9,7 +9,6 @@ import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,15 +49,15 @@ class DifferenceAttribution(Explanation):
 class DeepLIFT(Method[DifferenceAttribution]):
     """What each input contributes to the difference F(x) - F(x') to a baseline, by the Rescale rule.
 
-    A nonlinearity y = s(x) has the multiplier (y - y') / (x - x') (Eq. 12), or the derivative where the two are equal;
-    linear operations keep their weights, and multipliers follow the chain rule (Eq. 3). On the traced graph that is one
-    walk back through all operations, however the model is written: functional calls, modules that run twice, residual
-    sums, concatenations, normalisations and attention. What the paper leaves open is chosen so that the differences
-    add up exactly (the field ``delta``): each of two factors has the mean of the other; a maximum passes its difference
-    to the entry that it is where it is larger; softmax has its derivative at the logarithmic mean of p and p'.
+    A nonlinearity y = s(x) has the multiplier (y - y') / (x - x') (Section 3.5.2), or the derivative where the two are
+    equal; linear operations keep their weights, and multipliers follow the chain rule (Eq. 3). On the traced graph that
+    is one walk back through all operations, also functional ones, modules that run twice, residual sums, norms and
+    attention. What the paper leaves open is chosen so that the differences add up exactly: each of two factors has the
+    mean of the other; a maximum passes its difference to the entry that it is where it is larger; softmax has its
+    derivative at the logarithmic mean of p and p'.
 
-    Attributions are like the inputs (B, ...), in units of the score, signed. Where the baseline is constant in what a
-    layer norm reads, its large multipliers cancel: ``delta`` tells what that costs in float32.
+    Attributions are like the inputs (B, ...), in units of the score, signed. Where what a layer norm reads is constant
+    in the baseline, large multipliers cancel: ``delta`` tells what that costs.
 
     Args:
         model: a module in evaluation mode.
@@ -105,20 +104,24 @@ class DeepLIFT(Method[DifferenceAttribution]):
         at_once = max(1, call.rows // len(chunk))
         mean = squares = baseline_scores = torch.zeros((), device=call.device)
         for count in range(0, len(baselines), at_once):
-            rows = [[value[chunk.start : chunk.stop] for value in one] for one in baselines[count : count + at_once]]
-            points, new = torch.cat([side_by_side(one) for one in rows]), len(rows)
+            given = baselines[count : count + at_once]
+            new = len(given)
             item = torch.arange(len(chunk), device=call.device).repeat(new)
-            state, baseline = values.of_items(item) if new > 1 else values.state, values.at(points, item)
-            parts = differences.multipliers(state, baseline) * (state.tensor(0)[:, 0] - points)
+            # A baseline that all items share runs once.
+            point = item.new_tensor(range(new)).repeat_interleave(len(chunk)) if _are_shared(given) else None
+            rows = slice(1) if point is not None else slice(chunk.start, chunk.stop)
+            points = torch.cat([side_by_side([value[rows] for value in one]) for one in given])
+            state, baseline = values.of_items(item) if new > 1 else values.state, values.at(points, item, point)
+            parts = differences.multipliers(state, baseline) * (state.tensor(0) - baseline.tensor(0))[:, 0]
             parts = parts.view(new, len(chunk), *parts.shape[1:])
-            scores = baseline.tensor(values.graph.output).view(new, len(chunk)).sum(0) / len(baselines)
-            baseline_scores = baseline_scores + scores
+            scores = baseline.tensor(values.graph.output).view(new, len(chunk))
+            baseline_scores = baseline_scores + scores.sum(0) / len(baselines)
             # The mean and the squared deviations of all so far, from those of the parts (Chan et al. 1979).
             change = parts.mean(0) - mean
             squares = squares + (parts - parts.mean(0)).square().sum(0) + change.square() * count * new / (count + new)
             mean = mean + change * (new / (count + new))
-        several = len(baselines) > 1
-        error = (squares / (len(baselines) * (len(baselines) - 1))).sqrt() if several else None
+        most = len(baselines)
+        error = (squares / (most * (most - 1))).sqrt() if most > 1 else None
         total = mean.flatten(1).sum(1, dtype=torch.float64)
         return DifferenceAttribution(
             attributions=self._whole.inputs(call, mean),
@@ -131,14 +134,18 @@ class DeepLIFT(Method[DifferenceAttribution]):
         )
 
 
+def _are_shared(baselines: list[list[Tensor]]) -> bool:
+    return all(value.stride(0) == 0 for one in baselines for value in one)
+
+
 def checked_baseline(name: str, baseline: object, call: Call) -> list[Tensor]:
     """Give a baseline as a tensor (B, ...) for each input; an `InputError` names the option where it does not fit."""
     each = baseline if call.several and isinstance(baseline, tuple | list) else [baseline] * len(call.values)
     if len(each) != len(call.values):
         raise bad_argument(name, f"one baseline for each of {len(call.values)} inputs", f"{len(each)}")
-    is_number = [isinstance(one, numbers.Real) and not isinstance(one, bool) for one in each]
-    arrays = [np.asarray(one) if number else one for one, number in zip(each, is_number, strict=True)]
-    return [
-        baseline_inputs(name, one, value, black=0.0, blur_sigma=_BLUR_SIGMA)
-        for one, value in zip(arrays, call.values, strict=True)
-    ]
+    found = []
+    for one, value in zip(each, call.values, strict=True):
+        is_number = isinstance(one, numbers.Real) and not isinstance(one, bool)
+        given = value.new_tensor(one) if is_number else one
+        found.append(baseline_inputs(name, given, value, black=0.0, blur_sigma=_BLUR_SIGMA))
+    return found

@@ -63,7 +63,7 @@ class FullGrad(Method[FullGradient]):
     channel, and activations, whose implicit bias is s(z) - s'(z) z: zero for ReLU.
 
     The terms themselves are in ``input_terms`` and ``bias_terms``. With the biases of layers without a map, and what
-    products and other curved operations leave, they add up to the score for any network (Proposition 1): ``delta``.
+    products and other curved operations leave, they add up to the score for any network: ``delta``.
 
     Args:
         model: a module in evaluation mode, with convolutions; inputs (B, C, ...) have one to three spatial dimensions.

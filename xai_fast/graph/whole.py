@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,30 +53,33 @@ class Values:
         complete(graph, values)
         return State(values, self.state.items)
 
-    def at(self, x: Tensor, item: Tensor) -> State:
+    def at(self, x: Tensor, item: Tensor, point: Tensor | None = None) -> State:
         """Compute the values at other inputs.
 
         Args:
-            x: (R, *shape) as `side_by_side` gives them.
+            x: (P, *shape) inputs, as `side_by_side` gives them.
             item: (R,) int64, the item whose class and other arguments go with each row.
+            point: (R,) int64, the input of each row, so that what they share is computed once; None where P = R.
 
         Returns:
             The values of the rows.
         """
         graph = self.graph
         values: dict[int, object] = {**graph.constants, 0: x.unsqueeze(1)}
+        if point is not None:
+            complete(graph, values)  # what depends on an item is missing yet
+            values = self._taken(values, point)
         values |= {i: self.state.tensor(i)[item] for i in range(1, 1 + graph.extras)}
         complete(graph, values)
-        return State(values, len(x))
+        return State(values, len(item))
 
     def of_items(self, item: Tensor) -> State:
         """Give the values of some items, (R,) int64, each as often as it is named."""
+        return State(self._taken(self.state.values, item), len(item))
+
+    def _taken(self, values: Mapping[int, object], rows: Tensor) -> dict[int, object]:
         nodes = self.graph.nodes
-        values = {
-            i: tree_map(lambda v: v[item], value) if nodes[i].per_item else value
-            for i, value in self.state.values.items()
-        }
-        return State(values, len(item))
+        return {i: tree_map(lambda v: v[rows], v) if nodes[i].per_item else v for i, v in values.items()}
 
     @property
     def class_nodes(self) -> frozenset[int]:

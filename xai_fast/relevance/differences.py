@@ -124,17 +124,17 @@ def _entry(rule: Rule, state: State, baseline: State, rows: Tensor) -> dict[int,
     """Rescale: (y - y') / (x - x'); the mean of both derivatives where that would be rounding only."""
     (source,) = rule.inputs
     x, step = state.tensor(source), _difference(state, baseline, source)
-    eps = torch.finfo(x.dtype).eps
-    if not isinstance(rule, Elementwise):
+    eps, ones = torch.finfo(x.dtype).eps, torch.ones_like(x).unsqueeze(0)
+    derivative = rule.pull(state, ones)[source][0]
+    if isinstance(rule, Elementwise):
+        derivative = ((derivative + rule.pull(baseline, ones)[source][0]) / 2).nan_to_num(0, 0, 0)
+        # Where the error of either way is least; beside a kink of the derivative at the size of rounding.
+        limit: Tensor | float = eps ** (1 / 2 if rule.activation in _KINKED else 1 / 3)
+        limit = limit * x.abs() if rule.activation in _SINGULAR else limit
+    else:
         limit = 4 * eps * (1 + x.abs())
-    elif rule.activation in _SINGULAR:
-        limit = eps ** (1 / 3) * x.abs()
-    else:  # where the error of either way is least; beside a kink of the derivative at the size of rounding
-        limit = torch.full_like(x, eps ** (1 / 2 if rule.activation in _KINKED else 1 / 3))
-    ones = torch.ones_like(x).unsqueeze(0)
-    derivative = (rule.pull(state, ones)[source] + rule.pull(baseline, ones)[source])[0] / 2
     slope = torch.where(step.abs() > limit, _difference(state, baseline, rule.node.index) / step, derivative)
-    return {source: rows * slope.nan_to_num(0, 0, 0)}
+    return {source: rows * slope}
 
 
 def _factors(rule: Rule, state: State, baseline: State, rows: Tensor) -> dict[int, Tensor]:
