@@ -110,7 +110,8 @@ def test_functions_count_like_modules() -> None:
 def test_norms_and_layers_without_maps_are_in_the_terms_only() -> None:
     plain = net(lambda x, c: F.relu(c(x)), c=convolution())
     normed = net(lambda x, c: F.layer_norm(F.relu(c(x)), (2, 7, 5)), c=convolution())
-    for model in (plain, normed):
+    last = net(lambda x, c: F.gelu(F.relu(c(x)).permute(0, 2, 3, 1)), c=convolution())  # channels come last
+    for model in (plain, normed, last):
         found = FullGrad(model).explain(X, 1)
         maps = _psi(found.input_terms) + _psi(_bias_of_convolution(model, X, 1))
         torch.testing.assert_close(found.attributions, maps)

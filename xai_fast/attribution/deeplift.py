@@ -145,7 +145,6 @@ def checked_baseline(name: str, baseline: object, call: Call) -> list[Tensor]:
         raise bad_argument(name, f"one baseline for each of {len(call.values)} inputs", f"{len(each)}")
     found = []
     for one, value in zip(each, call.values, strict=True):
-        is_number = isinstance(one, numbers.Real) and not isinstance(one, bool)
-        given = value.new_tensor(one) if is_number else one
+        given = value.new_tensor(one) if isinstance(one, numbers.Real) and not isinstance(one, bool) else one
         found.append(baseline_inputs(name, given, value, black=0.0, blur_sigma=_BLUR_SIGMA))
     return found
