@@ -8,6 +8,7 @@ from __future__ import annotations
 import numbers
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,8 +26,6 @@ from xai_fast.method import Method
 from xai_fast.relevance.differences import Differences
 
 __all__ = ["DeepLIFT", "DifferenceAttribution", "checked_baseline"]
-
-_BLUR_SIGMA = 20.0
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -114,8 +113,8 @@ class DeepLIFT(Method[DifferenceAttribution]):
             state, baseline = values.of_items(item) if new > 1 else values.state, values.at(points, item, point)
             parts = differences.multipliers(state, baseline) * (state.tensor(0) - baseline.tensor(0))[:, 0]
             parts = parts.view(new, len(chunk), *parts.shape[1:])
-            scores = baseline.tensor(values.graph.output).view(new, len(chunk))
-            baseline_scores = baseline_scores + scores.sum(0) / len(baselines)
+            scores = baseline.tensor(values.graph.output).view(new, len(chunk)).sum(0)
+            baseline_scores = baseline_scores + scores / len(baselines)
             # The mean and the squared deviations of all so far, from those of the parts (Chan et al. 1979).
             change = parts.mean(0) - mean
             squares = squares + (parts - parts.mean(0)).square().sum(0) + change.square() * count * new / (count + new)
@@ -138,13 +137,14 @@ def _are_shared(baselines: list[list[Tensor]]) -> bool:
     return all(value.stride(0) == 0 for one in baselines for value in one)
 
 
-def checked_baseline(name: str, baseline: object, call: Call) -> list[Tensor]:
+def checked_baseline(name: str, baseline: Any, call: Call) -> list[Tensor]:
     """Give a baseline as a tensor (B, ...) for each input; an `InputError` names the option where it does not fit."""
     each = baseline if call.several and isinstance(baseline, tuple | list) else [baseline] * len(call.values)
     if len(each) != len(call.values):
         raise bad_argument(name, f"one baseline for each of {len(call.values)} inputs", f"{len(each)}")
     found = []
     for one, value in zip(each, call.values, strict=True):
-        given = value.new_tensor(one) if isinstance(one, numbers.Real) and not isinstance(one, bool) else one
-        found.append(baseline_inputs(name, given, value, black=0.0, blur_sigma=_BLUR_SIGMA))
+        is_number = isinstance(one, numbers.Real) and not isinstance(one, bool)
+        given = value.new_tensor(one) if is_number else one
+        found.append(baseline_inputs(name, given, value, black=0.0, blur_sigma=20.0))
     return found
