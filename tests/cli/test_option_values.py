@@ -120,6 +120,9 @@ def test_every_option_of_every_method_is_offered_and_described(name: str) -> Non
 def test_options_by_name_and_value() -> None:
     assert read_option("neflag", "points=7") == ("points", 7)
     assert read_option("gradcam", "layer=0") == ("layer", "0")
+    assert read_option("deeplift", "baseline=0.5") == ("baseline", 0.5)
+    assert read_option("deeplift", "baseline=blur") == ("baseline", "blur")
+    assert read_option("deepshap", "baselines=0.5,blur") == ("baselines", [0.5, "blur"])
     assert read_option("neflag", "tolerance=none") == ("tolerance", None)
     for text, message in {
         "points": "--option: expected NAME=VALUE",

@@ -2,7 +2,10 @@
 
 from xai_fast.attribution.ablation_cam import AblationCAM
 from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
+from xai_fast.attribution.deeplift import DeepLIFT
+from xai_fast.attribution.deepshap import DeepSHAP
 from xai_fast.attribution.eigen_cam import EigenCAM
+from xai_fast.attribution.fullgrad import FullGrad
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.guided_gradcam import GuidedGradCAM
@@ -19,7 +22,10 @@ __all__ = [
     "AttCAT",
     "AttentionRollout",
     "Deconvolution",
+    "DeepLIFT",
+    "DeepSHAP",
     "EigenCAM",
+    "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientXInput",

@@ -172,7 +172,8 @@ def _read_sequence(text: str, kind: Any) -> list[object]:
     if text.startswith("["):
         return list(json.loads(text))
     members = typing.get_args(kind)
-    if "," not in text and str in members:  # a word is a word where words are possible
+    # A word is a word where words are possible.
+    if "," not in text and any(str in _members(member) for member in members):
         raise ValueError(text)
     parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
     fixed = typing.get_origin(kind) is tuple and Ellipsis not in members

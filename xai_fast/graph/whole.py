@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from xai_fast.engine.call import Call
 from xai_fast.errors import bad_argument
@@ -18,7 +19,7 @@ from xai_fast.graph.interpreter import State, complete
 from xai_fast.graph.nodes import Graph
 from xai_fast.graph.trace import SCORE
 
-__all__ = ["Values", "WholeModel"]
+__all__ = ["Values", "WholeModel", "side_by_side"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +52,34 @@ class Values:
         values[node] = torch.full_like(self.targets, index).unsqueeze(1)
         complete(graph, values)
         return State(values, self.state.items)
+
+    def at(self, x: Tensor, item: Tensor, point: Tensor | None = None) -> State:
+        """Compute the values at other inputs.
+
+        Args:
+            x: (P, *shape) inputs, as `side_by_side` gives them.
+            item: (R,) int64, the item whose class and other arguments go with each row.
+            point: (R,) int64, the input of each row, so that what they share is computed once; None where P = R.
+
+        Returns:
+            The values of the rows.
+        """
+        graph = self.graph
+        values: dict[int, object] = {**graph.constants, 0: x.unsqueeze(1)}
+        if point is not None:
+            complete(graph, values)  # what depends on an item is missing yet
+            values = self._taken(values, point)
+        values |= {i: self.state.tensor(i)[item] for i in range(1, 1 + graph.extras)}
+        complete(graph, values)
+        return State(values, len(item))
+
+    def of_items(self, item: Tensor) -> State:
+        """Give the values of some items, (R,) int64, each as often as it is named."""
+        return State(self._taken(self.state.values, item), len(item))
+
+    def _taken(self, values: Mapping[int, object], rows: Tensor) -> dict[int, object]:
+        nodes = self.graph.nodes
+        return {i: tree_map(lambda v: v[rows], v) if nodes[i].per_item else v for i, v in values.items()}
 
     @property
     def class_nodes(self) -> frozenset[int]:
@@ -92,8 +121,7 @@ class WholeModel:
         if call.narrow is not None:
             raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
         inputs, rows = call.take(chunk), call.extra.rows(call.positions(chunk))
-        x = inputs[0] if len(inputs) == 1 else torch.cat([value.flatten(1) for value in inputs], 1)
-        x = x.contiguous()  # rows of all kinds lie flat on the way back
+        x = side_by_side(inputs)
         extras = tuple(v for v, per_item in zip(rows, call.extra.per_item, strict=True) if per_item)
         fixed = {i: v for i, (v, per_item) in enumerate(zip(rows, call.extra.per_item, strict=True)) if not per_item}
         classes = None
@@ -186,6 +214,12 @@ class WholeModel:
         if isinstance(value, Tensor) and value.ndim <= 3:
             return call.targets(value[:, 0], chunk)
         return call.targets(call.run(call.take(chunk), call.positions(chunk)), chunk)
+
+
+def side_by_side(inputs: Sequence[Tensor]) -> Tensor:
+    """Give the input of the graph, from those of the model: (B, N) for several, and a single one as it is."""
+    x = inputs[0] if len(inputs) == 1 else torch.cat([value.flatten(1) for value in inputs], 1)
+    return x.contiguous()  # rows of all kinds lie flat on the way back
 
 
 class _SideBySide:
