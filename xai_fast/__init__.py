@@ -3,16 +3,23 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import (
+    LIME,
     LRP,
+    RISE,
     AttCAT,
     AttentionRollout,
     Deconvolution,
+    FeatureAblation,
     GradCAM,
     GradCAMPlusPlus,
     GradientXInput,
     GuidedBackprop,
+    KernelSHAP,
     NeFLAG,
+    Occlusion,
+    QuantitativeInputInfluence,
     Saliency,
+    ShapleySampling,
     TransformerAttribution,
 )
 from xai_fast.backends import use_backend
@@ -49,8 +56,10 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 
 __all__ = [
     "GLIDER",
+    "LIME",
     "LRP",
     "NID",
+    "RISE",
     "TNID",
     "AttCAT",
     "AttentionRollout",
@@ -58,6 +67,7 @@ __all__ = [
     "Deconvolution",
     "Detector",
     "Explanation",
+    "FeatureAblation",
     "GradCAM",
     "GradCAMPlusPlus",
     "GradientXInput",
@@ -67,10 +77,14 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "JobError",
+    "KernelSHAP",
     "Method",
     "ModelError",
     "NeFLAG",
+    "Occlusion",
+    "QuantitativeInputInfluence",
     "Saliency",
+    "ShapleySampling",
     "StoreError",
     "TaylorCAM",
     "TransformerAttribution",

@@ -8,16 +8,23 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from xai_fast.attribution import (
+    LIME,
     LRP,
+    RISE,
     AttCAT,
     AttentionRollout,
     Deconvolution,
+    FeatureAblation,
     GradCAM,
     GradCAMPlusPlus,
     GradientXInput,
     GuidedBackprop,
+    KernelSHAP,
     NeFLAG,
+    Occlusion,
+    QuantitativeInputInfluence,
     Saliency,
+    ShapleySampling,
     TransformerAttribution,
 )
 from xai_fast.attribution.captum import captum_method
@@ -61,6 +68,13 @@ _OWN: tuple[type[Method], ...] = (
     AttentionRollout,
     TransformerAttribution,
     AttCAT,
+    Occlusion,
+    RISE,
+    FeatureAblation,
+    ShapleySampling,
+    QuantitativeInputInfluence,
+    LIME,
+    KernelSHAP,
     TaylorCAM,
     TNIDRows,
 )

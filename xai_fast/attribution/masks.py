@@ -47,7 +47,7 @@ class Game:
     Args:
         call: the items; one input.
         features: see `xai_fast.engine.features.Features`.
-        baselines: from the inputs (B, ...) to what takes their place, (B, ...) or (n, ...), from which coalitions choose.
+        baselines: from the inputs (B, ...) to what takes their place, (B, ...), or (n, ...) to choose from.
 
     Attributes:
         features: of the items.

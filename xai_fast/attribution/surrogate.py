@@ -20,7 +20,7 @@ __all__ = ["SurrogateExplanation", "SurrogateMethod", "centred", "solve"]
 _MOST_FEATURES = 2048
 _ENTRIES_AT_A_TIME = 1 << 20
 _RELATIVE_RANK = 1e-12
-"""Below this share of the largest, an eigenvalue is zero: sums of 2**16 rounded products leave more than the default."""
+"""An eigenvalue below this share of the largest is zero: sums of 2^16 products leave more than torch's default."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
