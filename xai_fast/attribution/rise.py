@@ -70,7 +70,7 @@ class RISE(Method[SampledExplanation]):
         self.grid = grid
         self.keep = check_positive("keep", keep)
         if self.keep > 1:
-            raise bad_argument("keep", "a probability above 0", repr(keep))
+            raise bad_argument("keep", "a probability, at most 1", repr(keep))
         self.baseline = baseline
         self.score = check_choice("score", score, SCORES)
         self.seed = check_integer("seed", seed, 0, MAX_SEED)
