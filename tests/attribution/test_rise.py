@@ -46,7 +46,9 @@ def test_rise_equals_its_definition(case: str) -> None:
 
 
 def test_masks_are_kept_with_their_probability_everywhere() -> None:
-    maps = RISE(lambda x: torch.ones(len(x), 1, dtype=x.dtype), masks=4000, grid=3, keep=0.2).explain(items((1, 1, 8, 7)))
+    maps = RISE(lambda x: torch.ones(len(x), 1, dtype=x.dtype), masks=4000, grid=3, keep=0.2).explain(
+        items((1, 1, 8, 7))
+    )
     assert ((maps.attributions - 1).abs() < 5 * maps.standard_error).all()
     assert 0 < maps.relative_standard_error < 0.04
 

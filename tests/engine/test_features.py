@@ -65,7 +65,10 @@ WRONG_GROUPINGS: dict[str, tuple[Any, str]] = {
     "no superpixels": ("superpixels:0", "features: expected None, numbers of cells, .*, got 'superpixels:0'"),
     "float": (2.5, "features: expected .*, got float"),
     "floats": (torch.rand(2, 3), "features: expected integers on cpu, got torch.float32"),
-    "shape": (torch.zeros(3, 3, dtype=torch.int64), r"features: expected integers that broadcast .*, got shape \(3, 3\)"),
+    "shape": (
+        torch.zeros(3, 3, dtype=torch.int64),
+        r"features: expected integers that broadcast .*, got shape \(3, 3\)",
+    ),
     "more dimensions": (torch.zeros(1, 1, 1, 2, 3).long(), "features: expected integers that broadcast"),
     "other batch": (torch.zeros(3, 1, 2, 3).long(), "features: expected integers that broadcast"),
     "ragged": ([[0, 1, 2], [3]], "features: expected None, .*inhomogeneous"),
