@@ -59,7 +59,7 @@ def test_all_coalitions_give_exact_shapley_values(case: str) -> None:
     assert found.evaluations.tolist() == [2**count for count in counts]
     attr = pytest.importorskip("captum.attr")
     replaced = baseline_inputs("baseline", options["baseline"], x)
-    for i in range(2):
+    for i in range(2 if max(counts) < 6 else 0):  # it takes all orders, not all coalitions
         peer = attr.ShapleyValues(model).attribute(x[i : i + 1], replaced[i : i + 1], 1, feature_mask=groups[i : i + 1])
         torch.testing.assert_close(found.attributions[i], peer[0].double(), rtol=0, atol=1e-5)  # it sums in float32
 
@@ -110,7 +110,7 @@ def _rest(found: Explanation) -> dict[str, Any]:
 @pytest.mark.parametrize("case", ["grid", "mask", "rows"])
 def test_the_same_orders_give_what_captum_gives(case: str) -> None:
     attr = pytest.importorskip("captum.attr")
-    model, x, groups, _, counts, options = game_of(case)
+    model, x, groups, _, _, options = game_of(case)
     method = ShapleySampling(model, permutations=5, antithetic=False, seed=2, **options)
     found = method.attribute(x, target=1, item_ids=[8, 8])
     peer = attr.ShapleyValueSampling(model)

@@ -80,7 +80,7 @@ class ShapleySampling(FeatureMethod[SampledExplanation]):
         ):
             for features, items in game.features.by_count(wanted.tolist()).items():
                 pair = torch.arange(len(items) * (last - first), device=device)
-                for part in pair.split(max(1, _ENTRIES_AT_A_TIME // features)):
+                for part in torch.split(pair, max(1, _ENTRIES_AT_A_TIME // features)):
                     item = torch.tensor(items, device=device)[part // (last - first)]
                     added = self._added(game, empty, item, first + part % (last - first), features)
                     every = torch.ones_like(item, dtype=torch.bool)

@@ -65,9 +65,8 @@ class SurrogateMethod(FeatureMethod[SurrogateExplanation]):
         values = torch.zeros(batch, game.features.count, dtype=torch.float64, device=device)
         r_squared = values.new_ones(batch)
         for features, items in game.features.by_count(list(range(batch))).items():
-            for item in torch.tensor(items, device=device).split(
-                max(1, _ENTRIES_AT_A_TIME // features // self.samples)
-            ):
+            at_a_time = max(1, _ENTRIES_AT_A_TIME // features // self.samples)
+            for item in torch.split(torch.tensor(items, device=device), at_a_time):
                 present, weights = self._coalitions(game.call.item_ids[item], features)
                 shape = present.shape[:2]
                 scores = game.play(present.flatten(0, 1).__getitem__, item.repeat_interleave(shape[1])).view(shape)
@@ -99,7 +98,8 @@ def solve(z: Tensor, y: Tensor, weights: Tensor, ridge: float = 0.0) -> Tensor:
     """
     weighted = (z * weights[..., None]).transpose(1, 2)
     squares = weighted @ z + ridge * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)
-    return (torch.linalg.pinv(squares, rtol=_RELATIVE_RANK, hermitian=True) @ (weighted @ y[..., None]))[..., 0]
+    inverse: Tensor = torch.linalg.pinv(squares, rtol=_RELATIVE_RANK, hermitian=True)
+    return (inverse @ (weighted @ y[..., None]))[..., 0]
 
 
 def centred(values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

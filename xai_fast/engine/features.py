@@ -22,7 +22,7 @@ _SEGMENTS = 50
 _KINDS = 'None, numbers of cells, integers like an item, "superpixels" or "superpixels:NUMBER"'
 
 
-def check_sides(name: str, value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+def check_sides(name: str, value: Any, dims: int) -> tuple[int, ...]:
     """Give one positive integer per dimension; a single number stands for all. Else raise an `InputError`."""
     sides = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * dims
     if len(sides) != dims:
