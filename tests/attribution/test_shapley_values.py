@@ -250,6 +250,12 @@ def test_tolerance_stops_an_item_at_a_round_of_its_own() -> None:
         assert permutations == 400 or found.relative_standard_error[i] <= 0.08
 
 
+def test_a_score_that_nothing_changes_has_no_error() -> None:
+    found = ShapleySampling(lambda x: torch.full((len(x), 1), 0.3), tolerance=0.1).explain(items((2, 4)))
+    assert found.attributions.count_nonzero() == found.relative_standard_error.count_nonzero() == 0
+    assert found.evaluations.tolist() == [2 + 8 * 3] * 2
+
+
 def test_superpixels_of_items_with_different_numbers_and_of_nan() -> None:
     pytest.importorskip("skimage")
     x = items((3, 3, 12, 10))

@@ -1,11 +1,10 @@
-"""What methods share that score an item under masks: the game of its features, and results with a standard error."""
+"""What methods share that replace features of an item: its game, and their options."""
 
 from __future__ import annotations
 
 import abc
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -19,26 +18,9 @@ from xai_fast.engine.objective import SCORES
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
 
-__all__ = ["FeatureMethod", "Game", "SampledExplanation"]
+__all__ = ["FeatureMethod", "Game"]
 
 E = TypeVar("E", bound=Explanation)
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class SampledExplanation(Explanation):
-    """Attributions that are a mean over random samples, with what is needed to judge them.
-
-    Attributes:
-        standard_error: like ``attributions``: standard error of that mean; infinite where there are fewer than two
-            samples.
-        relative_standard_error: (B,) the norm of the standard error over the norm of the mean, of features where there
-            are such.
-    """
-
-    standard_error: Tensor
-    relative_standard_error: Tensor
-
-    not_stored = frozenset({"standard_error"})
 
 
 class Game:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.attribution.masks import SampledExplanation
+from xai_fast.attribution.sampled import SampledExplanation, relative_error
 from xai_fast.engine.call import Call
 from xai_fast.engine.draws import MAX_SEED, random_words
 from xai_fast.engine.features import check_sides
@@ -110,7 +110,7 @@ class RISE(Method[SampledExplanation]):
         return SampledExplanation(
             attributions=mean.view(-1, *sizes),
             standard_error=error.view(-1, *sizes),
-            relative_standard_error=error.norm(dim=1) / mean.norm(dim=1),
+            relative_standard_error=relative_error(mean, error),
             scores=scores,
             targets=targets,
             evaluations=1 + count[:, 0].long(),

@@ -16,7 +16,8 @@ from torch.nn.functional import pad
 from typing_extensions import override
 
 from xai_fast.arguments import check_integer, check_positive
-from xai_fast.attribution.masks import FeatureMethod, Game, SampledExplanation
+from xai_fast.attribution.masks import FeatureMethod, Game
+from xai_fast.attribution.sampled import SampledExplanation, relative_error
 from xai_fast.engine.draws import MAX_SEED, random_orders, random_words
 from xai_fast.engine.points import Statistics, rounds
 from xai_fast.errors import bad_argument
@@ -89,7 +90,7 @@ class ShapleySampling(FeatureMethod[SampledExplanation]):
         return SampledExplanation(
             **self._fields(game, found.mean),
             standard_error=game.features.spread(error.to(game.scores.dtype)),
-            relative_standard_error=(error.norm(dim=1) / found.mean.norm(dim=1)).to(game.scores.dtype),
+            relative_standard_error=relative_error(found.mean, error).to(game.scores.dtype),
         )
 
     def _added(self, game: Game, empty: Tensor | None, item: Tensor, sample: Tensor, features: int) -> Tensor:
