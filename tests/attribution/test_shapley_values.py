@@ -224,6 +224,12 @@ def test_values_of_a_sum_are_its_terms(name: str) -> None:
         torch.testing.assert_close(found.r_squared, torch.ones(3, dtype=torch.float64))
 
 
+def test_many_coalitions_are_as_exact_as_few() -> None:
+    x = items((1, 16))
+    found = KernelSHAP(lambda x: x.square().sum(1, keepdim=True), samples=2**16).attribute(x)
+    torch.testing.assert_close(found, x.square(), rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("name", ["all coalitions", "orders"])
 def test_a_dummy_has_no_value_and_equals_have_the_same(name: str) -> None:
     x = items((3, 6))

@@ -34,6 +34,7 @@ GROUPINGS: dict[str, tuple[Tensor, Any, list[int], Any]] = {
     "items": (X, torch.tensor([[3, 3, 3], [5, 6, 7]]).view(2, 1, 1, 3), [1, 3], [[[[0, 0, 0]]], [[[0, 1, 2]]]]),
     "rows": (ROWS, None, [5, 5], [[0, 1, 2, 3, 4]]),
     "columns": (ROWS, 3, [3, 3], [[0, 0, 1, 1, 2]]),
+    "more columns than cells": (ROWS, 4, [4, 4], [[0, 0, 1, 2, 3]]),
     "one pixel": (X[..., :1, :1], 1, [1, 1], [[[[0]]]]),
 }
 
