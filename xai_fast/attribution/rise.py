@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.attribution.sampled import SampledExplanation, relative_error
+from xai_fast.attribution.masked_explanation import MaskedExplanation, relative_error
 from xai_fast.engine.call import Call
 from xai_fast.engine.draws import MAX_SEED, random_words
 from xai_fast.engine.features import check_sides
@@ -26,7 +26,7 @@ from xai_fast.method import Method
 __all__ = ["RISE"]
 
 
-class RISE(Method[SampledExplanation]):
+class RISE(Method[MaskedExplanation]):
     """The mean over random masks M of ``f(x * M) M / keep`` (Eq. 6), a map of the pixels.
 
     A mask is a grid of zeros and ones (one with probability ``keep``), enlarged by bilinear interpolation to one cell
@@ -76,7 +76,7 @@ class RISE(Method[SampledExplanation]):
         self.seed = check_integer("seed", seed, 0, MAX_SEED)
         self.tolerance = None if tolerance is None else check_positive("tolerance", tolerance)
 
-    def _explain(self, call: Call) -> SampledExplanation:
+    def _explain(self, call: Call) -> MaskedExplanation:
         masked = MaskedScores(call)
         x = masked.inputs
         sizes = tuple(x.shape[2:] or x.shape[1:])
@@ -107,7 +107,7 @@ class RISE(Method[SampledExplanation]):
                 squares.index_add_(0, item[row], weighted.square_())
             count[wanted] += last - first
         mean, error = estimate()
-        return SampledExplanation(
+        return MaskedExplanation(
             attributions=mean.view(-1, *sizes),
             standard_error=error.view(-1, *sizes),
             relative_standard_error=relative_error(mean, error),

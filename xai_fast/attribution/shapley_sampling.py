@@ -16,8 +16,8 @@ from torch.nn.functional import pad
 from typing_extensions import override
 
 from xai_fast.arguments import check_integer, check_positive
+from xai_fast.attribution.masked_explanation import MaskedExplanation, relative_error
 from xai_fast.attribution.masks import FeatureMethod, Game
-from xai_fast.attribution.sampled import SampledExplanation, relative_error
 from xai_fast.engine.draws import MAX_SEED, random_orders, random_words
 from xai_fast.engine.points import Statistics, rounds
 from xai_fast.errors import bad_argument
@@ -32,7 +32,7 @@ def place_of_features(item_ids: Tensor, number: Tensor, features: int, seed: int
     return random_orders(random_words(item_ids, number, features + 1, seed)[:, 1:])
 
 
-class ShapleySampling(FeatureMethod[SampledExplanation]):
+class ShapleySampling(FeatureMethod[MaskedExplanation]):
     """The mean over random orders of what a feature adds to the score when it joins those before it.
 
     All features together add f(x) - f(baseline), in each order. Attributions are like the inputs (B, ...), in units of
@@ -71,7 +71,7 @@ class ShapleySampling(FeatureMethod[SampledExplanation]):
         self.tolerance = None if tolerance is None else check_positive("tolerance", tolerance)
 
     @override
-    def _result(self, game: Game) -> SampledExplanation:
+    def _result(self, game: Game) -> MaskedExplanation:
         shape, device = (game.call.batch, game.features.count), game.call.device
         found = Statistics.zeros(torch.zeros(shape, dtype=torch.float64, device=device))
         empty = self._empty(game)
@@ -87,7 +87,7 @@ class ShapleySampling(FeatureMethod[SampledExplanation]):
                     every = torch.ones_like(item, dtype=torch.bool)
                     found.add(pad(added, (0, game.features.count - features)), item, every)
         error = found.standard_error()
-        return SampledExplanation(
+        return MaskedExplanation(
             **self._fields(game, found.mean),
             standard_error=game.features.spread(error.to(game.scores.dtype)),
             relative_standard_error=relative_error(found.mean, error).to(game.scores.dtype),

@@ -1,4 +1,4 @@
-"""Results that are a mean over random samples."""
+"""Results that are a mean over random masks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 
 from xai_fast.explanation import Explanation
 
-__all__ = ["SampledExplanation", "relative_error"]
+__all__ = ["MaskedExplanation", "relative_error"]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class SampledExplanation(Explanation):
-    """Attributions that are a mean over random samples, with what is needed to judge them.
+class MaskedExplanation(Explanation):
+    """Attributions that are a mean over random masks or orders, with what is needed to judge them.
 
     Attributes:
         standard_error: like ``attributions``: standard error of that mean; infinite where there are fewer than two
