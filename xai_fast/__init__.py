@@ -3,7 +3,9 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import (
+    LIME,
     LRP,
+    RISE,
     AblationCAM,
     AttCAT,
     AttentionRollout,
@@ -11,6 +13,7 @@ from xai_fast.attribution import (
     DeepLIFT,
     DeepSHAP,
     EigenCAM,
+    FeatureAblation,
     FullGrad,
     GradCAM,
     GradCAMPlusPlus,
@@ -18,10 +21,14 @@ from xai_fast.attribution import (
     GuidedBackprop,
     GuidedGradCAM,
     HiResCAM,
+    KernelSHAP,
     LayerCAM,
     NeFLAG,
+    Occlusion,
+    QuantitativeInputInfluence,
     Saliency,
     ScoreCAM,
+    ShapleySampling,
     TransformerAttribution,
 )
 from xai_fast.backends import use_backend
@@ -59,8 +66,10 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 
 __all__ = [
     "GLIDER",
+    "LIME",
     "LRP",
     "NID",
+    "RISE",
     "TNID",
     "AblationCAM",
     "AttCAT",
@@ -73,6 +82,7 @@ __all__ = [
     "Detector",
     "EigenCAM",
     "Explanation",
+    "FeatureAblation",
     "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
@@ -85,12 +95,16 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "JobError",
+    "KernelSHAP",
     "LayerCAM",
     "Method",
     "ModelError",
     "NeFLAG",
+    "Occlusion",
+    "QuantitativeInputInfluence",
     "Saliency",
     "ScoreCAM",
+    "ShapleySampling",
     "StoreError",
     "TaylorCAM",
     "TransformerAttribution",

@@ -8,7 +8,9 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from xai_fast.attribution import (
+    LIME,
     LRP,
+    RISE,
     AblationCAM,
     AttCAT,
     AttentionRollout,
@@ -16,6 +18,7 @@ from xai_fast.attribution import (
     DeepLIFT,
     DeepSHAP,
     EigenCAM,
+    FeatureAblation,
     FullGrad,
     GradCAM,
     GradCAMPlusPlus,
@@ -23,10 +26,14 @@ from xai_fast.attribution import (
     GuidedBackprop,
     GuidedGradCAM,
     HiResCAM,
+    KernelSHAP,
     LayerCAM,
     NeFLAG,
+    Occlusion,
+    QuantitativeInputInfluence,
     Saliency,
     ScoreCAM,
+    ShapleySampling,
     TransformerAttribution,
 )
 from xai_fast.attribution.captum import captum_method
@@ -79,6 +86,13 @@ _OWN: tuple[type[Method], ...] = (
     AttentionRollout,
     TransformerAttribution,
     AttCAT,
+    Occlusion,
+    RISE,
+    FeatureAblation,
+    ShapleySampling,
+    QuantitativeInputInfluence,
+    LIME,
+    KernelSHAP,
     TaylorCAM,
     TNIDRows,
 )

@@ -5,19 +5,28 @@ from xai_fast.attribution.attention import AttCAT, AttentionRollout, Transformer
 from xai_fast.attribution.deeplift import DeepLIFT
 from xai_fast.attribution.deepshap import DeepSHAP
 from xai_fast.attribution.eigen_cam import EigenCAM
+from xai_fast.attribution.feature_ablation import FeatureAblation
 from xai_fast.attribution.fullgrad import FullGrad
 from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.guided_gradcam import GuidedGradCAM
 from xai_fast.attribution.hires_cam import HiResCAM
+from xai_fast.attribution.kernel_shap import KernelSHAP
 from xai_fast.attribution.layer_cam import LayerCAM
+from xai_fast.attribution.lime import LIME
 from xai_fast.attribution.lrp import LRP
 from xai_fast.attribution.neflag import NeFLAG
+from xai_fast.attribution.occlusion import Occlusion
+from xai_fast.attribution.quantitative_input_influence import QuantitativeInputInfluence
+from xai_fast.attribution.rise import RISE
 from xai_fast.attribution.saliency import GradientXInput, Saliency
 from xai_fast.attribution.score_cam import ScoreCAM
+from xai_fast.attribution.shapley_sampling import ShapleySampling
 
 __all__ = [
+    "LIME",
     "LRP",
+    "RISE",
     "AblationCAM",
     "AttCAT",
     "AttentionRollout",
@@ -25,6 +34,7 @@ __all__ = [
     "DeepLIFT",
     "DeepSHAP",
     "EigenCAM",
+    "FeatureAblation",
     "FullGrad",
     "GradCAM",
     "GradCAMPlusPlus",
@@ -32,9 +42,13 @@ __all__ = [
     "GuidedBackprop",
     "GuidedGradCAM",
     "HiResCAM",
+    "KernelSHAP",
     "LayerCAM",
     "NeFLAG",
+    "Occlusion",
+    "QuantitativeInputInfluence",
     "Saliency",
     "ScoreCAM",
+    "ShapleySampling",
     "TransformerAttribution",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_positive
@@ -20,7 +21,7 @@ from xai_fast.explanation import Explanation
 from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.method import Method
 
-__all__ = ["MAX_SEED", "SampledExplanation", "SampledMethod"]
+__all__ = ["MAX_SEED", "SampledExplanation", "SampledMethod", "like_inputs", "relative_error"]
 
 MAX_SEED = 2**32 - 1
 """The largest seed of random points."""
@@ -110,12 +111,18 @@ class SampledMethod(Method[S], abc.ABC):
         fields = {
             "attributions": like_inputs(gradient, found.mean),
             "standard_error": like_inputs(gradient, error),
-            "relative_standard_error": error.norm(dim=1) / found.mean.norm(dim=1),
+            "relative_standard_error": relative_error(found.mean, error),
             "evaluations": found.evaluations,
             "scores": scores,
             "targets": items.targets,
         }
         return fields, items, found
+
+
+def relative_error(mean: Tensor, error: Tensor) -> Tensor:
+    """Compute the norm of standard errors over the norm of means, both (B, N): (B,), zero where there is no error."""
+    norm = error.norm(dim=1)
+    return torch.where(norm == 0, norm, norm / mean.norm(dim=1))
 
 
 def like_inputs(gradient: ScoreGradient, rows: Tensor) -> Tensor | tuple[Tensor, ...]:
