@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "deconvolution": {},
     "guided_backprop": {"times_input": True},
     "taylor_cam": {"layer": "1"},
+    "removal_interactions": {"layer": "1", "shortlist": 4},
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},
 }

@@ -36,6 +36,7 @@ from xai_fast.interaction import (
     IntegratedHessians,
     InteractionMap,
     InteractionRanking,
+    RemovalInteractions,
     TaylorCAM,
     fit_mlp,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "Method",
     "ModelError",
     "NeFLAG",
+    "RemovalInteractions",
     "Saliency",
     "StoreError",
     "TaylorCAM",

@@ -32,6 +32,7 @@ from xai_fast.interaction import (
     HierarchicalLasso,
     HStatistic,
     IntegratedHessians,
+    RemovalInteractions,
     RuleFit,
     ShapleyInteractions,
     TaylorCAM,
@@ -62,6 +63,7 @@ _OWN: tuple[type[Method], ...] = (
     TransformerAttribution,
     AttCAT,
     TaylorCAM,
+    RemovalInteractions,
     TNIDRows,
 )
 

@@ -16,6 +16,7 @@ from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.nid import NID
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.receptive_field import cell_geometry
+from xai_fast.interaction.removal import RemovalInteractions
 from xai_fast.interaction.rulefit import RuleFit
 from xai_fast.interaction.shapley import ShapleyInteractions
 from xai_fast.interaction.taylor_cam import TaylorCAM
@@ -40,6 +41,7 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "OrderRanking",
+    "RemovalInteractions",
     "RuleFit",
     "ShapleyInteractions",
     "TNIDRows",
