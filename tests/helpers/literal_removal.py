@@ -1,7 +1,7 @@
 """Removal interactions as they are defined: the whole model runs once per set of cells that a hook replaces.
 
 I_T = sum over subsets U of T of (-1)^|U| F(x without U), with F the log-odds in first order at the item, z_c - sum over
-k != c of w_k z_k, where w is the softmax of the other outputs at x. A cell is (item's slice without the batch) -> index.
+k != c of w_k z_k, where w is the softmax of the other outputs at x.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Cut:
 
     @property
     def positions(self) -> int:
-        """n."""
+        """The number of positions n."""
         return math.prod(self.axes.grid)
 
 

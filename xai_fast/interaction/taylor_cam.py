@@ -108,8 +108,8 @@ class TaylorCAM(BehindLayer):
     def _found(self, cut: Cut) -> dict[str, Any]:
         sums = self._sums(cut)
         found: dict[str, Any] = {"remedy": remedy(self.smooth), "scope": self.scope, "symmetric": self.symmetric}
+        share = _rank_one_share(sums) if self.order == 2 else None
         if self.order == 2:
-            found["rank_one_share"] = _rank_one_share(sums)
             sums = sums * (1 - torch.eye(cut.positions, dtype=sums.dtype, device=sums.device))
         if self.order > 1 and not bool(sums.any()):
             with contextlib.suppress(UnsupportedOperation):  # nothing is known of the score then
@@ -119,7 +119,9 @@ class TaylorCAM(BehindLayer):
         saliency = _saliency(sums, self.symmetric)
         flat = (saliency.flatten(1) == 0).all(1)
         found["facts"] = {} if self.order == 1 else {"zero_curvature": flat}
-        return {**found, "attributions": saliency, "sums": sums, "evaluations": torch.ones_like(flat, dtype=torch.int64)}
+        found["rank_one_share"] = None if share is None else share.where(~flat, 0)
+        evaluations = torch.ones_like(flat, dtype=torch.int64)
+        return {**found, "attributions": saliency, "sums": sums, "evaluations": evaluations}
 
     def _sums(self, cut: Cut) -> Tensor:
         """Compute S directed, x at the first index: (B, n, ..., n); of order 2 with its diagonal."""
@@ -210,8 +212,9 @@ def _front(cut: Cut) -> Tensor:
 
 def _rank_one_share(sums: Tensor) -> Tensor:
     """Give the share of the squared Frobenius norm of S (B, n, n) that its best approximation of rank 1 has."""
-    squares = torch.linalg.svdvals(sums).square()
-    return (squares[:, 0] / squares.sum(1)).nan_to_num(0.0)
+    scaled = sums / sums.abs().amax((1, 2), keepdim=True)
+    squares = torch.linalg.svdvals(scaled.nan_to_num()).square()
+    return squares[:, 0] / squares.sum(1).clamp(min=1)
 
 
 def _gradient(cut: Cut) -> Tensor:
