@@ -223,6 +223,17 @@ def test_axioms(dtype: torch.dtype) -> None:
         torch.testing.assert_close(found.sums, expected, rtol=1e-4 if dtype == torch.float32 else 1e-9, atol=0)
 
 
+def test_rounding_of_large_outputs_is_no_interaction() -> None:
+    """Cells that are added, in float32: log-odds near zero are differences of logits near 1000."""
+    torch.manual_seed(0)
+    parts = (nn.Conv2d(3, 64, 1), nn.BatchNorm2d(64), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = Net(nn.Conv2d(1, 3, 3, 2, 1), nn.Sequential(*parts, nn.Linear(64, 5))).eval()
+    model.head[-1].bias.data += 1000
+    found = RemovalInteractions(model, "layer", shortlist=None, sign="both").explain(torch.randn(8, 1, 10, 10))
+    assert not bool(found.sums.any())
+    assert float(found.scores.abs().max()) < 3
+
+
 def test_cells_that_stand_in_for_one_another_rank_with_both_signs_only() -> None:
     """The maximum of two cells with the same value: removing one takes nothing away."""
 

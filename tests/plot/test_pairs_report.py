@@ -112,7 +112,9 @@ def test_sums_that_stand_once_are_shown_as_far_as_they_have_salience(tmp_path: P
 @pytest.mark.browser
 def test_the_viewer_has_one_number_where_sums_stand_once(browser: Any, tmp_path: Path) -> None:
     found = undirected()
-    open_picture(browser, report([Item(name, {"removal": found}, photo(0), "class 0") for name in NAMES[:2]], tmp_path), 0)
+    open_picture(
+        browser, report([Item(name, {"removal": found}, photo(0), "class 0") for name in NAMES[:2]], tmp_path), 0
+    )
     texts = browser.evaluate("[...document.querySelectorAll('#top small')].map((e) => e.textContent)")
     best = found.attributions.flatten().sort(descending=True).values[:4].sqrt().tolist()
     assert [float(text.removeprefix("I = +")) for text in texts] == [pytest.approx(value, rel=0.05) for value in best]

@@ -182,7 +182,14 @@ class WeightedOutputs(Objective):
 
     def __call__(self, outputs: object, targets: Tensor | None) -> Tensor:
         """Compute the sums of rows, (R,)."""
-        return (at_least_float32(self._logits(outputs)) * targets).sum(1)
+        return self._terms(outputs, targets).sum(1)
+
+    def size(self, outputs: object, targets: Tensor | None) -> Tensor:
+        """Sum the magnitudes of the terms, (R,), to which the rounding of the sums is in proportion."""
+        return self._terms(outputs, targets).abs().sum(1)
+
+    def _terms(self, outputs: object, weights: Tensor | None) -> Tensor:
+        return at_least_float32(self._logits(outputs)) * weights
 
     def slopes(self, outputs: object, targets: Tensor | None) -> Tensor:
         """Give the weights (R, C) with which the sum has the slopes of the objective's own score at these outputs."""

@@ -54,8 +54,8 @@ class InteractionMap(Explanation):
         geometry: where the cells lie in the image, or None where that was not found.
         directed: whether one cell of a sum carries x; else the sums stand once, like ``attributions``.
         rank_one_share: (B,) of Taylor-CAM of order 2: the share of the squared Frobenius norm of S, with its diagonal,
-            that its best approximation of rank 1 has; 0 without interactions. At 1, S_ij is a_i b_j: no more than how much
-            each cell matters by itself. None for others.
+            that its best approximation of rank 1 has; 0 without interactions. At 1, S_ij is a_i b_j: no more than how
+            much each cell matters by itself. None for others.
 
     Raises:
         InputError: the tensors do not fit one another.

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES, WeightedOutputs
-from xai_fast.graph import ItemScores, traced
+from xai_fast.graph import ItemScores, ScoreFunction, traced
 from xai_fast.interaction.behind_layer import BehindLayer, CellBaseline, Cut
 
 __all__ = ["SIGNS", "RemovalInteractions"]
@@ -85,8 +85,8 @@ class RemovalInteractions(BehindLayer):
         self.sign = check_choice("sign", sign, SIGNS)
 
     def _found(self, cut: Cut) -> dict[str, Any]:
-        cut = _linear_log_odds(cut) if self.score == "log_odds" else cut
-        function, batch, n = cut.function, len(cut.output), cut.positions
+        function, size = self._function(cut)
+        batch, n = len(cut.output), cut.positions
         scores = ItemScores(traced(function, cut.output).graph, function.inputs)
         whole = function.scores(cut.outputs, *function.inputs)[:, None]
         single = whole - _without(cut, scores, torch.arange(n, device=whole.device).expand(batch, n)[..., None])
@@ -97,7 +97,7 @@ class RemovalInteractions(BehindLayer):
         # F(x) - F(x without T), by the size of T
         effects = [single.gather(1, chosen), *(whole - _without(cut, scores, chosen[:, t]) for t in subsets[1:])]
         total = _alternating_sum(effects, subsets)
-        rounding = 32 * torch.finfo(total.dtype).eps * (whole.abs() + single.abs().amax(1, keepdim=True))
+        rounding = 32 * torch.finfo(total.dtype).eps * (size + whole.abs() + single.abs().amax(1, keepdim=True))
         total = total.where(total.abs() > rounding, 0)
         sums = total.new_zeros(batch, *[n] * self.order)
         sums[(torch.arange(batch, device=sums.device)[:, None], *chosen[:, subsets[-1]].unbind(-1))] = total
@@ -110,6 +110,17 @@ class RemovalInteractions(BehindLayer):
             "evaluations": torch.full((batch,), runs, device=sums.device),
             "facts": {"no_interactions": ~ranked.flatten(1).any(1)},
         }
+
+    def _function(self, cut: Cut) -> tuple[ScoreFunction, Tensor]:
+        """Give F, with the slopes of log-odds at each item, and the size of what it sums, (B, 1)."""
+        function = cut.function
+        if function.objective is None or callable(function.objective.target):
+            return function, torch.zeros_like(cut.scores)[:, None]
+        linear = WeightedOutputs(function.objective.target, self.score)
+        slopes = linear.slopes(cut.outputs, cut.classes)
+        if self.score == "log_odds":
+            function = replace(function, objective=linear, classes=slopes)
+        return function, linear.size(cut.outputs, slopes)[:, None]
 
 
 def _without(cut: Cut, scores: ItemScores, cells: Tensor) -> Tensor:
@@ -134,12 +145,3 @@ def _alternating_sum(effects: Sequence[Tensor], subsets: Sequence[Tensor]) -> Te
             place = torch.searchsorted((known * base).sum(1), (largest[:, members] * base).sum(1))
             total = total - (-1) ** size * effect[:, place]
     return total
-
-
-def _linear_log_odds(cut: Cut) -> Cut:
-    """Replace the log-odds by the weighted sum of outputs that has their slopes at each item."""
-    function = cut.function
-    if function.objective is None or callable(function.objective.target):
-        return cut
-    linear = WeightedOutputs(function.objective.target, function.objective.score)
-    return replace(cut, function=replace(function, objective=linear, classes=linear.slopes(cut.outputs, cut.classes)))
