@@ -189,6 +189,7 @@ class WeightedOutputs(Objective):
         return self._terms(outputs, targets).abs().sum(1)
 
     def _terms(self, outputs: object, weights: Tensor | None) -> Tensor:
+        assert weights is not None
         return at_least_float32(self._logits(outputs)) * weights
 
     def slopes(self, outputs: object, targets: Tensor | None) -> Tensor:

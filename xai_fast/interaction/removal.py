@@ -100,7 +100,8 @@ class RemovalInteractions(BehindLayer):
         rounding = 32 * torch.finfo(total.dtype).eps * (size + whole.abs() + single.abs().amax(1, keepdim=True))
         total = total.where(total.abs() > rounding, 0)
         sums = total.new_zeros(batch, *[n] * self.order)
-        sums[(torch.arange(batch, device=sums.device)[:, None], *chosen[:, subsets[-1]].unbind(-1))] = total
+        place: Any = (torch.arange(batch, device=sums.device)[:, None], *chosen[:, subsets[-1]].unbind(-1))
+        sums[place] = total
         ranked = sums.clamp(min=0) if self.sign == "positive" else sums
         runs = 1 + n + sum(effect.shape[1] for effect in effects[1:])
         return {
@@ -127,7 +128,7 @@ def _without(cut: Cut, scores: ItemScores, cells: Tensor) -> Tensor:
     """Score each item without each of K sets of its cells (B, K, size): (B, K)."""
     batch, count, size = cells.shape
     found = []
-    for row in torch.arange(batch * count, device=cells.device).split(cut.rows):
+    for row in torch.split(torch.arange(batch * count, device=cells.device), cut.rows):
         item = row.div(count, rounding_mode="floor")
         removed = cut.output.new_zeros(len(row), cut.positions).scatter_(1, cells.reshape(-1, size)[row], 1)
         mask = cut.axes.output(removed[..., None], cut.output).bool()

@@ -213,7 +213,7 @@ def _front(cut: Cut) -> Tensor:
 def _rank_one_share(sums: Tensor) -> Tensor:
     """Give the share of the squared Frobenius norm of S (B, n, n) that its best approximation of rank 1 has."""
     scaled = sums / sums.abs().amax((1, 2), keepdim=True)
-    squares = torch.linalg.svdvals(scaled.nan_to_num()).square()
+    squares: Tensor = torch.linalg.svdvals(scaled.nan_to_num()).square()
     return squares[:, 0] / squares.sum(1).clamp(min=1)
 
 
