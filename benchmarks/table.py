@@ -104,14 +104,14 @@ ROWS = (
         ">= 5",
     ),
     (
-        "loop over pairs through the whole model / removal interactions, relation network, 25 cells",
+        "four runs of the model for each pair / removal interactions, relation network, 25 cells",
         "test_removal::test_against_a_loop_over_pairs[relation network, 5 x 5]",
         "pair_loop_over_ours",
         "{:.0f}",
         ">= 20",
     ),
     (
-        "loop over pairs through the whole model / removal interactions, Lite0, 49 cells",
+        "four runs of the model for each pair / removal interactions, Lite0, 49 cells",
         "test_removal::test_against_a_loop_over_pairs[Lite0, 7 x 7]",
         "pair_loop_over_ours",
         "{:.0f}",
