@@ -104,6 +104,20 @@ ROWS = (
         ">= 5",
     ),
     (
+        "four runs of the model for each pair / removal interactions, relation network, 25 cells",
+        "test_removal::test_against_a_loop_over_pairs[relation network, 5 x 5]",
+        "pair_loop_over_ours",
+        "{:.0f}",
+        ">= 20",
+    ),
+    (
+        "four runs of the model for each pair / removal interactions, Lite0, 49 cells",
+        "test_removal::test_against_a_loop_over_pairs[Lite0, 7 x 7]",
+        "pair_loop_over_ours",
+        "{:.0f}",
+        ">= 20",
+    ),
+    (
         "Hessian of an MLP, 4 points / the same in compiled JAX",
         "test_taylor::test_hessian_of_an_mlp",
         "ours_over.jax_jit",

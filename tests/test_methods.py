@@ -41,6 +41,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lime": {"features": 3, "samples": 40},
     "kernel_shap": {"features": [2, 3], "samples": 40, "baseline": [0.2, 0.3, 0.5]},
     "taylor_cam": {"layer": "1"},
+    "removal_interactions": {"layer": "1", "shortlist": 4},
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},
 }

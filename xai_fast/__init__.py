@@ -53,6 +53,7 @@ from xai_fast.interaction import (
     IntegratedHessians,
     InteractionMap,
     InteractionRanking,
+    RemovalInteractions,
     TaylorCAM,
     fit_mlp,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "NeFLAG",
     "Occlusion",
     "QuantitativeInputInfluence",
+    "RemovalInteractions",
     "Saliency",
     "ScoreCAM",
     "ShapleySampling",

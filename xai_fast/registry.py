@@ -48,6 +48,7 @@ from xai_fast.interaction import (
     HierarchicalLasso,
     HStatistic,
     IntegratedHessians,
+    RemovalInteractions,
     RuleFit,
     ShapleyInteractions,
     TaylorCAM,
@@ -94,6 +95,7 @@ _OWN: tuple[type[Method], ...] = (
     LIME,
     KernelSHAP,
     TaylorCAM,
+    RemovalInteractions,
     TNIDRows,
 )
 
