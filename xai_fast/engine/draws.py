@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.kernels.sphere_points.reference import philox4x32
+from xai_fast.kernels.sphere_points.reference import normals, philox4x32
 
-__all__ = ["MAX_SEED", "random_orders", "random_words"]
+__all__ = ["MAX_SEED", "random_entries", "random_orders", "random_words"]
 
 MAX_SEED = 2**32 - 1
 _WORDS_AT_A_TIME = 1 << 18
@@ -39,3 +39,21 @@ def random_words(item_ids: Tensor, number: Tensor, count: int, seed: int) -> Ten
 def random_orders(words: Tensor) -> Tensor:
     """Make random permutations of random words (R, K): the places (R, K) int64, from 0 to K - 1, of each entry."""
     return words.argsort(dim=1, stable=True).argsort(dim=1)
+
+
+def random_entries(like: Tensor, item_ids: Tensor, number: Tensor, kind: str, seed: int, step: int) -> Tensor:
+    """Draw a number for every entry of rows.
+
+    Args:
+        like: (R, N), what the numbers are like.
+        item_ids: (R,) int64, not negative.
+        number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a point.
+        kind: "normal", standard normal, or "box", uniform from -1 to 1.
+        seed: from 0 to `MAX_SEED`.
+        step: for callers that draw more than once for a number; `random_words` is step 0.
+
+    Returns:
+        (R, N).
+    """
+    found = normals(item_ids, number, like.shape[1], seed, step).to(like)
+    return found if kind == "normal" else torch.special.ndtr(found).mul_(2.0).sub_(1.0)
