@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from xai_fast.arguments import name_items
-from xai_fast.engine.call import HostReads
+from xai_fast.engine.call import Call, HostReads
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.errors import ModelError
 
-__all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "walk_items"]
+__all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "rounds", "walk_items"]
 
 FIRST_ROUND = 4
 """Points per item before the first tolerance check; doubles each time."""
@@ -158,6 +159,34 @@ class Walk(abc.ABC):
         """Move the rows of ``which`` (R,) bool to their next point, in ``rows.points``."""
 
 
+def rounds(
+    call: Call, most: int, tolerance: float | None, estimate: Callable[[], tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, int, int]]:
+    """Go through rounds of 4, 8, 16, ... samples per item until the tolerance is met.
+
+    Args:
+        call: the items.
+        most: samples per item.
+        tolerance: of the standard error, relative to the norm of the mean; None for all samples in one round.
+        estimate: the items' means (B, N) and their standard errors (B, N) so far.
+
+    Yields:
+        The items (K,) int64 that need more, and the range ``first .. last-1`` of their samples in this round.
+    """
+    wanted = torch.arange(call.batch, device=call.device)
+    first, last = 0, most if tolerance is None else min(FIRST_ROUND, most)
+    while True:
+        yield wanted, first, last
+        if last == most or tolerance is None:
+            return
+        mean, error = estimate()
+        unmet = set(call.host.items(~(error.norm(dim=1) <= tolerance * mean.norm(dim=1))))
+        wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
+        if wanted.numel() == 0:
+            return
+        first, last = last, min(2 * last, most)
+
+
 def walk_items(
     gradient: ScoreGradient,
     walk: Walk,
@@ -193,18 +222,10 @@ def walk_items(
     with frozen_parameters(call.model):
         items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
         queue = _Queue(gradient, items, walk, statistics)
-        wanted = torch.arange(call.batch, device=call.device)
-        first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
-        while True:
+        for wanted, first, last in rounds(
+            call, points, tolerance, lambda: (statistics.mean, statistics.standard_error(keep=True))
+        ):
             queue.run(wanted, first, last)
-            if last == points or tolerance is None:
-                break
-            error = statistics.standard_error(keep=True).norm(dim=1)
-            unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
-            wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
-            if wanted.numel() == 0:
-                break
-            first, last = last, min(2 * last, points)
     bad = call.host.items((statistics.not_finite > 0) | ~statistics.mean.isfinite().all(1))
     if bad:
         raise ModelError(

@@ -1,0 +1,41 @@
+"""Random numbers that depend on a seed, an item's identity and a number alone, not on the batch or the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from xai_fast.kernels.sphere_points.reference import philox4x32
+
+__all__ = ["MAX_SEED", "random_orders", "random_words"]
+
+MAX_SEED = 2**32 - 1
+_WORDS_AT_A_TIME = 1 << 18
+"""Philox has an order of magnitude more int64 temporaries than words."""
+
+
+def random_words(item_ids: Tensor, number: Tensor, count: int, seed: int) -> Tensor:
+    """Draw words by Philox4x32-10: key (seed, id mod 2^32), counter (block of four, number, 0, id div 2^32).
+
+    Args:
+        item_ids: (R,) int64, not negative.
+        number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a mask.
+        count: W, words per row.
+        seed: from 0 to `MAX_SEED`.
+
+    Returns:
+        (R, W) int64, uniform from 0 to 2**32 - 1.
+    """
+    block = torch.arange(-(-count // 4), device=item_ids.device)[None, :]
+    words = torch.empty(len(item_ids), 4 * block.shape[1], dtype=torch.int64, device=item_ids.device)
+    for part in torch.arange(len(item_ids)).split(max(1, _WORDS_AT_A_TIME // max(1, words.shape[1]))):
+        rows = slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(0)
+        ids, point = item_ids[rows, None], number[rows, None]
+        key = (torch.full_like(ids, seed), ids & MAX_SEED)
+        words[rows] = torch.stack(philox4x32((block, point, torch.zeros_like(ids), ids >> 32), key), -1).flatten(1)
+    return words[:, :count]
+
+
+def random_orders(words: Tensor) -> Tensor:
+    """Make random permutations of random words (R, K): the places (R, K) int64, from 0 to K - 1, of each entry."""
+    return words.argsort(dim=1, stable=True).argsort(dim=1)
