@@ -20,7 +20,7 @@ from xai_fast.explanation import Explanation
 from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.method import Method
 
-__all__ = ["MAX_SEED", "SampledExplanation", "SampledMethod"]
+__all__ = ["MAX_SEED", "PathExplanation", "SampledExplanation", "SampledMethod", "like_inputs"]
 
 MAX_SEED = 2**32 - 1
 """The largest seed of random points."""
@@ -39,6 +39,20 @@ class SampledExplanation(Explanation):
     relative_standard_error: Tensor
 
     not_stored = frozenset({"standard_error"})
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class PathExplanation(Explanation):
+    """Attributions along a path, with what they lack to be complete.
+
+    Attributes:
+        delta: (B,) the sum of the attributions, less ``scores - baseline_scores``: zero but for the accuracy of the
+            path.
+        baseline_scores: (B,) the score of the baseline, where the path begins; the mean of several.
+    """
+
+    delta: Tensor
+    baseline_scores: Tensor
 
 
 S = TypeVar("S", bound=Explanation)

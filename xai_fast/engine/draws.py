@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.kernels.sphere_points.reference import philox4x32
+from xai_fast.kernels.random_points.reference import philox4x32
 
 __all__ = ["MAX_SEED", "random_orders", "random_words"]
 

@@ -114,6 +114,7 @@ class Rows:
         point: (R,) int64, the number of the point among the item's.
         steps: (R,) int64, steps taken.
         alive: (R,) bool, whether the row holds a pair that has not ended.
+        kept: `Walk.keeps` tensors (R, N), for the walk alone.
     """
 
     points: Tensor
@@ -121,14 +122,19 @@ class Rows:
     point: Tensor
     steps: Tensor
     alive: Tensor
+    kept: list[Tensor]
 
     def take(self, order: Tensor) -> Rows:
         """Keep the rows at these positions."""
-        return Rows(*(value.index_select(0, order) for value in vars(self).values()))
+        *own, kept = vars(self).values()
+        return Rows(*(value.index_select(0, order) for value in own), [value.index_select(0, order) for value in kept])
 
 
 class Walk(abc.ABC):
     """A sampling method, as the queue runs it. Every tensor of a row depends on its item, point and step alone."""
+
+    keeps: int = 0
+    """How many tensors (R, N) it keeps with the rows from step to step, in ``rows.kept``, which begin as zeros."""
 
     @abc.abstractmethod
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
@@ -278,7 +284,9 @@ class _Queue:
             point=first + pair % span,
             steps=torch.zeros_like(pair),
             alive=alive,
+            kept=[],
         )
+        rows.kept = [torch.zeros_like(rows.points) for _ in range(self._walk.keeps)]
         self._walk.start(self._items, rows, alive)
         return rows
 
