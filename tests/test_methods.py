@@ -83,6 +83,8 @@ def assert_equal(got: Explanation, expected: Explanation) -> None:
             scale = float(value.abs().max()) or 1.0
             if field == "standard_error":  # the difference of nearly equal numbers: its rounding is that of the maps
                 scale = float(theirs["attributions"].abs().max())
+            if field == "delta":  # likewise, of the scores
+                scale = float(theirs["scores"].abs().max())
             if field == "relative_standard_error":
                 scale = 1.0
             torch.testing.assert_close(mine[field], value, rtol=0, atol=TOLERANCE[value.dtype] * scale, msg=field)

@@ -30,7 +30,7 @@ __all__ = ["ExpectedGradients"]
 class _RandomPaths(Walk):
     """Points at random places of lines from baselines to the item, alone or with their mirror images."""
 
-    baselines: Callable[[Items, Rows], Tensor]
+    baselines: Callable[[Items, Rows, Tensor], Tensor]
     noise: Tensor | None
     seed: int
     antithetic: bool
@@ -40,9 +40,9 @@ class _RandomPaths(Walk):
 
     @override
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
-        baseline, x, ids = self.baselines(items, rows), items.centers[rows.item], items.ids[rows.item]
+        baseline, x, ids = self.baselines(items, rows, which), items.centers[rows.item], items.ids[rows.item]
         if self.noise is not None:
-            x.addcmul_(random_entries(x, ids, rows.point, "normal", self.seed, 1), self.noise[rows.item])
+            x.addcmul_(random_entries(x, ids, rows.point, which, "normal", self.seed, 1), self.noise[rows.item])
         alpha = (random_words(ids, rows.point, 1, self.seed).to(x) + 0.5) / 2**32
         way = x - baseline
         found = [baseline + alpha * way, way] + ([x - alpha * way] if self.antithetic else [])
@@ -122,7 +122,7 @@ class ExpectedGradients(SampledMethod[SampledExplanation]):
     @override
     def _explain(self, call: Call) -> SampledExplanation:
         uniform = isinstance(self._baselines, str) and self._baselines == "uniform"
-        baselines: Callable[[Items, Rows], Tensor] = (
+        baselines: Callable[[Items, Rows, Tensor], Tensor] = (
             UniformBaselines(*value_range(call), self.seed)
             if uniform
             else GivenBaselines(baseline_rows("baselines", self._baselines, call), self.seed)

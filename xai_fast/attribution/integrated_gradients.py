@@ -6,7 +6,6 @@ Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,31 +13,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.attribution.sampled import SampledMethod, like_inputs
+from xai_fast.attribution.sampled import PathExplanation, SampledMethod, like_inputs
 from xai_fast.engine.baselines import baseline_rows, read_baseline
 from xai_fast.engine.call import Call
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk, rounds_until, walk_items
 from xai_fast.engine.quadrature import RULES, nodes_of
-from xai_fast.explanation import Explanation
 
-__all__ = ["IntegratedGradients", "PathExplanation"]
-
-
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class PathExplanation(Explanation):
-    """Attributions along a path, with what they lack to be complete.
-
-    ``evaluations`` are gradient evaluations at the nodes, also those of rounds that a later one replaced.
-
-    Attributes:
-        delta: (B,) the sum of the attributions, less ``scores - baseline_scores``: zero but for the rule's accuracy.
-        baseline_scores: (B,) the score of the baseline; the mean of several.
-    """
-
-    delta: Tensor
-    baseline_scores: Tensor
+__all__ = ["IntegratedGradients"]
 
 
 class _Path(Walk):
@@ -55,7 +38,7 @@ class _Path(Walk):
 
     @override
     def rounds(
-        self, gradient: ScoreGradient, items: Items, statistics: Statistics, points: int, tolerance: float | None
+        self, call: Call, items: Items, statistics: Statistics, points: int, tolerance: float | None
     ) -> Iterator[tuple[Tensor, int, int]]:
         self.baseline_scores = self._baseline_scores(items)
 
@@ -63,7 +46,7 @@ class _Path(Walk):
             gap = items.scores - self.baseline_scores
             return (self.sums(statistics).sum(1) - gap).abs() <= (tolerance or 0.0) * gap.abs()
 
-        for wanted, first, last in rounds_until(gradient.call, [self.several * n for n in self.found.ends], met):
+        for wanted, first, last in rounds_until(call, [self.several * n for n in self.found.ends], met):
             if first and not self.found.nested:
                 statistics.mean.index_fill_(0, wanted, 0.0)
                 statistics.count.index_fill_(0, wanted, 0)
@@ -72,11 +55,9 @@ class _Path(Walk):
     def _baseline_scores(self, items: Items) -> Tensor:
         batch, several = len(items.centers), self.several
         item = torch.arange(batch * several, device=items.ids.device) // several
-
-        def make(row: Tensor) -> Sequence[Tensor]:
-            return self.gradient.layout.split(self._baselines(item[row], row % several))
-
-        return self.gradient.scores(make, item, items.targets).view(batch, several).mean(1)
+        split, rows = self.gradient.layout.split, self._baselines
+        found = self.gradient.scores(lambda row: split(rows(item[row], row % several)), item, items.targets)
+        return found.view(batch, several).mean(1)
 
     def _baselines(self, item: Tensor, which: Tensor) -> Tensor:
         return self.baselines[item if len(self.baselines) > 1 else torch.zeros_like(item), which]
@@ -110,10 +91,10 @@ class IntegratedGradients(SampledMethod[PathExplanation]):
         rule: "gauss_legendre", "riemann_left", "riemann_right", "riemann_middle" or "trapezoid".
         baseline: x': a number, or one per channel, in the model's input units; "blur" or "mean" of the item; an array
             or a tensor that broadcasts to an item, or the file NAME.npy of one. With a dimension more than an item it
-            is (K, ...), K baselines, over which the result is averaged. Several inputs have one for all, or a sequence.
-        tolerance: double the nodes until ``delta``, relative to the difference of the scores, is at most this; ``steps``
-            is the limit. The nodes of "riemann_left", "riemann_right" and "trapezoid" are used again; the others' are
-            not, which takes up to twice the evaluations. None for all steps at once.
+            is (K, ...), K baselines, over which the result is averaged. Several inputs have one for all or a sequence.
+        tolerance: double the nodes until ``delta``, relative to the difference of the scores, is at most this; at most
+            ``steps``. "trapezoid", "riemann_left" and "riemann_right" keep the nodes that they have, the others do not,
+            which takes up to twice the evaluations. None for all steps at once.
 
     Raises:
         InputError: an option is out of range.

@@ -21,7 +21,15 @@ from xai_fast.explanation import Explanation
 from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.method import Method
 
-__all__ = ["MAX_SEED", "SampledExplanation", "SampledMethod", "like_inputs", "noise_scale", "value_range"]
+__all__ = [
+    "MAX_SEED",
+    "PathExplanation",
+    "SampledExplanation",
+    "SampledMethod",
+    "like_inputs",
+    "noise_scale",
+    "value_range",
+]
 
 MAX_SEED = 2**32 - 1
 """The largest seed of random points."""
@@ -41,6 +49,20 @@ class SampledExplanation(Explanation):
     relative_standard_error: Tensor | None = None
 
     not_stored = frozenset({"standard_error"})
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class PathExplanation(Explanation):
+    """Attributions along a path, with what they lack to be complete.
+
+    Attributes:
+        delta: (B,) the sum of the attributions, less ``scores - baseline_scores``: zero but for the accuracy of the
+            path.
+        baseline_scores: (B,) the score of the baseline, where the path begins; the mean of several.
+    """
+
+    delta: Tensor
+    baseline_scores: Tensor
 
 
 S = TypeVar("S", bound=Explanation)
@@ -111,7 +133,7 @@ class SampledMethod(Method[S], abc.ABC):
         """
         gradient = self._gradient(call)
         scores, items, found = walk_items(gradient, walk, points=points, tolerance=self.tolerance)
-        fields = {"evaluations": found.evaluations, "scores": scores, "targets": items.targets}
+        fields: dict[str, Any] = {"evaluations": found.evaluations, "scores": scores, "targets": items.targets}
         if variance:
             return {**fields, "attributions": like_inputs(gradient, found.m2 / found.count[:, None])}, items, found
         error = found.standard_error()
@@ -134,7 +156,7 @@ def value_range(call: Call) -> tuple[Tensor, Tensor]:
 
 
 def noise_scale(call: Call, noise: float, relative: bool) -> Tensor:
-    """Give the standard deviation of noise on each item, (B, 1) or (B, N): a share of max - min, or the number itself."""
+    """Give the standard deviation of noise on items, (B, 1) or (B, N): a share of max - min, or the number itself."""
     low, high = value_range(call)
     return (high - low).mul_(noise) if relative else torch.full_like(low, noise)
 

@@ -1,9 +1,9 @@
 """SmoothGrad and VarGrad: the gradient under noise on the item, averaged, or its variance.
 
-Smilkov, Thorat, Kim, Viegas and Wattenberg, "SmoothGrad: removing noise by adding noise", 2017. VarGrad, and the squares:
-Adebayo, Gilmer, Goodfellow and Kim, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter
-Values", ICLR 2018 (workshop); Hooker, Erhan, Kindermans and Kim, "A Benchmark for Interpretability Methods in Deep Neural
-Networks", NeurIPS 2019.
+Smilkov, Thorat, Kim, Viegas and Wattenberg, "SmoothGrad: removing noise by adding noise", 2017. VarGrad: Adebayo,
+Gilmer, Goodfellow and Kim, "Local Explanation Methods for Deep Neural Networks Lack Sensitivity to Parameter Values",
+ICLR 2018 (workshop). Squares: Hooker, Erhan, Kindermans and Kim, "A Benchmark for Interpretability Methods in Deep
+Neural Networks", NeurIPS 2019.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _NoisyGradients(Walk):
 
     @override
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
-        noise = random_entries(rows.points, items.ids[rows.item], rows.point, "normal", self.seed, 1)
+        noise = random_entries(rows.points, items.ids[rows.item], rows.point, which, "normal", self.seed, 1)
         rows.points = noise.mul_(self.scale[rows.item]).add_(items.centers[rows.item])
 
     @override

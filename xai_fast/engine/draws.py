@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.kernels.sphere_points.reference import normals, philox4x32
+from xai_fast.kernels import random_points
+from xai_fast.kernels.random_points.reference import philox4x32
 
 __all__ = ["MAX_SEED", "random_entries", "random_orders", "random_words"]
 
@@ -41,13 +42,16 @@ def random_orders(words: Tensor) -> Tensor:
     return words.argsort(dim=1, stable=True).argsort(dim=1)
 
 
-def random_entries(like: Tensor, item_ids: Tensor, number: Tensor, kind: str, seed: int, step: int) -> Tensor:
+def random_entries(
+    like: Tensor, item_ids: Tensor, number: Tensor, which: Tensor, kind: str, seed: int, step: int
+) -> Tensor:
     """Draw a number for every entry of rows.
 
     Args:
         like: (R, N), what the numbers are like.
         item_ids: (R,) int64, not negative.
         number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a point.
+        which: (R,) bool, the rows that are drawn; others hold anything.
         kind: "normal", standard normal, or "box", uniform from -1 to 1.
         seed: from 0 to `MAX_SEED`.
         step: for callers that draw more than once for a number; `random_words` is step 0.
@@ -55,5 +59,6 @@ def random_entries(like: Tensor, item_ids: Tensor, number: Tensor, kind: str, se
     Returns:
         (R, N).
     """
-    found = normals(item_ids, number, like.shape[1], seed, step).to(like)
-    return found if kind == "normal" else torch.special.ndtr(found).mul_(2.0).sub_(1.0)
+    found, zeros, row = torch.empty_like(like), torch.zeros_like(like), torch.arange(len(like), device=like.device)
+    random_points(found, zeros, row, item_ids, number, which, 1.0, kind, seed, step)
+    return found

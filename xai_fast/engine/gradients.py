@@ -147,9 +147,8 @@ class ScoreGradient:
         )
         if known.get(key):
             return scores
-        base = self.scores(
-            lambda row: [v.index_select(0, row) for v in call.values], call.positions(range(call.batch)), targets
-        )
+        everyone = call.positions(range(call.batch))
+        base = self.scores(lambda row: [v.index_select(0, row) for v in call.values], everyone, targets)
         known[key] = plain and not call.host.items(base != scores)
         return base
 
