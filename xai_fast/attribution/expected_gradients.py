@@ -22,6 +22,7 @@ from xai_fast.engine.draws import random_entries, random_words
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.errors import bad_argument
+from xai_fast.kernels import flux_accumulate
 
 __all__ = ["ExpectedGradients"]
 
@@ -30,24 +31,29 @@ __all__ = ["ExpectedGradients"]
 class _RandomPaths(Walk):
     """Points at random places of lines from baselines to the item, alone or with their mirror images."""
 
-    baselines: Callable[[Items, Rows, Tensor], Tensor]
+    baselines: Callable[[Items, Rows], Tensor]
     noise: Tensor | None
     seed: int
+    points: int
     antithetic: bool
+    places: Tensor | None = None  # (B, points) alpha
 
     def __post_init__(self) -> None:
-        self.keeps = 1 + self.antithetic  # x - x', and the mirrored point, then the gradient at the first
+        self.keeps = 1 + self.antithetic  # the baseline less the noise, and the gradient at the first of two
 
     @override
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
-        baseline, x, ids = self.baselines(items, rows, which), items.centers[rows.item], items.ids[rows.item]
+        if self.places is None:
+            self.places = _places(items, self.points, self.seed)
+        alpha = self.places[rows.item, rows.point]
+        alpha = torch.where(rows.steps > 0, 1 - alpha, alpha)[:, None]  # also of rows whose mirror image is next
+        rows.kept[0], noise = self.baselines(items, rows), None
         if self.noise is not None:
-            x.addcmul_(random_entries(x, ids, rows.point, which, "normal", self.seed, 1), self.noise[rows.item])
-        alpha = (random_words(ids, rows.point, 1, self.seed).to(x) + 0.5) / 2**32
-        way = x - baseline
-        found = [baseline + alpha * way, way] + ([x - alpha * way] if self.antithetic else [])
-        held = [torch.where(which[:, None], *pair) for pair in zip(found, [rows.points, *rows.kept], strict=True)]
-        rows.points, rows.kept = held[0], held[1:]
+            noise = random_entries(rows.points, items.ids[rows.item], rows.point, "normal", self.seed, 1)
+            rows.kept[0] -= noise.mul_(self.noise[rows.item])
+        rows.points = torch.lerp(rows.kept[0], items.centers[rows.item], alpha)
+        if noise is not None:
+            rows.points += noise
 
     @override
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,15 +62,22 @@ class _RandomPaths(Walk):
 
     @override
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
-        mean = (gradients + rows.kept[1]).mul_(0.5) if self.antithetic else gradients
-        statistics.add(mean * rows.kept[0], rows.item, which)
+        F = torch.lerp(rows.kept[1], gradients, 0.5) if self.antithetic else gradients
+        flux_accumulate(
+            statistics.mean, statistics.m2, statistics.count, items.centers, rows.kept[0], F, rows.item, which
+        )
 
     @override
     def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:
-        if self.antithetic:
-            first, mirrored = rows.points, rows.kept[1]
-            rows.points = torch.where(which[:, None], mirrored, first)
-            rows.kept[1] = torch.where(which[:, None], gradients, mirrored)
+        rows.kept[1:] = [gradients.clone()] * self.antithetic  # `start` places the mirror image
+
+
+def _places(items: Items, points: int, seed: int) -> Tensor:
+    """Draw alpha from 0 to 1, (B, points)."""
+    batch = len(items.ids)
+    number = torch.arange(points, device=items.ids.device).repeat(batch)
+    words = random_words(items.ids.repeat_interleave(points), number, 1, seed)
+    return ((words.to(items.centers) + 0.5) / 2**32).view(batch, points)
 
 
 class ExpectedGradients(SampledMethod[SampledExplanation]):
@@ -122,11 +135,12 @@ class ExpectedGradients(SampledMethod[SampledExplanation]):
     @override
     def _explain(self, call: Call) -> SampledExplanation:
         uniform = isinstance(self._baselines, str) and self._baselines == "uniform"
-        baselines: Callable[[Items, Rows, Tensor], Tensor] = (
+        baselines: Callable[[Items, Rows], Tensor] = (
             UniformBaselines(*value_range(call), self.seed)
             if uniform
             else GivenBaselines(baseline_rows("baselines", self._baselines, call), self.seed)
         )
         noise = noise_scale(call, self.noise, self.relative) if self.noise else None
-        walk = _RandomPaths(baselines, noise, self.seed, self.antithetic)
-        return SampledExplanation(**self._walked(call, walk, self.samples // (1 + self.antithetic))[0])
+        points = self.samples // (1 + self.antithetic)
+        walk = _RandomPaths(baselines, noise, self.seed, points, self.antithetic)
+        return SampledExplanation(**self._walked(call, walk, points)[0])

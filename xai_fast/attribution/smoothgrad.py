@@ -38,15 +38,14 @@ class _NoisyGradients(Walk):
 
     @override
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
-        noise = random_entries(rows.points, items.ids[rows.item], rows.point, which, "normal", self.seed, 1)
+        noise = random_entries(rows.points, items.ids[rows.item], rows.point, "normal", self.seed, 1)
         rows.points = noise.mul_(self.scale[rows.item]).add_(items.centers[rows.item])
 
     @override
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
         values = gradients * items.centers[rows.item] if self.times_input else gradients
-        if self.aggregate in ("magnitude", "squared"):
-            values = values.abs() if self.aggregate == "magnitude" else values.square()
-        statistics.add(values, rows.item, which)
+        values = values.square() if self.aggregate == "squared" else values
+        statistics.add(values, rows.item, which, self.aggregate == "magnitude")
 
 
 class SmoothGrad(SampledMethod[SampledExplanation]):

@@ -96,12 +96,16 @@ class GivenBaselines:
         self.rows, self.seed = rows, seed
         self.count = rows.shape[1]
         steps = torch.arange(1, self.count + 1, device=rows.device)
+        self.orders: Tensor | None = None
         self.strides = steps[torch.gcd(steps, steps[-1]) == 1]
 
-    def __call__(self, items: Items, rows: Rows, which: Tensor) -> Tensor:
+    def __call__(self, items: Items, rows: Rows) -> Tensor:
         """Give the baseline of each row's point, (R, N)."""
-        words = random_words(items.ids[rows.item], torch.full_like(rows.point, _ORDER), 2, self.seed)
-        first, stride = words[:, 0] * self.count >> 32, self.strides[words[:, 1] * len(self.strides) >> 32]
+        if self.orders is None:
+            words = random_words(items.ids, torch.full_like(items.ids, _ORDER), 2, self.seed)
+            strides = self.strides[words[:, 1] * len(self.strides) >> 32]
+            self.orders = torch.stack([words[:, 0] * self.count >> 32, strides])
+        first, stride = self.orders[:, rows.item]
         which = (first + stride * rows.point) % self.count
         return self.rows[rows.item if len(self.rows) > 1 else torch.zeros_like(rows.item), which]
 
@@ -114,8 +118,8 @@ class UniformBaselines:
     high: Tensor
     seed: int
 
-    def __call__(self, items: Items, rows: Rows, which: Tensor) -> Tensor:
-        """Draw the baselines of the points of the rows of ``which`` (R,), (R, N)."""
-        found = random_entries(rows.points, items.ids[rows.item], rows.point, which, "box", self.seed, 2)
+    def __call__(self, items: Items, rows: Rows) -> Tensor:
+        """Draw the baseline of each row's point, (R, N)."""
+        found = random_entries(rows.points, items.ids[rows.item], rows.point, "box", self.seed, 2)
         low, high = self.low[rows.item], self.high[rows.item]
         return found.mul_((high - low) / 2).add_((high + low) / 2)

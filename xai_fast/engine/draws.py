@@ -42,16 +42,13 @@ def random_orders(words: Tensor) -> Tensor:
     return words.argsort(dim=1, stable=True).argsort(dim=1)
 
 
-def random_entries(
-    like: Tensor, item_ids: Tensor, number: Tensor, which: Tensor, kind: str, seed: int, step: int
-) -> Tensor:
+def random_entries(like: Tensor, item_ids: Tensor, number: Tensor, kind: str, seed: int, step: int) -> Tensor:
     """Draw a number for every entry of rows.
 
     Args:
         like: (R, N), what the numbers are like.
         item_ids: (R,) int64, not negative.
         number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a point.
-        which: (R,) bool, the rows that are drawn; others hold anything.
         kind: "normal", standard normal, or "box", uniform from -1 to 1.
         seed: from 0 to `MAX_SEED`.
         step: for callers that draw more than once for a number; `random_words` is step 0.
@@ -60,5 +57,5 @@ def random_entries(
         (R, N).
     """
     found, zeros, row = torch.empty_like(like), torch.zeros_like(like), torch.arange(len(like), device=like.device)
-    random_points(found, zeros, row, item_ids, number, which, 1.0, kind, seed, step)
+    random_points(found, zeros, row, item_ids, number, torch.ones_like(row, dtype=torch.bool), 1.0, kind, seed, step)
     return found

@@ -23,13 +23,12 @@ from xai_fast.engine.call import Call, HostReads
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.errors import ModelError
+from xai_fast.kernels import flux_accumulate
 
 __all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "rounds", "rounds_until", "walk_items"]
 
 FIRST_ROUND = 4
 """Points per item before the first tolerance check; doubles each time."""
-
-_ENTRIES_IN_CACHE = 2**16
 
 
 @dataclass(frozen=True)
@@ -73,29 +72,16 @@ class Statistics:
         mean, count = torch.zeros_like(centers), torch.zeros(len(centers), dtype=torch.int64, device=centers.device)
         return Statistics(mean, mean.clone(), count, count.clone(), count.clone())
 
-    def add(self, values: Tensor, item: Tensor, which: Tensor) -> None:
+    def add(self, values: Tensor, item: Tensor, which: Tensor, magnitude: bool = False) -> None:
         """Add contributions; several may be of one item.
 
         Args:
             values: (R, N).
             item: (R,) int64, whose they are.
             which: (R,) bool, those that count.
+            magnitude: add their absolute values.
         """
-        place = torch.arange(len(item), device=item.device)
-        first = torch.zeros_like(self.count).scatter_reduce_(0, item, place, "amin", include_self=False)[item]
-        number = torch.zeros_like(item).index_add_(0, first, which.long())  # of the item, in its first row
-        new, before = (count.to(values.dtype)[:, None] for count in (number, self.count[item]))
-        weight = new / (before + new).clamp(min=1)
-        for start in range(0, values.shape[1], max(1, _ENTRIES_IN_CACHE // len(item))):
-            columns = slice(start, start + max(1, _ENTRIES_IN_CACHE // len(item)))
-            part = torch.where(which[:, None], values[:, columns], 0.0)
-            mean = torch.zeros_like(part).index_add_(0, first, part).div_(new.clamp(min=1))
-            # Chan, Golub and LeVeque 1983, the update for two groups
-            spread = torch.where(which[:, None], part - mean[first], 0.0).square_()
-            step = torch.where(new > 0, mean - self.mean[:, columns].index_select(0, item), 0.0)
-            self.m2[:, columns].index_add_(0, item, spread.addcmul_(step.square(), weight * before))
-            self.mean[:, columns].index_add_(0, item, step * weight)
-        self.count.index_add_(0, item, which.long())
+        flux_accumulate(self.mean, self.m2, self.count, None, None, values.contiguous(), item, which, magnitude)
 
     def standard_error(self, keep: bool = False) -> Tensor:
         """Compute the standard error of the mean: (B, N), infinite below two contributions.
@@ -171,7 +157,7 @@ class Walk(abc.ABC):
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
         """Add what the rows of ``which`` (R,) bool contribute, with gradients (R, N) at their points.
 
-        `Statistics.add` takes any values (R, N); a kernel may do it in one pass.
+        `Statistics.add` takes any values (R, N).
         """
 
     def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:  # noqa: B027  # one step
