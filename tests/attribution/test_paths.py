@@ -15,6 +15,7 @@ from networks import bumpy_mlp, images, smooth_cnn, vectors
 from torch import Tensor, nn
 
 from xai_fast import ExpectedGradients, GradientSHAP, InputError, IntegratedGradients, Method, ModelError, SmoothGrad
+from xai_fast.cli.option_values import read_option
 from xai_fast.engine.draws import random_entries, random_words
 from xai_fast.engine.masked import gaussian_blur
 from xai_fast.engine.quadrature import RULES
@@ -272,7 +273,7 @@ def test_captum_gradient_shap(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
     attr = pytest.importorskip("captum.attr")
     model, x, targets = network_and_items("image")
     baselines, deviation = images(6, seed=9), 0.3 if name == "gradient_shap" else 0.0
-    listed = [draws(x, baselines, 5, False, torch.full((3, 1, 1, 1), deviation).double())[i] for i in range(3)]
+    listed = [draws(x, baselines, 5, False, torch.full((3, 1, 1, 1), deviation, dtype=x.dtype))[i] for i in range(3)]
     flat = [one for groups in listed for group in groups for one in group]
     noises = torch.stack([y for y, _, _ in flat]) - x.repeat_interleave(5, 0)
     monkeypatch.setattr(torch, "normal", lambda mean, scale: noises)
@@ -405,7 +406,7 @@ def test_several_inputs_are_as_one_that_is_split(name: str) -> None:
     }[name]
     flat = dict(options)
     if name == "integrated_gradients":
-        flat["baseline"] = torch.cat([torch.full((2, 12), 0.1).double(), vectors(2, entries=5)], 1)
+        flat["baseline"] = torch.cat([torch.full((2, 12), 0.1, dtype=torch.float64), vectors(2, entries=5)], 1)
     if name == "expected_gradients":
         flat["baselines"] = torch.cat([part.flatten(1) for part in options["baselines"]], 1)
 
@@ -498,6 +499,15 @@ def test_a_baseline_whose_score_is_not_finite(method: type[Method]) -> None:
     option = {"baseline" if method is IntegratedGradients else "baselines": torch.tensor([[0.0] * 6, [torch.nan] * 6])}
     with pytest.raises(ModelError, match="NaN or infinity"):
         method(bumpy_mlp(), **option).explain(vectors(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0.5", 0.5), ("-2.1,-2,0", [-2.1, -2.0, 0.0]), ("blur", "blur"), ("training.npy", "training.npy")],
+)
+def test_baselines_on_the_command_line(text: str, value: object) -> None:
+    for method, option in (("integrated_gradients", "baseline"), ("gradient_shap", "baselines")):
+        assert read_option(method, f"{option}={text}") == (option, value)
 
 
 def test_the_options_of_gradient_shap_are_those_of_expected_gradients() -> None:

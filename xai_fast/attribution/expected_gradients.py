@@ -7,7 +7,7 @@ and Lee, "A Unified Approach to Interpreting Model Predictions", NeurIPS 2017, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -107,7 +107,7 @@ class ExpectedGradients(SampledMethod[SampledExplanation]):
         self,
         model: Callable[..., object],
         *,
-        baselines: str | float | Tensor | tuple[Tensor, ...] = "uniform",
+        baselines: str | float | Sequence[float | Tensor] | Tensor = "uniform",
         samples: int = 50,
         antithetic: bool = True,
         noise: float = 0.0,

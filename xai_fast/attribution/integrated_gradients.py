@@ -6,7 +6,6 @@ Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +105,7 @@ class IntegratedGradients(SampledMethod[PathExplanation]):
         *,
         steps: int = 50,
         rule: str = "gauss_legendre",
-        baseline: float | Sequence[float] | str | Tensor | tuple[Any, ...] = 0.0,
+        baseline: float | Sequence[float | Tensor] | str | Tensor = 0.0,
         score: str = "auto",
         precision: str = "fp32",
         tolerance: float | None = None,
