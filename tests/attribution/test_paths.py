@@ -313,13 +313,11 @@ def test_expected_gradients_is_complete_in_the_mean_and_its_standard_error_right
     assert abs(sums.mean() - gap) < 4 * sums.std() / 200**0.5
 
 
-def test_antithetic_pairs_have_smaller_errors() -> None:
+def test_antithetic_pairs_have_smaller_errors_on_the_way() -> None:
     model, x = smooth_cnn(), images(6)
-    errors = [
-        ExpectedGradients(model, baselines=images(4, seed=9), samples=40, antithetic=pairs).explain(x, 0).standard_error
-        for pairs in (True, False)
-    ]
-    assert errors[0].norm() < 0.8 * errors[1].norm()
+    methods = [ExpectedGradients(model, baselines=0.0, samples=40, antithetic=pairs) for pairs in (True, False)]
+    errors = [method.explain(x, 0).standard_error.norm() for method in methods]
+    assert errors[0] < 0.3 * errors[1]
 
 
 @pytest.mark.parametrize("name", SAMPLED)

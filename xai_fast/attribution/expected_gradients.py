@@ -51,7 +51,7 @@ class _RandomPaths(Walk):
         if self.noise is not None:
             noise = random_entries(rows.points, items.ids[rows.item], rows.point, "normal", self.seed, 1)
             rows.kept[0] -= noise.mul_(self.noise[rows.item])
-        rows.points = torch.lerp(rows.kept[0], items.centers[rows.item], alpha)
+        rows.points = torch.lerp(rows.kept[0], items.centers.index_select(0, rows.item), alpha)
         if noise is not None:
             rows.points += noise
 

@@ -68,7 +68,7 @@ class _Path(Walk):
     @override
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
         baseline = self._baselines(rows.item, rows.point % self.several)
-        rows.kept[0] = items.centers[rows.item] - baseline
+        rows.kept[0] = items.centers.index_select(0, rows.item) - baseline
         rows.points = baseline.addcmul_(self.nodes[rows.point // self.several], rows.kept[0])
 
     @override

@@ -39,11 +39,11 @@ class _NoisyGradients(Walk):
     @override
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
         noise = random_entries(rows.points, items.ids[rows.item], rows.point, "normal", self.seed, 1)
-        rows.points = noise.mul_(self.scale[rows.item]).add_(items.centers[rows.item])
+        rows.points = noise.mul_(self.scale[rows.item]).add_(items.centers.index_select(0, rows.item))
 
     @override
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
-        values = gradients * items.centers[rows.item] if self.times_input else gradients
+        values = gradients * items.centers.index_select(0, rows.item) if self.times_input else gradients
         values = values.square() if self.aggregate == "squared" else values
         statistics.add(values, rows.item, which, self.aggregate == "magnitude")
 
