@@ -46,8 +46,8 @@ class Case:
             "active": active,
         }
         moved = {name: value.to(device) for name, value in arguments.items() if isinstance(value, Tensor)}
-        numbers = {"radius": self.radius, "seed": self.seed, "step": self.step}
-        return {**moved, **numbers, "kind": self.kind}
+        # In the order of the operator's arguments.
+        return {**moved, "radius": self.radius, "kind": self.kind, "seed": self.seed, "step": self.step}
 
 
 CASES = (
