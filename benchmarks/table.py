@@ -21,7 +21,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 ROWS = (
     (
         "NeFLAG / its own gradient evaluations run bare, Lite0, batch 32",
-        "test_overhead_over_its_own_gradients[32]",
+        "test_overhead_over_its_own_gradients[32-neflag]",
         "times_its_own_gradients",
         "{:.3f}",
         "<= 1.08",

@@ -27,6 +27,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "guided_gradcam": {"layer": "1", "against": True},
     "saliency": {},
     "gradient_x_input": {},
+    "integrated_gradients": {"steps": 5, "baseline": 0.1},
+    "smoothgrad": {"samples": 3},
+    "expected_gradients": {"samples": 6},
+    "gradient_shap": {"samples": 4, "noise": 0.1},
     "lrp": {"composite": "epsilon_plus", "layer": ["1"]},
     "deconvolution": {},
     "guided_backprop": {"times_input": True},
@@ -97,6 +101,7 @@ def assert_equal(got: Explanation, expected: Explanation) -> None:
             if field == "standard_error":  # the difference of nearly equal numbers: its rounding is that of the maps
                 scale = float(theirs["attributions"].abs().max())
             if field == "delta":  # rounding itself, where attributions are complete
+            if field == "delta":  # likewise, of the scores
                 scale = float(theirs["scores"].abs().max())
             if field == "relative_standard_error":
                 scale = 1.0

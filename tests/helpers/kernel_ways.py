@@ -43,7 +43,7 @@ class Way(NamedTuple):
 
 def _ways() -> list[Way]:
     found = []
-    for backend, reason in backends.why("sphere_points", (torch.empty(1),)).items():
+    for backend, reason in backends.why("random_points", (torch.empty(1),)).items():
         if backend == "native" and reason is None:
             found += [Way(backend, isa) for isa in native.module().available_isas()]
         elif reason is None:

@@ -17,7 +17,7 @@ from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMe
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
-from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
+from xai_fast.kernels import flux_accumulate, random_points, sphere_step
 from xai_fast.kernels.sphere_step import RULES
 
 __all__ = ["AGGREGATES", "FluxExplanation", "NeFLAG"]
@@ -50,7 +50,9 @@ class _FluxWalk(Walk):
     magnitude: bool
 
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
-        sphere_points(rows.points, items.centers, rows.item, items.ids, rows.point, which, self.radius, self.seed)
+        random_points(
+            rows.points, items.centers, rows.item, items.ids, rows.point, which, self.radius, "sphere", self.seed
+        )
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
         negative = (rows.steps > 0) & (scores < items.scores[rows.item])  # Eq. 6

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.engine.objective import Objective, Target
-from xai_fast.kernels.sphere_points.reference import normals
+from xai_fast.kernels.random_points.reference import normals
 
 __all__ = ["neflag_reference"]
 

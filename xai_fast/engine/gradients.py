@@ -151,17 +151,32 @@ class ScoreGradient:
         )
         if known.get(key):
             return scores
-        parts = []
-        for chunk in call.chunks():
-            stop = chunk.start + call.rows if self.static else chunk.stop
-            # A static shape is padded with the last item.
-            item = call.positions(range(chunk.start, stop)).clamp_(max=call.batch - 1)
-            inputs = [call.formatted(v.index_select(0, item), self.memory_format) for v in call.values]
-            found = call.objective(self._outputs(inputs, item), None if targets is None else targets[item])
-            parts.append(self._checked(found, item)[: len(chunk)].clone())
-        base = torch.cat(parts)
+        everyone = call.positions(range(call.batch))
+        base = self.scores(lambda row: [v.index_select(0, row) for v in call.values], everyone, targets)
         known[key] = plain and not call.host.items(base != scores)
         return base
+
+    def scores(self, make: Callable[[Tensor], Sequence[Tensor]], item: Tensor, targets: Tensor | None) -> Tensor:
+        """Score other inputs of the items, as points are scored.
+
+        Args:
+            make: from positions (r,) among the rows to their inputs (r, ...), one per input of the model.
+            item: (R,) int64, the item of each row.
+            targets: (B,) as `items` gave them.
+
+        Returns:
+            (R,) scores.
+        """
+        call, parts = self.call, []
+        for start in range(0, len(item), call.rows):
+            stop = start + call.rows if self.static else min(start + call.rows, len(item))
+            # A static shape is padded with the last row.
+            row = torch.arange(start, stop, device=item.device).clamp_(max=len(item) - 1)
+            of = item[row]
+            inputs = [call.formatted(value, self.memory_format) for value in make(row)]
+            found = call.objective(self._outputs(inputs, of), None if targets is None else targets[of])
+            parts.append(self._checked(found, of)[: len(item) - start].clone())
+        return torch.cat(parts)
 
     def __call__(self, rows: Tensor, item: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute scores and gradients.
