@@ -17,6 +17,9 @@ from xai_fast.registry import find_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "neflag": {"radius": 0.3, "points": 3},
+    "guided_ig": {"steps": 5},
+    "blur_ig": {"steps": 5, "sigma": 2.0},
+    "agi": {"max_steps": 4, "low": 0.0, "high": 1.0},
     "gradcam": {"layer": "1"},
     "gradcam_plus_plus": {"layer": "1"},
     "saliency": {},

@@ -3,14 +3,17 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import (
+    AGI,
     LRP,
     AttCAT,
     AttentionRollout,
+    BlurIG,
     Deconvolution,
     GradCAM,
     GradCAMPlusPlus,
     GradientXInput,
     GuidedBackprop,
+    GuidedIG,
     NeFLAG,
     Saliency,
     TransformerAttribution,
@@ -48,6 +51,7 @@ except PackageNotFoundError:  # a source tree on the path that was never install
     __version__ = "0+source"
 
 __all__ = [
+    "AGI",
     "GLIDER",
     "LRP",
     "NID",
@@ -55,6 +59,7 @@ __all__ = [
     "AttCAT",
     "AttentionRollout",
     "BackendUnavailable",
+    "BlurIG",
     "Deconvolution",
     "Detector",
     "Explanation",
@@ -62,6 +67,7 @@ __all__ = [
     "GradCAMPlusPlus",
     "GradientXInput",
     "GuidedBackprop",
+    "GuidedIG",
     "InputError",
     "IntegratedHessians",
     "InteractionMap",

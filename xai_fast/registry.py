@@ -8,14 +8,17 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from xai_fast.attribution import (
+    AGI,
     LRP,
     AttCAT,
     AttentionRollout,
+    BlurIG,
     Deconvolution,
     GradCAM,
     GradCAMPlusPlus,
     GradientXInput,
     GuidedBackprop,
+    GuidedIG,
     NeFLAG,
     Saliency,
     TransformerAttribution,
@@ -51,6 +54,9 @@ DETECTOR_ENTRY_POINTS = "xai_fast.detectors"
 
 _OWN: tuple[type[Method], ...] = (
     NeFLAG,
+    GuidedIG,
+    BlurIG,
+    AGI,
     GradCAM,
     GradCAMPlusPlus,
     Saliency,

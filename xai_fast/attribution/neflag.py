@@ -80,7 +80,8 @@ class NeFLAG(SampledMethod[FluxExplanation]):
     """Attribution maps from negative gradient fluxes.
 
     For each of ``points`` points: draw x~ on the L2 sphere of ``radius`` around x; then up to ``max_steps`` times take
-    a step and stop as soon as the flux is negative, f(x~) < f(x) (Eq. 6); then add F(x~) * (x - x~), F = grad f. The attribution is the mean over the points whose flux turned negative; the others are left out and counted.
+    a step and stop as soon as the flux is negative, f(x~) < f(x) (Eq. 6); then add F(x~) * (x - x~), F = grad f. The
+    attribution is the mean over the points whose flux turned negative; the others are left out and counted.
 
     With several inputs each has its own attribution, and the sphere is in their joint space.
 
@@ -90,10 +91,10 @@ class NeFLAG(SampledMethod[FluxExplanation]):
             entry.
         points: flux points per item (n in the paper), at least 1.
         max_steps: steps per point at most (m in the paper), at least 1.
-        start: "sphere" draws the first x~ on the L2 sphere (the paper), "box" every entry by itself within ``radius`` of
-            that of x. On the sphere each of N entries changes by about radius / sqrt(N), 0.0003 for a radius of 0.1 and
-            a photo of 150,000 entries: all points begin at nearly the same gradient, and a step by "sign" takes them to
-            nearly the same corner. In the box each changes by up to the radius, as by a step by "sign": points differ.
+        start: "sphere" draws the first x~ on the L2 sphere (the paper), "box" every entry by itself within the radius.
+            On the sphere each of N entries changes by about radius / sqrt(N), 0.0003 for a radius of 0.1 and a photo of
+            150,000 entries: all points begin at nearly the same gradient, and a step by "sign" takes them to nearly the
+            same corner. In the box each changes by up to the radius, as by a step by "sign": points differ.
         step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8); see `xai_fast.kernels.sphere_step`.
         score: f, see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
             itself.

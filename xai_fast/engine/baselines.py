@@ -23,7 +23,14 @@ _ORDER = MAX_SEED  # a number of its own for what is drawn once per item
 
 
 def read_baseline(name: str, baseline: Any) -> Any:
-    """Read a baseline whose name ends in ``.npy`` from that file of numpy; give any other as it is.
+    """Read a baseline that is the name of a file of numpy.
+
+    Args:
+        name: the argument's name, for the message.
+        baseline: text that ends in ``.npy``, or anything else.
+
+    Returns:
+        The array, or anything else as it is.
 
     Raises:
         InputError: the file cannot be read.
@@ -78,7 +85,8 @@ def _of_input(name: str, baseline: Any, value: Tensor) -> Tensor:
         raise bad_argument(name, expected, f"shape {tuple(baseline.shape)}") from error
     if len(several) == 0:
         raise bad_argument(name, "at least one baseline", f"shape {tuple(baseline.shape)}")
-    return several.flatten(1)[None]
+    rows: Tensor = several.flatten(1)[None]
+    return rows
 
 
 class GivenBaselines:
@@ -90,7 +98,8 @@ class GivenBaselines:
         steps = torch.arange(1, self.count + 1, device=rows.device)
         self.strides = steps[torch.gcd(steps, steps[-1]) == 1]
 
-    def __call__(self, items: Items, rows: Rows) -> Tensor:
+    def __call__(self, items: Items, rows: Rows, which: Tensor) -> Tensor:
+        """Give the baseline of each row's point, (R, N)."""
         words = random_words(items.ids[rows.item], torch.full_like(rows.point, _ORDER), 2, self.seed)
         first, stride = words[:, 0] * self.count >> 32, self.strides[words[:, 1] * len(self.strides) >> 32]
         which = (first + stride * rows.point) % self.count
@@ -105,7 +114,8 @@ class UniformBaselines:
     high: Tensor
     seed: int
 
-    def __call__(self, items: Items, rows: Rows) -> Tensor:
-        found = random_entries(rows.points, items.ids[rows.item], rows.point, "box", self.seed, 2)
+    def __call__(self, items: Items, rows: Rows, which: Tensor) -> Tensor:
+        """Draw the baselines of the points of the rows of ``which`` (R,), (R, N)."""
+        found = random_entries(rows.points, items.ids[rows.item], rows.point, which, "box", self.seed, 2)
         low, high = self.low[rows.item], self.high[rows.item]
         return found.mul_((high - low) / 2).add_((high + low) / 2)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from xai_fast.kernels import random_points
 from xai_fast.kernels.random_points.reference import philox4x32
 
-__all__ = ["MAX_SEED", "random_orders", "random_words"]
+__all__ = ["MAX_SEED", "random_entries", "random_orders", "random_words"]
 
 MAX_SEED = 2**32 - 1
 _WORDS_AT_A_TIME = 1 << 18
@@ -39,3 +40,25 @@ def random_words(item_ids: Tensor, number: Tensor, count: int, seed: int) -> Ten
 def random_orders(words: Tensor) -> Tensor:
     """Make random permutations of random words (R, K): the places (R, K) int64, from 0 to K - 1, of each entry."""
     return words.argsort(dim=1, stable=True).argsort(dim=1)
+
+
+def random_entries(
+    like: Tensor, item_ids: Tensor, number: Tensor, which: Tensor, kind: str, seed: int, step: int
+) -> Tensor:
+    """Draw a number for every entry of rows.
+
+    Args:
+        like: (R, N), what the numbers are like.
+        item_ids: (R,) int64, not negative.
+        number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a point.
+        which: (R,) bool, the rows that are drawn; others hold anything.
+        kind: "normal", standard normal, or "box", uniform from -1 to 1.
+        seed: from 0 to `MAX_SEED`.
+        step: for callers that draw more than once for a number; `random_words` is step 0.
+
+    Returns:
+        (R, N).
+    """
+    found, zeros, row = torch.empty_like(like), torch.zeros_like(like), torch.arange(len(like), device=like.device)
+    random_points(found, zeros, row, item_ids, number, which, 1.0, kind, seed, step)
+    return found
