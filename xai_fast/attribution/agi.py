@@ -44,9 +44,7 @@ class _AdversarialPath(Walk):
 
     keeps = 1  # the sum along the path
 
-    def __init__(
-        self, call: Call, others: Sequence[int], step: float, max_steps: int, low: Tensor, high: Tensor
-    ) -> None:
+    def __init__(self, call: Call, others: list[int], step: float, max_steps: int, low: Tensor, high: Tensor) -> None:
         self.step, self.max_steps, self.low, self.high = step, max_steps, low, high
         self.others = torch.tensor(others, device=call.device)
         self.reached = torch.zeros(call.batch, dtype=torch.int64, device=call.device)
@@ -81,8 +79,7 @@ class _AdversarialPath(Walk):
         rows.points = moved
 
     def _next(self, rows: Rows) -> Tensor:
-        towards = cast("Rival", rows.rival).gradients.sign()
-        return (rows.points + self.step * towards).clamp(self.low, self.high)
+        return (rows.points + self.step * cast("Rival", rows.rival).gradients.sign()).clamp(self.low, self.high)
 
 
 class AGI(SampledMethod[AdversarialExplanation]):
@@ -90,8 +87,8 @@ class AGI(SampledMethod[AdversarialExplanation]):
 
     For each of ``classes`` other classes k a path begins at the item and takes steps clip(x + step * sign(grad f_k)),
     until the model predicts k or ``max_steps``. Each adds -F times the change of x, F the gradient of the target's
-    score before it. Attributions are like the inputs (B, ...), in units of the score: the mean over the
-    paths, where the paper has the sum, so their scale does not depend on ``classes``. No baseline has to be chosen.
+    score before it. Attributions are like the inputs (B, ...), in units of the score: the mean over the paths, where
+    the paper has the sum, so their scale does not depend on ``classes``. No baseline has to be chosen.
 
     Args:
         model: with several classes; see `SampledMethod`, as for ``score`` and the options that follow.
@@ -135,8 +132,7 @@ class AGI(SampledMethod[AdversarialExplanation]):
             raise bad_argument("model", "several classes, since paths lead to other classes", "a single output")
         count = min(self.classes, others)
         # In the order of van der Corput, so that the first rounds of a tolerance are spread over all classes, too.
-        order = sorted(range(count), key=lambda k: f"{k:032b}"[::-1])
-        spread = [k * others // count for k in order]
+        spread = [k * others // count for k in sorted(range(count), key=lambda k: f"{k:032b}"[::-1])]
         walk = _AdversarialPath(call, spread, self.step, self.max_steps, *self._range(call))
         fields, _, found = self._walked(call, walk, count)
         return AdversarialExplanation(**fields, paths=found.count, reached=walk.reached)

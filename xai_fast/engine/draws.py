@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from xai_fast.kernels import random_points
+from xai_fast.kernels.random_points import random_points
 from xai_fast.kernels.random_points.reference import philox4x32
 
 __all__ = ["MAX_SEED", "random_entries", "random_orders", "random_words"]
@@ -29,8 +29,9 @@ def random_words(item_ids: Tensor, number: Tensor, count: int, seed: int) -> Ten
     """
     block = torch.arange(-(-count // 4), device=item_ids.device)[None, :]
     words = torch.empty(len(item_ids), 4 * block.shape[1], dtype=torch.int64, device=item_ids.device)
-    for part in torch.arange(len(item_ids)).split(max(1, _WORDS_AT_A_TIME // max(1, words.shape[1]))):
-        rows = slice(int(part[0]), int(part[-1]) + 1) if len(part) else slice(0)
+    at_a_time = max(1, _WORDS_AT_A_TIME // max(1, words.shape[1]))
+    for start in range(0, len(item_ids), at_a_time):
+        rows = slice(start, start + at_a_time)
         ids, point = item_ids[rows, None], number[rows, None]
         key = (torch.full_like(ids, seed), ids & MAX_SEED)
         words[rows] = torch.stack(philox4x32((block, point, torch.zeros_like(ids), ids >> 32), key), -1).flatten(1)

@@ -126,7 +126,7 @@ def baseline_inputs(
         return gaussian_blur(inputs, blur_sigma)
     if isinstance(baseline, str) and baseline == "black":
         return _channel_values("black", black, inputs)
-    if isinstance(baseline, numbers.Real) and not isinstance(baseline, bool):
+    if not isinstance(baseline, bool) and isinstance(baseline, numbers.Real):
         return _channel_values(name, float(baseline), inputs)
     if isinstance(baseline, list | tuple):
         if not any(isinstance(entry, list | tuple) for entry in baseline):

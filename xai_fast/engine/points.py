@@ -128,8 +128,9 @@ class Rows:
 
     def take(self, order: Tensor) -> Rows:
         """Keep the rows at these positions."""
-        *own, kept, _ = vars(self).values()
-        return Rows(*(value.index_select(0, order) for value in own), [value.index_select(0, order) for value in kept])
+        own = (self.points, self.item, self.point, self.steps, self.alive)
+        points, item, point, steps, alive, *kept = (value.index_select(0, order) for value in (*own, *self.kept))
+        return Rows(points, item, point, steps, alive, kept)
 
 
 class Walk(abc.ABC):

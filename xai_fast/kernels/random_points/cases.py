@@ -30,14 +30,14 @@ class Case:
     all_active: bool = True
     center_scale: float = 0.0
 
-    def arguments(self, device: str = "cpu") -> dict[str, Tensor | float | int]:
+    def arguments(self, device: str = "cpu") -> dict[str, Tensor | float | int | str]:
         """Build the arguments; ``points`` is filled with NaN."""
         generator = torch.Generator().manual_seed(1)
         item = torch.arange(self.rows) % self.items
         active = torch.ones(self.rows, dtype=torch.bool)
         if not self.all_active:
             active[::2] = False
-        arguments: dict[str, Tensor | float | int] = {
+        arguments = {
             "points": torch.full((self.rows, self.entries), torch.nan, dtype=self.dtype),
             "centers": self.center_scale * torch.randn(self.items, self.entries, dtype=self.dtype, generator=generator),
             "item": item,
@@ -46,7 +46,8 @@ class Case:
             "active": active,
         }
         moved = {name: value.to(device) for name, value in arguments.items() if isinstance(value, Tensor)}
-        return moved | {"radius": self.radius, "kind": self.kind, "seed": self.seed, "step": self.step}
+        numbers = {"radius": self.radius, "seed": self.seed, "step": self.step}
+        return {**moved, **numbers, "kind": self.kind}
 
 
 CASES = (
