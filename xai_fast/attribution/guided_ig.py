@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -71,19 +72,23 @@ class _GuidedPath(Walk):
         wanted = distance - (item - begin).abs().sum(1, True, dtype=torch.float64) * (1 - along)
 
         # Groups of the smallest gradients, each of a fraction of all entries and of those that equal its largest.
-        ordered, order = cost.sort(1)
-        within = room.gather(1, order).cumsum(1, dtype=torch.float64)
-        size = int(self.fraction * (entries - 1)) + 1
-        taken, thresholds, reaches = torch.zeros_like(rows.item)[:, None], [], [torch.zeros_like(wanted)]
-        for _ in range(math.ceil(entries / size)):
-            thresholds.append(ordered.gather(1, (taken + size - 1).clamp(max=entries - 1)))
-            taken = torch.searchsorted(ordered, thresholds[-1], right=True)
-            reaches.append(within.gather(1, taken.clamp(1, entries) - 1))
-        reach = torch.cat(reaches, 1)
+        ordered, size = _sorted(cost), int(self.fraction * (entries - 1)) + 1
+        last, taken = math.ceil(entries / size) - 1, torch.zeros_like(rows.item)[:, None]
+        group, beyond = torch.zeros_like(cost, dtype=torch.int32), torch.empty_like(cost, dtype=torch.int32)
+        for _ in range(last):
+            threshold = ordered.gather(1, (taken + size - 1).clamp(max=entries - 1))
+            taken = torch.searchsorted(ordered, threshold, right=True)
+            group += torch.gt(cost, threshold, out=beyond)
+        which = group.long()
+        reach = torch.zeros_like(wanted).repeat(1, last + 1).scatter_add_(1, which, room.double())
         # Whole groups move to the bound, and the one that is more than enough by a share of the way.
-        share = ((wanted - reach[:, :-1]) / reach.diff(dim=1)).clamp(0.0, 1.0).nan_to_num(0.0)  # a group without room
-        group = torch.searchsorted(torch.cat(thresholds, 1), cost).clamp(max=len(thresholds) - 1)
-        return torch.lerp(x, high, share.to(x).gather(1, group))
+        share = ((wanted - reach.cumsum(1) + reach) / reach).clamp(0.0, 1.0).nan_to_num(0.0)  # a group without room
+        return torch.lerp(x, high, share.to(x).gather(1, which))
+
+
+def _sorted(values: Tensor) -> Tensor:
+    """Sort rows; on a CPU that of numpy, which has vector instructions, is many times faster."""
+    return torch.from_numpy(np.sort(values.numpy(), 1)) if values.device.type == "cpu" else values.sort(1).values
 
 
 class GuidedIG(SampledMethod[PathExplanation]):
