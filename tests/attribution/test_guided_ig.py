@@ -41,6 +41,7 @@ CASES = [
     ("bumpy", {"steps": 12, "fraction": 1.0, "max_dist": 1.0}),
     ("bumpy", {"steps": 9, "fraction": 0.1, "max_dist": 1.0, "baseline": [0.1, -0.2, 0.3, 0.0, 1.0, -1.0]}),
     ("bumpy", {"steps": 9, "fraction": 0.5, "max_dist": 0.0}),
+    ("bumpy", {"steps": 9, "fraction": 0.5, "max_dist": 1.0}),
     ("smooth", SMALL),
     ("smooth", {"steps": 5, "baseline": [0.5, 0.0, -0.5]}),
     ("gated", SMALL),
