@@ -13,6 +13,7 @@ from networks import images as pictures
 from torch import Tensor, nn
 
 from xai_fast import GuidedIG, InputError
+from xai_fast.cli.option_values import read_option
 
 SMALL = {"steps": 7, "fraction": 0.25, "max_dist": 0.3}
 
@@ -136,3 +137,11 @@ def test_float32_and_an_item_that_is_its_baseline() -> None:
 def test_errors_name_the_option(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         GuidedIG(bumpy_mlp(), **options).explain(vectors(2))
+
+
+def test_a_baseline_by_name_is_read_from_text_and_blurs_the_item() -> None:
+    name, baseline = read_option("guided_ig", "baseline=blur")
+    result = GuidedIG(smooth_cnn(), steps=3, **{name: baseline}).explain(pictures(2))
+    assert result.settings["baseline"] == "blur"
+    assert result.delta.isfinite().all()
+    assert read_option("guided_ig", "baseline=0,0.5,1") == ("baseline", [0.0, 0.5, 1.0])

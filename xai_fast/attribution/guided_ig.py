@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -121,7 +120,7 @@ class GuidedIG(SampledMethod[PathExplanation]):
         steps: int = 50,
         fraction: float = 0.1,
         max_dist: float = 0.02,
-        baseline: float | Sequence[float] | str | Tensor | tuple[Any, ...] = 0.0,
+        baseline: float | Sequence[float] | str | Tensor | tuple[Tensor, ...] = 0.0,
         score: str = "auto",
         precision: str = "fp32",
         embeddings: Layer | None = None,
