@@ -17,6 +17,9 @@ from xai_fast.registry import find_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "neflag": {"radius": 0.3, "points": 3},
+    "guided_ig": {"steps": 5},
+    "blur_ig": {"steps": 5, "sigma": 2.0},
+    "agi": {"max_steps": 4, "low": 0.0, "high": 1.0},
     "gradcam": {"layer": "1"},
     "gradcam_plus_plus": {"layer": "1"},
     "hires_cam": {"layer": "1", "smooth": True},
@@ -100,7 +103,6 @@ def assert_equal(got: Explanation, expected: Explanation) -> None:
             scale = float(value.abs().max()) or 1.0
             if field == "standard_error":  # the difference of nearly equal numbers: its rounding is that of the maps
                 scale = float(theirs["attributions"].abs().max())
-            if field == "delta":  # rounding itself, where attributions are complete
             if field == "delta":  # likewise, of the scores
                 scale = float(theirs["scores"].abs().max())
             if field == "relative_standard_error":

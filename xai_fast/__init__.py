@@ -3,12 +3,14 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from xai_fast.attribution import (
+    AGI,
     LIME,
     LRP,
     RISE,
     AblationCAM,
     AttCAT,
     AttentionRollout,
+    BlurIG,
     Deconvolution,
     DeepLIFT,
     DeepSHAP,
@@ -22,6 +24,7 @@ from xai_fast.attribution import (
     GradientXInput,
     GuidedBackprop,
     GuidedGradCAM,
+    GuidedIG,
     HiResCAM,
     IntegratedGradients,
     KernelSHAP,
@@ -70,6 +73,7 @@ except PackageNotFoundError:  # a source tree on the path that was never install
     __version__ = "0+source"
 
 __all__ = [
+    "AGI",
     "GLIDER",
     "LIME",
     "LRP",
@@ -81,6 +85,7 @@ __all__ = [
     "AttentionRollout",
     "BackendUnavailable",
     "BiLRP",
+    "BlurIG",
     "Deconvolution",
     "DeepLIFT",
     "DeepSHAP",
@@ -96,6 +101,7 @@ __all__ = [
     "GradientXInput",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "GuidedIG",
     "HiResCAM",
     "InputError",
     "IntegratedGradients",

@@ -8,12 +8,14 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from xai_fast.attribution import (
+    AGI,
     LIME,
     LRP,
     RISE,
     AblationCAM,
     AttCAT,
     AttentionRollout,
+    BlurIG,
     Deconvolution,
     DeepLIFT,
     DeepSHAP,
@@ -27,6 +29,7 @@ from xai_fast.attribution import (
     GradientXInput,
     GuidedBackprop,
     GuidedGradCAM,
+    GuidedIG,
     HiResCAM,
     IntegratedGradients,
     KernelSHAP,
@@ -72,6 +75,9 @@ DETECTOR_ENTRY_POINTS = "xai_fast.detectors"
 
 _OWN: tuple[type[Method], ...] = (
     NeFLAG,
+    GuidedIG,
+    BlurIG,
+    AGI,
     GradCAM,
     GradCAMPlusPlus,
     HiResCAM,

@@ -314,9 +314,9 @@ BAD = [
     (
         {"baselines": ("black", "grey")},
         InputError,
-        r"baselines\[1\]: expected \"black\", \"blur\" or a tensor, got 'grey'",
+        r"baselines\[1\]: expected a number, \"black\", \"blur\", \"mean\" or a tensor, got 'grey'",
     ),
-    ({"baselines": (0.0,)}, InputError, r"baselines\[0\]: expected \"black\", \"blur\" or a tensor, got float"),
+    ({"baselines": (True,)}, InputError, r"baselines\[0\]: expected a number, .* or a tensor, got bool"),
     ({"baselines": (torch.zeros(5),)}, InputError, r"baselines\[0\]: .* broadcasts to the inputs \(2, 3, 4, 4\)"),
     ({"baselines": (torch.zeros(1).to("meta"),)}, InputError, r"baselines\[0\]: expected a tensor on cpu"),
     ({"black": (0.0, 1.0)}, InputError, r"black: expected one finite number, or 3, one per channel, got shape \(2,\)"),
@@ -345,7 +345,7 @@ def test_bad_arguments(change: dict[str, object], error: type[Exception], messag
 
 
 def test_blur_of_features_is_refused() -> None:
-    with pytest.raises(InputError, match=r"baselines\[1\]: expected .*, since inputs \(2, 4\) have nothing to blur"):
+    with pytest.raises(InputError, match=r"baselines\[1\]: expected .*, since inputs .* \(2, 4\) have no pixels"):
         insertion_deletion(nn.Linear(4, 3).eval(), torch.rand(2, 4), torch.rand(2, 4))
 
 

@@ -1,7 +1,9 @@
 """First-order attribution methods, one file a method."""
 
 from xai_fast.attribution.ablation_cam import AblationCAM
+from xai_fast.attribution.agi import AGI
 from xai_fast.attribution.attention import AttCAT, AttentionRollout, TransformerAttribution
+from xai_fast.attribution.blur_ig import BlurIG
 from xai_fast.attribution.deeplift import DeepLIFT
 from xai_fast.attribution.deepshap import DeepSHAP
 from xai_fast.attribution.eigen_cam import EigenCAM
@@ -12,6 +14,7 @@ from xai_fast.attribution.gradcam import GradCAM, GradCAMPlusPlus
 from xai_fast.attribution.gradient_shap import GradientSHAP
 from xai_fast.attribution.guided import Deconvolution, GuidedBackprop
 from xai_fast.attribution.guided_gradcam import GuidedGradCAM
+from xai_fast.attribution.guided_ig import GuidedIG
 from xai_fast.attribution.hires_cam import HiResCAM
 from xai_fast.attribution.integrated_gradients import IntegratedGradients
 from xai_fast.attribution.kernel_shap import KernelSHAP
@@ -28,12 +31,14 @@ from xai_fast.attribution.shapley_sampling import ShapleySampling
 from xai_fast.attribution.smoothgrad import SmoothGrad
 
 __all__ = [
+    "AGI",
     "LIME",
     "LRP",
     "RISE",
     "AblationCAM",
     "AttCAT",
     "AttentionRollout",
+    "BlurIG",
     "Deconvolution",
     "DeepLIFT",
     "DeepSHAP",
@@ -47,6 +52,7 @@ __all__ = [
     "GradientXInput",
     "GuidedBackprop",
     "GuidedGradCAM",
+    "GuidedIG",
     "HiResCAM",
     "IntegratedGradients",
     "KernelSHAP",

@@ -16,7 +16,16 @@ from xai_fast.arguments import as_tensor, check_positive
 from xai_fast.engine.call import Call
 from xai_fast.errors import bad_argument
 
-__all__ = ["Baseline", "MaskedScores", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
+__all__ = [
+    "Baseline",
+    "MaskedScores",
+    "baseline_inputs",
+    "blur_matrix",
+    "blurred",
+    "gaussian_blur",
+    "replaced_fractions",
+    "replaced_pixels",
+]
 
 Baseline: TypeAlias = "float | str | Sequence[Any] | Tensor | NDArray[Any]"
 
@@ -54,18 +63,23 @@ def gaussian_blur(inputs: Tensor, sigma: float) -> Tensor:
     if inputs.ndim < 3:
         raise bad_argument("inputs", "spatial dimensions to blur, (B, C, ...)", str(tuple(inputs.shape)))
     check_positive("sigma", sigma)
-    blurred = inputs.detach()
+    return blurred(inputs.detach(), [blur_matrix(side, sigma).to(inputs) for side in inputs.shape[2:]])
+
+
+def blurred(inputs: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Multiply each spatial dimension of inputs (B, C, ...) of n by its matrix, (n, n) or (B, n, n)."""
+    found = inputs
     # The caller's autocast is for the model: in bfloat16 the weights of a wide kernel would no longer add up to one.
     kind = inputs.device.type
     autocast = torch.amp.is_autocast_available(kind)
     with torch.no_grad(), torch.autocast(kind, enabled=False) if autocast else contextlib.nullcontext():
-        for dim in range(2, inputs.ndim):
-            matrix = _blur_matrix(inputs.shape[dim], sigma).to(inputs.device, inputs.dtype)
-            blurred = (blurred.movedim(dim, -1) @ matrix.T).movedim(-1, dim)
-    return torch.empty_like(inputs).copy_(blurred)
+        for dim, matrix in enumerate(matrices, 2):
+            lines = found.movedim(dim, -1)
+            found = (lines.flatten(1, -2) @ matrix.mT).view(lines.shape).movedim(-1, dim)
+    return torch.empty_like(inputs).copy_(found)
 
 
-def _blur_matrix(size: int, sigma: float) -> Tensor:
+def blur_matrix(size: int, sigma: float) -> Tensor:
     """Give the (size, size) float64 matrix of the one-dimensional filter, mirrored columns added up."""
     reach = int(_TRUNCATE * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1)

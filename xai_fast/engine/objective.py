@@ -136,6 +136,10 @@ class Objective:
             return signed.sigmoid()
         return nn.functional.logsigmoid(signed) if self.score == "log_probability" else signed
 
+    def classes(self, outputs: object) -> int:
+        """Count the classes, 1 of a single output."""
+        return self._logits(outputs).shape[1]
+
     def is_probability(self, outputs: object) -> bool:
         """Tell whether the scores of such outputs are probabilities."""
         if callable(self.target) or self.score not in ("auto", "probability"):

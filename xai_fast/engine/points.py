@@ -21,7 +21,7 @@ from torch import Tensor
 from xai_fast.arguments import name_items
 from xai_fast.engine.call import Call, HostReads
 from xai_fast.engine.context import frozen_parameters
-from xai_fast.engine.gradients import ScoreGradient
+from xai_fast.engine.gradients import Rival, ScoreGradient
 from xai_fast.errors import ModelError
 from xai_fast.kernels import flux_accumulate
 
@@ -108,6 +108,7 @@ class Rows:
         steps: (R,) int64, steps taken.
         alive: (R,) bool, whether the row holds a pair that has not ended.
         kept: `Walk.keeps` tensors (R, N), for the walk alone.
+        rival: what this turn's pass gave for the walk's `Walk.rivals`.
     """
 
     points: Tensor
@@ -116,6 +117,7 @@ class Rows:
     steps: Tensor
     alive: Tensor
     kept: list[Tensor]
+    rival: Rival | None = None
 
     def take(self, order: Tensor) -> Rows:
         """Keep the rows at these positions."""
@@ -139,6 +141,10 @@ class Walk(abc.ABC):
     @abc.abstractmethod
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
         """Write the first point of the rows that ``which`` (R,) bool names into ``rows.points``."""
+
+    def rivals(self, items: Items, rows: Rows) -> Tensor | None:
+        """Name a second class (R,) int64 of each row, whose gradients `end` and what follows find in ``rows.rival``."""
+        return None
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Decide from the scores (R,) at the points which rows contribute, and which have ended.
@@ -311,8 +317,12 @@ class _Queue:
         """Evaluate all rows, add or move each; returns which ended."""
         walk, items, statistics = self._walk, self._items, self._statistics
         targets = None if items.targets is None else items.targets[rows.item]
-        scores, gradients = self._gradient(rows.points, rows.item, targets)
-        statistics.evaluations.index_add_(0, rows.item, rows.alive.long())
+        rivals = walk.rivals(items, rows)
+        if rivals is None:
+            scores, gradients = self._gradient(rows.points, rows.item, targets)
+        else:
+            scores, gradients, rows.rival = self._gradient.with_rivals(rows.points, rows.item, targets, rivals)
+        statistics.evaluations.index_add_(0, rows.item, rows.alive.long() * (1 if rivals is None else 2))
         statistics.not_finite.index_add_(0, rows.item, (rows.alive & ~scores.isfinite()).long())
         counts, ended = walk.end(items, rows, scores)
         ended = ended & rows.alive
