@@ -8,7 +8,6 @@ states.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
 import subprocess
@@ -24,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
-# Tests that compare numbers, and few others; of each kind of arithmetic one file.
+# Tests that compare numbers; of each kind of arithmetic one file.
 NUMERIC = [
     "tests/taylor/test_hessian.py",
     "tests/taylor/test_cross.py",
@@ -35,8 +34,22 @@ NUMERIC = [
     "tests/interaction/test_gradient_methods.py",
     "tests/metrics/test_insertion_deletion.py",
     "tests/metrics/test_pixel_flipping.py",
-    "tests/test_methods.py",
+    "tests/test_methods.py::test_items_do_not_depend_on_their_batch",
 ]
+# In those files, what compares none: messages, settings, the model left alone; and what takes long or is measured.
+NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_are", "bad_arguments", "refused", "_say")
+# What calls no kernel and needs no package that `pure` lacks: it does there what it does in `native`.
+WITHOUT_KERNELS = [
+    "tests/datasets",
+    "tests/jobs/store",
+    "tests/kernels/test_activations.py",
+    "tests/kernels/test_combinations.py",
+    "tests/metrics",
+    "tests/models",
+    "tests/plot",
+]
+# Tests of processes that are killed, wait and race.
+PROCESSES = ["tests/jobs/test_local_faults.py", "tests/jobs/test_rank.py"]
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
 
 
@@ -57,7 +70,9 @@ class State:
     variants: tuple[dict[str, str], ...] = ({},)
     """Environments to run the tests in, one after the other."""
     waits: bool = False
-    """Whether most of its time is spent on waiting for other processes, so that it can run beside the others."""
+    """Whether most of its time is spent on waiting for other processes, so that it can run beside the others.
+
+    Of these one runs at a time."""
 
 
 def _run(command: list[str], **environment: str) -> None:
@@ -134,11 +149,15 @@ def _ray() -> tuple[str, dict[str, str]]:
 
 # The longest come first, so that both lanes end together.
 STATES = (
-    State("native", "compiled kernels, whole suite", ["tests", "-m", OTHER_PROCESSES]),
+    State(
+        "native",
+        "compiled kernels, whole suite",
+        ["tests", *(f"--ignore={path}" for path in PROCESSES), "-m", OTHER_PROCESSES],
+    ),
     State(
         "portability",
         "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
-        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", "not memory_limit and not transformer"],
+        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", f"not ({' or '.join(NOT_NUMERIC)})"],
         variants=tuple(
             # Threads that wait sleep: another state runs beside this one.
             {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
@@ -153,10 +172,16 @@ STATES = (
     State(
         "pure",
         "pip install . with XAI_FAST_NATIVE=off, without Triton",
-        ["tests", "-m", f"{OTHER_PROCESSES} and not browser and not slow"],
+        [
+            "tests",
+            *(f"--ignore={path}" for path in WITHOUT_KERNELS),
+            "-m",
+            f"{OTHER_PROCESSES} and not browser and not slow",
+        ],
         prepare=_pure,
     ),
     State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
+    State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
     State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
     State(
@@ -254,9 +279,10 @@ def main() -> int:
     processors = os.cpu_count() or 1
     together = 2 if processors > 1 and len(chosen) > 1 else 1
     lanes = threading.BoundedSemaphore(together)
+    beside = threading.Lock() if together > 1 else lanes
 
     def take_turns(state: State) -> tuple[dict[str, int], str]:
-        with contextlib.nullcontext() if state.waits and together > 1 else lanes:
+        with beside if state.waits else lanes:
             return run(state, processors // 2 if together == 2 else None)
 
     with ThreadPoolExecutor(len(chosen)) as pool:
