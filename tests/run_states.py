@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -104,16 +105,25 @@ def _host_threads() -> tuple[str, dict[str, str]]:
     return sys.executable, {}
 
 
+def _fingerprint(compiler: str) -> str:
+    """Name what a compiled module is made of."""
+    said = subprocess.run([compiler, "--version"], text=True, capture_output=True, check=True).stdout
+    digest = hashlib.sha256(f"{sys.version} {said}".encode())
+    sources = [path for path in (ROOT / "csrc").rglob("*") if path.is_file()]
+    for path in sorted([*sources, ROOT / "CMakeLists.txt", ROOT / "setup.py", ROOT / "pyproject.toml"]):
+        digest.update(str(path).encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _sanitized() -> tuple[str, dict[str, str]]:
-    """Build the module with the address and undefined-behaviour sanitizers, in a copy of the package."""
+    """Build the module with the address and undefined-behaviour sanitizers, in a copy of the package.
+
+    That takes longer than the tests, so the module is kept for as long as what it is made of is the same.
+    """
     compiler = _gnu_compiler()
     copy = ROOT / "build" / "sanitized"
-    read = [path for path in (ROOT / "csrc").rglob("*") if path.is_file()] + [ROOT / "CMakeLists.txt", ROOT / "setup.py"]
-    digest = hashlib.sha256(f"{sys.version} {compiler}".encode())
-    for path in sorted(read):
-        digest.update(str(path).encode() + path.read_bytes())
-    # Building takes longer than the tests: the module is kept for as long as what it is made of is the same.
-    kept = ROOT / "build" / f"sanitized-{digest.hexdigest()[:16]}"
+    module = copy / "xai_fast" / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
+    kept = ROOT / "build" / f"sanitized-{_fingerprint(compiler)}.so"
     shutil.rmtree(copy, ignore_errors=True)
     _run(
         [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(copy), "."],
@@ -121,13 +131,12 @@ def _sanitized() -> tuple[str, dict[str, str]]:
         XAI_FAST_CUDA="off",
         XAI_FAST_SANITIZE="address,undefined",
     )
-    if not kept.exists():
+    if kept.exists():
+        shutil.copy(kept, module)
+    else:
         for old in kept.parent.glob("sanitized-*"):
-            shutil.rmtree(old)
-        kept.mkdir()
-        (module,) = (copy / "xai_fast").glob("_native*")
-        shutil.copy(module, kept)
-    shutil.copytree(kept, copy / "xai_fast", dirs_exist_ok=True)
+            old.unlink()
+        Path(shutil.copy(module, kept.with_suffix(".part"))).rename(kept)
     libraries = [
         subprocess.run(
             [compiler, f"-print-file-name={name}"], text=True, capture_output=True, check=True

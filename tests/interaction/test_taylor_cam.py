@@ -88,9 +88,7 @@ def spatial(order: int, scope: str, score: str = "probability") -> tuple[nn.Modu
     return model, x, sums
 
 
-@pytest.mark.parametrize(
-    ("order", "scope", "symmetric"), all_pairs([1, 2, 3], ["local", "global"], [True, False])
-)
+@pytest.mark.parametrize(("order", "scope", "symmetric"), all_pairs([1, 2, 3], ["local", "global"], [True, False]))
 def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> None:
     model, x, sums = spatial(order, scope)
     result = TaylorCAM(model, "stem", order=order, scope=scope, symmetric=symmetric).explain(x)

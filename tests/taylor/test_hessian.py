@@ -45,9 +45,7 @@ def predicted(model: nn.Module, x: Tensor, extra: Tensor | None) -> Tensor:
         return model(x, *(() if extra is None else (extra,))).argmax(1)
 
 
-@pytest.mark.parametrize(
-    ("name", "score", "method"), all_pairs(NETWORKS, ["probability", "log_probability"], METHODS)
-)
+@pytest.mark.parametrize(("name", "score", "method"), all_pairs(NETWORKS, ["probability", "log_probability"], METHODS))
 def test_hessian_equals_autograd(name: str, score: str, method: str) -> None:
     model, x, extra = network(name)
     expected = autograd_hessian(model, x, extra, predicted(model, x, extra), score)
