@@ -40,7 +40,7 @@ NUMERIC = [
 ]
 # In those files, what compares none: messages, settings, the model left alone; and what takes long or is measured.
 NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_are", "bad_arguments", "refused", "_say")
-# What calls no kernel and needs no package that `pure` lacks: it does there what it does in `native`.
+# What calls no kernel, or counts what is not in one: it does in `pure` what it does in `native`.
 WITHOUT_KERNELS = [
     "tests/datasets",
     "tests/jobs/store",
@@ -49,6 +49,7 @@ WITHOUT_KERNELS = [
     "tests/metrics",
     "tests/models",
     "tests/plot",
+    "tests/relevance/test_cost.py",
 ]
 # Tests of processes that are killed, wait and race.
 PROCESSES = ["tests/jobs/test_local_faults.py", "tests/jobs/test_rank.py"]
