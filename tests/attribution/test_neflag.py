@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from all_pairs import all_pairs
 from comparison import relative_rms
 from networks import bumpy_mlp, images, relu_cnn, smooth_cnn, vectors
 from torch import Tensor, nn
@@ -22,11 +23,10 @@ from xai_fast.kernels.sphere_step import RULES
 SMOOTH = {"radius": 0.3, "points": 6, "max_steps": 5}
 
 
-@pytest.mark.parametrize("start", ["sphere", "box"])
-@pytest.mark.parametrize("aggregate", ["signed", "magnitude"])
-@pytest.mark.parametrize("score", SCORES)
-@pytest.mark.parametrize("step", RULES)
-@pytest.mark.parametrize("network", ["smooth", "bumpy"])
+@pytest.mark.parametrize(
+    ("network", "step", "score", "aggregate", "start"),
+    all_pairs(["smooth", "bumpy"], RULES, SCORES, ["signed", "magnitude"], ["sphere", "box"]),
+)
 def test_equals_the_literal_algorithm(network: str, step: str, score: str, aggregate: str, start: str) -> None:
     model, x = (smooth_cnn(), images(4)) if network == "smooth" else (bumpy_mlp(), vectors(4))
     options = {

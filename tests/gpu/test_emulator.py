@@ -43,7 +43,6 @@ def test_a_planted_bug_is_noticed(bug: PlantedBug, monkeypatch: pytest.MonkeyPat
         except ptx_emu.PtxError as error:
             right = "MEMCHECK" not in str(error)
     assert not right
-    assert run_guarded(bug.kernel, case, 0, 0) <= 1.0
 
 
 @pytest.mark.parametrize(("kernel", "name"), ALONE)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from all_pairs import all_pairs
 from taylor_networks import Relation, made, network, numbers
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
@@ -92,9 +93,7 @@ def spatial(
     return model, x, sums
 
 
-@pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize(("order", "scope", "symmetric"), all_pairs([1, 2, 3], ["local", "global"], [True, False]))
 def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> None:
     model, x, sums = spatial(order, scope)
     result = TaylorCAM(model, "stem", order=order, scope=scope, symmetric=symmetric).explain(x)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import literal_metrics
 import pytest
 import torch
+from all_pairs import all_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import images, relu_cnn, smooth_cnn, vectors
@@ -33,10 +34,12 @@ def _scorer(model: nn.Module, target: int, score: str) -> Callable[[Tensor], flo
     return value
 
 
-@pytest.mark.parametrize("baseline", ["black", "blur"])
-@pytest.mark.parametrize("ranking", RANKINGS)
-@pytest.mark.parametrize(("score", "steps"), [("probability", 10), ("logit", 7), ("log_probability", 1)])
-@pytest.mark.parametrize("network", [smooth_cnn, relu_cnn])
+@pytest.mark.parametrize(
+    ("network", "score", "steps", "ranking", "baseline"),
+    all_pairs(
+        [smooth_cnn, relu_cnn], ["probability", "logit", "log_probability"], [10, 7, 1], RANKINGS, ["black", "blur"]
+    ),
+)
 def test_equals_the_definition(
     network: Callable[..., nn.Module], score: str, steps: int, ranking: str, baseline: str
 ) -> None:
