@@ -40,6 +40,7 @@ from xai_fast.interaction import (
     fit_mlp,
 )
 from xai_fast.method import Method
+from xai_fast.neuralize import KernelKMeans, Neuralize, log_ratio, neuralize
 from xai_fast.registry import detectors, methods
 
 try:
@@ -67,9 +68,11 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "JobError",
+    "KernelKMeans",
     "Method",
     "ModelError",
     "NeFLAG",
+    "Neuralize",
     "Saliency",
     "StoreError",
     "TaylorCAM",
@@ -80,7 +83,9 @@ __all__ = [
     "__version__",
     "detectors",
     "fit_mlp",
+    "log_ratio",
     "methods",
+    "neuralize",
     "shared",
     "use_backend",
 ]

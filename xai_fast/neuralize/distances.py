@@ -1,0 +1,112 @@
+"""Networks of distances: units h_j = gamma |z - u_j|^q, or Mahalanobis distances, and soft minima over sets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from xai_fast.neuralize.network import Constants, Front, Neuralized, Scoring, buffer
+
+__all__ = ["Centres", "DistanceNetwork", "Ellipsoids", "Pool"]
+
+Pool: TypeAlias = tuple[Tensor, Tensor, float]
+"""The soft minimum o = -log (constant + sum over its members j of exp(log_j - h_j)): members, logs (M,), constant."""
+
+
+class Centres(Constants):
+    """h_j = gamma |z - u_j|^power for units u (N, k), whose mean becomes the origin of z, so that nothing cancels."""
+
+    def __init__(self, front: Front, units: Tensor, gamma: float, power: int = 2) -> None:
+        super().__init__()
+        front.keep(bias=front.bias - units.mean(0))
+        units = units - units.mean(0)
+        self.front, self.gamma, self.power, self.entries = front, gamma, power, len(units)
+        self.keep(units=units, left=front.left(units), right=front.right(units))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Give h (B, N) from z (B, k)."""
+        # By products of matrices a small distance, and more so its root, would be rounding.
+        distance = torch.cdist(z, self.units, compute_mode="donot_use_mm_for_euclid_dist")
+        return self.gamma * distance**self.power
+
+    def spread(self, z: Tensor, h: Tensor, relevance: Tensor) -> Tensor:
+        """Share the units' relevance (B, N) by squared differences, (B, D); a unit with h = 0 keeps its own."""
+        square = (h / self.gamma) ** (2 // self.power)
+        ratio = torch.where(square > 0, relevance / square, 0)
+        # The unit with the largest ratio by differences: for a row next to it, the products below cancel.
+        index = ratio.abs().argmax(1, keepdim=True)
+        near = z - self.units[index[:, 0]]
+        first = ratio.gather(1, index) * self.front.left(near) * self.front.right(near)
+        ratio = ratio.scatter(1, index, 0)
+        left, right = self.front.left(z), self.front.right(z)
+        total = ratio.sum(1, keepdim=True) * left * right + ratio @ (self.left * self.right)
+        return first + total - left * (ratio @ self.right) - right * (ratio @ self.left)
+
+
+class Ellipsoids(Constants):
+    """h_k = (z - mu_k)^T P_k (z - mu_k) / 2 for means mu (K, k) and P (K, k, k), or diagonals of it (K, k)."""
+
+    def __init__(self, front: Front, means: Tensor, precisions: Tensor) -> None:
+        super().__init__()
+        self.front, self.entries = front, len(means) * max(front.features, means.shape[1])
+        self.keep(units=means, precisions=precisions)
+
+    def _sides(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        change = z[:, None] - self.units
+        diagonal = self.precisions.ndim == 2
+        return change, change * self.precisions if diagonal else torch.einsum("bkd,kde->bke", change, self.precisions)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Give h (B, K) from z (B, k)."""
+        change, gradient = self._sides(z)
+        return (change * gradient).sum(2) / 2
+
+    def spread(self, z: Tensor, h: Tensor, relevance: Tensor) -> Tensor:
+        """Share the units' relevance (B, K) by (z - mu) P (z - mu), feature by feature, (B, D)."""
+        change, gradient = self._sides(z)
+        ratio = torch.where(h > 0, relevance / (2 * h), 0)
+        return (ratio[..., None] * self.front.left(change) * self.front.right(gradient)).sum(1)
+
+
+class DistanceNetwork(Neuralized):
+    """Units, and pools of them as values.
+
+    The soft winner of a pool takes the relevance: R_j = p_j (o - o_0) with p_j = exp(o + log_j - h_j), where o_0 is the
+    pool with all distances 0, a constant that no feature has. R_i = sum over j of R_j (z_i - u_ij)^2 / |z - u_j|^2.
+    """
+
+    def __init__(self, units: Centres | Ellipsoids, pools: Sequence[Pool], scoring: Scoring) -> None:
+        super().__init__()
+        members, logs, constants = zip(*pools, strict=True)
+        self.sizes = [len(part) for part in members]
+        self.front, self.units, self.scoring = units.front, units, scoring
+        self.entries = max(units.entries, *self.sizes, scoring.pairs[..., 0].numel())
+        self.keep(members=torch.cat(members), logs=torch.cat(logs), constants=buffer(constants).log())
+        self.keep(origins=self._pooled(self.logs.new_zeros(1, len(units.units))))
+
+    def _pooled(self, h: Tensor) -> Tensor:
+        sums = [(logs - h[:, members]).logsumexp(1) for members, logs in self._parts()]
+        return torch.cat([-torch.logaddexp(torch.stack(sums, 1), self.constants), torch.zeros_like(h[:, :1])], 1)
+
+    def _parts(self) -> list[tuple[Tensor, Tensor]]:
+        return list(zip(self.members.split(self.sizes), self.logs.split(self.sizes), strict=True))
+
+    @override
+    def activate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        z = self.front(x)
+        h = self.units(z)
+        return z, h, self._pooled(h)
+
+    @override
+    def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor) -> Tensor:
+        z, h, pools = seen
+        amounts = shares * (pools - self.origins)
+        found = torch.zeros_like(h)
+        for index, (members, logs) in enumerate(self._parts()):
+            one = slice(index, index + 1)
+            found.index_add_(1, members, (pools[:, one] + logs - h[:, members]).exp() * amounts[:, one])
+        return self.units.spread(z, h, found)

@@ -1,0 +1,41 @@
+"""The log-ratio of a class against all others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from xai_fast.arguments import check_integer
+
+__all__ = ["log_ratio"]
+
+
+class _LogRatio(nn.Module):
+    def __init__(self, model: nn.Module, target: int) -> None:
+        super().__init__()
+        self.model, self.target = model, target
+        self.train(model.training)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        found = self.model(*inputs)
+        logits = getattr(found, "logits", found)
+        own = check_integer("target", self.target, 0, logits.shape[1] - 1)
+        rivals = torch.cat([logits[:, :own], logits[:, own + 1 :]], 1) - logits[:, own : own + 1]
+        # -logsumexp by a softmax, of which LRP knows what it passes on.
+        ratio: Tensor = rivals.log_softmax(1)[:, 0] - rivals[:, 0]
+        return ratio
+
+
+def log_ratio(model: nn.Module, target: int) -> nn.Module:
+    """Append log p / (1 - p) to a classifier, as the soft minimum -log sum over k of exp(-h_k) of h_k = z_c - z_k.
+
+    Explained by `xai_fast.LRP`, rival k has the relevance p_k h_k, with p the softmax of -h.
+
+    Args:
+        model: from inputs to logits z (B, K), K >= 2.
+        target: the class c.
+
+    Returns:
+        The module, from the model's inputs to (B,).
+    """
+    return _LogRatio(model, target)

@@ -1,0 +1,63 @@
+"""The method: estimators explained feature by feature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from xai_fast.engine.call import Call
+from xai_fast.errors import bad_argument
+from xai_fast.explanation import Explanation
+from xai_fast.method import Method
+from xai_fast.neuralize.estimators import neuralize
+from xai_fast.neuralize.network import Neuralized
+
+__all__ = ["Neuralize"]
+
+_ENTRIES = 2**20
+
+
+class Neuralize(Method[Explanation]):
+    """Relevance of the features for what a density, one-class model, clustering or kernel machine says of rows.
+
+    Attributions are like the inputs (B, ...). They sum to the score but for constants of the model, such as a density's
+    normalisation or an intercept, and for what a unit at the very place of the row holds.
+
+    Args:
+        model: an estimator that `xai_fast.neuralize` takes, or what it returned, there with options.
+
+    Raises:
+        InputError: the estimator does not fit.
+    """
+
+    name = "neuralize"
+    score = "output"
+    model: Neuralized
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model if isinstance(model, Neuralized) else neuralize(model))
+
+    def _explain(self, call: Call) -> Explanation:
+        if callable(call.objective.target):
+            raise bad_argument("target", "None, a class or a cluster, or one per item", "a callable")
+        step = min(call.rows, max(1, _ENTRIES // self.model.entries))  # the memory does not grow with the batch
+        chunks = [range(start, min(start + step, call.batch)) for start in range(0, call.batch, step)]
+        with torch.autocast(call.device.type, enabled=False):
+            return Explanation.cat([self._chunk(call, chunk) for chunk in chunks])
+
+    def _chunk(self, call: Call, chunk: range) -> Explanation:
+        model, (x,) = self.model, call.take(chunk)
+        seen: Any = call.run([x], call.positions(chunk), model.activate)
+        outputs = model.scoring(seen[2])
+        targets = call.targets(outputs, chunk)
+        found = model.spread(seen, model.scoring.shares(seen[2], None if outputs.ndim == 1 else targets))
+        if outputs.ndim == 1 and targets is not None:
+            found = torch.where(targets[:, None] == 1, found, -found)
+        return Explanation(
+            attributions=found.to(x.dtype).reshape(x.shape),
+            scores=call.objective(outputs, targets).to(x.dtype),
+            targets=targets,
+            evaluations=torch.ones_like(call.positions(chunk)),
+            facts={"no_relevance": found.eq(0).all(1)},
+        )
