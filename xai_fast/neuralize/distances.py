@@ -34,9 +34,10 @@ class Centres(Constants):
         return self.gamma * distance**self.power
 
     def spread(self, z: Tensor, h: Tensor, relevance: Tensor) -> Tensor:
-        """Share the units' relevance (B, N) by squared differences, (B, D); a unit with h = 0 keeps its own."""
+        """Share the units' relevance (B, N) by squared differences, (B, D); a unit at the place of the row keeps its own."""
         square = (h / self.gamma) ** (2 // self.power)
-        ratio = torch.where(square > 0, relevance / square, 0)
+        rounding = 64 * torch.finfo(z.dtype).eps * (z.norm(dim=1, keepdim=True) + self.front.bias.norm())
+        ratio = torch.where(square > rounding**2, relevance / square, 0)
         # The unit with the largest ratio by differences: for a row next to it, the products below cancel.
         index = ratio.abs().argmax(1, keepdim=True)
         near = z - self.units[index[:, 0]]
@@ -93,7 +94,7 @@ class DistanceNetwork(Neuralized):
         return torch.cat([-torch.logaddexp(torch.stack(sums, 1), self.constants), torch.zeros_like(h[:, :1])], 1)
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(self.members.split(self.sizes), self.logs.split(self.sizes), strict=True))
+        return list(zip(*(torch.split(part, self.sizes) for part in (self.members, self.logs)), strict=True))
 
     @override
     def activate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -191,7 +191,7 @@ def _kernel_k_means(estimator: KernelKMeans, front: Front, options: Mapping[str,
     pools = [(m, torch.full((len(m),), -math.log(len(m)), dtype=torch.float64), 0.0) for m in members]
 
     def alike(m: Tensor) -> Tensor:
-        return torch.cat([(-units(part)[:, m]).exp().mean(1) for part in units.units[m].split(256)]).mean()
+        return torch.cat([(-units(part)[:, m]).exp().mean(1) for part in torch.split(units.units[m], 256)]).mean()
 
     shift = 1 + torch.stack([alike(m) for m in members])
     return DistanceNetwork(units, pools, Scoring(_rivals(len(members)), "kernel", -2.0, shift, options["pooling"]))

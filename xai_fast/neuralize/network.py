@@ -112,7 +112,7 @@ class Scoring(Constants):
             found = (-found).exp()
         if self.kind == "kernels":
             found = found[:, 1::2] - found[:, ::2]
-        found = self.factor * (found.sqrt() if self.kind == "root" else found) + self.shift
+        found = (found.sqrt() if self.kind == "root" else found) * self.factor + self.shift
         return found[:, 0] if found.shape[1] == 1 and self.kind != "root" else found
 
     def shares(self, values: Tensor, targets: Tensor | None) -> Tensor:
