@@ -2,8 +2,8 @@
 
 Kauffmann, Müller and Montavon 2020 (one-class models): h_j = gamma |x - u_j|^q, o = -log sum over j of w_j exp(-h_j);
 R_j = p_j o, R_i = (x_i - u_ij)^2 / |x - u_j|^2 R_j. Kauffmann et al. 2022 (clusters): h_k = w_k (x - m_k) with the
-midpoint m_k, f = min over k of h_k; R_k = p_k f, R_i = (x - m_k)_i w_ki / h_k R_k. Of o the part counts that it has beyond
-its value at distance 0; a distance with a metric is shared by (x - u)_i [M (x - u)]_i, and behind linear layers
+midpoint m_k, f = min over k of h_k; R_k = p_k f, R_i = (x - m_k)_i w_ki / h_k R_k. Of o the part counts that it has
+beyond its value at distance 0; a distance with a metric is shared by (x - u)_i [M (x - u)]_i, and behind linear layers
 z = A x + b by [B (z - u)]_i [A^T M (z - u)]_i, where B undoes A by the smallest change.
 """
 
@@ -158,7 +158,9 @@ class Literal:
         if e.kernel == "rbf":
             sides = []
             for sign in (1, -1):
-                own = [(u, np.eye(len(u)), math.log(sign * c)) for u, c in zip(units, alpha, strict=True) if sign * c > 0]
+                own = [
+                    (u, np.eye(len(u)), math.log(sign * c)) for u, c in zip(units, alpha, strict=True) if sign * c > 0
+                ]
                 sides.append(self.pool(own, e._gamma, 2, max(sign * bias, 0.0)))
             return sides[1][0] - sides[0][0], sides[1][1] - sides[0][1]
         value = bias

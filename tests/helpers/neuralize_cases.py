@@ -96,7 +96,15 @@ def _cases() -> dict[str, Case]:
     found["QDA, 2"] = Case(QuadraticDiscriminantAnalysis(reg_param=0.1).fit(X, Y2), 2)
     svc = SVC(decision_function_shape="ovo")
     mixture = GaussianMixture(2, random_state=0)
-    behind = (density, OneClassSVM(), svc, SVR(kernel="poly"), mixture, LogisticRegression(), LinearDiscriminantAnalysis())
+    behind = (
+        density,
+        OneClassSVM(),
+        svc,
+        SVR(kernel="poly"),
+        mixture,
+        LogisticRegression(),
+        LinearDiscriminantAnalysis(),
+    )
     for estimator in behind:
         for steps in (
             (MinMaxScaler(),),
@@ -104,7 +112,9 @@ def _cases() -> dict[str, Case]:
             (PCA(3, whiten=True), StandardScaler(with_mean=False), "passthrough", MinMaxScaler()),
         ):
             name = " ".join(type(s).__name__ for s in steps if s != "passthrough")
-            classes = 3 if type(estimator).__name__ in ("SVC", "LogisticRegression", "LinearDiscriminantAnalysis") else None
+            classes = (
+                3 if type(estimator).__name__ in ("SVC", "LogisticRegression", "LinearDiscriminantAnalysis") else None
+            )
             pipeline = make_pipeline(*(s if s == "passthrough" else clone(s) for s in steps), clone(estimator))
             found[f"{name}, {type(estimator).__name__}"] = Case(pipeline.fit(X, Y3), classes)
     return found

@@ -32,7 +32,8 @@ class Preparation:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        wide = any(parameter.dtype == torch.float64 for parameter in model.module.parameters())
+        numbers = list(model.module.parameters()) or model.module.buffers()
+        wide = any(tensor.dtype == torch.float64 for tensor in numbers)
         self._dtype = torch.float64 if wide else torch.float32
 
     def __call__(self, value: Any) -> Tensor:

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_positive
 from xai_fast.errors import bad_argument
-from xai_fast.neuralize.distances import Centres, DistanceNetwork, Ellipsoids
 from xai_fast.neuralize.network import Front, Neuralized, Scoring, buffer
-from xai_fast.neuralize.products import ProductNetwork
+from xai_fast.neuralize.units import Centres, DistanceNetwork, Ellipsoids, ProductNetwork
 
 __all__ = ["KernelKMeans", "neuralize"]
 
@@ -114,7 +113,7 @@ def _linear_layer(step: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _one_pool(units: Centres | Ellipsoids, logs: Tensor, own: str = "value", factor: float = -1.0) -> Neuralized:
-    scoring = Scoring([[(0, 1)]], own, factor, 0.0 if own == "value" else -factor, single=True)
+    scoring = Scoring([[(0, 1)]], own, factor, 0.0 if own == "value" else -factor)
     return DistanceNetwork(units, [(torch.arange(len(logs)), logs, 0.0)], scoring)
 
 
@@ -174,9 +173,8 @@ def _k_means(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neural
     units = Centres(front, buffer(estimator.cluster_centers_), 1.0)
     count = len(units.units)
     pools = [(torch.tensor([k]), torch.zeros(1, dtype=torch.float64), 0.0) for k in range(count)]
-    single = options["explained"] == "outlierness"
-    pairs = [[(k, count) for k in range(count)]] if single else _rivals(count)
-    return DistanceNetwork(units, pools, Scoring(pairs, "root", pooling=options["pooling"], single=single))
+    pairs = [[(k, count) for k in range(count)]] if options["explained"] == "outlierness" else _rivals(count)
+    return DistanceNetwork(units, pools, Scoring(pairs, "root", pooling=options["pooling"]))
 
 
 def _kernel_k_means(estimator: KernelKMeans, front: Front, options: Mapping[str, Any]) -> Neuralized:
@@ -213,11 +211,12 @@ def _support_vectors(estimator: Any, front: Front, options: Mapping[str, Any]) -
     elif kind == "SVC":
         count = len(estimator.classes_)
         factor = -1.0 if count == 2 else 1.0
-        alpha = _of_pairs(alpha, torch.repeat_interleave(torch.arange(count), torch.as_tensor(estimator.n_support_)))
+        owner = torch.arange(count).repeat_interleave(torch.as_tensor(estimator.n_support_))
+        of_pair = [(owner == i) * alpha[j - 1] + (owner == j) * alpha[i] for i, j in _pairs(count)]
+        alpha = torch.stack(of_pair)
 
     def scoring(columns: list[tuple[int, int]], own: str) -> Scoring:
-        pairs = _duels(count, columns) if count else [columns]
-        return Scoring(pairs, own, factor, shift, options["pooling"], single=not count)
+        return Scoring(_duels(count, columns) if count else [columns], own, factor, shift, options["pooling"])
 
     if kernel != "rbf":
         columns = [(p, len(bias)) for p in range(len(bias))]
@@ -242,15 +241,13 @@ def _support_vectors(estimator: Any, front: Front, options: Mapping[str, Any]) -
     return DistanceNetwork(centres, pools, scoring([(p, p + 1) for p in range(0, len(pools), 2)], "kernels"))
 
 
-def _of_pairs(dual: Tensor, owner: Tensor) -> Tensor:
-    """Give the coefficients (P, N) of each pair of classes from those of libsvm (K - 1, N)."""
-    pairs = itertools.combinations(range(len(dual) + 1), 2)
-    return torch.stack([torch.where(owner == i, dual[j - 1], torch.where(owner == j, dual[i], 0)) for i, j in pairs])
+def _pairs(count: int) -> list[tuple[int, int]]:
+    return list(itertools.combinations(range(count), 2))
 
 
 def _duels(count: int, columns: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
     """Give for each class its rivals, from the columns of each pair of classes, (plus, minus) for the first of them."""
-    pairs = list(zip(itertools.combinations(range(count), 2), columns, strict=True))
+    pairs = list(zip(_pairs(count), columns, strict=True))
     return [[own if k == one[0] else own[::-1] for one, own in pairs if k in one] for k in range(count)]
 
 
@@ -262,7 +259,7 @@ def _linear(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neurali
     if len(weight) == 1:
         weight, bias = (torch.cat([torch.zeros_like(value), value]) for value in (weight, bias))
     means = buffer(estimator.means_) if hasattr(estimator, "means_") else torch.zeros_like(weight)
-    i, j = torch.combinations(torch.arange(len(bias))).T
+    i, j = torch.tensor(_pairs(len(bias))).T
     scoring = Scoring(_duels(len(bias), [(p, len(i)) for p in range(len(i))]), "probability", pooling="softmin")
     return ProductNetwork(front, weight[i] - weight[j], bias[i] - bias[j], scoring, origins=(means[i] + means[j]) / 2)
 

@@ -81,7 +81,6 @@ class Scoring(Constants):
         shift: what is added.
         pooling: "min"; "softmin", -log sum over the rivals of exp(-h), which passes on p h, with p the softmax of -h;
             or a number beta: the minimum f, which passes on p f, with p the softmax of -beta h (NEON).
-        single: whether the one score is (B,).
     """
 
     def __init__(
@@ -91,23 +90,22 @@ class Scoring(Constants):
         factor: float = 1.0,
         shift: float | Tensor = 0.0,
         pooling: str | float | None = None,
-        single: bool = False,
     ) -> None:
         super().__init__()
         self.keep(pairs=torch.tensor(pairs), shift=buffer(shift))
-        self.kind, self.factor, self.pooling, self.single = own, factor, pooling or "min", single
+        self.kind, self.factor, self.pooling = own, factor, pooling or "min"
 
     def forward(self, values: Tensor) -> Tensor:
-        """Give the scores, (B,) or (B, S), from values (B, P + 1)."""
+        """Give the scores, (B, S), or (B,) where S is 1, from values (B, P + 1)."""
         rivals = values[:, self.pairs[..., 0]] - values[:, self.pairs[..., 1]]
         found = -(-rivals).logsumexp(2) if self.pooling == "softmin" else rivals.amin(2)
-        return found[:, 0] if self.single else found
+        return found.squeeze(1)
 
     def own(self, values: Tensor) -> Tensor:
         """Give the estimator's own value."""
+        found: Tensor = values[:, :-1]
         if self.kind == "probability":
-            return self(values).sigmoid()
-        found = values[:, :-1]
+            found = self(values).sigmoid()
         if self.kind.startswith("kernel"):
             found = (-found).exp()
         if self.kind == "kernels":
@@ -145,8 +143,11 @@ class Neuralized(Constants, abc.ABC):
         """Give z (B, k), the units (B, N), and the values (B, P + 1), the last of which are 0, at x (B, ...)."""
 
     @abc.abstractmethod
-    def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor) -> Tensor:
-        """Give the relevance (B, D) of the features, where so much of each value (B, P + 1) is passed on."""
+    def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Give the features' relevance (B, D), and whether a unit that is the row itself keeps most of it, (B,).
+
+        ``shares`` are those of the values, (B, P + 1), and ``eps`` is the rounding of x.
+        """
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the estimator's own value at x (B, ...)."""

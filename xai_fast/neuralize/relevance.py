@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -41,17 +42,19 @@ class Neuralize(Method[Explanation]):
     def _explain(self, call: Call) -> Explanation:
         if callable(call.objective.target):
             raise bad_argument("target", "None, a class or a cluster, or one per item", "a callable")
-        step = min(call.rows, max(1, _ENTRIES // self.model.entries))  # the memory does not grow with the batch
-        chunks = [range(start, min(start + step, call.batch)) for start in range(0, call.batch, step)]
+        rows = min(call.rows, max(1, _ENTRIES // self.model.entries))  # the memory does not grow with the batch
         with torch.autocast(call.device.type, enabled=False):
-            return Explanation.cat([self._chunk(call, chunk) for chunk in chunks])
+            return Explanation.cat(
+                [self._chunk(call, chunk) for chunk in dataclasses.replace(call, rows=rows).chunks()]
+            )
 
     def _chunk(self, call: Call, chunk: range) -> Explanation:
         model, (x,) = self.model, call.take(chunk)
         seen: Any = call.run([x], call.positions(chunk), model.activate)
         outputs = model.scoring(seen[2])
         targets = call.targets(outputs, chunk)
-        found = model.spread(seen, model.scoring.shares(seen[2], None if outputs.ndim == 1 else targets))
+        shares = model.scoring.shares(seen[2], None if outputs.ndim == 1 else targets)
+        found, kept = model.spread(seen, shares, torch.finfo(x.dtype).eps)
         if outputs.ndim == 1 and targets is not None:
             found = torch.where(targets[:, None] == 1, found, -found)
         return Explanation(
@@ -59,5 +62,5 @@ class Neuralize(Method[Explanation]):
             scores=call.objective(outputs, targets).to(x.dtype),
             targets=targets,
             evaluations=torch.ones_like(call.positions(chunk)),
-            facts={"no_relevance": found.eq(0).all(1)},
+            facts={"no_relevance": found.eq(0).all(1), "own_unit": kept},
         )

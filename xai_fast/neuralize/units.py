@@ -1,4 +1,4 @@
-"""Networks of distances: units h_j = gamma |z - u_j|^q, or Mahalanobis distances, and soft minima over sets of them."""
+"""Networks of distances, with soft minima over sets of them, and networks of products."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from xai_fast.neuralize.network import Constants, Front, Neuralized, Scoring, buffer
 
-__all__ = ["Centres", "DistanceNetwork", "Ellipsoids", "Pool"]
+__all__ = ["Centres", "DistanceNetwork", "Ellipsoids", "Pool", "ProductNetwork"]
 
 Pool: TypeAlias = tuple[Tensor, Tensor, float]
 """The soft minimum o = -log (constant + sum over its members j of exp(log_j - h_j)): members, logs (M,), constant."""
@@ -33,11 +33,13 @@ class Centres(Constants):
         distance = torch.cdist(z, self.units, compute_mode="donot_use_mm_for_euclid_dist")
         return self.gamma * distance**self.power
 
-    def spread(self, z: Tensor, h: Tensor, relevance: Tensor) -> Tensor:
-        """Share the units' relevance (B, N) by squared differences, (B, D); a unit at the place of the row keeps its own."""
+    def spread(self, z: Tensor, h: Tensor, relevance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Share the units' relevance (B, N) by squared differences, see `Neuralized.spread`."""
         square = (h / self.gamma) ** (2 // self.power)
-        rounding = 64 * torch.finfo(z.dtype).eps * (z.norm(dim=1, keepdim=True) + self.front.bias.norm())
-        ratio = torch.where(square > rounding**2, relevance / square, 0)
+        rounding = 64 * eps * (z.norm(dim=1, keepdim=True) + self.front.bias.norm())
+        same = square <= rounding**2
+        ratio = torch.where(same, 0, relevance / square)
+        kept = (relevance * same).abs().sum(1) > relevance.abs().sum(1) / 2
         # The unit with the largest ratio by differences: for a row next to it, the products below cancel.
         index = ratio.abs().argmax(1, keepdim=True)
         near = z - self.units[index[:, 0]]
@@ -45,7 +47,7 @@ class Centres(Constants):
         ratio = ratio.scatter(1, index, 0)
         left, right = self.front.left(z), self.front.right(z)
         total = ratio.sum(1, keepdim=True) * left * right + ratio @ (self.left * self.right)
-        return first + total - left * (ratio @ self.right) - right * (ratio @ self.left)
+        return first + total - left * (ratio @ self.right) - right * (ratio @ self.left), kept
 
 
 class Ellipsoids(Constants):
@@ -66,11 +68,12 @@ class Ellipsoids(Constants):
         change, gradient = self._sides(z)
         return (change * gradient).sum(2) / 2
 
-    def spread(self, z: Tensor, h: Tensor, relevance: Tensor) -> Tensor:
-        """Share the units' relevance (B, K) by (z - mu) P (z - mu), feature by feature, (B, D)."""
+    def spread(self, z: Tensor, h: Tensor, relevance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """Share the units' relevance (B, K) by the parts of (z - mu)^T P (z - mu), see `Neuralized.spread`."""
         change, gradient = self._sides(z)
         ratio = torch.where(h > 0, relevance / (2 * h), 0)
-        return (ratio[..., None] * self.front.left(change) * self.front.right(gradient)).sum(1)
+        found = (ratio[..., None] * self.front.left(change) * self.front.right(gradient)).sum(1)
+        return found, torch.zeros_like(found[:, 0], dtype=torch.bool)
 
 
 class DistanceNetwork(Neuralized):
@@ -103,11 +106,54 @@ class DistanceNetwork(Neuralized):
         return z, h, self._pooled(h)
 
     @override
-    def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor) -> Tensor:
+    def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         z, h, pools = seen
         amounts = shares * (pools - self.origins)
         found = torch.zeros_like(h)
         for index, (members, logs) in enumerate(self._parts()):
             one = slice(index, index + 1)
             found.index_add_(1, members, (pools[:, one] + logs - h[:, members]).exp() * amounts[:, one])
-        return self.units.spread(z, h, found)
+        return self.units.spread(z, h, found, eps)
+
+
+class ProductNetwork(Neuralized):
+    """Values g = (gamma z U^T + offset)^degree alpha^T + b; U is (N, k), alpha (P, N) or None for one unit each.
+
+    Relevance goes back in proportion to contributions: for a value, R_i = (z - m)_i sum over j of alpha_j gamma u_ji
+    (...)_j^(degree - 1), where the origins m (P, k) may be midpoints. What the offset and b contribute no feature has.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        units: Tensor,
+        bias: Tensor,
+        scoring: Scoring,
+        *,
+        alpha: Tensor | None = None,
+        kernel: tuple[float, float, int] = (1.0, 0.0, 1),
+        origins: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.front, self.scoring = front, scoring
+        self.gamma, self.offset, self.degree = kernel
+        self.entries = max(len(units), front.features, scoring.pairs[..., 0].numel())
+        held = None if origins is None else front.right(units) * front.left(origins)
+        self.keep(units=units, alpha=alpha, bias=bias, held=held)
+
+    @override
+    def activate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        z = self.front(x)
+        products = self.gamma * (z @ self.units.T) + self.offset
+        values = products**self.degree
+        values = (values if self.alpha is None else values @ self.alpha.T) + self.bias
+        return z, products, torch.cat([values, torch.zeros_like(z[:, :1])], 1)
+
+    @override
+    def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        z, products, _ = seen
+        alpha = shares[:, :-1] if self.alpha is None else shares[:, :-1] @ self.alpha
+        gradient = (alpha * self.gamma * products ** (self.degree - 1)) @ self.units
+        found = self.front.left(z) * self.front.right(gradient)
+        found = found if self.held is None else found - shares[:, :-1] @ self.held
+        return found, torch.zeros_like(found[:, 0], dtype=torch.bool)
