@@ -76,7 +76,9 @@ def neuralize(
     kind = type(last).__name__
     if not type(last).__module__.startswith(("sklearn.", __name__)) or kind not in _BUILDERS:
         raise bad_argument("estimator", f"one of {', '.join(_BUILDERS)}, or a pipeline that ends in one", kind)
-    choices, build = _BUILDERS[kind]
+    choices, kernels, build = _BUILDERS[kind]
+    if kernels:
+        check_choice(f"kernel of {kind}", last.kernel, kernels)
     takers = (("reference", reference, ("SVR",)), ("stiffness", stiffness, ("KMeans", "KernelKMeans", "SVC")))
     for name, value, kinds in takers:
         if value is not None and kind not in kinds:
@@ -118,7 +120,6 @@ def _one_pool(units: Centres | Ellipsoids, logs: Tensor, own: str = "value", fac
 
 
 def _kernel_density(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neuralized:
-    check_choice("kernel of KernelDensity", estimator.kernel, ("gaussian", "exponential"))  # others have densities of 0
     check_choice("metric of KernelDensity", estimator.metric, ("euclidean",))
     width, d = float(estimator.bandwidth_), estimator.n_features_in_
     rows, index = np.unique(np.asarray(estimator.tree_.data), axis=0, return_inverse=True)
@@ -179,13 +180,12 @@ def _k_means(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neural
 
 def _kernel_k_means(estimator: KernelKMeans, front: Front, options: Mapping[str, Any]) -> Neuralized:
     """Compare the means of the kernel over the clusters; own are the squared distances in the space of features."""
-    kernel = check_choice("kernel", estimator.kernel, ("gaussian", "exponential"))
     rows, labels = buffer(estimator.rows), torch.as_tensor(estimator.assignments)
     clusters = set(labels.flatten().tolist())
     if labels.shape != rows.shape[:1] or clusters != set(range(len(clusters))):
         raise bad_argument("assignments", f"{len(rows)} clusters from 0, none empty", f"{labels.shape}, {clusters}")
     members = [labels.eq(k).nonzero()[:, 0] for k in range(len(clusters))]
-    units = Centres(front, rows, check_positive("gamma", estimator.gamma), 2 if kernel == "gaussian" else 1)
+    units = Centres(front, rows, check_positive("gamma", estimator.gamma), 2 if estimator.kernel == "gaussian" else 1)
     pools = [(m, torch.full((len(m),), -math.log(len(m)), dtype=torch.float64), 0.0) for m in members]
 
     def alike(m: Tensor) -> Tensor:
@@ -197,8 +197,7 @@ def _kernel_k_means(estimator: KernelKMeans, front: Front, options: Mapping[str,
 
 def _support_vectors(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neuralized:
     """Build an SVM: one sum of kernels, or one for each pair of classes, positive for the first of them."""
-    kind = type(estimator).__name__
-    kernel = check_choice(f"kernel of {kind}", estimator.kernel, ("rbf", "linear", "poly"))
+    kind, kernel = type(estimator).__name__, estimator.kernel
     if estimator._sparse:
         raise bad_argument("estimator", "one fitted to dense rows", f"a {kind} fitted to a sparse matrix")
     # The public ones of two classes have the other sign.
@@ -265,16 +264,18 @@ def _linear(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neurali
 
 
 _BOTH = ("outlierness", "membership")
-_BUILDERS: dict[str, tuple[tuple[str, ...], Callable[..., Neuralized]]] = {
-    "KernelDensity": (_BOTH[:1], _kernel_density),
-    "OneClassSVM": (_BOTH[:1], _support_vectors),
-    "SVC": (_BOTH[1:], _support_vectors),
-    "SVR": (("prediction",), _support_vectors),
-    "KMeans": (_BOTH[::-1], _k_means),
-    "GaussianMixture": (_BOTH, _mixture),
-    "LogisticRegression": (_BOTH[1:], _linear),
-    "LinearDiscriminantAnalysis": (_BOTH[1:], _linear),
-    "QuadraticDiscriminantAnalysis": (_BOTH[1:], _quadratic),
-    "KernelKMeans": (_BOTH[1:], _kernel_k_means),
+_RADIAL = ("gaussian", "exponential")  # those of scikit-learn that are left out have densities of 0
+_SVM = ("rbf", "linear", "poly")
+_BUILDERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], Callable[..., Neuralized]]] = {
+    "KernelDensity": (_BOTH[:1], _RADIAL, _kernel_density),
+    "OneClassSVM": (_BOTH[:1], _SVM, _support_vectors),
+    "SVC": (_BOTH[1:], _SVM, _support_vectors),
+    "SVR": (("prediction",), _SVM, _support_vectors),
+    "KMeans": (_BOTH[::-1], (), _k_means),
+    "GaussianMixture": (_BOTH, (), _mixture),
+    "LogisticRegression": (_BOTH[1:], (), _linear),
+    "LinearDiscriminantAnalysis": (_BOTH[1:], (), _linear),
+    "QuadraticDiscriminantAnalysis": (_BOTH[1:], (), _quadratic),
+    "KernelKMeans": (_BOTH[1:], _RADIAL, _kernel_k_means),
 }
-"""What of an estimator can be explained, the default first, and what builds its network."""
+"""What of an estimator can be explained, the default first, the kernels, and what builds its network."""

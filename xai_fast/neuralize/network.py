@@ -131,7 +131,7 @@ class Neuralized(Constants, abc.ABC):
     """An estimator as a network: linear layers in front, units, and values (B, P), of which scores are made.
 
     Called, it gives the estimator's own value. Explained are its scores: an outlierness (B,), or for each class or
-    cluster a log-ratio (B, S), which is positive for the one that the estimator predicts.
+    cluster a log-ratio (B, S), which is largest for the one that the estimator predicts.
     """
 
     front: Front

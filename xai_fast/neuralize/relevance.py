@@ -16,7 +16,7 @@ from xai_fast.neuralize.network import Neuralized
 
 __all__ = ["Neuralize"]
 
-_ENTRIES = 2**20
+_ENTRIES = 2**17
 
 
 class Neuralize(Method[Explanation]):

@@ -93,8 +93,12 @@ class DistanceNetwork(Neuralized):
         self.keep(origins=self._pooled(self.logs.new_zeros(1, len(units.units))))
 
     def _pooled(self, h: Tensor) -> Tensor:
-        sums = [(logs - h[:, members]).logsumexp(1) for members, logs in self._parts()]
+        sums = [(logs - self._of(h, members)).logsumexp(1) for members, logs in self._parts()]
         return torch.cat([-torch.logaddexp(torch.stack(sums, 1), self.constants), torch.zeros_like(h[:, :1])], 1)
+
+    @staticmethod
+    def _of(h: Tensor, members: Tensor) -> Tensor:
+        return h if len(members) == h.shape[1] else h[:, members]  # all of them are in their order
 
     def _parts(self) -> list[tuple[Tensor, Tensor]]:
         return list(zip(*(torch.split(part, self.sizes) for part in (self.members, self.logs)), strict=True))
@@ -112,7 +116,8 @@ class DistanceNetwork(Neuralized):
         found = torch.zeros_like(h)
         for index, (members, logs) in enumerate(self._parts()):
             one = slice(index, index + 1)
-            found.index_add_(1, members, (pools[:, one] + logs - h[:, members]).exp() * amounts[:, one])
+            chosen = (pools[:, one] + logs - self._of(h, members)).exp()
+            found.index_add_(1, members, chosen * amounts[:, one])
         return self.units.spread(z, h, found, eps)
 
 
