@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -43,8 +42,7 @@ def check_device(model: Callable[..., object], device: torch.device) -> None:
     Raises:
         InputError: the model's first parameter, or buffer where it has none, is on another device.
     """
-    tensors = itertools.chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
-    first = next(iter(tensors), None)
+    first = next(iter([*model.parameters(), *model.buffers()]), None) if isinstance(model, nn.Module) else None
     if first is not None and first.device != device:
         raise bad_argument("inputs", f"tensors on the model's device, {first.device}", f"tensors on {device}")
 

@@ -32,9 +32,8 @@ class Preparation:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        numbers = list(model.module.parameters()) or model.module.buffers()
-        wide = any(tensor.dtype == torch.float64 for tensor in numbers)
-        self._dtype = torch.float64 if wide else torch.float32
+        found = {p.dtype for p in model.module.parameters()} or {buffer.dtype for buffer in model.module.buffers()}
+        self._dtype = torch.float64 if torch.float64 in found else torch.float32
 
     def __call__(self, value: Any) -> Tensor:
         """Prepare an item."""

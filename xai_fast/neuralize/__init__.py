@@ -6,7 +6,7 @@ Neural Networks", TNNLS 2022.
 """
 
 from xai_fast.neuralize.estimators import KernelKMeans, neuralize
-from xai_fast.neuralize.log_ratio import log_ratio
+from xai_fast.neuralize.log_ratio import LogRatio as log_ratio
 from xai_fast.neuralize.network import Neuralized
 from xai_fast.neuralize.relevance import Neuralize
 

@@ -22,13 +22,9 @@ __all__ = ["KernelKMeans", "neuralize"]
 
 @dataclass(frozen=True, eq=False)
 class KernelKMeans:
-    """Clusters of kernel k-means.
+    """Clusters of kernel k-means: rows (N, D), the cluster of each (N,), from 0, and the kernel.
 
-    Attributes:
-        rows: (N, D), those that were clustered.
-        assignments: (N,) the cluster of each, from 0.
-        gamma: of the kernel.
-        kernel: "gaussian", exp(-gamma d^2), or "exponential", exp(-gamma d).
+    That is "gaussian", exp(-gamma d^2), or "exponential", exp(-gamma d).
     """
 
     rows: Any
@@ -107,8 +103,7 @@ def _linear_layer(step: Any) -> tuple[Tensor, Tensor, Tensor]:
         return buffer(step.scale_), buffer(step.min_), 1 / buffer(step.scale_)
     if kind == "PCA":
         rows = buffer(step.components_)
-        least = torch.finfo(rows.dtype).eps
-        width = buffer(step.explained_variance_).sqrt().clamp(min=least)[:, None] if step.whiten else 1
+        width = buffer(step.explained_variance_).sqrt().clamp(min=2**-52)[:, None] if step.whiten else 1
         return rows / width, -(rows / width) @ buffer(step.mean_), (rows * width).T
     expected = "StandardScaler, MinMaxScaler without clip, or PCA before the last step"
     raise bad_argument("estimator", expected, f"{kind}(clip=True)" if kind == "MinMaxScaler" else kind)
@@ -123,8 +118,7 @@ def _kernel_density(estimator: Any, front: Front, options: Mapping[str, Any]) ->
     check_choice("metric of KernelDensity", estimator.metric, ("euclidean",))
     width, d = float(estimator.bandwidth_), estimator.n_features_in_
     rows, index = np.unique(np.asarray(estimator.tree_.data), axis=0, return_inverse=True)
-    given = estimator.tree_.sample_weight
-    weights = np.bincount(index.ravel(), None if given is None else np.asarray(given), len(rows))
+    weights = np.bincount(index.ravel(), estimator.tree_.sample_weight, len(rows))
     if estimator.kernel == "gaussian":
         units = Centres(front, buffer(rows), 0.5 / width**2)
         norm = d / 2 * math.log(2 * math.pi)
@@ -173,7 +167,7 @@ def _quadratic(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neur
 def _k_means(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neuralized:
     units = Centres(front, buffer(estimator.cluster_centers_), 1.0)
     count = len(units.units)
-    pools = [(torch.tensor([k]), torch.zeros(1, dtype=torch.float64), 0.0) for k in range(count)]
+    pools = [(torch.tensor([k]), buffer([0.0]), 0.0) for k in range(count)]
     pairs = [[(k, count) for k in range(count)]] if options["explained"] == "outlierness" else _rivals(count)
     return DistanceNetwork(units, pools, Scoring(pairs, "root", pooling=options["pooling"]))
 
@@ -184,7 +178,7 @@ def _kernel_k_means(estimator: KernelKMeans, front: Front, options: Mapping[str,
     clusters = set(labels.flatten().tolist())
     if labels.shape != rows.shape[:1] or clusters != set(range(len(clusters))):
         raise bad_argument("assignments", f"{len(rows)} clusters from 0, none empty", f"{labels.shape}, {clusters}")
-    members = [labels.eq(k).nonzero()[:, 0] for k in range(len(clusters))]
+    members = [labels.eq(k).nonzero()[:, 0] for k in sorted(clusters)]
     units = Centres(front, rows, check_positive("gamma", estimator.gamma), 2 if estimator.kernel == "gaussian" else 1)
     pools = [(m, torch.full((len(m),), -math.log(len(m)), dtype=torch.float64), 0.0) for m in members]
 
@@ -200,9 +194,8 @@ def _support_vectors(estimator: Any, front: Front, options: Mapping[str, Any]) -
     kind, kernel = type(estimator).__name__, estimator.kernel
     if estimator._sparse:
         raise bad_argument("estimator", "one fitted to dense rows", f"a {kind} fitted to a sparse matrix")
-    # The public ones of two classes have the other sign.
-    parts = (estimator.support_vectors_, estimator._dual_coef_, estimator._intercept_)
-    units, alpha, bias = map(buffer, parts)
+    # For two classes the public coefficients have the other sign.
+    units, alpha, bias = map(buffer, (estimator.support_vectors_, estimator._dual_coef_, estimator._intercept_))
     factor, shift, count = 1.0, 0.0, 0
     if kind == "SVR":
         shift = float(bias[0]) if options["reference"] is None else float(options["reference"])
@@ -211,8 +204,7 @@ def _support_vectors(estimator: Any, front: Front, options: Mapping[str, Any]) -
         count = len(estimator.classes_)
         factor = -1.0 if count == 2 else 1.0
         owner = torch.arange(count).repeat_interleave(torch.as_tensor(estimator.n_support_))
-        of_pair = [(owner == i) * alpha[j - 1] + (owner == j) * alpha[i] for i, j in _pairs(count)]
-        alpha = torch.stack(of_pair)
+        alpha = torch.stack([(owner == i) * alpha[j - 1] + (owner == j) * alpha[i] for i, j in _pairs(count)])
 
     def scoring(columns: list[tuple[int, int]], own: str) -> Scoring:
         return Scoring(_duels(count, columns) if count else [columns], own, factor, shift, options["pooling"])

@@ -7,16 +7,26 @@ from torch import Tensor, nn
 
 from xai_fast.arguments import check_integer
 
-__all__ = ["log_ratio"]
+__all__ = ["LogRatio"]
 
 
-class _LogRatio(nn.Module):
+class LogRatio(nn.Module):
+    """log p / (1 - p) of a class, (B,): the soft minimum -log sum over k of exp(-h_k) of differences h_k = z_c - z_k.
+
+    Explained by `xai_fast.LRP`, rival k has the relevance p_k h_k, with p the softmax of -h.
+
+    Args:
+        model: a classifier, from inputs to logits z (B, K), K >= 2.
+        target: the class c.
+    """
+
     def __init__(self, model: nn.Module, target: int) -> None:
         super().__init__()
         self.model, self.target = model, target
         self.train(model.training)
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        """Give the log-ratios (B,)."""
         found = self.model(*inputs)
         logits = getattr(found, "logits", found)
         own = check_integer("target", self.target, 0, logits.shape[1] - 1)
@@ -24,18 +34,3 @@ class _LogRatio(nn.Module):
         # -logsumexp by a softmax, of which LRP knows what it passes on.
         ratio: Tensor = rivals.log_softmax(1)[:, 0] - rivals[:, 0]
         return ratio
-
-
-def log_ratio(model: nn.Module, target: int) -> nn.Module:
-    """Append log p / (1 - p) to a classifier, as the soft minimum -log sum over k of exp(-h_k) of h_k = z_c - z_k.
-
-    Explained by `xai_fast.LRP`, rival k has the relevance p_k h_k, with p the softmax of -h.
-
-    Args:
-        model: from inputs to logits z (B, K), K >= 2.
-        target: the class c.
-
-    Returns:
-        The module, from the model's inputs to (B,).
-    """
-    return _LogRatio(model, target)

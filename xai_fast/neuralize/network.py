@@ -75,10 +75,8 @@ class Scoring(Constants):
 
     Args:
         pairs: for each of the S scores its R rivals, two columns of the values, (plus, minus).
-        own: what the estimator's own value is made of: "probability" of the scores, "value", "root" of the values,
-            "kernel" exp(-value), or "kernels", each second one less the one before it.
-        factor: of that.
-        shift: what is added.
+        own: what the estimator's own value is, times ``factor`` plus ``shift``: "probability" of the scores, "value",
+            "root" of the values, "kernel" exp(-value), or "kernels", each second one less the one before it.
         pooling: "min"; "softmin", -log sum over the rivals of exp(-h), which passes on p h, with p the softmax of -h;
             or a number beta: the minimum f, which passes on p f, with p the softmax of -beta h (NEON).
     """
@@ -103,9 +101,7 @@ class Scoring(Constants):
 
     def own(self, values: Tensor) -> Tensor:
         """Give the estimator's own value."""
-        found: Tensor = values[:, :-1]
-        if self.kind == "probability":
-            found = self(values).sigmoid()
+        found: Tensor = self(values).sigmoid() if self.kind == "probability" else values[:, :-1]
         if self.kind.startswith("kernel"):
             found = (-found).exp()
         if self.kind == "kernels":
@@ -144,10 +140,7 @@ class Neuralized(Constants, abc.ABC):
 
     @abc.abstractmethod
     def spread(self, seen: tuple[Tensor, Tensor, Tensor], shares: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        """Give the features' relevance (B, D), and whether a unit that is the row itself keeps most of it, (B,).
-
-        ``shares`` are those of the values, (B, P + 1), and ``eps`` is the rounding of x.
-        """
+        """Give relevance (B, D) by shares (B, P + 1), eps being the rounding of x; and if the row's unit keeps it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Give the estimator's own value at x (B, ...)."""

@@ -16,8 +16,6 @@ from xai_fast.neuralize.network import Neuralized
 
 __all__ = ["Neuralize"]
 
-_ENTRIES = 2**17
-
 
 class Neuralize(Method[Explanation]):
     """Relevance of the features for what a density, one-class model, clustering or kernel machine says of rows.
@@ -42,7 +40,7 @@ class Neuralize(Method[Explanation]):
     def _explain(self, call: Call) -> Explanation:
         if callable(call.objective.target):
             raise bad_argument("target", "None, a class or a cluster, or one per item", "a callable")
-        rows = min(call.rows, max(1, _ENTRIES // self.model.entries))  # the memory does not grow with the batch
+        rows = min(call.rows, max(1, 2**17 // self.model.entries))  # the memory does not grow with the batch
         with torch.autocast(call.device.type, enabled=False):
             return Explanation.cat(
                 [self._chunk(call, chunk) for chunk in dataclasses.replace(call, rows=rows).chunks()]

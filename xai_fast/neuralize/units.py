@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,10 +10,7 @@ from typing_extensions import override
 
 from xai_fast.neuralize.network import Constants, Front, Neuralized, Scoring, buffer
 
-__all__ = ["Centres", "DistanceNetwork", "Ellipsoids", "Pool", "ProductNetwork"]
-
-Pool: TypeAlias = tuple[Tensor, Tensor, float]
-"""The soft minimum o = -log (constant + sum over its members j of exp(log_j - h_j)): members, logs (M,), constant."""
+__all__ = ["Centres", "DistanceNetwork", "Ellipsoids", "ProductNetwork"]
 
 
 class Centres(Constants):
@@ -24,7 +20,7 @@ class Centres(Constants):
         super().__init__()
         front.keep(bias=front.bias - units.mean(0))
         units = units - units.mean(0)
-        self.front, self.gamma, self.power, self.entries = front, gamma, power, len(units)
+        self.front, self.gamma, self.power, self.entries = front, gamma, power, max(len(units), front.features)
         self.keep(units=units, left=front.left(units), right=front.right(units))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -77,13 +73,15 @@ class Ellipsoids(Constants):
 
 
 class DistanceNetwork(Neuralized):
-    """Units, and pools of them as values.
+    """Units, and pools of them as values: o = -log (constant + sum over its members j of exp(log_j - h_j)).
 
-    The soft winner of a pool takes the relevance: R_j = p_j (o - o_0) with p_j = exp(o + log_j - h_j), where o_0 is the
-    pool with all distances 0, a constant that no feature has. R_i = sum over j of R_j (z_i - u_ij)^2 / |z - u_j|^2.
+    A pool is its members and logs (M,), and its constant. The soft winner takes R_j = exp(o + log_j - h_j) (o - o_0),
+    where o_0 is o at distance 0, which no feature has; and R_i = sum over j of R_j (z_i - u_ij)^2 / |z - u_j|^2.
     """
 
-    def __init__(self, units: Centres | Ellipsoids, pools: Sequence[Pool], scoring: Scoring) -> None:
+    def __init__(
+        self, units: Centres | Ellipsoids, pools: Sequence[tuple[Tensor, Tensor, float]], scoring: Scoring
+    ) -> None:
         super().__init__()
         members, logs, constants = zip(*pools, strict=True)
         self.sizes = [len(part) for part in members]
@@ -93,15 +91,13 @@ class DistanceNetwork(Neuralized):
         self.keep(origins=self._pooled(self.logs.new_zeros(1, len(units.units))))
 
     def _pooled(self, h: Tensor) -> Tensor:
-        sums = [(logs - self._of(h, members)).logsumexp(1) for members, logs in self._parts()]
+        sums = [exponents.logsumexp(1) for _, exponents in self._parts(h)]
         return torch.cat([-torch.logaddexp(torch.stack(sums, 1), self.constants), torch.zeros_like(h[:, :1])], 1)
 
-    @staticmethod
-    def _of(h: Tensor, members: Tensor) -> Tensor:
-        return h if len(members) == h.shape[1] else h[:, members]  # all of them are in their order
-
-    def _parts(self) -> list[tuple[Tensor, Tensor]]:
-        return list(zip(*(torch.split(part, self.sizes) for part in (self.members, self.logs)), strict=True))
+    def _parts(self, h: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Give the members (M,) of each pool, which are in their order if they are all, and log_j - h_j (B, M)."""
+        pools = zip(torch.split(self.members, self.sizes), torch.split(self.logs, self.sizes), strict=True)
+        return [(own, logs - (h if len(own) == h.shape[1] else h[:, own])) for own, logs in pools]
 
     @override
     def activate(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,10 +110,9 @@ class DistanceNetwork(Neuralized):
         z, h, pools = seen
         amounts = shares * (pools - self.origins)
         found = torch.zeros_like(h)
-        for index, (members, logs) in enumerate(self._parts()):
+        for index, (members, exponents) in enumerate(self._parts(h)):
             one = slice(index, index + 1)
-            chosen = (pools[:, one] + logs - self._of(h, members)).exp()
-            found.index_add_(1, members, chosen * amounts[:, one])
+            found.index_add_(1, members, (pools[:, one] + exponents).exp() * amounts[:, one])
         return self.units.spread(z, h, found, eps)
 
 
