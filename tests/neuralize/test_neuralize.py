@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,20 @@ def test_ten_thousand_rows_take_no_more_memory_than_a_few(monkeypatch: pytest.Mo
     assert sum(seen) == 10_000
     few = method.explain(rows[7000:7020], internal_batch_size=3)
     torch.testing.assert_close(few.attributions, whole.attributions[7000:7020], rtol=0, atol=1e-12)
+
+
+def test_the_memory_does_not_grow_with_the_batch() -> None:
+    """In a process of its own: the heap of this one has been larger."""
+    pytest.importorskip("resource")
+    program = (
+        "import resource, numpy as np, xai_fast; from sklearn.neighbors import KernelDensity; "
+        "rng = np.random.default_rng(0); rows = rng.normal(size=(3000, 8)); "
+        "method = xai_fast.Neuralize(KernelDensity().fit(rows)); method.explain(rows[:50]); "
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "before = peak(); method.explain(rows); print(peak() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
+    assert int(done.stdout.split()[-1]) < 50 * 1024  # KiB; all distances are 72 MB
 
 
 def test_networks_are_moved_copied_and_pickled() -> None:

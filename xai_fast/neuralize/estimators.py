@@ -105,8 +105,9 @@ def _linear_layer(step: Any) -> tuple[Tensor, Tensor, Tensor]:
         rows = buffer(step.components_)
         width = buffer(step.explained_variance_).sqrt().clamp(min=2**-52)[:, None] if step.whiten else 1
         return rows / width, -(rows / width) @ buffer(step.mean_), (rows * width).T
-    expected = "StandardScaler, MinMaxScaler without clip, or PCA before the last step"
-    raise bad_argument("estimator", expected, f"{kind}(clip=True)" if kind == "MinMaxScaler" else kind)
+    raise bad_argument(
+        "estimator", "StandardScaler, MinMaxScaler without clip, or PCA before its last step", repr(step)
+    )
 
 
 def _one_pool(units: Centres | Ellipsoids, logs: Tensor, own: str = "value", factor: float = -1.0) -> Neuralized:
@@ -156,17 +157,15 @@ def _rivals(count: int) -> list[list[tuple[int, int]]]:
 
 
 def _quadratic(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neuralized:
-    scalings = [buffer(s) for s in estimator.scalings_]
-    rotations = [buffer(r) for r in estimator.rotations_]
+    scalings, rotations = ([buffer(one) for one in part] for part in (estimator.scalings_, estimator.rotations_))
     precisions = torch.stack([(r / s) @ r.T for r, s in zip(rotations, scalings, strict=True)])
-    determinants = torch.stack([s.log().sum() for s in scalings])
-    units = Ellipsoids(front, buffer(estimator.means_), precisions)
-    return _against_all(units, buffer(estimator.priors_).log() - determinants / 2)
+    logs = buffer(estimator.priors_).log() - torch.stack([s.log().sum() for s in scalings]) / 2
+    return _against_all(Ellipsoids(front, buffer(estimator.means_), precisions), logs)
 
 
 def _k_means(estimator: Any, front: Front, options: Mapping[str, Any]) -> Neuralized:
     units = Centres(front, buffer(estimator.cluster_centers_), 1.0)
-    count = len(units.units)
+    count = len(estimator.cluster_centers_)
     pools = [(torch.tensor([k]), buffer([0.0]), 0.0) for k in range(count)]
     pairs = [[(k, count) for k in range(count)]] if options["explained"] == "outlierness" else _rivals(count)
     return DistanceNetwork(units, pools, Scoring(pairs, "root", pooling=options["pooling"]))

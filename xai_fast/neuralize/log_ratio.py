@@ -28,9 +28,7 @@ class LogRatio(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         """Give the log-ratios (B,)."""
         found = self.model(*inputs)
-        logits = getattr(found, "logits", found)
+        logits: Tensor = getattr(found, "logits", found)
         own = check_integer("target", self.target, 0, logits.shape[1] - 1)
         rivals = torch.cat([logits[:, :own], logits[:, own + 1 :]], 1) - logits[:, own : own + 1]
-        # -logsumexp by a softmax, of which LRP knows what it passes on.
-        ratio: Tensor = rivals.log_softmax(1)[:, 0] - rivals[:, 0]
-        return ratio
+        return rivals.log_softmax(1)[:, 0] - rivals[:, 0]  # -logsumexp by a softmax, which LRP knows

@@ -41,10 +41,14 @@ class Neuralize(Method[Explanation]):
         if callable(call.objective.target):
             raise bad_argument("target", "None, a class or a cluster, or one per item", "a callable")
         rows = min(call.rows, max(1, 2**17 // self.model.entries))  # the memory does not grow with the batch
+        parts: dict[
+            str, torch.Tensor
+        ] = {}  # written in place: small results between large ones would keep the heap in pieces
         with torch.autocast(call.device.type, enabled=False):
-            return Explanation.cat(
-                [self._chunk(call, chunk) for chunk in dataclasses.replace(call, rows=rows).chunks()]
-            )
+            for chunk in dataclasses.replace(call, rows=rows).chunks():
+                for key, part in self._chunk(call, chunk).tensors().items():
+                    parts.setdefault(key, part.new_empty(call.batch, *part.shape[1:]))[chunk.start : chunk.stop] = part
+        return Explanation.from_parts(parts, {"kind": "Explanation"})
 
     def _chunk(self, call: Call, chunk: range) -> Explanation:
         model, (x,) = self.model, call.take(chunk)

@@ -26,8 +26,7 @@ class Centres(Constants):
     def forward(self, z: Tensor) -> Tensor:
         """Give h (B, N) from z (B, k)."""
         # By products of matrices a small distance, and more so its root, would be rounding.
-        distance = torch.cdist(z, self.units, compute_mode="donot_use_mm_for_euclid_dist")
-        return self.gamma * distance**self.power
+        return self.gamma * torch.cdist(z, self.units, compute_mode="donot_use_mm_for_euclid_dist") ** self.power
 
     def spread(self, z: Tensor, h: Tensor, relevance: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """Share the units' relevance (B, N) by squared differences, see `Neuralized.spread`."""
