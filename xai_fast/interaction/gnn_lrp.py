@@ -1,0 +1,176 @@
+"""GNN-LRP: the relevance of walks in a graph for the prediction of a graph network.
+
+Schnake, Eberle, Lederer, Nakajima, Schütt, Müller and Montavon, "Higher-Order Explanations of Graph Neural Networks via
+Relevant Walks", IEEE Transactions on Pattern Analysis and Machine Intelligence, 2022.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from xai_fast.arguments import check_choice, check_positive
+from xai_fast.engine.call import Call
+from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.errors import ModelError, bad_argument
+from xai_fast.graph.whole import WholeModel
+from xai_fast.interaction.message_passing import MessagePassing
+from xai_fast.interaction.walk_relevance import WalkRelevance, joined
+from xai_fast.options import HasOptions
+from xai_fast.relevance.composite import Composite, Position
+from xai_fast.relevance.rules import Epsilon, Gamma, Rule
+from xai_fast.relevance.walk import Walk
+
+__all__ = ["GNNLRP"]
+
+
+class GNNLRP(HasOptions):
+    """Relevance of walks (J, K, L, ...): of what node J tells node K in the first step, what K tells L of it, and so on.
+
+    The model is any network whose message passing is a product of features with an adjacency: ``A @ H``, an einsum, or
+    messages that are gathered along edges and added, as PyTorch Geometric does; GCN, GIN, GraphSAGE and such with skip
+    connections, batch norm, and networks of any kind for each node between. A connection that passes by some steps is a
+    walk that stays at its node. A layer without bias right before a product is one linear map with it, so that
+    ``A @ (H @ W) + b`` and ``(A @ H) @ W + b`` have the same relevance. Attention (GAT) counts as a constant; the fact
+    ``constant_attention`` tells so. Maxima over neighbours, and messages that a network makes of both ends, are refused.
+
+    Args:
+        model: a module in evaluation mode, called as ``model(x, adjacency)`` or ``model(x, edge_index)``.
+        gamma: of the rule LRP-gamma, for all layers with weights, or one for each in the order in which they run; 0 is
+            LRP-0. The paper lets it fall from the input to the output.
+        eps: the stabiliser.
+        score: see `xai_fast.engine.objective.SCORES`; by default the target's output.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+
+    name = "gnn_lrp"
+
+    def __init__(
+        self,
+        model: Callable[..., object],
+        *,
+        gamma: float | Sequence[float] = 0.0,
+        eps: float = 1e-6,
+        score: str = "output",
+    ) -> None:
+        self.model = model
+        values = gamma if isinstance(gamma, list | tuple) else [gamma]
+        if not values or not all(isinstance(g, int | float) and 0 <= g < float("inf") for g in values):
+            raise bad_argument("gamma", "a number, or one for each layer with weights, at least 0", repr(gamma))
+        self.gamma = gamma
+        self.eps = check_positive("eps", eps)
+        self.score = check_choice("score", score, SCORES)
+        self._whole = WholeModel(model)
+        self._single = _OneGraph(model)
+
+    def explain(
+        self,
+        x: Tensor | Sequence[Tensor],
+        adjacency: Tensor | Sequence[Tensor],
+        target: Target = None,
+        additional_forward_args: object = None,
+    ) -> WalkRelevance:
+        """Explain the predictions for graphs.
+
+        Args:
+            x: (n, d) the features of a graph's nodes, n >= 2; or a list of such, of any sizes; or (B, n, d) for a model
+                that takes batches.
+            adjacency: the model's second argument: (n, n), or (2, E) int64 edges from the first row to the second; a
+                list of such; or (B, n, n) with (B, n, d).
+            target: the class, or a class per graph; None for the predicted one; or a callable from the outputs of
+                graphs, with their number in front, to scores, such as ``lambda out: out[:, node, 3]`` for a node.
+            additional_forward_args: a tensor or a tuple of some that the model takes next, such as weights of edges; a
+                list of such for a list of graphs.
+
+        Returns:
+            The relevance of walks; graphs of different sizes are padded with nodes that no walk visits.
+
+        Raises:
+            InputError: an argument does not fit.
+            ModelError: the model is in training mode or cannot be traced, or has no message passing.
+            UnsupportedOperation: relevance cannot be written as that of walks; the operation is named.
+        """
+        if isinstance(x, Tensor) and x.ndim == 3:
+            return self._explain(x, (adjacency, *_tuple(additional_forward_args)), target, self.model)
+        one = isinstance(x, Tensor)
+        graphs: Sequence[Any] = [x] if one else x  # type: ignore[assignment]
+        given: list[Sequence[Any]] = []
+        for name, values in (("adjacency", adjacency), ("additional_forward_args", additional_forward_args)):
+            values = [values] * len(graphs) if one or values is None else values
+            if len(values) != len(graphs):  # type: ignore[arg-type]
+                raise bad_argument(name, f"one per graph, so {len(graphs)}", str(len(values)))  # type: ignore[arg-type]
+            given.append(values)  # type: ignore[arg-type]
+        targets = [target] * len(graphs)
+        if target is not None and not callable(target) and torch.as_tensor(target).ndim:
+            targets = list(torch.as_tensor(target))
+            if len(targets) != len(graphs):
+                raise bad_argument("target", f"one class per graph, so {len(graphs)}", f"{len(targets)} classes")
+        parts = []
+        for features, edges, more, wanted in zip(graphs, *given, targets, strict=True):
+            if not isinstance(features, Tensor) or features.ndim != 2:
+                raise bad_argument("x", "features (n, d) of each graph, or (B, n, d)", str(getattr(features, "shape", features)))
+            arguments = tuple(value[None] for value in (edges, *_tuple(more)))
+            wanted = int(wanted) if isinstance(wanted, Tensor) else wanted
+            parts.append(self._explain(features[None], arguments, wanted, self._single))
+        return joined(parts)
+
+    def _explain(self, x: Tensor, arguments: tuple[Any, ...], target: Target, at: Callable[..., object]) -> WalkRelevance:
+        if x.shape[1] < 2:
+            raise bad_argument("x", "at least 2 nodes in a graph", str(x.shape[1]))
+        call = Call.of(self.model, x, Objective(target, self.score), additional_forward_args=arguments)
+        if not all(call.extra.per_item):
+            raise bad_argument("adjacency", f"tensors with a row per graph, {call.batch}", "others")
+        call = replace(call, at=None if at is self.model else at)
+        with call.context(), torch.autocast(call.device.type, enabled=False):
+            return joined([self._chunk(call, chunk) for chunk in call.chunks()])
+
+    def _chunk(self, call: Call, chunk: range) -> WalkRelevance:
+        values = self._whole.values(call, chunk)
+        passing = values.traced.derived(MessagePassing)
+        composite = Composite({"dense": self._rule}, "constant", 0.0)
+        if isinstance(self.gamma, list | tuple) and len(self.gamma) != len(passing.layers.positions):
+            layers = [position.path for position in passing.layers.positions.values()]
+            raise bad_argument("gamma", f"one for each of the layers {', '.join(layers)}", str(len(self.gamma)))
+        walk = Walk(passing.layers, values.state, composite, keep_ledger=False)
+        top, terms, inputs = passing.transitions(walk)
+        if not all(bool(part.isfinite().all()) for part in (top, inputs, *(term.maps for term in terms))):
+            raise ModelError("model: expected finite relevance, got NaN or infinity")
+        count = torch.ones(len(chunk), dtype=torch.int64, device=top.device)
+        return WalkRelevance.made(
+            top,
+            terms,
+            inputs,
+            scores=values.scores,
+            targets=values.targets,
+            evaluations=count,
+            nodes_per_graph=count * top.shape[1],
+            facts={"constant_attention": torch.full_like(count, passing.attends, dtype=torch.bool)},
+            method=self.name,
+            settings=self.settings,
+        )
+
+    def _rule(self, position: Position) -> Rule:
+        gamma = self.gamma[position.index] if isinstance(self.gamma, list | tuple) else self.gamma
+        return Gamma(self.eps, float(gamma)) if gamma else Epsilon(self.eps)  # type: ignore[arg-type]
+
+
+class _OneGraph:
+    """A model that takes one graph, as one that takes a batch of one."""
+
+    def __init__(self, model: Callable[..., object]) -> None:
+        self.model = getattr(model, "_orig_mod", model)  # what torch.compile has made of a module cannot be traced
+
+    def __call__(self, *arguments: Tensor) -> object:
+        output = self.model(*(value[0] for value in arguments))
+        is_row = isinstance(output, Tensor) and output.ndim == 2 and len(output) == 1
+        return output if is_row or not isinstance(output, Tensor) else output[None]
+
+
+def _tuple(values: object) -> tuple[Any, ...]:
+    return () if values is None else values if isinstance(values, tuple) else (values,)

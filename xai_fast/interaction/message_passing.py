@@ -1,0 +1,395 @@
+"""Message passing in the traced graph of a graph network: products with adjacencies, and what lies between them.
+
+Every tensor with a row per node has an axis of nodes. Operations that leave rows apart keep it; a product over it, or
+messages that are gathered along edges and added where these end, is a step of message passing. So a network is levels
+of maps that act on rows, and adjacencies between them; what comes after the rows are mixed otherwise is the readout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xai_fast.errors import ModelError, UnsupportedOperation
+from xai_fast.graph import Graph, Node, Ref, State
+from xai_fast.relevance.rules import Local
+from xai_fast.relevance.walk import Layers, Walk
+from xai_fast.relevance.weighted import Weighted
+from xai_fast.taylor.rules import Rule
+from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
+from xai_fast.taylor.rules.choice import Choice
+from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
+from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
+from xai_fast.taylor.rules.writes import Write
+
+__all__ = ["MessagePassing", "Passing", "Term"]
+
+aten = torch.ops.aten
+
+_GATHERS = (aten.index_select.default, aten.index.Tensor, aten.gather.default)
+_ADDS = (aten.index_add.default, aten.scatter_add.default, aten.index_put.default)
+_ADJACENCY = 1  # the node of the adjacency, or of the edges, among the extras
+
+
+class Term(NamedTuple):
+    """A part of the transition from one level to the level below.
+
+    Attributes:
+        level: m >= 1, the level that it starts from.
+        adjacency: (B, n, n), row k has what node k takes from each node.
+        maps: (B, n, D_m, D_(m-1)), what of a coefficient at node k goes to what it takes.
+    """
+
+    level: int
+    adjacency: Tensor
+    maps: Tensor
+
+
+@dataclass(frozen=True)
+class Passing:
+    """A product with an adjacency.
+
+    Attributes:
+        chain: the operations of which it is made, the last one has a row per node again.
+        factor: what is multiplied.
+        source: the same, or what a layer reads of which ``factor`` is the output: both are one linear map then.
+        layer: this layer, with the bias that is added behind the product.
+        ends: where edges end and where they begin, as nodes of the graph; None for a product of matrices.
+        attends: whether the adjacency depends on the features, and counts as a constant.
+    """
+
+    chain: tuple[Rule, ...]
+    factor: int
+    source: int
+    layer: Weighted | None
+    ends: tuple[int, int] | None
+    attends: bool
+
+
+class MessagePassing:
+    """The levels of a graph network.
+
+    Args:
+        graph: of a score; its input is (1, n, d), n >= 2, its first extra the adjacency or the edges.
+
+    Attributes:
+        layers: the graph as relevance sees it.
+        axes: of the nodes, by node of the graph, counted from the end.
+        passings: the products, by the node of their result.
+        steps: L, how many there are on the longest way.
+        states: L + 1 tuples of nodes: what is known of a node at each level.
+        attends: whether one of the adjacencies depends on the features.
+
+    Raises:
+        UnsupportedOperation: something is no such network; the operation is named.
+        ModelError: there is no message passing.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.layers = graph, Layers(graph)
+        self.rules = self.layers.program.rules
+        self.nodes = graph.input_shape[1]
+        self.axes = {0: -2}
+        for index, rule in self.rules.items():
+            axis = self._axis(rule)
+            if axis is not None and len(rule.shape) >= -axis and rule.shape[axis] == self.nodes:
+                self.axes[index] = axis
+        self._given = {_ADJACENCY}
+        for node in graph.nodes:
+            if not node.active and any(i in self._given for i in node.inputs):
+                self._given.add(node.index)
+        self.passings: dict[int, Passing] = {}
+        sources: dict[int, tuple[int, ...]] = {0: ()}
+        todo = [graph.output]
+        while todo:
+            index = todo.pop()
+            if index not in sources:
+                sources[index] = self._sources(index)
+                todo += sources[index]
+        self.levels: dict[int, int] = {}
+        for index in sorted(sources):
+            if index in self.axes:
+                self.levels[index] = max((self.levels[i] for i in sources[index]), default=0) + (index in self.passings)
+        last: dict[int, int] = {}
+        for reader, read in sources.items():
+            for i in read:
+                last[i] = max(last.get(i, 0), self.levels.get(reader, len(graph.nodes)))
+        self.steps = max(self.levels.values(), default=0)
+        if not self.steps:
+            raise ModelError("model: expected message passing, products of features with the adjacency, got none")
+        self.states = [
+            tuple(i for i, level in self.levels.items() if level <= m < last[i]) for m in range(self.steps + 1)
+        ]
+        self.attends = any(passing.attends for passing in self.passings.values())
+
+    def _axis(self, rule: Rule) -> int | None:
+        """Find the axis of nodes of a result, if it has one."""
+        node = rule.node
+        if node.target in _ADDS:
+            place = node.args[1]
+            if not isinstance(place, list | tuple):
+                return int(place) % len(rule.shape) - len(rule.shape)  # type: ignore[call-overload]
+            return -len(rule.shape) if isinstance(place[0], Ref) else None
+        known = [self.axes.get(i) for i in rule.inputs]
+        if isinstance(rule, MatrixProduct):
+            return self._axis_of_product(rule)
+        if None in known or len(set(known)) != 1:
+            return None
+        (axis,) = set(known)
+        assert axis is not None
+        if isinstance(rule, Softmax):
+            return None if axis % len(rule.shape) in [d % len(rule.shape) for d in rule.dims] else axis
+        if isinstance(rule, Concatenation):
+            return None if rule.dim - 2 == axis % len(rule.shape) else axis
+        if isinstance(rule, Elementwise | Selection | Sum | Product | Choice):
+            return axis
+        if isinstance(rule, Structural) and len(rule.operation.inputs) == 1:
+            return self._axis_of_view(rule, axis)
+        return None
+
+    def _axis_of_product(self, rule: MatrixProduct) -> int | None:
+        axes = [self.axes.get(o.index) if isinstance(o, Ref) else None for o in rule.operands]
+        if (axes[0] is None) == (axes[1] is None):
+            return None
+        which, axis = (0, axes[0]) if axes[0] is not None else (1, axes[1])
+        other = (-1, -2)[which]  # the contracted axis
+        return axis if axis != other or rule.node.index not in self.layers.weighted else None
+
+    def _axis_of_view(self, rule: Structural, axis: int) -> int | None:
+        """Send the numbers of the nodes through the operation, and look along which axis they come out."""
+        shape = self.graph.nodes[rule.source].shape or ()
+        numbers = torch.arange(1.0, self.nodes + 1, dtype=torch.float64)
+        given = numbers.reshape(-1, *[1] * (-axis - 1)).expand(shape)
+        found = rule.tangent(State({}, 1), {rule.source: given.expand(1, 1, *shape)})[0, 0]
+        for place in range(-1, -found.ndim - 1, -1):
+            if found.shape[place] == self.nodes:
+                rows = found.movedim(place, 0).flatten(1)
+                if rows.numel() and torch.allclose(rows, numbers[:, None] * rows[0]) and bool((rows[0] != 0).all()):
+                    return place
+        return None
+
+    def _sources(self, index: int) -> tuple[int, ...]:
+        """Tell what a node reads, a product with an adjacency as one step."""
+        rule = self.rules[index]
+        node = rule.operation if isinstance(rule, Structural) else rule.node
+        if index not in self.axes:
+            if any(i in self._given for i in node.inputs):
+                raise self._refused(node)
+            return rule.inputs
+        passing = self._passing(rule)
+        if passing is not None:
+            self.passings[index] = passing
+            return (passing.source,)
+        size = max(self.graph.nodes[i].size for i in rule.inputs)
+        if any(i not in self.axes for i in rule.inputs) or (node.size > size and set(node.inputs) & self._given):
+            raise self._refused(node)
+        return rule.inputs
+
+    def _passing(self, rule: Rule) -> Passing | None:
+        """Recognise a product with an adjacency, with the bias that is added to it."""
+        bias = None
+        if isinstance(rule, Sum) and len(rule.terms) == 1 and len(self.graph.users[rule.terms[0][0]]) == 1:
+            constants = [self.graph.constants.get(i) for i in rule.node.inputs]
+            vectors = [c for c in constants if isinstance(c, Tensor) and c.shape == rule.shape[-1:]]
+            if vectors and rule.node.target is aten.add.Tensor and not rule.node.kwargs:
+                bias, rule = vectors[0], self.rules[rule.terms[0][0]]
+        found = self._product(rule)
+        if found is None:
+            return None
+        layer = self._layer(found.factor)
+        if layer is None:
+            return found if bias is None else None
+        return replace(found, source=layer.source, layer=replace(layer, bias=bias, is_nonnegative=False))
+
+    def _product(self, rule: Rule) -> Passing | None:
+        if isinstance(rule, MatrixProduct):
+            for which, contracted in ((0, -1), (1, -2)):
+                factor = rule.operands[which]
+                if isinstance(factor, Ref) and self.axes.get(factor.index) == contracted:
+                    return Passing((rule,), factor.index, factor.index, None, None, rule.curved)
+        if rule.node.target not in _ADDS:
+            return None
+        base, where, message = rule.node.args[0], rule.node.args[1:3], rule.node.args[2 if _puts(rule.node) else 3]
+        to = where[0][0] if isinstance(where[0], list | tuple) else where[1]
+        chain = self._messages(message.index) if isinstance(message, Ref) else None
+        adds = not _puts(rule.node) or True in rule.node.args[3:] or rule.node.kwargs.get("accumulate")
+        if chain is None or not adds or (isinstance(base, Ref) and self.graph.nodes[base.index].active):
+            raise self._refused(rule.node)
+        gather = chain[0].node
+        begin = [i for i in gather.inputs if not self.graph.nodes[i].active]
+        attends = any(isinstance(part, Product) and part.curved for part in chain)
+        factor = chain[0].inputs[0]
+        return Passing((*chain, rule), factor, factor, None, (to.index, begin[0]), attends)  # type: ignore[union-attr]
+
+    def _messages(self, index: int) -> tuple[Rule, ...] | None:
+        """Follow messages back to where rows are gathered; None where they are more than that times numbers."""
+        rule = self.rules.get(index)
+        if rule is None or index in self.axes:
+            return None
+        if rule.node.target in _GATHERS and rule.inputs[0] in self.axes:
+            return (rule,)
+        if not isinstance(rule, Structural | Product):
+            return None
+        found = [chain for i in rule.inputs if (chain := self._messages(i)) is not None]
+        return (*found[0], rule) if len(found) == 1 else None
+
+    def _layer(self, index: int) -> Weighted | None:
+        """Find the layer without bias whose output, but for its shape, is multiplied."""
+        while index not in self.layers.weighted and self.graph.nodes[index].target in RESHAPES:
+            (index,) = self.rules[index].inputs
+        layer = self.layers.weighted.get(index)
+        fits = layer is not None and layer.kind == "dense" and layer.bias is None
+        return layer if fits and self.axes.get(index) == -2 and self.axes.get(layer.source) == -2 else None  # type: ignore[union-attr]
+
+    def _refused(self, node: Node) -> UnsupportedOperation:
+        return UnsupportedOperation(
+            "model: expected message passing that is a product of features with an adjacency, and operations on the "
+            f"rows of nodes between such products, got {node.target} (at {node.name})"
+        )
+
+    def adjacencies(self, passing: Passing, state: State) -> list[tuple[Tensor, Tensor]]:
+        """Give (B, n, n) adjacencies, each with the features (F,) that it multiplies, 1 or 0."""
+        items, rule, factor = state.items, passing.chain[-1], passing.factor
+        shape, axis = self.graph.nodes[factor].shape or (), self.axes[factor]
+        if passing.ends is None:
+            which = int(rule.operands[1] == Ref(factor))  # type: ignore[attr-defined]
+            other = state.tensor(rule.operands[1 - which].index)  # type: ignore[attr-defined]
+            matrices = (other if which else other.mT).expand(items, *other.shape[-len(shape) :])
+            matrices = matrices.reshape(items, -1, self.nodes, self.nodes)
+            count = matrices.shape[1]
+            heads = torch.arange(count, device=other.device).repeat_interleave(self._features(factor) // count)
+            found = [(matrices[:, h], (heads == h).to(other)) for h in range(count)]
+        else:
+            place = self._place(rule.node)
+            ones = self._along(passing.chain[:-1], factor, torch.ones_like(state.tensor(factor))[None], state)
+            weights = _rows(ones[0], place, 1)
+            to, begin = (self._ends(i, state, weights.shape[1]) for i in passing.ends)
+            kinds, owner = torch.unique(weights.flatten(0, 1), dim=1, return_inverse=True)
+            at = torch.arange(items, device=to.device)[:, None].expand_as(to)
+            found = []
+            for kind in range(kinds.shape[1]):
+                empty = weights.new_zeros(items, self.nodes, self.nodes)
+                values = kinds[:, kind].reshape(to.shape)
+                found.append((empty.index_put((at, to, begin), values, accumulate=True), (owner == kind).to(empty)))
+        probe = torch.linspace(1, 2, state.tensor(factor).numel(), dtype=found[0][0].dtype, device=found[0][0].device)
+        given = (probe * 1e3).sin().reshape(items, *shape)
+        result = self._along(passing.chain, factor, given[None], state)[0]
+        rows = _rows(given, axis, 1)
+        expected = sum(matrix @ (rows * mask) for matrix, mask in found)
+        if not torch.allclose(_rows(result, self.axes[rule.node.index], 1), expected, rtol=1e-3, atol=1e-4):  # type: ignore[arg-type]
+            raise self._refused(rule.node)
+        return found
+
+    def _along(self, chain: tuple[Rule, ...], start: int, rows: Tensor, state: State) -> Tensor:
+        """Carry rows (1, B, *shape) through the operations of a chain."""
+        for rule in chain:
+            source = next(i for i in rule.inputs if i == start)
+            rows = rule.tangent(state, {source: rows})
+            start = rule.node.index
+        return rows
+
+    def _place(self, node: Node) -> int:
+        """Give the axis of edges of what an operation adds, counted from the end."""
+        shape = self.graph.nodes[node.args[2 if _puts(node) else 3].index].shape or ()  # type: ignore[attr-defined]
+        return -len(shape) if _puts(node) else int(node.args[1]) % len(shape) - len(shape)  # type: ignore[call-overload]
+
+    def _ends(self, index: int, state: State, edges: int) -> Tensor:
+        """Give the ends of edges, (B, E), of indices that may be repeated for each feature."""
+        value = state.tensor(index)
+        value = value if self.graph.nodes[index].per_item else value[None]
+        value = value.expand(state.items, *value.shape[1:])
+        return value.movedim(value.shape.index(edges, 1), 1).flatten(1).unflatten(1, (edges, -1))[:, :, 0]
+
+    def _features(self, index: int) -> int:
+        return self.graph.nodes[index].size // self.nodes
+
+    def transitions(self, walk: Walk) -> tuple[Tensor, list[Term], Tensor]:
+        """Compute what all walks are made of.
+
+        Args:
+            walk: the values of B graphs and the rules; it is used up.
+
+        Returns:
+            Coefficients (B, n, D_L) of the last level, the terms from the last level to the first one, and the
+            relevance (B, n, D_0) that a coefficient of 1 in the first level gives to the input of a node.
+        """
+        state, output = walk.state, self.graph.output
+        seed = torch.ones_like(state.tensor(output))[None]
+        top = self._matrix(walk.back({output: seed}, until=self.states[-1].__contains__), self.states[-1], state)
+        terms: list[Term] = []
+        for level in range(self.steps, 0, -1):
+            terms += self._terms(walk, level)
+        below = walk.back(self._seeds(self.states[0], state), (0,))
+        inputs = self._matrix(below, (0,), state).sum(3, keepdim=True)
+        return top[:, :, 0], terms, inputs[..., 0]
+
+    def _terms(self, walk: Walk, level: int) -> list[Term]:
+        state, upper, lower = walk.state, self.states[level], self.states[level - 1]
+        results = [i for i in self.passings if self.levels[i] == level]
+        own = [i for i in upper if self.levels[i] == level]
+        found = walk.back(self._seeds(upper, state, own), until={*lower, *results}.__contains__)
+        terms = []
+        stays = {i: rows for i, rows in found.items() if i in lower}
+        stays |= self._seeds(upper, state, [i for i in upper if i not in own])
+        if stays:
+            same = torch.eye(self.nodes, dtype=state.tensor(0).dtype, device=state.tensor(0).device)
+            terms.append(Term(level, same.expand(state.items, -1, -1), self._matrix(stays, lower, state)))
+        for index in results:
+            passing, rows = self.passings[index], _rows(found[index], self.axes[index], 2)
+            for matrix, mask in self.adjacencies(passing, state):
+                pulled = self._through(walk, passing, index, matrix, rows * mask)
+                terms.append(Term(level, matrix, self._matrix({passing.source: pulled}, lower, state)))
+        return terms
+
+    def _through(self, walk: Walk, passing: Passing, index: int, matrix: Tensor, rows: Tensor) -> Tensor:
+        """Take coefficients (T, B, n, F) of a product to what is multiplied, or what the layer before it reads."""
+        state, layer, source = walk.state, passing.layer, passing.source
+        if layer is None:
+            return _unrows(rows, self.graph.nodes[source].shape or (), self.axes[source])
+        shape = layer.node.shape or ()
+        a = (matrix @ _rows(state.tensor(source), self.axes[source], 1)).reshape(-1, *layer.shape)
+        z = _rows(state.tensor(index), self.axes[index], 1).reshape(-1, *shape)
+        rule = walk.composite.rule(self.layers.positions[layer.node.index])
+        return rule.share(Local(layer, a, z, layer.bias)).pull(rows.reshape(*rows.shape[:2], *shape).contiguous())
+
+    def _seeds(self, nodes: tuple[int, ...], state: State, only: Sequence[int] | None = None) -> dict[int, Tensor]:
+        """Give a row for each feature of some tensors of a level, T in all: (T, B, *shape), 1 at this feature."""
+        sizes = [self._features(i) for i in nodes]
+        ones = torch.eye(sum(sizes), dtype=state.tensor(0).dtype, device=state.tensor(0).device)
+        seeds = {}
+        for index, part in zip(nodes, ones.split(sizes, 1), strict=True):
+            rows = part[:, None, None].expand(-1, state.items, self.nodes, -1)
+            if only is None or index in only:
+                seeds[index] = _unrows(rows, self.graph.nodes[index].shape or (), self.axes[index])
+        return seeds
+
+    def _matrix(self, rows: Mapping[int, Tensor], nodes: Sequence[int], state: State) -> Tensor:
+        """Put rows (T, B, *shape) side by side: (B, n, T, features of all ``nodes``); zero where there are none."""
+        (count,) = {len(part) for part in rows.values()} or {1}
+        parts = [
+            _rows(rows[i], self.axes[i], 2)
+            if i in rows
+            else state.tensor(0).new_zeros(count, state.items, self.nodes, self._features(i))
+            for i in nodes
+        ]
+        return torch.cat(parts, 3).permute(1, 2, 0, 3)
+
+
+def _puts(node: Node) -> bool:
+    return node.target is aten.index_put.default
+
+
+def _rows(values: Tensor, axis: int, leading: int) -> Tensor:
+    """Give values (*leading, *shape) as (*leading, n, F)."""
+    rows = values.movedim(axis, leading)
+    return rows.unsqueeze(-1) if rows.ndim == leading + 1 else rows.flatten(leading + 1)
+
+
+def _unrows(rows: Tensor, shape: tuple[int, ...], axis: int) -> Tensor:
+    """Undo `_rows`."""
+    rest = [size for place, size in enumerate(shape) if place != axis % len(shape)]
+    return rows.reshape(*rows.shape[:-1], *rest).movedim(rows.ndim - 2, axis)
