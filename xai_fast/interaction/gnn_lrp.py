@@ -56,7 +56,7 @@ class GNNLRP(HasOptions):
         model: Callable[..., object],
         *,
         gamma: float | Sequence[float] = 0.0,
-        eps: float = 1e-6,
+        eps: float = 1e-9,
         score: str = "output",
     ) -> None:
         self.model = model
@@ -134,26 +134,32 @@ class GNNLRP(HasOptions):
         values = self._whole.values(call, chunk)
         passing = values.traced.derived(MessagePassing)
         composite = Composite({"dense": self._rule}, "constant", 0.0)
-        if isinstance(self.gamma, list | tuple) and len(self.gamma) != len(passing.layers.positions):
-            layers = [position.path for position in passing.layers.positions.values()]
-            raise bad_argument("gamma", f"one for each of the layers {', '.join(layers)}", str(len(self.gamma)))
+        layers = len(passing.layers.positions)
+        if isinstance(self.gamma, list | tuple) and len(self.gamma) != layers:
+            raise bad_argument("gamma", f"one for each of {layers} layers with weights", str(len(self.gamma)))
         walk = Walk(passing.layers, values.state, composite, keep_ledger=False)
         top, terms, inputs = passing.transitions(walk)
         if not all(bool(part.isfinite().all()) for part in (top, inputs, *(term.maps for term in terms))):
             raise ModelError("model: expected finite relevance, got NaN or infinity")
-        count = torch.ones(len(chunk), dtype=torch.int64, device=top.device)
-        return WalkRelevance.made(
-            top,
-            terms,
-            inputs,
+        ones = torch.ones(len(chunk), dtype=torch.int64, device=top.device)
+        found = WalkRelevance(
+            attributions=top.sum(2),
             scores=values.scores,
             targets=values.targets,
-            evaluations=count,
-            nodes_per_graph=count * top.shape[1],
-            facts={"constant_attention": torch.full_like(count, passing.attends, dtype=torch.bool)},
+            evaluations=ones,
+            nodes_per_graph=ones * top.shape[1],
+            top=top,
+            adjacencies=tuple(term.adjacency for term in terms),
+            maps=tuple(term.maps for term in terms),
+            inputs=inputs,
+            levels=tuple(term.level for term in terms),
             method=self.name,
             settings=self.settings,
         )
+        nodes = found.nodes()
+        attention = torch.full_like(ones, passing.attends, dtype=torch.bool)
+        facts = {"no_relevance": nodes.eq(0).all(1), "constant_attention": attention}
+        return replace(found, attributions=nodes, facts=facts)
 
     def _rule(self, position: Position) -> Rule:
         gamma = self.gamma[position.index] if isinstance(self.gamma, list | tuple) else self.gamma

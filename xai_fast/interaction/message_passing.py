@@ -7,7 +7,7 @@ of maps that act on rows, and adjacencies between them; what comes after the row
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ from xai_fast.taylor.rules import Rule
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.choice import Choice
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
-from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
+from xai_fast.taylor.rules.linear import Concatenation, Structural, Sum
 from xai_fast.taylor.rules.writes import Write
 
 __all__ = ["MessagePassing", "Passing", "Term"]
@@ -32,14 +32,15 @@ aten = torch.ops.aten
 
 _GATHERS = (aten.index_select.default, aten.index.Tensor, aten.gather.default)
 _ADDS = (aten.index_add.default, aten.scatter_add.default, aten.index_put.default)
-_ADJACENCY = 1  # the node of the adjacency, or of the edges, among the extras
+_ADJACENCY = 1  # the node of the adjacency, or of the edges, in the graph
+_ENTRIES = 1 << 22  # of rows that are sent through a product at once
 
 
 class Term(NamedTuple):
-    """A part of the transition from one level to the level below.
+    """A part of the transitions from a level m >= 1 to the level below.
 
     Attributes:
-        level: m >= 1, the level that it starts from.
+        level: m.
         adjacency: (B, n, n), row k has what node k takes from each node.
         maps: (B, n, D_m, D_(m-1)), what of a coefficient at node k goes to what it takes.
     """
@@ -54,20 +55,19 @@ class Passing:
     """A product with an adjacency.
 
     Attributes:
-        chain: the operations of which it is made, the last one has a row per node again.
+        chain: the operations of which it is made; the last one has a row per node again.
         factor: what is multiplied.
-        source: the same, or what a layer reads of which ``factor`` is the output: both are one linear map then.
-        layer: this layer, with the bias that is added behind the product.
-        ends: where edges end and where they begin, as nodes of the graph; None for a product of matrices.
-        attends: whether the adjacency depends on the features, and counts as a constant.
+        layer: the layer before it, if both are one linear map, with the bias that is added to the product.
     """
 
     chain: tuple[Rule, ...]
     factor: int
-    source: int
-    layer: Weighted | None
-    ends: tuple[int, int] | None
-    attends: bool
+    layer: Weighted | None = None
+
+    @property
+    def source(self) -> int:
+        """What is multiplied, or what the layer reads."""
+        return self.factor if self.layer is None else self.layer.source
 
 
 class MessagePassing:
@@ -124,7 +124,7 @@ class MessagePassing:
         self.states = [
             tuple(i for i, level in self.levels.items() if level <= m < last[i]) for m in range(self.steps + 1)
         ]
-        self.attends = any(passing.attends for passing in self.passings.values())
+        self.attends = any(rule.curved for passing in self.passings.values() for rule in passing.chain)
 
     def _axis(self, rule: Rule) -> int | None:
         """Find the axis of nodes of a result, if it has one."""
@@ -167,7 +167,7 @@ class MessagePassing:
         found = rule.tangent(State({}, 1), {rule.source: given.expand(1, 1, *shape)})[0, 0]
         for place in range(-1, -found.ndim - 1, -1):
             if found.shape[place] == self.nodes:
-                rows = found.movedim(place, 0).flatten(1)
+                rows = found.movedim(place, 0).reshape(self.nodes, -1)
                 if rows.numel() and torch.allclose(rows, numbers[:, None] * rows[0]) and bool((rows[0] != 0).all()):
                     return place
         return None
@@ -177,8 +177,10 @@ class MessagePassing:
         rule = self.rules[index]
         node = rule.operation if isinstance(rule, Structural) else rule.node
         if index not in self.axes:
-            if any(i in self._given for i in node.inputs):
-                raise self._refused(node)
+            if self._given.intersection(node.inputs):
+                while not any(i in self.axes for i in rule.inputs):  # where the rows were mixed
+                    rule = self.rules[rule.inputs[0]]
+                raise self._refused(rule.node)
             return rule.inputs
         passing = self._passing(rule)
         if passing is not None:
@@ -190,40 +192,30 @@ class MessagePassing:
         return rule.inputs
 
     def _passing(self, rule: Rule) -> Passing | None:
-        """Recognise a product with an adjacency, with the bias that is added to it."""
+        """Recognise a product with an adjacency, with the layer before and the bias behind it."""
         bias = None
-        if isinstance(rule, Sum) and len(rule.terms) == 1 and len(self.graph.users[rule.terms[0][0]]) == 1:
+        if rule.node.target is aten.add.Tensor and isinstance(rule, Sum) and not rule.node.kwargs:
             constants = [self.graph.constants.get(i) for i in rule.node.inputs]
-            vectors = [c for c in constants if isinstance(c, Tensor) and c.shape == rule.shape[-1:]]
-            if vectors and rule.node.target is aten.add.Tensor and not rule.node.kwargs:
-                bias, rule = vectors[0], self.rules[rule.terms[0][0]]
+            bias = next((c for c in constants if isinstance(c, Tensor) and c.shape == rule.shape[-1:]), None)
+        if bias is not None:
+            rule = self._below(rule.inputs[0], lambda index: len(self.graph.users[index]) == 1)
         found = self._product(rule)
-        if found is None:
-            return None
-        layer = self._layer(found.factor)
-        if layer is None:
-            return found if bias is None else None
-        return replace(found, source=layer.source, layer=replace(layer, bias=bias, is_nonnegative=False))
+        layer = None if found is None else self._layer(found.factor)
+        if found is None or layer is None:
+            return None if bias is not None else found
+        return replace(found, layer=replace(layer, bias=bias, is_nonnegative=False))
 
     def _product(self, rule: Rule) -> Passing | None:
         if isinstance(rule, MatrixProduct):
-            for which, contracted in ((0, -1), (1, -2)):
-                factor = rule.operands[which]
+            for factor, contracted in zip(rule.operands, (-1, -2), strict=True):
                 if isinstance(factor, Ref) and self.axes.get(factor.index) == contracted:
-                    return Passing((rule,), factor.index, factor.index, None, None, rule.curved)
+                    return Passing((rule,), factor.index)
         if rule.node.target not in _ADDS:
             return None
-        base, where, message = rule.node.args[0], rule.node.args[1:3], rule.node.args[2 if _puts(rule.node) else 3]
-        to = where[0][0] if isinstance(where[0], list | tuple) else where[1]
-        chain = self._messages(message.index) if isinstance(message, Ref) else None
-        adds = not _puts(rule.node) or True in rule.node.args[3:] or rule.node.kwargs.get("accumulate")
-        if chain is None or not adds or (isinstance(base, Ref) and self.graph.nodes[base.index].active):
+        chain = self._messages(rule.inputs[0]) if len(rule.inputs) == 1 else None
+        if chain is None:
             raise self._refused(rule.node)
-        gather = chain[0].node
-        begin = [i for i in gather.inputs if not self.graph.nodes[i].active]
-        attends = any(isinstance(part, Product) and part.curved for part in chain)
-        factor = chain[0].inputs[0]
-        return Passing((*chain, rule), factor, factor, None, (to.index, begin[0]), attends)  # type: ignore[union-attr]
+        return Passing((*chain, rule), chain[0].inputs[0])
 
     def _messages(self, index: int) -> tuple[Rule, ...] | None:
         """Follow messages back to where rows are gathered; None where they are more than that times numbers."""
@@ -232,18 +224,33 @@ class MessagePassing:
             return None
         if rule.node.target in _GATHERS and rule.inputs[0] in self.axes:
             return (rule,)
-        if not isinstance(rule, Structural | Product):
-            return None
-        found = [chain for i in rule.inputs if (chain := self._messages(i)) is not None]
+        # Of two factors that depend on the input, one is attention.
+        sources = rule.inputs if isinstance(rule, Structural | Product) else ()
+        found = [chain for i in sources if (chain := self._messages(i)) is not None]
         return (*found[0], rule) if len(found) == 1 else None
 
     def _layer(self, index: int) -> Weighted | None:
         """Find the layer without bias whose output, but for its shape, is multiplied."""
-        while index not in self.layers.weighted and self.graph.nodes[index].target in RESHAPES:
-            (index,) = self.rules[index].inputs
+        index = self._below(index, lambda index: index not in self.layers.weighted).node.index if index else index
         layer = self.layers.weighted.get(index)
-        fits = layer is not None and layer.kind == "dense" and layer.bias is None
-        return layer if fits and self.axes.get(index) == -2 and self.axes.get(layer.source) == -2 else None  # type: ignore[union-attr]
+        if layer is None or layer.kind != "dense" or layer.bias is not None:
+            return None
+        return layer if self.axes.get(index) == self.axes.get(layer.source) == -2 else None
+
+    def _below(self, index: int, goes_on: Callable[[int], bool]) -> Rule:
+        """Go down through operations that keep the rows as they are, the features in the same order."""
+        rule = self.rules[index]
+        while goes_on(index) and isinstance(rule, Structural) and len(rule.operation.inputs) == 1:
+            source = rule.source
+            if source not in self.axes or source not in self.rules:
+                break
+            numbers = torch.arange(1.0, 1 + self._features(source), dtype=torch.float64).expand(self.nodes, -1)
+            given = _unrows(numbers, self.graph.nodes[source].shape or (), self.axes[source])
+            found = rule.tangent(State({}, 1), {source: given[None, None]})[0, 0]
+            if not torch.equal(_rows(found, self.axes[index], 0), numbers):
+                break
+            index, rule = source, self.rules[source]
+        return rule
 
     def _refused(self, node: Node) -> UnsupportedOperation:
         return UnsupportedOperation(
@@ -252,57 +259,38 @@ class MessagePassing:
         )
 
     def adjacencies(self, passing: Passing, state: State) -> list[tuple[Tensor, Tensor]]:
-        """Give (B, n, n) adjacencies, each with the features (F,) that it multiplies, 1 or 0."""
-        items, rule, factor = state.items, passing.chain[-1], passing.factor
-        shape, axis = self.graph.nodes[factor].shape or (), self.axes[factor]
-        if passing.ends is None:
-            which = int(rule.operands[1] == Ref(factor))  # type: ignore[attr-defined]
-            other = state.tensor(rule.operands[1 - which].index)  # type: ignore[attr-defined]
-            matrices = (other if which else other.mT).expand(items, *other.shape[-len(shape) :])
-            matrices = matrices.reshape(items, -1, self.nodes, self.nodes)
-            count = matrices.shape[1]
-            heads = torch.arange(count, device=other.device).repeat_interleave(self._features(factor) // count)
-            found = [(matrices[:, h], (heads == h).to(other)) for h in range(count)]
-        else:
-            place = self._place(rule.node)
-            ones = self._along(passing.chain[:-1], factor, torch.ones_like(state.tensor(factor))[None], state)
-            weights = _rows(ones[0], place, 1)
-            to, begin = (self._ends(i, state, weights.shape[1]) for i in passing.ends)
-            kinds, owner = torch.unique(weights.flatten(0, 1), dim=1, return_inverse=True)
-            at = torch.arange(items, device=to.device)[:, None].expand_as(to)
-            found = []
-            for kind in range(kinds.shape[1]):
-                empty = weights.new_zeros(items, self.nodes, self.nodes)
-                values = kinds[:, kind].reshape(to.shape)
-                found.append((empty.index_put((at, to, begin), values, accumulate=True), (owner == kind).to(empty)))
-        probe = torch.linspace(1, 2, state.tensor(factor).numel(), dtype=found[0][0].dtype, device=found[0][0].device)
-        given = (probe * 1e3).sin().reshape(items, *shape)
-        result = self._along(passing.chain, factor, given[None], state)[0]
-        rows = _rows(given, axis, 1)
-        expected = sum(matrix @ (rows * mask) for matrix, mask in found)
-        if not torch.allclose(_rows(result, self.axes[rule.node.index], 1), expected, rtol=1e-3, atol=1e-4):  # type: ignore[arg-type]
-            raise self._refused(rule.node)
+        """Give (B, n, n) adjacencies, each with the features (F,) that it multiplies, 1 or 0: one per head.
+
+        They are what the product makes of rows that are 1 at one node; rows of other numbers check that this is all.
+        """
+        items, shape, axis = state.items, self.graph.nodes[passing.factor].shape or (), self.axes[passing.factor]
+
+        def through(rows: Tensor) -> Tensor:
+            """Multiply rows (T, B, n, F)."""
+            start, values = passing.factor, _unrows(rows, shape, axis)
+            for rule in passing.chain:
+                values = rule.tangent(state, {start: values})
+                start = rule.node.index
+            return _rows(values, self.axes[start], 2)
+
+        like = _rows(state.tensor(passing.factor), axis, 1)
+        numbers = torch.arange(like.numel(), dtype=like.dtype, device=like.device).add(1).sin().reshape(like.shape)
+        products = through(numbers[None, :, :, :1].expand(1, *like.shape))[0].flatten(0, 1)
+        heads: list[Tensor] = []
+        while (rest := ~torch.stack([*heads, torch.zeros_like(products[0], dtype=torch.bool)]).any(0)).any():
+            first = products[:, int(rest.nonzero()[0])]
+            heads.append(rest & torch.isclose(products, first[:, None], rtol=1e-4, atol=1e-6).all(0))
+        columns = []
+        ones = torch.eye(self.nodes, dtype=like.dtype, device=like.device)
+        for part in ones.split(max(1, _ENTRIES // like.numel())):
+            rows = through(part[:, None, :, None].expand(-1, items, -1, like.shape[2]))
+            columns.append(torch.stack([rows[..., int(head.nonzero()[0])] for head in heads]))
+        matrices = torch.cat(columns, 1).permute(0, 2, 3, 1)
+        found = [(matrix, head.to(like)) for matrix, head in zip(matrices, heads, strict=True)]
+        rest = through(numbers[None])[0] - sum(matrix @ (numbers * head) for matrix, head in found)
+        if not float(rest.abs().max()) <= 1e-4 * max(1.0, float(matrices.abs().max())):
+            raise self._refused(passing.chain[-1].node)
         return found
-
-    def _along(self, chain: tuple[Rule, ...], start: int, rows: Tensor, state: State) -> Tensor:
-        """Carry rows (1, B, *shape) through the operations of a chain."""
-        for rule in chain:
-            source = next(i for i in rule.inputs if i == start)
-            rows = rule.tangent(state, {source: rows})
-            start = rule.node.index
-        return rows
-
-    def _place(self, node: Node) -> int:
-        """Give the axis of edges of what an operation adds, counted from the end."""
-        shape = self.graph.nodes[node.args[2 if _puts(node) else 3].index].shape or ()  # type: ignore[attr-defined]
-        return -len(shape) if _puts(node) else int(node.args[1]) % len(shape) - len(shape)  # type: ignore[call-overload]
-
-    def _ends(self, index: int, state: State, edges: int) -> Tensor:
-        """Give the ends of edges, (B, E), of indices that may be repeated for each feature."""
-        value = state.tensor(index)
-        value = value if self.graph.nodes[index].per_item else value[None]
-        value = value.expand(state.items, *value.shape[1:])
-        return value.movedim(value.shape.index(edges, 1), 1).flatten(1).unflatten(1, (edges, -1))[:, :, 0]
 
     def _features(self, index: int) -> int:
         return self.graph.nodes[index].size // self.nodes
@@ -377,10 +365,6 @@ class MessagePassing:
             for i in nodes
         ]
         return torch.cat(parts, 3).permute(1, 2, 0, 3)
-
-
-def _puts(node: Node) -> bool:
-    return node.target is aten.index_put.default
 
 
 def _rows(values: Tensor, axis: int, leading: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -77,20 +77,6 @@ class WalkRelevance(Explanation):
     levels: tuple[int, ...]
 
     @classmethod
-    def made(cls, top: Tensor, terms: Sequence[Term], inputs: Tensor, **fields: Any) -> WalkRelevance:
-        """Make it of what `MessagePassing.transitions` gives."""
-        adjacencies, maps = tuple(term.adjacency for term in terms), tuple(term.maps for term in terms)
-        levels = tuple(term.level for term in terms)
-        rows = top
-        for level in range(levels[0], 0, -1):
-            rows = _back(rows[:, :, None], [term for term in terms if term.level == level])[:, :, 0]
-        found = (rows * inputs).sum(2)
-        fields["facts"] = {"no_relevance": found.eq(0).all(1), **fields.get("facts", {})}
-        return cls(
-            attributions=found, top=top, adjacencies=adjacencies, maps=maps, inputs=inputs, levels=levels, **fields
-        )
-
-    @classmethod
     def _from_json(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {**values, "levels": tuple(map(int, values["levels"]))}
 
@@ -142,12 +128,12 @@ class WalkRelevance(Explanation):
             InputError: there are more than ten million.
         """
         graph = self.graph(item)
-        if graph.count > _MOST_WALKS:
+        count = graph.prefixes()[-1]
+        if count > _MOST_WALKS:
             raise InputError(
-                f"all_walks: expected at most {_MOST_WALKS} walks, got {graph.count:.3g}; walks(k) finds the strongest"
+                f"all_walks: expected at most {_MOST_WALKS} walks, got {count:.3g}; walks(k) finds the strongest"
             )
-        found = graph.all()
-        return found.walks, found.relevance
+        return graph.all()
 
     def of(self, walks: Tensor | Sequence[Sequence[int]], item: int = 0) -> Tensor:
         """Compute the relevance of some walks of a graph.
@@ -289,19 +275,15 @@ def joined(parts: Sequence[WalkRelevance]) -> WalkRelevance:
         terms: list[Term] = []
         for level, count in heads.items():
             own = part._terms(level)  # heads of attention that are alike in a small graph are one term
-            own += [Term(level, *map(torch.zeros_like, own[0][1:]))] * (count - len(own))
-            terms += [Term(level, _pad(t.adjacency, 0, more, 0, more), _pad(t.maps, 0, 0, 0, 0, 0, more)) for t in own]
-        values = {name: getattr(part, name) for name in ("scores", "targets", "evaluations", "facts", "settings")}
-        return WalkRelevance(
-            **values,
-            method=part.method,
+            terms += [*own, *[Term(level, *map(torch.zeros_like, own[0][1:]))] * (count - len(own))]
+        return replace(
+            part,
             attributions=_pad(part.attributions, 0, more),
-            nodes_per_graph=part.nodes_per_graph,
             top=_pad(part.top, 0, 0, 0, more),
             inputs=_pad(part.inputs, 0, 0, 0, more),
-            adjacencies=tuple(t.adjacency for t in terms),
-            maps=tuple(t.maps for t in terms),
-            levels=tuple(t.level for t in terms),
+            adjacencies=tuple(_pad(term.adjacency, 0, more, 0, more) for term in terms),
+            maps=tuple(_pad(term.maps, 0, 0, 0, 0, 0, more) for term in terms),
+            levels=tuple(term.level for term in terms),
         )
 
     return WalkRelevance.cat([padded(part) for part in parts])
