@@ -36,6 +36,7 @@ from xai_fast.errors import (
 from xai_fast.explanation import Explanation
 from xai_fast.interaction import (
     GLIDER,
+    GNNLRP,
     NID,
     TNID,
     BiLRP,
@@ -56,6 +57,7 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 
 __all__ = [
     "GLIDER",
+    "GNNLRP",
     "LRP",
     "NID",
     "TNID",

@@ -17,6 +17,8 @@ from graph_networks import (
     edge_index,
     index_add,
     index_put,
+    normalised,
+    normalised_dense,
     random_graph,
     scatter_add,
     transposed,
@@ -70,6 +72,7 @@ SAME: dict[str, tuple[Any, Any]] = {
     "index_add": (made(GCN), made(GCN, index_add)),
     "scatter_add": (made(GCN), made(GCN, scatter_add, first=True)),
     "index_put": (made(GCN), made(GCN, index_put, first=True)),
+    "normalised over edges": (made(GCN, normalised_dense), made(GCN, normalised, first=True)),
     "GIN over edges": (made(GIN), made(GIN, index_add)),
     "SAGE over edges": (made(SAGE), made(SAGE, scatter_add)),
     "GAT over edges": (made(GAT), made(GAT, edges=True)),
@@ -245,7 +248,7 @@ def test_strongest_walks() -> None:
     found = GNNLRP(model, gamma=0.1).explain(x, adjacency, 1)
     graph = found.graph()
     walks, relevance = found.all_walks()
-    print(len(walks), graph.prefixes())
+    assert len(walks) == graph.prefixes()[-1] == 73_705
     best = relevance.abs().argsort(descending=True)[:20]
     got, values, expanded = graph.strongest(20)
     assert expanded <= 0.1 * sum(graph.prefixes()[:-1])
@@ -322,7 +325,7 @@ def test_refused_arguments(relevance: WalkRelevance) -> None:
         (lambda: GNNLRP(model).explain(x[:1], adjacency[:1, :1]), "x: expected at least 2 nodes"),
         (lambda: GNNLRP(model).explain(x[0], adjacency), "x: expected features"),
         (lambda: GNNLRP(model).explain([x, x], [adjacency], 0), "adjacency: expected one per graph, so 2, got 1"),
-        (lambda: GNNLRP(model).explain([x], [adjacency], [0, 1]), "target: expected one class per graph"),
+        (lambda: GNNLRP(model).explain([x], [adjacency], [0, 1]), "target: expected one per graph"),
         (lambda: GNNLRP(model.train()).explain(x, adjacency), "model: expected evaluation mode"),
         (lambda: relevance.subgraphs(torch.ones(3, 4)), "masks: expected"),
         (lambda: relevance.of([[0, 1]]), "walks: expected"),

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_positive
 from xai_fast.engine.call import Call
+from xai_fast.engine.extra import shared
 from xai_fast.engine.objective import SCORES, Objective, Target
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.errors import ModelError, UnsupportedOperation, bad_argument
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.message_passing import MessagePassing
 from xai_fast.interaction.walk_relevance import WalkRelevance, joined
@@ -96,37 +97,32 @@ class GNNLRP(HasOptions):
             ModelError: the model is in training mode or cannot be traced, or has no message passing.
             UnsupportedOperation: relevance cannot be written as that of walks; the operation is named.
         """
-        if isinstance(x, Tensor) and x.ndim == 3:
-            return self._explain(x, (adjacency, *_tuple(additional_forward_args)), target, self.model)
-        one = isinstance(x, Tensor)
-        graphs: Sequence[Any] = [x] if one else x  # type: ignore[assignment]
-        given: list[Sequence[Any]] = []
-        for name, values in (("adjacency", adjacency), ("additional_forward_args", additional_forward_args)):
-            values = [values] * len(graphs) if one or values is None else values
-            if len(values) != len(graphs):  # type: ignore[arg-type]
-                raise bad_argument(name, f"one per graph, so {len(graphs)}", str(len(values)))  # type: ignore[arg-type]
-            given.append(values)  # type: ignore[arg-type]
-        targets = [target] * len(graphs)
-        if target is not None and not callable(target) and torch.as_tensor(target).ndim:
-            targets = list(torch.as_tensor(target))
-            if len(targets) != len(graphs):
-                raise bad_argument("target", f"one class per graph, so {len(graphs)}", f"{len(targets)} classes")
-        parts = []
-        for features, edges, more, wanted in zip(graphs, *given, targets, strict=True):
-            if not isinstance(features, Tensor) or features.ndim != 2:
-                raise bad_argument("x", "features (n, d) of each graph, or (B, n, d)", str(getattr(features, "shape", features)))
-            arguments = tuple(value[None] for value in (edges, *_tuple(more)))
-            wanted = int(wanted) if isinstance(wanted, Tensor) else wanted
-            parts.append(self._explain(features[None], arguments, wanted, self._single))
-        return joined(parts)
+        if isinstance(x, list | tuple):
+            columns = {"adjacency": adjacency, "target": target, "additional_forward_args": additional_forward_args}
+            rows = zip(x, *(_per_graph(name, values, len(x)) for name, values in columns.items()), strict=True)
+            return joined([self.explain(*row) for row in rows])
+        if not isinstance(x, Tensor) or x.ndim not in (2, 3):
+            raise bad_argument("x", "features (n, d), a list of such, or (B, n, d)", str(getattr(x, "shape", type(x))))
+        if x.shape[-2] < 2:
+            raise bad_argument("x", "at least 2 nodes in a graph", str(x.shape[-2]))
+        more = additional_forward_args
+        arguments = (adjacency, *(() if more is None else more if isinstance(more, tuple) else (more,)))
+        if x.ndim == 3:
+            return self._explain(x, arguments, target, None)
+        rows = tuple(value[None] if isinstance(value, Tensor) else value for value in arguments)
+        try:
+            return self._explain(x[None], rows, target, self._single)
+        except UnsupportedOperation:
+            if not isinstance(adjacency, Tensor) or adjacency.is_floating_point():
+                raise
+        # Edges of which some are left out or added, such as loops: their number is that of this graph.
+        return self._explain(x[None], (shared(rows[0]), *rows[1:]), target, self._single)
 
-    def _explain(self, x: Tensor, arguments: tuple[Any, ...], target: Target, at: Callable[..., object]) -> WalkRelevance:
-        if x.shape[1] < 2:
-            raise bad_argument("x", "at least 2 nodes in a graph", str(x.shape[1]))
+    def _explain(
+        self, x: Tensor, arguments: tuple[Any, ...], target: Target, at: Callable[..., object] | None
+    ) -> WalkRelevance:
         call = Call.of(self.model, x, Objective(target, self.score), additional_forward_args=arguments)
-        if not all(call.extra.per_item):
-            raise bad_argument("adjacency", f"tensors with a row per graph, {call.batch}", "others")
-        call = replace(call, at=None if at is self.model else at)
+        call = replace(call, at=at)
         with call.context(), torch.autocast(call.device.type, enabled=False):
             return joined([self._chunk(call, chunk) for chunk in call.chunks()])
 
@@ -178,5 +174,10 @@ class _OneGraph:
         return output if is_row or not isinstance(output, Tensor) else output[None]
 
 
-def _tuple(values: object) -> tuple[Any, ...]:
-    return () if values is None else values if isinstance(values, tuple) else (values,)
+def _per_graph(name: str, values: object, count: int) -> Sequence[Any]:
+    """Give a value per graph: those of a list or a tensor, or one for all."""
+    if not isinstance(values, list | Tensor):
+        return [values] * count
+    if len(values) != count:
+        raise bad_argument(name, f"one per graph, so {count}", str(len(values)))
+    return values if isinstance(values, list) else values.tolist()

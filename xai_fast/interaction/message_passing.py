@@ -32,7 +32,6 @@ aten = torch.ops.aten
 
 _GATHERS = (aten.index_select.default, aten.index.Tensor, aten.gather.default)
 _ADDS = (aten.index_add.default, aten.scatter_add.default, aten.index_put.default)
-_ADJACENCY = 1  # the node of the adjacency, or of the edges, in the graph
 _ENTRIES = 1 << 22  # of rows that are sent through a product at once
 
 
@@ -98,7 +97,8 @@ class MessagePassing:
             axis = self._axis(rule)
             if axis is not None and len(rule.shape) >= -axis and rule.shape[axis] == self.nodes:
                 self.axes[index] = axis
-        self._given = {_ADJACENCY}
+        # The adjacency, or the edges and their weights; nothing where these are constants. Classes have one axis.
+        self._given = {node.index for node in graph.nodes[1 : 1 + graph.extras] if len(node.shape or ()) > 1}
         for node in graph.nodes:
             if not node.active and any(i in self._given for i in node.inputs):
                 self._given.add(node.index)
@@ -177,7 +177,7 @@ class MessagePassing:
         rule = self.rules[index]
         node = rule.operation if isinstance(rule, Structural) else rule.node
         if index not in self.axes:
-            if self._given.intersection(node.inputs):
+            if self._given.intersection(node.inputs) or (not self._given and node.target in _GATHERS[:2]):
                 while not any(i in self.axes for i in rule.inputs):  # where the rows were mixed
                     rule = self.rules[rule.inputs[0]]
                 raise self._refused(rule.node)
