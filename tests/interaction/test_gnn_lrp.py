@@ -252,8 +252,8 @@ def test_strongest_walks() -> None:
     best = relevance.abs().argsort(descending=True)[:20]
     got, values, expanded = graph.strongest(20)
     assert expanded <= 0.1 * sum(graph.prefixes()[:-1])
-    close(values.abs(), relevance[best].abs(), 1e-12)
-    close(found.of(got), values, 1e-12)
+    close(values.abs(), relevance[best].abs(), 1e-5)
+    close(found.of(got), values, 1e-5)
     assert len({tuple(walk) for walk in got.tolist()}) == 20
     assert [walk.relevance for walk in found.walks(20)[0]] == values.tolist()
 
@@ -273,7 +273,7 @@ def test_many_subgraphs() -> None:
     masks = torch.rand(512, 12, generator=torch.Generator().manual_seed(0)) < 0.6
     walks, relevance = found.all_walks()
     expected = torch.stack([relevance[mask[walks].all(1)].sum() for mask in masks])
-    torch.testing.assert_close(found.subgraphs(masks)[0].double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.subgraphs(masks)[0], expected, rtol=0, atol=1e-6)
 
 
 class Refused(nn.Module):

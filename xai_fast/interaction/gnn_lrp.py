@@ -135,8 +135,6 @@ class GNNLRP(HasOptions):
             raise bad_argument("gamma", f"one for each of {layers} layers with weights", str(len(self.gamma)))
         walk = Walk(passing.layers, values.state, composite, keep_ledger=False)
         top, terms, inputs = passing.transitions(walk)
-        if not all(bool(part.isfinite().all()) for part in (top, inputs, *(term.maps for term in terms))):
-            raise ModelError("model: expected finite relevance, got NaN or infinity")
         ones = torch.ones(len(chunk), dtype=torch.int64, device=top.device)
         found = WalkRelevance(
             attributions=top.sum(2),
@@ -153,6 +151,8 @@ class GNNLRP(HasOptions):
             settings=self.settings,
         )
         nodes = found.nodes()
+        if not bool(nodes.isfinite().all()):
+            raise ModelError("model: expected finite relevance, got NaN or infinity")
         attention = torch.full_like(ones, passing.attends, dtype=torch.bool)
         facts = {"no_relevance": nodes.eq(0).all(1), "constant_attention": attention}
         return replace(found, attributions=nodes, facts=facts)

@@ -122,7 +122,7 @@ class WalkRelevance(Explanation):
             item: which graph.
 
         Returns:
-            (W, L + 1) int64 nodes, from the input to the readout, and (W,) their relevance, float64.
+            (W, L + 1) int64 nodes, from the input to the readout, and (W,) their relevance.
 
         Raises:
             InputError: there are more than ten million.
@@ -143,7 +143,7 @@ class WalkRelevance(Explanation):
             item: which graph.
 
         Returns:
-            (W,) float64; 0 where two nodes that follow each other are no edge.
+            (W,); 0 where two nodes that follow each other are no edge.
         """
         index = torch.as_tensor(walks, device=self.top.device)
         n = int(self.nodes_per_graph[item])
@@ -267,6 +267,8 @@ class WalkRelevance(Explanation):
 
 def joined(parts: Sequence[WalkRelevance]) -> WalkRelevance:
     """Put graphs of any sizes one after the other; the smaller ones are padded."""
+    if len(parts) == 1:
+        return parts[0]
     n = max(part.top.shape[1] for part in parts)
     heads = {level: max(part.levels.count(level) for part in parts) for level in sorted(parts[0].levels, reverse=True)}
 

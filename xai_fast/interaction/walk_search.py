@@ -13,7 +13,8 @@ from xai_fast.interaction.message_passing import Term
 __all__ = ["WalkGraph"]
 
 _BLOCK = 64  # prefixes that are extended at once in a search
-_PREFIXES = 1 << 16  # that become whole walks at once
+
+_Walks = tuple[Tensor, Tensor, Tensor]  # rows (P, D), the nodes at which they are, and the nodes of the walks
 
 
 class _Level:
@@ -21,19 +22,25 @@ class _Level:
 
     def __init__(self, terms: Sequence[Term]) -> None:
         self.terms = terms
-        matrices = torch.stack([term.adjacency for term in terms])
-        self.k, self.j = matrices.ne(0).any(0).nonzero(as_tuple=True)
-        self.degrees = torch.bincount(self.k, minlength=matrices.shape[1])
-        self.first = self.degrees.cumsum(0) - self.degrees
+        adjacencies = torch.stack([term.adjacency for term in terms])
+        self.k, self.j = adjacencies.ne(0).any(0).nonzero(as_tuple=True)
+        self.degrees = torch.bincount(self.k, minlength=adjacencies.shape[1])
 
     def extend(self, rows: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Extend prefixes (P, D_m) that are at ``nodes``: rows (Q, D_(m-1)), their nodes, and what they extend."""
-        counts = self.degrees[nodes]
-        origin = torch.arange(len(nodes), device=nodes.device).repeat_interleave(counts)
-        place = torch.arange(len(origin), device=nodes.device) - (counts.cumsum(0) - counts)[origin]
-        k, j = nodes[origin], self.j[self.first[nodes][origin] + place]
-        parts = [t.adjacency[k, j, None] * _by_node(rows, nodes, t.maps)[origin] for t in self.terms]
-        return torch.stack(parts).sum(0), j, origin
+        """Extend ends of walks, (P, D_m) and where they begin: the same of the longer ones, and what they extend."""
+        origin, pair = _ranges(self.degrees, nodes)
+        found = rows.new_zeros(len(pair), self.terms[0].maps.shape[2])
+        for term in self.terms:
+            weights = term.adjacency[self.k, self.j][pair, None]
+            found += _by_node(rows, nodes, term.maps)[origin].mul_(weights)
+        return found, self.j[pair], origin
+
+    def precede(self, rows: Tensor, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Extend beginnings of walks, (P, D_(m-1)), sorted by where they end, likewise; they stay sorted."""
+        pair, origin = _ranges(torch.bincount(nodes, minlength=len(self.degrees)), self.j)
+        k, weights = self.k[pair], torch.stack([term.adjacency[self.k, self.j] for term in self.terms])
+        parts = [_by_node(w[pair, None] * rows[origin], k, t.maps.mT) for w, t in zip(weights, self.terms, strict=True)]
+        return torch.stack(parts).sum(0), k, origin
 
     def bounds(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bound what comes of all beginnings at each node, (n, D_m), by the bounds (n, D_(m-1)) a level below."""
@@ -49,7 +56,7 @@ class _Level:
 
 
 class WalkGraph:
-    """The transitions of one graph, in float64.
+    """The transitions of one graph.
 
     Args:
         top: (n, D_L).
@@ -58,10 +65,9 @@ class WalkGraph:
     """
 
     def __init__(self, top: Tensor, terms: Sequence[Term], inputs: Tensor) -> None:
-        self.top, self.inputs = top.double(), inputs.double()
-        double = [Term(t.level, t.adjacency.double(), t.maps.double()) for t in terms]
+        self.top, self.inputs = top, inputs
         steps = range(1, 1 + max(term.level for term in terms))
-        self.levels = [_Level([t for t in double if t.level == level]) for level in steps]
+        self.levels = [_Level([t for t in terms if t.level == level]) for level in steps]
         # Where the score does not read a node, no walk ends.
         self.ends = self.top.ne(0).any(1).nonzero()[:, 0]
 
@@ -75,18 +81,22 @@ class WalkGraph:
         return found
 
     def all(self) -> tuple[Tensor, Tensor]:
-        """Compute all walks (W, L + 1) and their relevance (W,)."""
+        """Compute all walks (W, L + 1) and their relevance (W,): beginnings times ends, a product per node."""
         rows, nodes, walks = self.top[self.ends], self.ends, self.ends[:, None]
-        for level in reversed(self.levels[1:]):
+        middle = (len(self.levels) + 1) // 2
+        for level in reversed(self.levels[middle:]):
             rows, nodes, origin = level.extend(rows, nodes)
             walks = torch.cat([nodes[:, None], walks[origin]], 1)
-        found = [self._closed(*parts) for parts in zip(*(t.split(_PREFIXES) for t in (rows, nodes, walks)), strict=True)]
-        return torch.cat([part for part, _ in found]), torch.cat([part for _, part in found])
+        return _whole(self._beginnings(middle), rows, nodes, walks)
 
-    def _closed(self, rows: Tensor, nodes: Tensor, walks: Tensor) -> tuple[Tensor, Tensor]:
-        """Extend prefixes to whole walks."""
-        rows, nodes, origin = self.levels[0].extend(rows, nodes)
-        return torch.cat([nodes[:, None], walks[origin]], 1), (rows * self.inputs[nodes]).sum(1)
+    def _beginnings(self, steps: int) -> _Walks:
+        """Compute all walks of so many steps from the input, sorted by where they end."""
+        rows, nodes = self.inputs, torch.arange(len(self.inputs), device=self.inputs.device)
+        walks = nodes[:, None]
+        for level in self.levels[:steps]:
+            rows, nodes, origin = level.precede(rows, nodes)
+            walks = torch.cat([walks[origin], nodes[:, None]], 1)
+        return rows, nodes, walks
 
     def of(self, walks: Tensor) -> Tensor:
         """Compute the relevance (W,) of walks (W, L + 1); 0 where there is no such walk."""
@@ -102,6 +112,7 @@ class WalkGraph:
         Prefixes are extended from the readout back. What a prefix with the coefficients c can become is <c, b> with b
         of one of the beginnings at its node; componentwise bounds of b over all beginnings bound that from both sides.
         """
+        first = self._beginnings(1)
         bounds = [(self.inputs, self.inputs)]
         for level in self.levels:
             bounds.append(level.bounds(*bounds[-1]))
@@ -121,7 +132,7 @@ class WalkGraph:
                 rows, nodes, origin = self.levels[at - 1].extend(rows, nodes)
                 stack += [(at - 1, rows, nodes, torch.cat([nodes[:, None], walks[origin]], 1))] * bool(len(rows))
             else:
-                walks, found = self._closed(rows, nodes, walks)
+                walks, found = _whole(first, rows, nodes, walks)
                 best, relevance = torch.cat([best, walks]), torch.cat([relevance, found])
                 order = _order(best, relevance)[:k]
                 best, relevance = best[order], relevance[order]
@@ -133,7 +144,26 @@ def _reach(rows: Tensor, nodes: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor
     low, high = (end[nodes] for end in bounds)
     middle, spread = (rows * (high + low)).sum(1) / 2, (rows.abs() * (high - low)).sum(1) / 2
     size = (rows.abs() * torch.maximum(low.abs(), high.abs())).sum(1)
-    return middle.abs() + spread + 1e-12 * size
+    return middle.abs() + spread + 64 * torch.finfo(rows.dtype).eps * size
+
+
+def _whole(beginnings: _Walks, rows: Tensor, nodes: Tensor, walks: Tensor) -> tuple[Tensor, Tensor]:
+    """Join beginnings, and ends of walks that begin where these end: walks and their relevance."""
+    values, meet, begun = beginnings
+    size, order = int(torch.cat([meet, nodes]).max()) + 1, nodes.argsort(stable=True)
+    counts = torch.bincount(meet, minlength=size)
+    parts = rows[order].split(torch.bincount(nodes, minlength=size).tolist())
+    pairs = zip(parts, values.split(counts.tolist()), strict=True)
+    relevance = torch.cat([(part @ value.mT).flatten() for part, value in pairs])
+    end, begin = _ranges(counts, nodes[order])
+    return torch.cat([begun[begin, :-1], walks[order[end]]], 1), relevance
+
+
+def _ranges(counts: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """List the members of groups (P,), of which group g has counts[g]: which of the P, and the number of the member."""
+    sizes, first = counts[at], counts.cumsum(0) - counts
+    which = torch.arange(len(at), device=at.device).repeat_interleave(sizes)
+    return which, (first[at] - (sizes.cumsum(0) - sizes))[which] + torch.arange(len(which), device=at.device)
 
 
 def _by_node(rows: Tensor, nodes: Tensor, maps: Tensor) -> Tensor:
