@@ -33,9 +33,7 @@ def _masked(model: GraphIsomorphismNetwork, x: Tensor, adjacency: Tensor, walk: 
 
 
 @pytest.mark.parametrize(("nodes", "steps", "width", "graphs", "goal"), CASES)
-def test_all_walks(
-    benchmark: BenchmarkFixture, nodes: int, steps: int, width: int, graphs: int, goal: int
-) -> None:
+def test_all_walks(benchmark: BenchmarkFixture, nodes: int, steps: int, width: int, graphs: int, goal: int) -> None:
     """All walks of graphs of growth 2, computed at once."""
     torch.manual_seed(0)
     model = GraphIsomorphismNetwork(1, width, steps).eval()

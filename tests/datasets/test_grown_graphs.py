@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -54,6 +56,6 @@ def test_what_is_no_tree_lies_on_cycles(network: GraphIsomorphismNetwork, core: 
     count = 0
     for walks, edges in zip(found.walks(20), map(on_cycles, adjacency), strict=True):
         nodes = next(walk.nodes for walk in walks if walk.relevance > 0)
-        steps = [(i, j) for i, j in zip(nodes[:-1], nodes[1:], strict=True) if i != j]
+        steps = [(i, j) for i, j in itertools.pairwise(nodes) if i != j]
         count += bool(steps) and all(bool(edges[step]) for step in steps)
     assert count >= least

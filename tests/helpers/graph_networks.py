@@ -150,7 +150,9 @@ class GAT(nn.Module):
         return out
 
 
-def _literal(blocks: list[list[tuple[Tensor, Tensor]]], readout: nn.Linear, own: float, gammas: list[float], eps: float) -> Literal:
+def _literal(
+    blocks: list[list[tuple[Tensor, Tensor]]], readout: nn.Linear, own: float, gammas: list[float], eps: float
+) -> Literal:
     blocks = [[(w.detach(), b.detach()) for w, b in block] for block in blocks]
     return Literal(blocks, (readout.weight.T.detach(), readout.bias.detach()), own, gammas, eps)
 

@@ -13,7 +13,6 @@ from graph_networks import (
     GIN,
     SAGE,
     by_einsum,
-    dense,
     edge_index,
     index_add,
     index_put,
@@ -29,7 +28,6 @@ from torch import Tensor, nn
 from xai_fast import LRP, InputError, ModelError, UnsupportedOperation
 from xai_fast.explanation import Explanation
 from xai_fast.interaction import GNNLRP, WalkRelevance
-from xai_fast.interaction.walk_search import WalkGraph
 from xai_fast.relevance import Composite, Epsilon
 
 
@@ -85,7 +83,11 @@ def test_ways_to_write_a_network(name: str) -> None:
     first, second = SAME[name]
     x, adjacency = random_graph(2, 6)
     expected = GNNLRP(first, gamma=0.3).explain(x, adjacency, 2)
-    other = edge_index(adjacency) if name.endswith("edges") or name in ("index_add", "scatter_add", "index_put") else adjacency
+    other = (
+        edge_index(adjacency)
+        if name.endswith("edges") or name in ("index_add", "scatter_add", "index_put")
+        else adjacency
+    )
     got = GNNLRP(second, gamma=0.3).explain(x, other, 2)
     close(got.all_walks()[1], expected.all_walks()[1])
     torch.testing.assert_close(got.scores, first(x, adjacency)[2][None].detach())
@@ -191,7 +193,9 @@ def test_a_graph_does_not_depend_on_its_batch(relevance: WalkRelevance, tmp_path
         close(relevance.all_walks(item)[1], alone.all_walks()[1], 1e-10)
         assert torch.equal(relevance.all_walks(item)[0], alone.all_walks()[0])
     x, adjacency = (torch.stack(parts) for parts in zip(*(random_graph(seed, 5) for seed in range(3)), strict=True))
-    batch, single = (GNNLRP(made(GIN), gamma=0.2).explain(*given, target=1) for given in ((x, adjacency), (list(x), list(adjacency))))
+    batch, single = (
+        GNNLRP(made(GIN), gamma=0.2).explain(*given, target=1) for given in ((x, adjacency), (list(x), list(adjacency)))
+    )
     close(batch.top, single.top, 1e-10)
     close(batch.attributions, single.attributions, 1e-10)
     relevance.save(tmp_path / "walks")
@@ -264,7 +268,9 @@ def test_strongest_walks_with_negative_adjacencies() -> None:
     found = GNNLRP(made(GCN, first=True), gamma=0.0).explain(random_graph(0, 7)[0], adjacency, 1)
     relevance = found.all_walks()[1]
     got = found.walks(10)[0]
-    close(torch.tensor([w.relevance for w in got]).double().abs(), relevance.abs().sort(descending=True).values[:10], 1e-6)
+    close(
+        torch.tensor([w.relevance for w in got]).double().abs(), relevance.abs().sort(descending=True).values[:10], 1e-6
+    )
 
 
 def test_many_subgraphs() -> None:

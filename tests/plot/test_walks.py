@@ -38,7 +38,9 @@ def test_walks_lie_on_the_graph() -> None:
 
 
 def test_nodes_have_places_of_their_own() -> None:
-    places = [(float(str(c["cx"])), float(str(c["cy"]))) for c in Reader(walks_svg(relevance(), item=0)).named("circle")]
+    places = [
+        (float(str(c["cx"])), float(str(c["cy"]))) for c in Reader(walks_svg(relevance(), item=0)).named("circle")
+    ]
     apart = torch.pdist(torch.tensor(places))
     assert float(apart.min()) > 60
     assert min(map(min, places)) >= 30

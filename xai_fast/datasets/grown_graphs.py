@@ -1,4 +1,4 @@
-"""Graphs that grow by preferential attachment (Barabási and Albert 1999), by one edge per node, which makes trees, or two.
+"""Graphs that grow by preferential attachment (Barabási and Albert 1999), one edge per node, which makes trees, or two.
 
 The task of the GNN-LRP paper: which of the two a graph is. Everything is a function of (seed, split, index).
 """
@@ -18,7 +18,9 @@ ANSWERS = ("tree", "not a tree")
 """The two classes."""
 
 
-def grown_graph(index: int, growth: int, *, nodes: int = 20, core: int | None = None, split: str = "train", seed: int = 0) -> Tensor:
+def grown_graph(
+    index: int, growth: int, *, nodes: int = 20, core: int | None = None, split: str = "train", seed: int = 0
+) -> Tensor:
     """Grow a graph.
 
     Args:

@@ -265,7 +265,7 @@ class WrittenOut(TorchFunctionMode):
             return _instance_norm(*args, **dict(kwargs or {}))
         if func is functional.linear and args:
             x = args[0].contiguous()
-            return func(torch.atleast_2d(x), *args[1:], **dict(kwargs or {})).reshape(*x.shape[:-1], -1)
+            return func(x if x.ndim > 1 else x[None], *args[1:], **dict(kwargs or {})).reshape(*x.shape[:-1], -1)
         if func in _POOLED:
             return _pooled(func, _POOLED[func], *args, **dict(kwargs or {}))
         if func in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu):

@@ -30,14 +30,14 @@ __all__ = ["GNNLRP"]
 
 
 class GNNLRP(HasOptions):
-    """Relevance of walks (J, K, L, ...): of what node J tells node K in the first step, what K tells L of it, and so on.
+    """Relevance of walks (J, K, L, ...): of what node J tells node K in the first step, what K tells L of it, and on.
 
     The model is any network whose message passing is a product of features with an adjacency: ``A @ H``, an einsum, or
     messages that are gathered along edges and added, as PyTorch Geometric does; GCN, GIN, GraphSAGE and such with skip
     connections, batch norm, and networks of any kind for each node between. A connection that passes by some steps is a
     walk that stays at its node. A layer without bias right before a product is one linear map with it, so that
     ``A @ (H @ W) + b`` and ``(A @ H) @ W + b`` have the same relevance. Attention (GAT) counts as a constant; the fact
-    ``constant_attention`` tells so. Maxima over neighbours, and messages that a network makes of both ends, are refused.
+    ``constant_attention`` tells so. Maxima over neighbours, and messages that depend on both ends, are refused.
 
     Args:
         model: a module in evaluation mode, called as ``model(x, adjacency)`` or ``model(x, edge_index)``.
@@ -99,8 +99,8 @@ class GNNLRP(HasOptions):
         """
         if isinstance(x, list | tuple):
             columns = {"adjacency": adjacency, "target": target, "additional_forward_args": additional_forward_args}
-            rows = zip(x, *(_per_graph(name, values, len(x)) for name, values in columns.items()), strict=True)
-            return joined([self.explain(*row) for row in rows])
+            graphs = zip(x, *(_per_graph(name, values, len(x)) for name, values in columns.items()), strict=True)
+            return joined([self.explain(*graph) for graph in graphs])
         if not isinstance(x, Tensor) or x.ndim not in (2, 3):
             raise bad_argument("x", "features (n, d), a list of such, or (B, n, d)", str(getattr(x, "shape", type(x))))
         if x.shape[-2] < 2:

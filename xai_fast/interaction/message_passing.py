@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,6 @@ from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.choice import Choice
 from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
 from xai_fast.taylor.rules.linear import Concatenation, Structural, Sum
-from xai_fast.taylor.rules.writes import Write
 
 __all__ = ["MessagePassing", "Passing", "Term"]
 
@@ -130,10 +129,10 @@ class MessagePassing:
         """Find the axis of nodes of a result, if it has one."""
         node = rule.node
         if node.target in _ADDS:
-            place = node.args[1]
-            if not isinstance(place, list | tuple):
-                return int(place) % len(rule.shape) - len(rule.shape)  # type: ignore[call-overload]
-            return -len(rule.shape) if isinstance(place[0], Ref) else None
+            place: Any = node.args[1]
+            if isinstance(place, list | tuple):
+                return -len(rule.shape) if isinstance(place[0], Ref) else None
+            return int(place) % len(rule.shape) - len(rule.shape)
         known = [self.axes.get(i) for i in rule.inputs]
         if isinstance(rule, MatrixProduct):
             return self._axis_of_product(rule)
@@ -147,8 +146,8 @@ class MessagePassing:
             return None if rule.dim - 2 == axis % len(rule.shape) else axis
         if isinstance(rule, Elementwise | Selection | Sum | Product | Choice):
             return axis
-        if isinstance(rule, Structural) and len(rule.operation.inputs) == 1:
-            return self._axis_of_view(rule, axis)
+        if isinstance(rule, Structural) and rule.operation.inputs == (rule.source,):
+            return self._axis_of_view(rule)
         return None
 
     def _axis_of_product(self, rule: MatrixProduct) -> int | None:
@@ -159,16 +158,19 @@ class MessagePassing:
         other = (-1, -2)[which]  # the contracted axis
         return axis if axis != other or rule.node.index not in self.layers.weighted else None
 
-    def _axis_of_view(self, rule: Structural, axis: int) -> int | None:
-        """Send the numbers of the nodes through the operation, and look along which axis they come out."""
-        shape = self.graph.nodes[rule.source].shape or ()
-        numbers = torch.arange(1.0, self.nodes + 1, dtype=torch.float64)
-        given = numbers.reshape(-1, *[1] * (-axis - 1)).expand(shape)
-        found = rule.tangent(State({}, 1), {rule.source: given.expand(1, 1, *shape)})[0, 0]
+    def _sent(self, rule: Structural, rows: Tensor) -> Tensor:
+        """Send rows (n, F) through an operation that moves entries."""
+        given = _unrows(rows, self.graph.nodes[rule.source].shape or (), self.axes[rule.source])
+        return rule.tangent(State({}, 1), {rule.source: given[None, None]})[0, 0]
+
+    def _axis_of_view(self, rule: Structural) -> int | None:
+        """Send the numbers of the nodes, and look along which axis they come out."""
+        numbers = torch.arange(1.0, 1 + self.nodes, dtype=torch.float64)[:, None]
+        found = self._sent(rule, numbers.expand(-1, self._features(rule.source)))
         for place in range(-1, -found.ndim - 1, -1):
             if found.shape[place] == self.nodes:
                 rows = found.movedim(place, 0).reshape(self.nodes, -1)
-                if rows.numel() and torch.allclose(rows, numbers[:, None] * rows[0]) and bool((rows[0] != 0).all()):
+                if bool((rows[0] != 0).all()) and torch.allclose(rows, numbers * rows[0]):
                     return place
         return None
 
@@ -193,16 +195,18 @@ class MessagePassing:
 
     def _passing(self, rule: Rule) -> Passing | None:
         """Recognise a product with an adjacency, with the layer before and the bias behind it."""
-        bias = None
-        if rule.node.target is aten.add.Tensor and isinstance(rule, Sum) and not rule.node.kwargs:
+        bias, below = None, rule
+        if rule.node.target is aten.add.Tensor and not rule.node.kwargs and len(rule.inputs) == 1:
+            sizes = ((self._features(rule.node.index),), -2)
             constants = [self.graph.constants.get(i) for i in rule.node.inputs]
-            bias = next((c for c in constants if isinstance(c, Tensor) and c.shape == rule.shape[-1:]), None)
-        if bias is not None:
-            rule = self._below(rule.inputs[0], lambda index: len(self.graph.users[index]) == 1)
-        found = self._product(rule)
+            vectors = [c for c in constants if isinstance(c, Tensor) and (c.shape, self.axes[rule.node.index]) == sizes]
+            index = self._below(rule.inputs[0], lambda index: len(self.graph.users[index]) == 1)
+            if vectors and index in self.rules:
+                bias, below = vectors[0], self.rules[index]
+        found = self._product(below)
         layer = None if found is None else self._layer(found.factor)
         if found is None or layer is None:
-            return None if bias is not None else found
+            return found if below is rule else None
         return replace(found, layer=replace(layer, bias=bias, is_nonnegative=False))
 
     def _product(self, rule: Rule) -> Passing | None:
@@ -231,26 +235,21 @@ class MessagePassing:
 
     def _layer(self, index: int) -> Weighted | None:
         """Find the layer without bias whose output, but for its shape, is multiplied."""
-        index = self._below(index, lambda index: index not in self.layers.weighted).node.index if index else index
+        index = self._below(index, lambda index: index not in self.layers.weighted)
         layer = self.layers.weighted.get(index)
         if layer is None or layer.kind != "dense" or layer.bias is not None:
             return None
         return layer if self.axes.get(index) == self.axes.get(layer.source) == -2 else None
 
-    def _below(self, index: int, goes_on: Callable[[int], bool]) -> Rule:
+    def _below(self, index: int, goes_on: Callable[[int], bool]) -> int:
         """Go down through operations that keep the rows as they are, the features in the same order."""
-        rule = self.rules[index]
-        while goes_on(index) and isinstance(rule, Structural) and len(rule.operation.inputs) == 1:
-            source = rule.source
-            if source not in self.axes or source not in self.rules:
+        rule = self.rules.get(index)
+        while goes_on(index) and isinstance(rule, Structural) and rule.operation.inputs == (rule.source,):
+            numbers = torch.arange(1.0, 1 + self._features(rule.source), dtype=torch.float64).expand(self.nodes, -1)
+            if not torch.equal(_rows(self._sent(rule, numbers), self.axes[index], 0), numbers):
                 break
-            numbers = torch.arange(1.0, 1 + self._features(source), dtype=torch.float64).expand(self.nodes, -1)
-            given = _unrows(numbers, self.graph.nodes[source].shape or (), self.axes[source])
-            found = rule.tangent(State({}, 1), {source: given[None, None]})[0, 0]
-            if not torch.equal(_rows(found, self.axes[index], 0), numbers):
-                break
-            index, rule = source, self.rules[source]
-        return rule
+            index, rule = rule.source, self.rules.get(rule.source)
+        return index
 
     def _refused(self, node: Node) -> UnsupportedOperation:
         return UnsupportedOperation(
@@ -259,9 +258,17 @@ class MessagePassing:
         )
 
     def adjacencies(self, passing: Passing, state: State) -> list[tuple[Tensor, Tensor]]:
-        """Give (B, n, n) adjacencies, each with the features (F,) that it multiplies, 1 or 0: one per head.
+        """Find what a product multiplies by: what it makes of rows that are 1 at one node.
 
-        They are what the product makes of rows that are 1 at one node; rows of other numbers check that this is all.
+        Args:
+            passing: the product.
+            state: the values.
+
+        Returns:
+            (B, n, n) adjacencies, one for each head, with the features (F,) that it multiplies, 1 or 0.
+
+        Raises:
+            UnsupportedOperation: other rows show that it is something else.
         """
         items, shape, axis = state.items, self.graph.nodes[passing.factor].shape or (), self.axes[passing.factor]
 
@@ -282,7 +289,7 @@ class MessagePassing:
             heads.append(rest & torch.isclose(products, first[:, None], rtol=1e-4, atol=1e-6).all(0))
         columns = []
         ones = torch.eye(self.nodes, dtype=like.dtype, device=like.device)
-        for part in ones.split(max(1, _ENTRIES // like.numel())):
+        for part in torch.split(ones, max(1, _ENTRIES // like.numel())):
             rows = through(part[:, None, :, None].expand(-1, items, -1, like.shape[2]))
             columns.append(torch.stack([rows[..., int(head.nonzero()[0])] for head in heads]))
         matrices = torch.cat(columns, 1).permute(0, 2, 3, 1)
@@ -349,7 +356,7 @@ class MessagePassing:
         sizes = [self._features(i) for i in nodes]
         ones = torch.eye(sum(sizes), dtype=state.tensor(0).dtype, device=state.tensor(0).device)
         seeds = {}
-        for index, part in zip(nodes, ones.split(sizes, 1), strict=True):
+        for index, part in zip(nodes, torch.split(ones, sizes, 1), strict=True):
             rows = part[:, None, None].expand(-1, state.items, self.nodes, -1)
             if only is None or index in only:
                 seeds[index] = _unrows(rows, self.graph.nodes[index].shape or (), self.axes[index])

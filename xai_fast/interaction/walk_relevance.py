@@ -205,7 +205,7 @@ class WalkRelevance(Explanation):
         if masks.ndim not in (2, 3) or masks.shape[-1] != n or (masks.ndim == 3 and len(masks) != batch):
             raise bad_argument("masks", f"(S, {n}) or ({batch}, S, {n})", str(tuple(masks.shape)))
         found = []
-        for part in masks.expand(batch, -1, n).mT[..., None].split(_MASKS, 2):
+        for part in torch.split(masks.expand(batch, -1, n).mT[..., None], _MASKS, 2):
             rows = self.top[:, :, None] * part
             for level in range(self.steps, 0, -1):
                 rows = _back(rows, self._terms(level)) * part

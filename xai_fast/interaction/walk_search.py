@@ -107,10 +107,16 @@ class WalkGraph:
         return (rows * self.inputs[walks[:, 0]]).sum(1)
 
     def strongest(self, k: int) -> tuple[Tensor, Tensor, int]:
-        """Find the k walks of largest magnitude: (k, L + 1), their relevance (k,), and how many prefixes it took.
+        """Find the k walks of largest magnitude.
 
-        Prefixes are extended from the readout back. What a prefix with the coefficients c can become is <c, b> with b
-        of one of the beginnings at its node; componentwise bounds of b over all beginnings bound that from both sides.
+        Ends are extended from the readout back. What an end with the coefficients c can become is <c, b> with b of one
+        of the beginnings at its node; componentwise bounds of b over all beginnings bound that from both sides.
+
+        Args:
+            k: how many, at least 1.
+
+        Returns:
+            (k, L + 1) walks, (k,) their relevance, and how many ends were extended.
         """
         first = self._beginnings(1)
         bounds = [(self.inputs, self.inputs)]
@@ -119,14 +125,15 @@ class WalkGraph:
         best, relevance, expanded = self.ends.new_empty(0, len(self.levels) + 1), self.top.new_empty(0), 0
         stack = [(len(self.levels), self.top[self.ends], self.ends, self.ends[:, None])]
         while stack:
-            at, *prefixes = stack.pop()
-            reach = _reach(prefixes[0], prefixes[1], bounds[at])
+            at, rows, nodes, walks = stack.pop()
+            reach = _reach(rows, nodes, bounds[at])
             order = reach.argsort(descending=True)
             if len(relevance) == k:
                 order = order[: int((reach >= relevance.abs().min()).sum())]
             if len(order) > _BLOCK:
-                stack.append((at, *(part[order[_BLOCK:]] for part in prefixes)))
-            rows, nodes, walks = (part[order[:_BLOCK]] for part in prefixes)
+                rest = order[_BLOCK:]
+                stack.append((at, rows[rest], nodes[rest], walks[rest]))
+            rows, nodes, walks = (part[order[:_BLOCK]] for part in (rows, nodes, walks))
             expanded += len(rows)
             if at > 1:
                 rows, nodes, origin = self.levels[at - 1].extend(rows, nodes)
@@ -152,8 +159,8 @@ def _whole(beginnings: _Walks, rows: Tensor, nodes: Tensor, walks: Tensor) -> tu
     values, meet, begun = beginnings
     size, order = int(torch.cat([meet, nodes]).max()) + 1, nodes.argsort(stable=True)
     counts = torch.bincount(meet, minlength=size)
-    parts = rows[order].split(torch.bincount(nodes, minlength=size).tolist())
-    pairs = zip(parts, values.split(counts.tolist()), strict=True)
+    parts = torch.split(rows[order], torch.bincount(nodes, minlength=size).tolist())
+    pairs = zip(parts, torch.split(values, counts.tolist()), strict=True)
     relevance = torch.cat([(part @ value.mT).flatten() for part, value in pairs])
     end, begin = _ranges(counts, nodes[order])
     return torch.cat([begun[begin, :-1], walks[order[end]]], 1), relevance
@@ -169,7 +176,7 @@ def _ranges(counts: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 def _by_node(rows: Tensor, nodes: Tensor, maps: Tensor) -> Tensor:
     """Multiply rows (P, D) by the maps (n, D, E) of their nodes."""
     order = nodes.argsort()
-    parts = rows[order].split(torch.bincount(nodes, minlength=len(maps)).tolist())
+    parts = torch.split(rows[order], torch.bincount(nodes, minlength=len(maps)).tolist())
     found = torch.cat([part @ own for part, own in zip(parts, maps, strict=True)])
     return torch.empty_like(found).index_copy_(0, order, found)
 

@@ -46,6 +46,7 @@ def grown_graphs_network(*, steps: int = 200, seed: int = 0) -> GraphIsomorphism
         for step in range(steps):
             batch = torch.arange(64 * step, 64 * (step + 1)) % len(x)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(x[batch], adjacency[batch]), classes[batch]).backward()
+            loss = nn.functional.cross_entropy(model(x[batch], adjacency[batch]), classes[batch])
+            torch.autograd.backward([loss])
             optimizer.step()
     return model.eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -63,7 +64,8 @@ def walks_svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" role="img"'
         ' aria-label="Walks in a graph that speak for the target, red, or against it, blue">'
         '<rect width="100%" height="100%" fill="#ffffff"/>'
-        f'<g stroke="#999999">{"".join(edges)}</g>{"".join(reversed(drawn))}<g fill="#333333">{"".join(nodes)}</g></svg>'
+        f'<g stroke="#999999">{"".join(edges)}</g>{"".join(reversed(drawn))}'
+        f'<g fill="#333333">{"".join(nodes)}</g></svg>'
     )
 
 
@@ -74,7 +76,7 @@ def _walk(walk: RelevantWalk, rank: int, places: NDArray[Any], strongest: float)
     angle = 2.4 * rank
     points = places + _APART * math.sqrt(rank) * np.array([math.cos(angle), math.sin(angle)])
     parts = [_point("M", points[walk.nodes[0]])]
-    for before, after in zip(walk.nodes[:-1], walk.nodes[1:], strict=True):
+    for before, after in itertools.pairwise(walk.nodes):
         x, y = points[after]
         stays = f"a{_LOOP},{_LOOP} 0 1 1 0.1,0.1"
         parts.append(stays + _point("L", (x, y)) if before == after else _point("L", (x, y)))
