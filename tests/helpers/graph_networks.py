@@ -158,11 +158,12 @@ def _literal(
 
 
 def random_graph(seed: int, nodes: int = 0, own: bool = True) -> tuple[Tensor, Tensor]:
-    """Draw features (n, 2), none negative, and a symmetric adjacency (n, n), of 3 to 5 nodes."""
+    """Draw features (n, 2), none negative, and an adjacency (n, n) of 3 to 5 nodes; those of odd seeds are symmetric."""
     generator = torch.Generator().manual_seed(seed)
     n = nodes or 3 + seed % 3
-    upper = (torch.rand(n, n, generator=generator, dtype=torch.float64) < 0.5).triu(1).double()
-    return torch.rand(n, 2, generator=generator, dtype=torch.float64), upper + upper.T + own * torch.eye(n)
+    edges = (torch.rand(n, n, generator=generator, dtype=torch.float64) < 0.5).double()
+    edges = edges.triu(1) + edges.triu(1).T if seed % 2 else edges * (1 - torch.eye(n))
+    return torch.rand(n, 2, generator=generator, dtype=torch.float64), edges + own * torch.eye(n)
 
 
 def edge_index(adjacency: Tensor) -> Tensor:

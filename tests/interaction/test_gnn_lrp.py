@@ -282,6 +282,16 @@ def test_many_subgraphs() -> None:
     torch.testing.assert_close(found.subgraphs(masks)[0], expected, rtol=0, atol=1e-6)
 
 
+def test_graphs_without_edges_or_relevance() -> None:
+    x, adjacency = random_graph(2, 5)
+    silent = GNNLRP(lambda x, a: torch.relu(a @ x - 100.0).sum(0)).explain(x, adjacency, 0)
+    assert silent.facts["no_relevance"].tolist() == [True]
+    assert silent.walks(3) == [[]]
+    alone = GNNLRP(lambda x, a: torch.relu(a @ x).sum(0)).explain(x, torch.zeros_like(adjacency), 0)
+    assert alone.walks(3) == [[]]
+    assert len(alone.all_walks()[0]) == 0
+
+
 class Refused(nn.Module):
     """Networks whose relevance is not that of walks."""
 

@@ -87,7 +87,7 @@ class WalkGraph:
         for level in reversed(self.levels[middle:]):
             rows, nodes, origin = level.extend(rows, nodes)
             walks = torch.cat([nodes[:, None], walks[origin]], 1)
-        return _whole(self._beginnings(middle), rows, nodes, walks)
+        return self._whole(self._beginnings(middle), rows, nodes, walks)
 
     def _beginnings(self, steps: int) -> _Walks:
         """Compute all walks of so many steps from the input, sorted by where they end."""
@@ -97,6 +97,16 @@ class WalkGraph:
             rows, nodes, origin = level.precede(rows, nodes)
             walks = torch.cat([walks[origin], nodes[:, None]], 1)
         return rows, nodes, walks
+
+    def _whole(self, beginnings: _Walks, rows: Tensor, nodes: Tensor, walks: Tensor) -> tuple[Tensor, Tensor]:
+        """Join beginnings, and ends of walks that begin where these end: walks and their relevance."""
+        values, meet, begun = beginnings
+        counts, own = (torch.bincount(at, minlength=len(self.top)) for at in (meet, nodes))
+        order = nodes.argsort(stable=True)
+        pairs = zip(torch.split(rows[order], own.tolist()), torch.split(values, counts.tolist()), strict=True)
+        relevance = torch.cat([(end @ beginning.mT).flatten() for end, beginning in pairs])
+        end, begin = _ranges(counts, nodes[order])
+        return torch.cat([begun[begin, :-1], walks[order[end]]], 1), relevance
 
     def of(self, walks: Tensor) -> Tensor:
         """Compute the relevance (W,) of walks (W, L + 1); 0 where there is no such walk."""
@@ -139,7 +149,7 @@ class WalkGraph:
                 rows, nodes, origin = self.levels[at - 1].extend(rows, nodes)
                 stack += [(at - 1, rows, nodes, torch.cat([nodes[:, None], walks[origin]], 1))] * bool(len(rows))
             else:
-                walks, found = _whole(first, rows, nodes, walks)
+                walks, found = self._whole(first, rows, nodes, walks)
                 best, relevance = torch.cat([best, walks]), torch.cat([relevance, found])
                 order = _order(best, relevance)[:k]
                 best, relevance = best[order], relevance[order]
@@ -152,18 +162,6 @@ def _reach(rows: Tensor, nodes: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor
     middle, spread = (rows * (high + low)).sum(1) / 2, (rows.abs() * (high - low)).sum(1) / 2
     size = (rows.abs() * torch.maximum(low.abs(), high.abs())).sum(1)
     return middle.abs() + spread + 64 * torch.finfo(rows.dtype).eps * size
-
-
-def _whole(beginnings: _Walks, rows: Tensor, nodes: Tensor, walks: Tensor) -> tuple[Tensor, Tensor]:
-    """Join beginnings, and ends of walks that begin where these end: walks and their relevance."""
-    values, meet, begun = beginnings
-    size, order = int(torch.cat([meet, nodes]).max()) + 1, nodes.argsort(stable=True)
-    counts = torch.bincount(meet, minlength=size)
-    parts = torch.split(rows[order], torch.bincount(nodes, minlength=size).tolist())
-    pairs = zip(parts, torch.split(values, counts.tolist()), strict=True)
-    relevance = torch.cat([(part @ value.mT).flatten() for part, value in pairs])
-    end, begin = _ranges(counts, nodes[order])
-    return torch.cat([begun[begin, :-1], walks[order[end]]], 1), relevance
 
 
 def _ranges(counts: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
