@@ -158,7 +158,7 @@ def _literal(
 
 
 def random_graph(seed: int, nodes: int = 0, own: bool = True) -> tuple[Tensor, Tensor]:
-    """Draw features (n, 2), none negative, and an adjacency (n, n) of 3 to 5 nodes; those of odd seeds are symmetric."""
+    """Draw features (n, 2), none negative, and an adjacency (n, n) of 3 to 5 nodes; symmetric for odd seeds."""
     generator = torch.Generator().manual_seed(seed)
     n = nodes or 3 + seed % 3
     edges = (torch.rand(n, n, generator=generator, dtype=torch.float64) < 0.5).double()

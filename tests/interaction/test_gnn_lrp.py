@@ -192,6 +192,10 @@ def test_a_graph_does_not_depend_on_its_batch(relevance: WalkRelevance, tmp_path
         assert relevance[item].walks(5) == [relevance.walks(5)[item]]
         close(relevance.all_walks(item)[1], alone.all_walks()[1], 1e-10)
         assert torch.equal(relevance.all_walks(item)[0], alone.all_walks()[0])
+    classes = method.explain(
+        [random_graph(seed, 5)[0] for seed in range(2)], random_graph(0, 5)[1], torch.tensor([0, 2])
+    )
+    assert classes.targets.tolist() == [0, 2]
     x, adjacency = (torch.stack(parts) for parts in zip(*(random_graph(seed, 5) for seed in range(3)), strict=True))
     batch, single = (
         GNNLRP(made(GIN), gamma=0.2).explain(*given, target=1) for given in ((x, adjacency), (list(x), list(adjacency)))
@@ -309,6 +313,9 @@ class Refused(nn.Module):
             edges = adjacency.long()
             messages = torch.relu(self.weight(torch.cat([x[edges[0]], x[edges[1]]], 1)))
             return torch.zeros_like(x).index_add(0, edges[1], messages).sum(0)
+        if self.kind == "features change places":
+            edges = adjacency.long()
+            return torch.zeros_like(x).index_add(0, edges[1], x[edges[0]].flip(1)).sum(0)
         if self.kind == "norm over nodes":
             x = torch.relu(adjacency @ x)
             return (adjacency @ (x - x.mean(0))).sum(0)
@@ -320,13 +327,15 @@ class Refused(nn.Module):
     [
         ("maximum", UnsupportedOperation, "aten.amax"),
         ("network of both ends", UnsupportedOperation, "aten.index_put"),
+        ("features change places", UnsupportedOperation, "aten.index_put"),
         ("norm over nodes", UnsupportedOperation, "aten.sub"),
         ("no graph", ModelError, "message passing.*got none"),
     ],
 )
 def test_refused_networks(kind: str, error: type[Exception], message: str) -> None:
     x, adjacency = random_graph(2, 5)
-    given = edge_index(adjacency).double() if kind == "network of both ends" else adjacency
+    over_edges = kind in ("network of both ends", "features change places")
+    given = edge_index(adjacency).double() if over_edges else adjacency
     with pytest.raises(error, match=message):
         GNNLRP(Refused(kind).double().eval()).explain(x, given, 0)
 

@@ -83,7 +83,7 @@ class GNNLRP(HasOptions):
             x: (n, d) the features of a graph's nodes, n >= 2; or a list of such, of any sizes; or (B, n, d) for a model
                 that takes batches.
             adjacency: the model's second argument: (n, n), or (2, E) int64 edges from the first row to the second; a
-                list of such; or (B, n, n) with (B, n, d).
+                list of such, or one for all graphs; or (B, n, n) with (B, n, d).
             target: the class, or a class per graph; None for the predicted one; or a callable from the outputs of
                 graphs, with their number in front, to scores, such as ``lambda out: out[:, node, 3]`` for a node.
             additional_forward_args: a tensor or a tuple of some that the model takes next, such as weights of edges; a
@@ -175,9 +175,11 @@ class _OneGraph:
 
 
 def _per_graph(name: str, values: object, count: int) -> Sequence[Any]:
-    """Give a value per graph: those of a list or a tensor, or one for all."""
-    if not isinstance(values, list | Tensor):
+    """Give a value per graph: those of a list, or one for all; classes may come in a tensor."""
+    if name == "target" and isinstance(values, Tensor) and values.ndim:
+        values = values.tolist()
+    if not isinstance(values, list):
         return [values] * count
     if len(values) != count:
         raise bad_argument(name, f"one per graph, so {count}", str(len(values)))
-    return values if isinstance(values, list) else values.tolist()
+    return values
