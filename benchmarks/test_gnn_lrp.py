@@ -14,7 +14,7 @@ from xai_fast.models.grown_graphs import GraphIsomorphismNetwork
 
 WALKS = 100
 # Nodes, steps, width, graphs that are explained together, how many times faster.
-CASES = [(20, 3, 32, 16, 300), (60, 5, 64, 1, 1000)]
+CASES = [(20, 3, 32, 32, 300), (60, 5, 64, 1, 1000)]
 
 
 def _masked(model: GraphIsomorphismNetwork, x: Tensor, adjacency: Tensor, walk: list[int]) -> float:

@@ -12,6 +12,7 @@ from xai_fast.interaction.message_passing import Term
 
 __all__ = ["WalkGraph"]
 
+_FEW = 1 << 18  # numbers of maps that are copied for each row rather than sort the rows
 _BLOCK = 64  # prefixes that are extended at once in a search
 
 _Walks = tuple[Tensor, Tensor, Tensor]  # rows (P, D), the nodes at which they are, and the nodes of the walks
@@ -173,6 +174,8 @@ def _ranges(counts: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
 def _by_node(rows: Tensor, nodes: Tensor, maps: Tensor) -> Tensor:
     """Multiply rows (P, D) by the maps (n, D, E) of their nodes."""
+    if rows.numel() * maps.shape[2] <= _FEW:
+        return torch.bmm(rows[:, None], maps[nodes])[:, 0]
     order = nodes.argsort()
     parts = torch.split(rows[order], torch.bincount(nodes, minlength=len(maps)).tolist())
     found = torch.cat([part @ own for part, own in zip(parts, maps, strict=True)])
