@@ -371,7 +371,7 @@ class MessagePassing:
             else state.tensor(0).new_zeros(count, state.items, self.nodes, self._features(i))
             for i in nodes
         ]
-        return torch.cat(parts, 3).permute(1, 2, 0, 3)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, 3)).permute(1, 2, 0, 3).contiguous()
 
 
 def _rows(values: Tensor, axis: int, leading: int) -> Tensor:
