@@ -39,6 +39,7 @@ def test_the_page_about_relevance_runs() -> None:
     names = run_blocks(ROOT / "docs" / "relevance.md")
     found = names["found"]
     assert names["similar"].attributions.shape == (2, 16, 16)
+    assert names["walks"].edges().shape == (8, 20, 20)
     assert found.attributions.shape == (4, 3, 8, 8)
     assert found.ledger.shape == (4, 2, 4)
 

@@ -53,6 +53,7 @@ from xai_fast.errors import (
 from xai_fast.explanation import Explanation
 from xai_fast.interaction import (
     GLIDER,
+    GNNLRP,
     NID,
     TNID,
     BiLRP,
@@ -76,6 +77,7 @@ except PackageNotFoundError:  # a source tree on the path that was never install
 __all__ = [
     "AGI",
     "GLIDER",
+    "GNNLRP",
     "LIME",
     "LRP",
     "NID",

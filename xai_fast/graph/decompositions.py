@@ -250,7 +250,7 @@ class WrittenOut(TorchFunctionMode):
 
     Instance normalisation becomes means, not batch norm with the batch's statistics; so does pooling to one cell, which
     else sets strides; recurrent layers are products of matrices, not one call of oneDNN or cuDNN. A linear layer has
-    its bias, also where its input is transposed and PyTorch would add it by itself.
+    its bias, also where its input is transposed, or a vector, and PyTorch would add it by itself.
     """
 
     def __torch_function__(
@@ -263,8 +263,9 @@ class WrittenOut(TorchFunctionMode):
         """Run a function."""
         if func in (functional.instance_norm, torch.instance_norm):
             return _instance_norm(*args, **dict(kwargs or {}))
-        if func is functional.linear:
-            return func(args[0].contiguous(), *args[1:], **dict(kwargs or {})) if args else func(**dict(kwargs or {}))
+        if func is functional.linear and args:
+            x = args[0].contiguous()
+            return func(x if x.ndim > 1 else x[None], *args[1:], **dict(kwargs or {})).reshape(*x.shape[:-1], -1)
         if func in _POOLED:
             return _pooled(func, _POOLED[func], *args, **dict(kwargs or {}))
         if func in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu):

@@ -9,6 +9,7 @@ from xai_fast.interaction.fast import FAST
 from xai_fast.interaction.fit_mlp import FittedMLP, fit_mlp
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
 from xai_fast.interaction.glider import GLIDER
+from xai_fast.interaction.gnn_lrp import GNNLRP
 from xai_fast.interaction.h_statistic import HStatistic
 from xai_fast.interaction.hierarchical_lasso import HierarchicalLasso
 from xai_fast.interaction.integrated_hessians import IntegratedHessians
@@ -24,11 +25,13 @@ from xai_fast.interaction.shapley import ShapleyInteractions
 from xai_fast.interaction.taylor_cam import TaylorCAM
 from xai_fast.interaction.tnid import TNID
 from xai_fast.interaction.tnid_rows import TNIDRows
+from xai_fast.interaction.walk_relevance import RelevantWalk, Subgraph, WalkRelevance
 
 __all__ = [
     "ANOVA",
     "FAST",
     "GLIDER",
+    "GNNLRP",
     "NID",
     "TNID",
     "AxisGeometry",
@@ -46,11 +49,14 @@ __all__ = [
     "OrderRanking",
     "Pair",
     "PairRelevance",
+    "RelevantWalk",
     "RemovalInteractions",
     "RuleFit",
     "ShapleyInteractions",
+    "Subgraph",
     "TNIDRows",
     "TaylorCAM",
+    "WalkRelevance",
     "cell_geometry",
     "fit_mlp",
 ]

@@ -12,6 +12,7 @@ from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_
 from xai_fast.plot.report import report
 from xai_fast.plot.similarity import similarity_svg
 from xai_fast.plot.viewer import View
+from xai_fast.plot.walks import walks_svg
 from xai_fast.plot.words import coloured_words
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "show_pair_heatmap",
     "show_ranking",
     "similarity_svg",
+    "walks_svg",
 ]

@@ -1,0 +1,52 @@
+"""Drawings of walks in graphs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from html_reader import Reader
+
+from xai_fast.errors import InputError
+from xai_fast.interaction import WalkRelevance
+from xai_fast.plot import walks_svg
+
+
+def relevance() -> WalkRelevance:
+    """Two graphs of one step: of the second, padded one, walks stay at 1, or go from 1 to 0 against the target."""
+    adjacency = torch.zeros(2, 4, 4)
+    adjacency[1, 1, 1], adjacency[1, 0, 1] = 2.0, -1.0
+    ones = torch.ones(2, 4, 1)
+    return WalkRelevance(
+        attributions=torch.zeros(2, 4), scores=torch.ones(2), evaluations=torch.ones(2), top=ones, inputs=ones,
+        nodes_per_graph=torch.tensor([4, 3]), adjacencies=(adjacency,), maps=(torch.ones(2, 4, 1, 1),), levels=(1,),
+    )  # fmt: skip
+
+
+def test_walks_lie_on_the_graph() -> None:
+    text = walks_svg(relevance(), item=1, positions=np.array([[0, 0], [4, 0], [0, 4]]))
+    assert len(Reader(text).named("circle")) == 3
+    (edge,) = Reader(text).named("line")
+    assert [float(str(edge[name])) for name in ("x1", "y1", "x2", "y2")] == [30, 30, 450, 30]
+    against, stays = Reader(text).named("path")  # the strongest is drawn last
+    assert str(stays["d"]) == "M450.0,30.0a10.0,10.0 0 1 1 0.1,0.1L450.0,30.0"
+    assert str(against["d"]).count("L") == 1
+    assert [int(str(path["stroke"])[1:3], 16) > 128 for path in (against, stays)] == [False, True]
+    assert [float(str(path["stroke-width"])) for path in (against, stays)] == [3.0, 5.0]
+    assert "<title>1 0: -1</title>" in text
+    assert "<path" not in walks_svg(relevance(), item=0)
+
+
+def test_nodes_have_places_of_their_own() -> None:
+    places = [
+        (float(str(c["cx"])), float(str(c["cy"]))) for c in Reader(walks_svg(relevance(), item=0)).named("circle")
+    ]
+    apart = torch.pdist(torch.tensor(places))
+    assert float(apart.min()) > 60
+    assert min(map(min, places)) >= 30
+    assert max(map(max, places)) <= 450
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match=r"positions: expected \(3, 2\), got \(4, 2\)"):
+        walks_svg(relevance(), item=1, positions=np.zeros((4, 2)))
