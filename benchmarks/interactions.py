@@ -1,17 +1,20 @@
 """Do interactions find what an answer rests on? ``python -m benchmarks.interactions`` (Table 3 of Taylor-CAM).
 
 Sort-of-CLEVR: for each relational question, images that the relation network answers right; a hit is a top-1 pair of
-cells of which one box meets the object that the question names and the other an object that decides the answer.
+cells of which one box meets the object that the question names and the other an object that decides the answer. Boxes
+are the cells, those of 24 pixels that the published code of Taylor-CAM draws, and receptive fields. A random pair is
+not drawn: its rate is the share of all pairs that are hits.
 Yield-or-Go: how often the top pair joins the yield sign and a car where the answer is "stop". Three objects: whether
 order 3 finds the triple that order 2 cannot see.
 
-Sort-of-CLEVR runs in float64: a probability of 1 - 1e-9 still bends there, while in float32 it is 1 and all its
-derivatives are zero.
+Derivatives run in float64: a probability of 1 - 1e-9 still bends there, while in float32 it is 1 and all its
+derivatives are zero. Removal needs float32 only.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
@@ -23,7 +26,7 @@ from torch import Tensor
 
 from benchmarks.environment import describe
 from benchmarks.interactions_table import RESULT, table
-from xai_fast import GradCAM, TaylorCAM, taylor
+from xai_fast import GradCAM, RemovalInteractions, TaylorCAM, taylor
 from xai_fast.datasets import sort_of_clevr as clevr
 from xai_fast.datasets import three_objects as three
 from xai_fast.datasets import yield_or_go as road
@@ -38,6 +41,8 @@ _BATCH = 25
 Box = tuple[float, float, float, float]
 Pairs = list[tuple[int, int]]
 """The top-1 pair of cells of each item, as indices."""
+Finder = Callable[[Tensor, Tensor, Tensor], dict[str, Pairs]]
+"""From images, questions and answers to top-1 pairs, by the name of a method."""
 Asked = tuple[clevr.Scene, clevr.Question]
 
 
@@ -88,29 +93,63 @@ def _top_pairs(saliency: Tensor) -> Pairs:
     return [(int(b) // n, int(b) % n) for b in best]
 
 
-def _by_taylor_cam(network: RelationNetwork, scope: str) -> Callable[[Tensor, Tensor, Tensor], Pairs]:
+def _by_taylor_cam(network: RelationNetwork, scope: str) -> Finder:
     method = TaylorCAM(network, "tag", grid=GRID, scope=scope)
-    return lambda images, questions, answers: _top_pairs(
-        method.explain(images, target=answers, additional_forward_args=questions).saliency
-    )
 
-
-def _by_grad_cam(network: RelationNetwork) -> Callable[[Tensor, Tensor, Tensor], Pairs]:
-    """The two cells with the largest values of the map."""
-    method = GradCAM(network, "convolutions", relu=False)
-
-    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> Pairs:
-        maps = method.attribute(images, target=answers, additional_forward_args=questions).flatten(1)
-        return [(int(a), int(b)) for a, b in maps.topk(2, dim=1).indices]
+    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
+        found = method.explain(images, target=answers, additional_forward_args=questions)
+        return {f"Taylor-CAM, {scope}": _top_pairs(found.saliency)}
 
     return pairs
 
 
-def _by_squared_derivatives(network: RelationNetwork) -> Callable[[Tensor, Tensor, Tensor], Pairs]:
+def _by_removal(network: RelationNetwork, score: str) -> Finder:
+    """The largest interaction, and for comparison the one of largest magnitude."""
+    method = RemovalInteractions(network, "convolutions", score=score, sign="both")
+
+    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
+        found = method.explain(images.float(), target=answers, additional_forward_args=questions.float())
+        assert found.sums is not None
+        name = f"removal, {score.replace('_', '-')}"
+        return {name: _top_pairs(found.sums), f"{name}, by magnitude": _top_pairs(found.sums.abs())}
+
+    return pairs
+
+
+def _by_occlusion(network: RelationNetwork) -> Finder:
+    """The two cells whose removal takes most from the probability."""
+
+    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
+        rows: Pairs = []
+        with torch.no_grad():
+            maps = network.convolutions(images.float())
+            for map_, question, answer in zip(maps, questions.float(), answers, strict=True):
+                kept = 1 - torch.eye(math.prod(GRID)).reshape(-1, 1, *GRID)
+                logits = network.relate(network.tag(map_ * kept), question.expand(len(kept), -1))
+                # By log-probability, whose order is that of the probability, also near 1.
+                one, other = logits.double().log_softmax(1)[:, answer].topk(2, largest=False).indices.tolist()
+                rows.append((one, other))
+        return {"two cells of largest occlusion": rows}
+
+    return pairs
+
+
+def _by_grad_cam(network: RelationNetwork) -> Finder:
+    """The two cells with the largest values of the map."""
+    method = GradCAM(network, "convolutions", relu=False)
+
+    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
+        maps = method.attribute(images, target=answers, additional_forward_args=questions).flatten(1)
+        return {"Grad-CAM, top two cells": [(int(a), int(b)) for a, b in maps.topk(2, dim=1).indices]}
+
+    return pairs
+
+
+def _by_squared_derivatives(network: RelationNetwork) -> Finder:
     """The sum of the squared cross derivatives of all channels of two cells, after GLIDER (Tsang et al., 2020)."""
     downstream = Downstream(network, "tag")
 
-    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> Pairs:
+    def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
         with torch.no_grad():
             objects, _ = downstream.split(images, questions)
 
@@ -119,17 +158,13 @@ def _by_squared_derivatives(network: RelationNetwork) -> Callable[[Tensor, Tenso
 
         function = taylor.ScoreFunction(score, extras=(questions, answers))
         hessian = taylor.hessian(function, objects).unflatten(2, objects.shape[1:]).unflatten(1, objects.shape[1:])
-        return _top_pairs(hessian.square().sum((2, 4)).triu(1))
+        name, features = "squared cross derivatives (GLIDER)", hessian[:, :, :-2, :, :-2]  # without the coordinates
+        return {
+            name: _top_pairs(hessian.square().sum((2, 4)).triu(1)),
+            f"{name}, coordinates left out": _top_pairs(features.square().sum((2, 4)).triu(1)),
+        }
 
     return pairs
-
-
-def _by_chance(images: Tensor, questions: Tensor, answers: Tensor) -> Pairs:
-    generator = torch.Generator().manual_seed(int(1e6 * float(images.sum())) % 2**31)
-    return [
-        (int(a), int(b))
-        for a, b in (torch.randperm(math.prod(GRID), generator=generator)[:2] for _ in range(len(images)))
-    ]
 
 
 def _meets(box: Sequence[float], other: Sequence[float]) -> bool:
@@ -146,40 +181,62 @@ def _joins(boxes: Sequence[Sequence[float]], first: Sequence[Box], second: Seque
     )
 
 
-def _hits(asked: Sequence[Asked], pairs: Pairs, geometry: CellGeometry, field: bool) -> list[bool]:
-    box = geometry.field_box if field else geometry.cell_box
-    hits = []
-    for (scene, question), pair in zip(asked, pairs, strict=True):
-        boxes = [box(divmod(cell, GRID[1])) for cell in pair]
-        named = scene.objects[question.object_of_interest].box
-        deciding = [scene.objects[i].box for i in question.relevant_objects]
-        hits.append(_joins(boxes, [named], deciding))
-    return hits
+def _published_box(cell: Sequence[int]) -> Box:
+    """Give the box that the published code of Taylor-CAM draws, a fifth of the picture and 4.5 pixels around it."""
+    side, around = clevr.IMAGE_SIZE / GRID[0], 4.5
+    row, column = (side * at for at in cell)
+    return column - around, row - around, column + side + around, row + side + around
+
+
+def _boxes(geometry: CellGeometry) -> dict[str, list[Sequence[float]]]:
+    """Give the box of each cell, by the kind of box."""
+    kinds = {"cell": geometry.cell_box, "24 pixels": _published_box, "receptive field": geometry.field_box}
+    return {name: [box(divmod(i, GRID[1])) for i in range(math.prod(GRID))] for name, box in kinds.items()}
+
+
+def _hit(asked: Asked, boxes: Sequence[Sequence[float]]) -> bool:
+    scene, question = asked
+    named = scene.objects[question.object_of_interest].box
+    return _joins(boxes, [named], [scene.objects[i].box for i in question.relevant_objects])
 
 
 def _sort_of_clevr(counts: Sequence[int]) -> list[dict[str, object]]:
-    network = relation_network().double().requires_grad_(False)
-    methods = {
-        "Taylor-CAM, local": _by_taylor_cam(network, "local"),
-        "Taylor-CAM, global": _by_taylor_cam(network, "global"),
-        "Grad-CAM, top two cells": _by_grad_cam(network),
-        "squared cross derivatives (GLIDER)": _by_squared_derivatives(network),
-        "random pair": _by_chance,
-    }
     rows: list[dict[str, object]] = []
-    geometry: CellGeometry | None = None
     for subtype in range(3):
-        asked = _answered_right(network, subtype, max(counts))
-        batches = _batches(asked)
-        geometry = geometry or cell_geometry(network, "convolutions", batches[0][0], batches[0][1])
-        for name, method in methods.items():
-            pairs = [pair for batch in batches for pair in method(*batch)]
-            for what, field in (("cell", False), ("receptive field", True)):
-                hits = _hits(asked, pairs, geometry, field)
-                rates = {str(count): sum(hits[:count]) / count for count in counts}
-                rows.append({"question": subtype, "method": name, "box": what, "hits": rates})
-            print(f"question {subtype} {name}: {rows[-2]['hits']}", file=sys.stderr, flush=True)
+        rows += _question(subtype, counts)
     return rows
+
+
+def _question(subtype: int, counts: Sequence[int]) -> list[dict[str, object]]:
+    network, single = (relation_network().to(t).requires_grad_(False) for t in (torch.float64, torch.float32))
+    finders = [
+        _by_taylor_cam(network, "local"),
+        _by_taylor_cam(network, "global"),
+        _by_grad_cam(network),
+        _by_squared_derivatives(network),
+        _by_occlusion(single),
+        _by_removal(single, "log_odds"),
+        _by_removal(single, "probability"),
+    ]
+    asked = _answered_right(network, subtype, max(counts))
+    batches = _batches(asked)
+    boxes = _boxes(cell_geometry(network, "convolutions", batches[0][0], batches[0][1]))
+    every = list(itertools.combinations(range(math.prod(GRID)), 2))
+    hits = {
+        ("random pair", kind): [sum(_hit(one, [of[a], of[b]]) for a, b in every) / len(every) for one in asked]
+        for kind, of in boxes.items()
+    }
+    for finder in finders:
+        for batch, start in zip(batches, itertools.count(0, _BATCH)):  # counting has no end
+            for name, pairs in finder(*batch).items():
+                for kind, of in boxes.items():
+                    found = hits.setdefault((name, kind), [])
+                    found += [_hit(asked[start + i], [of[a], of[b]]) for i, (a, b) in enumerate(pairs)]
+        print(f"question {subtype} {name}: {sum(hits[name, 'cell']) / max(counts)}", file=sys.stderr, flush=True)
+    return [
+        {"question": subtype, "method": name, "box": kind, "hits": {str(n): sum(found[:n]) / n for n in counts}}
+        for (name, kind), found in hits.items()
+    ]
 
 
 def _yield_or_go(count: int) -> dict[str, object]:

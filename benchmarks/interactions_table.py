@@ -19,13 +19,14 @@ def table(results: Mapping[str, Any]) -> str:
         results: as ``benchmarks/interactions.py`` keeps them.
 
     Returns:
-        Markdown; boxes are those of cells.
+        Markdown; hits of the most images, with boxes of cells, and with those of 24 pixels.
     """
-    rows = [row for row in results["sort_of_clevr"] if row["box"] == "cell"]
+    rows = results["sort_of_clevr"]
+    count = max(rows[0]["hits"], key=int)
     lines = [f"| top-1 pair by | {' | '.join(_QUESTIONS)} |", f"|---|{'---|' * len(_QUESTIONS)}"]
     for method in dict.fromkeys(row["method"] for row in rows):
-        hits = {row["question"]: row["hits"] for row in rows if row["method"] == method}
-        cells = [" / ".join(f"{rate:.0%}" for rate in hits[i].values()) for i in range(len(_QUESTIONS))]
+        hits = {(row["question"], row["box"]): row["hits"][count] for row in rows if row["method"] == method}
+        cells = [f"{hits[i, 'cell']:.0%} / {hits[i, '24 pixels']:.0%}" for i in range(len(_QUESTIONS))]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     road, three = results["yield_or_go"], results["three_objects"]
     joined = road["top_pair_joins_sign_and_car"]

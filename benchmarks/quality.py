@@ -8,7 +8,6 @@ for the best settings of each method on half of the items, reported on the other
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import math
 import sys
@@ -44,7 +43,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "blur_sigma": 20.0,
         "score": "probability",
         "quick": options.quick,
-        "captum": importlib.metadata.version("captum"),
     }
     chosen, chosen_on = _kept_choice(results, MODELS[0])
     for name in options.models:

@@ -38,12 +38,12 @@ _LAST: Axes = {
 _AGGREGATES = _one("aggregate", ("signed", "magnitude"))
 
 SEARCHES: dict[str, tuple[Choice, Axes]] = {
-    "Integrated Gradients": ({"method": "integrated_gradients", "samples": 50}, _LAST),
+    "Integrated Gradients": ({"method": "integrated_gradients", "steps": 50}, _LAST),
     "SmoothGrad": (
         {"method": "smoothgrad", "samples": 50, "noise": 0.15, "aggregate": "signed"},
         {"noise": _one("noise", (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)), "aggregate": _AGGREGATES, **_LAST},
     ),
-    "Expected Gradients (GradientShap)": ({"method": "expected_gradients", "samples": 50}, _LAST),
+    "Expected Gradients": ({"method": "expected_gradients", "samples": 50}, _LAST),
     "NeFLAG": (
         {"method": "neflag", "points": 10, "radius": 0.1, "step": "sign", "aggregate": "signed"},
         {
@@ -59,7 +59,7 @@ SEARCHES: dict[str, tuple[Choice, Axes]] = {
 
 def quick_search(start: Choice, axes: Axes) -> tuple[Choice, Axes]:
     """Cut a search down to two axes of two values and few samples, to show that it runs."""
-    few = {"samples": 10} if "samples" in start else {"points": 2}
+    few = {name: count for name, count in {"samples": 10, "steps": 10, "points": 2}.items() if name in start}
     return start | few, {name: axes[name][:2] for name in ("ranking", "smooth")}
 
 

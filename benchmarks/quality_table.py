@@ -121,10 +121,11 @@ def relevance_table(result: Mapping[str, Any]) -> str:
 
 def _small_print(result: Mapping[str, Any]) -> str:
     protocol, environment = result["protocol"], result["environment"]
+    captum = f"captum {protocol['captum']}, " if "captum" in protocol else ""
     return (
         f"Mean ± standard error over items; {protocol['steps']} steps per curve, black and blur of sigma "
-        f"{protocol['blur_sigma']:.0f} averaged, probability of the label. torch {environment['torch']}, captum "
-        f"{protocol['captum']}, {environment['cpu']}, commit {environment['commit']}."
+        f"{protocol['blur_sigma']:.0f} averaged, probability of the label. torch {environment['torch']}, "
+        f"{captum}{environment['cpu']}, commit {environment['commit']}."
     )
 
 

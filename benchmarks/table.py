@@ -21,7 +21,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 ROWS = (
     (
         "NeFLAG / its own gradient evaluations run bare, Lite0, batch 32",
-        "test_overhead_over_its_own_gradients[32]",
+        "test_overhead_over_its_own_gradients[32-neflag]",
         "times_its_own_gradients",
         "{:.3f}",
         "<= 1.08",
@@ -102,6 +102,20 @@ ROWS = (
         "hvp_over_ours",
         "{:.1f}",
         ">= 5",
+    ),
+    (
+        "four runs of the model for each pair / removal interactions, relation network, 25 cells",
+        "test_removal::test_against_a_loop_over_pairs[relation network, 5 x 5]",
+        "pair_loop_over_ours",
+        "{:.0f}",
+        ">= 20",
+    ),
+    (
+        "four runs of the model for each pair / removal interactions, Lite0, 49 cells",
+        "test_removal::test_against_a_loop_over_pairs[Lite0, 7 x 7]",
+        "pair_loop_over_ours",
+        "{:.0f}",
+        ">= 20",
     ),
     (
         "Hessian of an MLP, 4 points / the same in compiled JAX",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
 from xai_fast import backends, native
-from xai_fast.kernels import flux_accumulate, relevance_ratio, sphere_points, sphere_step
+from xai_fast.kernels import flux_accumulate, random_points, relevance_ratio, sphere_step
 from xai_fast.kernels.relevance_ratio.cases import TOLERANCE, Case
 
 ITEMS, ENTRIES = 64, 3 * 224 * 224
@@ -31,10 +31,10 @@ def _arguments() -> dict[str, Tensor]:
     }
 
 
-def _sphere_points() -> Callable[[], None]:
+def _random_points(kind: str) -> Callable[[], None]:
     a = _arguments()
     point = torch.zeros(ITEMS, dtype=torch.int64)
-    return lambda: sphere_points(a["points"], a["centers"], a["item"], a["item"], point, a["every"], 0.1, 0)
+    return lambda: random_points(a["points"], a["centers"], a["item"], a["item"], point, a["every"], 0.1, kind, 0)
 
 
 def _sphere_step(rule: str) -> Callable[[], None]:
@@ -53,7 +53,9 @@ def _flux_accumulate() -> Callable[[], None]:
 
 # Arrays of the size of the batch that memory must see at least once, read or written; the largest ratio to the copy.
 KERNELS: dict[str, tuple[Callable[[], Callable[[], None]], int, float]] = {
-    "sphere_points": (_sphere_points, 2, 2.5),
+    "random_points sphere": (lambda: _random_points("sphere"), 2, 2.5),
+    "random_points box": (lambda: _random_points("box"), 2, 2.5),
+    "random_points normal": (lambda: _random_points("normal"), 2, 2.5),
     "sphere_step sign": (lambda: _sphere_step("sign"), 3, 1.5),
     "sphere_step normalized": (lambda: _sphere_step("normalized"), 3, 1.5),
     "sphere_step tangent": (lambda: _sphere_step("tangent"), 4, 1.5),
@@ -83,7 +85,7 @@ def test_native_kernel_against_a_copy(benchmark: BenchmarkFixture, name: str) ->
         "threads": torch.get_num_threads(),
         "seconds": seconds,
     }
-    if native.module().isa() == "avx512" or name != "sphere_points":
+    if native.module().isa() == "avx512" or not name.startswith("random_points"):
         assert factor <= limit
 
 

@@ -14,8 +14,8 @@ import torch
 
 from xai_fast import backends, use_backend
 from xai_fast.errors import BackendUnavailable, InputError
-from xai_fast.kernels import sphere_points
-from xai_fast.kernels.sphere_points.cases import CASES
+from xai_fast.kernels import random_points
+from xai_fast.kernels.random_points.cases import CASES
 
 TENSORS = (torch.empty(1),)
 ON_CUDA = ("tuple_join", "tuple_sum")
@@ -31,7 +31,7 @@ def _automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _module(backend: str) -> ModuleType:
-    return importlib.import_module(f"xai_fast.kernels.sphere_points.{backend}")
+    return importlib.import_module(f"xai_fast.kernels.random_points.{backend}")
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, backend: str, reason: str | None) -> None:
@@ -49,8 +49,8 @@ def test_every_kernel_lists_every_backend() -> None:
         "flux_accumulate",
         "pair_reduce",
         "partition_sum",
+        "random_points",
         "relevance_ratio",
-        "sphere_points",
         "sphere_step",
         "tuple_join",
         "tuple_sum",
@@ -71,7 +71,7 @@ def test_reasons_need_no_tensors() -> None:
 CHOICES = [
     (None, "no GPU", "native", None),
     (None, None, "triton", None),
-    ("not built", "no GPU", "reference", "sphere_points runs on the reference backend: native: not built"),
+    ("not built", "no GPU", "reference", "random_points runs on the reference backend: native: not built"),
 ]
 
 
@@ -90,20 +90,20 @@ def test_automatic_choice_falls_back_and_says_so_once(
     _break(monkeypatch, "triton", triton)
     with caplog.at_level(logging.WARNING, logger="xai_fast"):
         for _ in range(3):
-            assert _name(backends.select("sphere_points", TENSORS)) == chosen
+            assert _name(backends.select("random_points", TENSORS)) == chosen
     assert caplog.messages == ([] if message is None else [message])
 
 
 def test_a_forced_backend_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     with use_backend("reference"):
         assert backends.forced_backend() == "reference"
-        assert _name(backends.select("sphere_points", TENSORS)) == "reference"
+        assert _name(backends.select("random_points", TENSORS)) == "reference"
         with use_backend(None):
             assert backends.forced_backend() is None
         assert backends.forced_backend() == "reference"
     assert backends.forced_backend() is None
     monkeypatch.setenv("XAI_FAST_BACKEND", "reference")
-    assert _name(backends.select("sphere_points", TENSORS)) == "reference"
+    assert _name(backends.select("random_points", TENSORS)) == "reference"
 
 
 def test_use_backend_also_works_without_a_context() -> None:
@@ -117,11 +117,11 @@ def test_a_forced_backend_that_cannot_run_gives_every_reason(monkeypatch: pytest
     _break(monkeypatch, "native", "not built")
     _break(monkeypatch, "triton", "no GPU")
     with use_backend("native"), pytest.raises(BackendUnavailable) as caught:
-        sphere_points(**CASES[0].arguments())
-    for part in ("sphere_points", "'native' was forced", "cuda: not written", "triton: no GPU", "native: not built"):
+        random_points(**CASES[0].arguments())
+    for part in ("random_points", "'native' was forced", "cuda: not written", "triton: no GPU", "native: not built"):
         assert part in str(caught.value)
     with use_backend("cuda"), pytest.raises(BackendUnavailable, match="'cuda' was forced"):
-        sphere_points(**CASES[0].arguments())
+        random_points(**CASES[0].arguments())
 
 
 def test_an_error_inside_a_kernel_is_not_a_reason_to_fall_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +132,7 @@ def test_an_error_inside_a_kernel_is_not_a_reason_to_fall_back(monkeypatch: pyte
     _break(monkeypatch, "triton", "no GPU")
     monkeypatch.setattr(_module("native"), "run", broken)
     with pytest.raises(RuntimeError, match="inside"):
-        sphere_points(**CASES[0].arguments())
+        random_points(**CASES[0].arguments())
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_an_unknown_name_is_named(call: Any, message: str) -> None:
 def test_an_unknown_name_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XAI_FAST_BACKEND", "opencl")
     with pytest.raises(InputError, match="XAI_FAST_BACKEND: expected one of"):
-        sphere_points(**CASES[0].arguments())
+        random_points(**CASES[0].arguments())
 
 
 def test_native_kernels_are_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

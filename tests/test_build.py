@@ -177,13 +177,13 @@ x = torch.rand(1 << 22)
 (x + 1).sum()
 before = len(os.listdir("/proc/self/task"))
 import xai_fast
-from xai_fast.kernels import sphere_points
+from xai_fast.kernels import random_points
 points = torch.empty(64, 65536)
 one = torch.zeros(64, dtype=torch.int64)
-arguments = (points, torch.zeros(1, 65536), one, one[:1], torch.arange(64), torch.ones(64, dtype=torch.bool), 1.0, 0)
+arguments = (points, torch.zeros(1, 65536), one, one[:1], torch.arange(64), torch.ones(64, dtype=torch.bool))
 with xai_fast.use_backend("native"):
     for _ in range(3):
-        sphere_points(*arguments)
+        random_points(*arguments, radius=1.0, kind="sphere", seed=0)
         (x + 1).sum()
 after = len(os.listdir("/proc/self/task"))
 assert torch.isfinite(points).all()

@@ -17,6 +17,9 @@ from xai_fast.registry import find_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "neflag": {"radius": 0.3, "points": 3},
+    "guided_ig": {"steps": 5},
+    "blur_ig": {"steps": 5, "sigma": 2.0},
+    "agi": {"max_steps": 4, "low": 0.0, "high": 1.0},
     "gradcam": {"layer": "1"},
     "gradcam_plus_plus": {"layer": "1"},
     "hires_cam": {"layer": "1", "smooth": True},
@@ -27,13 +30,25 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "guided_gradcam": {"layer": "1", "against": True},
     "saliency": {},
     "gradient_x_input": {},
+    "integrated_gradients": {"steps": 5, "baseline": 0.1},
+    "smoothgrad": {"samples": 3},
+    "expected_gradients": {"samples": 6},
+    "gradient_shap": {"samples": 4, "noise": 0.1},
     "lrp": {"composite": "epsilon_plus", "layer": ["1"]},
     "deconvolution": {},
     "guided_backprop": {"times_input": True},
     "deeplift": {"baseline": 0.2},
     "fullgrad": {},
     "deepshap": {"baselines": [0.0, "blur", 0.4]},
+    "occlusion": {"window": [4, 3], "stride": 2},
+    "rise": {"masks": 12, "grid": 3},
+    "feature_ablation": {"features": 3, "baseline": "blur"},
+    "shapley_sampling": {"features": 3, "permutations": 4, "baseline": "mean"},
+    "quantitative_input_influence": {"features": 2, "permutations": 4, "baseline": [[[[0.1]]], [[[0.6]]]]},
+    "lime": {"features": 3, "samples": 40},
+    "kernel_shap": {"features": [2, 3], "samples": 40, "baseline": [0.2, 0.3, 0.5]},
     "taylor_cam": {"layer": "1"},
+    "removal_interactions": {"layer": "1", "shortlist": 4},
     "captum:IntegratedGradients": {"n_steps": 4},
     "captum:DeepLift": {},
 }
@@ -88,7 +103,7 @@ def assert_equal(got: Explanation, expected: Explanation) -> None:
             scale = float(value.abs().max()) or 1.0
             if field == "standard_error":  # the difference of nearly equal numbers: its rounding is that of the maps
                 scale = float(theirs["attributions"].abs().max())
-            if field == "delta":  # rounding itself, where attributions are complete
+            if field == "delta":  # likewise, of the scores
                 scale = float(theirs["scores"].abs().max())
             if field == "relative_standard_error":
                 scale = 1.0

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from xai_fast.errors import bad_argument
 
-__all__ = ["as_tensor", "check_choice", "check_integer", "check_positive", "item_id_tensor", "name_items"]
+__all__ = [
+    "as_tensor",
+    "check_choice",
+    "check_integer",
+    "check_positive",
+    "check_share",
+    "item_id_tensor",
+    "name_items",
+]
 
 
 def as_tensor(value: Any, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Any:
@@ -46,6 +54,18 @@ def check_positive(name: str, value: object) -> float:
     if not isinstance(value, bool) and isinstance(value, numbers.Real) and 0.0 < float(value) < math.inf:
         return float(value)
     raise bad_argument(name, "a positive, finite number", repr(value))
+
+
+def check_share(name: str, value: object, *, zero: bool = True) -> float:
+    """Give a value from 0, itself only if ``zero``, to 1 as a float; else raise an `InputError`."""
+    if (
+        not isinstance(value, bool)
+        and isinstance(value, numbers.Real)
+        and 0.0 <= float(value) <= 1.0
+        and (zero or value)
+    ):
+        return float(value)
+    raise bad_argument(name, f"a number {'from' if zero else 'above'} 0 to 1", repr(value))
 
 
 def item_id_tensor(item_ids: Sequence[int] | Tensor | None, batch: int, device: torch.device) -> Tensor:

@@ -26,6 +26,8 @@ FACTS: dict[str, str] = {
     "a target with a positive output, helps",
     "zero_curvature": "all interactions are exactly zero: the score is saturated, or no path behind the layer has "
     'curvature; score="probability" or "log_probability", or smooth="gelu" or "softplus" help',
+    "no_interactions": "no interaction is above rounding, or above zero where sign='positive': the cells act one by "
+    "one, or in the place of one another",
 }
 """What is known of an item, by name, in a sentence. A method may have further facts."""
 

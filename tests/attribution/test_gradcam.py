@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from all_pairs import all_pairs
 from networks import images, relu_cnn, smooth_cnn
 from torch import Tensor, nn
 
@@ -75,9 +76,10 @@ def literal(
 CNNS = {"in place ReLU follows": (relu_cnn, 1), "last map": (relu_cnn, 5), "smooth": (smooth_cnn, 2)}
 
 
-@pytest.mark.parametrize("method", [GradCAM, GradCAMPlusPlus])
-@pytest.mark.parametrize("cnn", CNNS)
-@pytest.mark.parametrize(("score", "relu"), [("logit", True), ("probability", False), ("log_probability", True)])
+@pytest.mark.parametrize(
+    ("cnn", "score", "relu", "method"),
+    all_pairs(CNNS, ["logit", "probability", "log_probability"], [True, False], [GradCAM, GradCAMPlusPlus]),
+)
 def test_maps_of_cnns(method: type, cnn: str, score: str, relu: bool) -> None:
     build, layer = CNNS[cnn]
     model, x = build(torch.float64), images(3)

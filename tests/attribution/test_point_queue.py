@@ -11,7 +11,7 @@ from networks import bumpy_mlp, images, smooth_cnn, vectors
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from xai_fast import NeFLAG
+from xai_fast import AGI, BlurIG, GuidedIG, Method, NeFLAG
 from xai_fast.engine.call import Call, HostReads
 from xai_fast.engine.gradients import ScoreGradient
 from xai_fast.engine.objective import Objective
@@ -115,6 +115,25 @@ def test_the_whole_loop_runs_on_the_meta_device(step: str) -> None:
     assert result.attributions.shape == (3, 3, 12, 12)
     assert method._host.script == []
     assert counter.operators["sphere_step"] == 2 + 3  # two turns need no decision: 18 pairs, 5 rows
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "turns"),
+    [
+        (GuidedIG, {"steps": 3}, [3, 3, 0]),
+        (BlurIG, {"steps": 4, "sigma": 1.0}, [2, 0]),
+        (AGI, {"classes": 2, "max_steps": 3, "low": -9.0, "high": [9.0, 8.0, 7.0]}, [5, 2, 0]),
+    ],
+)
+def test_walks_along_paths_read_nothing_on_the_meta_device(
+    kind: type[Method], options: dict[str, object], turns: list[int]
+) -> None:
+    method = kind(smooth_cnn(torch.float32).to("meta"), **options)
+    method._host = Scripted(turns)
+    result = method.explain(images(3, torch.float32).to("meta"), target=[1, 2, 3], internal_batch_size=5)
+    assert result.attributions.device.type == "meta"
+    assert result.attributions.shape == (3, 3, 12, 12)
+    assert method._host.script == []
 
 
 def test_the_meta_device_notices_a_read_and_a_stray_tensor() -> None:

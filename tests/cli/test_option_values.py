@@ -124,6 +124,18 @@ def test_options_by_name_and_value() -> None:
     assert read_option("deeplift", "baseline=blur") == ("baseline", "blur")
     assert read_option("deepshap", "baselines=0.5,blur") == ("baselines", [0.5, "blur"])
     assert read_option("neflag", "tolerance=none") == ("tolerance", None)
+    for method, text, value in (
+        ("occlusion", "window=3,2", [3, 2]),
+        ("feature_ablation", "features=8", 8),
+        ("feature_ablation", "features=superpixels:30", "superpixels:30"),
+        ("lime", "features=[[0, 0, 1]]", [[0, 0, 1]]),
+        ("lime", "features=none", None),
+        ("rise", "baseline=mean", "mean"),
+        ("rise", "baseline=0.5", 0.5),
+        ("kernel_shap", "baseline=0.1,0.2,0.3", [0.1, 0.2, 0.3]),
+        ("quantitative_input_influence", "baseline=[[0.1, 2], [3, 4]]", [[0.1, 2], [3, 4]]),
+    ):
+        assert read_option(method, text) == (text.partition("=")[0], value)
     for text, message in {
         "points": "--option: expected NAME=VALUE",
         "=3": "--option: expected NAME=VALUE",

@@ -31,7 +31,8 @@ GUARD = 4096
 """Entries before and after a tensor that nobody may change: more than a block."""
 # Rows so long that a partial sum covers several blocks. No other backend changes there, so they are not in CASES.
 LONG_ROWS = (
-    ("sphere_points", CASES["sphere_points"].Case("long", rows=2, items=1, entries=600_001)),
+    ("random_points", CASES["random_points"].Case("long", rows=2, items=1, entries=600_001)),
+    ("random_points", CASES["random_points"].Case("box long", rows=2, items=1, entries=300_001, kind="box")),
     ("sphere_step", CASES["sphere_step"].Case("normalized long", 2, 1, 300_001, rule="normalized")),
     ("sphere_step", CASES["sphere_step"].Case("tangent long float64", 2, 1, 150_001, "tangent", torch.float64)),
 )
@@ -84,7 +85,9 @@ def run_guarded(kernel: str, case: Any, before: int, after: int) -> float:
 
 
 ALONE = (
-    ("sphere_points", "several blocks"),
+    ("random_points", "several blocks"),
+    ("random_points", "box several blocks"),
+    ("random_points", "normal several blocks"),
     ("sphere_step", "normalized several blocks"),
     ("sphere_step", "tangent several blocks"),
     ("flux_accumulate", "image"),

@@ -43,7 +43,6 @@ def test_a_planted_bug_is_noticed(bug: PlantedBug, monkeypatch: pytest.MonkeyPat
         except ptx_emu.PtxError as error:
             right = "MEMCHECK" not in str(error)
     assert not right
-    assert run_guarded(bug.kernel, case, 0, 0) <= 1.0
 
 
 @pytest.mark.parametrize(("kernel", "name"), ALONE)
@@ -72,7 +71,7 @@ def test_logarithm_and_angle_of_every_uniform(dtype: torch.dtype) -> None:
 
 
 FAR = {
-    "sphere_points": find_case("sphere_points", "odd"),
+    "random_points": find_case("random_points", "odd"),
     "sphere_step": find_case("sphere_step", "normalized odd"),
     "flux_accumulate": find_case("flux_accumulate", "odd"),
 }
@@ -87,9 +86,9 @@ def test_a_row_offset_in_32_bits_is_noticed(monkeypatch: pytest.MonkeyPatch) -> 
     import ptx_emu
 
     old = "tl.store(points + row * entries"
-    bug = PlantedBug("sphere_points", "int32", old, "tl.store(points + row.to(tl.int32) * entries", "odd")
+    bug = PlantedBug("random_points", "int32", old, "tl.store(points + row.to(tl.int32) * entries", "odd")
     with planted(bug, monkeypatch), pytest.raises(ptx_emu.PtxError, match="MEMCHECK"):
-        _check_far_row("sphere_points", monkeypatch)
+        _check_far_row("random_points", monkeypatch)
 
 
 def _check_far_row(kernel: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The Triton kernels in Triton's interpreter equal their references: every case, aligned or not, among guards."""
+"""The Triton kernels in Triton's interpreter equal their references: every case, among guards."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("shift", [0, 1], ids=["aligned", "unaligned"])
 @pytest.mark.parametrize(("kernel", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
-def test_equals_the_reference(kernel: str, case: Any, shift: int) -> None:
-    assert run_guarded(kernel, case, before=GUARD + shift, after=GUARD) <= 1.0
+def test_equals_the_reference(kernel: str, case: Any) -> None:
+    assert run_guarded(kernel, case, before=GUARD + 1, after=GUARD) <= 1.0
 
 
 @pytest.mark.parametrize(
@@ -36,7 +35,6 @@ def test_a_planted_bug_is_noticed(bug: PlantedBug, monkeypatch: pytest.MonkeyPat
     case = find_case(bug.kernel, bug.case)
     with planted(bug, monkeypatch):
         assert run_guarded(bug.kernel, case, GUARD, GUARD) > 1.0
-    assert run_guarded(bug.kernel, case, GUARD, GUARD) <= 1.0
 
 
 @pytest.mark.parametrize(("kernel", "name"), ALONE)

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KERNELS = ("flux_accumulate", "sphere_points", "sphere_step")
-OUTPUTS = {"sphere_points": ("points",), "sphere_step": ("points",), "flux_accumulate": ("mean", "m2", "count")}
+KERNELS = ("flux_accumulate", "random_points", "sphere_step")
+OUTPUTS = {"random_points": ("points",), "sphere_step": ("points",), "flux_accumulate": ("mean", "m2", "count")}
 CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
 ALL_CASES = [(kernel, case) for kernel in KERNELS for case in CASES[kernel].CASES]
 
@@ -23,7 +23,7 @@ def _allowed(kernel: str, name: str, expected: dict[str, Any], tolerance: float)
     wanted = expected[name].double()
     if name == "count":
         return torch.full_like(wanted, 0.5)
-    if kernel == "sphere_points":
+    if kernel == "random_points":
         # The offset is right to the tolerance; what is written is rounded once more, on the scale of the center.
         x = expected["centers"][expected["item"]]
         return tolerance * (wanted - x.double()).abs() + torch.finfo(x.dtype).eps * x.double().abs()

@@ -12,7 +12,7 @@ import torch
 import xai_fast.kernels
 from xai_fast import backends, native, use_backend
 
-__all__ = ["NATIVE", "REFERENCE", "WAYS", "Way", "on_every_way", "on_native", "run"]
+__all__ = ["NATIVE", "REFERENCE", "WAYS", "Way", "beside_the_reference", "on_every_way", "on_native", "run"]
 
 
 class Way(NamedTuple):
@@ -43,7 +43,7 @@ class Way(NamedTuple):
 
 def _ways() -> list[Way]:
     found = []
-    for backend, reason in backends.why("sphere_points", (torch.empty(1),)).items():
+    for backend, reason in backends.why("random_points", (torch.empty(1),)).items():
         if backend == "native" and reason is None:
             found += [Way(backend, isa) for isa in native.module().available_isas()]
         elif reason is None:
@@ -55,6 +55,7 @@ REFERENCE = Way("reference")
 WAYS = _ways()
 NATIVE = [way for way in WAYS if way.isa]
 on_every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+beside_the_reference = pytest.mark.parametrize("way", [way for way in WAYS if way != REFERENCE], ids=str)
 on_native = pytest.mark.parametrize("way", NATIVE, ids=str)
 
 

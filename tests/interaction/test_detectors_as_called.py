@@ -169,7 +169,7 @@ def test_shapley_interactions_of_a_black_box(rows: Tensor) -> None:
     assert ShapleyInteractions(Estimator().predict).detect(rows).top(1)[0].features == ("x0", "x1")
 
 
-def test_ablation_of_a_black_box(rows: Tensor) -> None:
-    pytest.importorskip("captum")
-    found = find_method("captum:FeatureAblation")(BLACK_BOXES["tensor"](Estimator())).attribute(rows)
-    torch.testing.assert_close(found[:, 2], rows[:, 2].round())
+@pytest.mark.parametrize("name", ["feature_ablation", "kernel_shap", "shapley_sampling"])
+def test_black_boxes_whose_features_are_replaced(rows: Tensor, name: str) -> None:
+    found = find_method(name)(BLACK_BOXES["tensor"](Estimator())).attribute(rows)
+    torch.testing.assert_close(found[:, 2], rows[:, 2].round(), rtol=0, atol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 import torch
 import torch.nn.functional as F  # as everybody calls it
@@ -150,14 +152,24 @@ MODELS = {
 }
 
 
+class Reached(Exception):
+    """A model has run as far as is needed."""
+
+
 def poisoned(model: nn.Module, layer: str, shape: tuple[int, ...], axis: int, geometry: CellGeometry) -> Tensor:
     """Which pixels of an axis reach which cells: (pixels, cells), from a NaN in one row of pixels at a time."""
     outputs: list[Tensor] = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda _m, _i, output: outputs.append(output))
+
+    def seen(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        outputs.append(output)
+        raise Reached
+
+    handle = model.get_submodule(layer).register_forward_hook(seen)
     for pixel in range(shape[2 + axis]):
         x = torch.rand(shape, dtype=torch.float64)
         x.select(2 + axis, pixel).fill_(torch.nan)
-        model(x)
+        with torch.no_grad(), contextlib.suppress(Reached):
+            model(x)
     handle.remove()
     output = torch.cat(outputs).isnan()
     channels = 1 if output.ndim == len(shape) and output.shape[2:] == geometry.grid else output.ndim - 1

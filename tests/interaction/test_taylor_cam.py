@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
+from all_pairs import all_pairs
 from taylor_networks import Relation, made, network, numbers
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
@@ -39,7 +41,9 @@ class Objects(nn.Module):
         return self.rest(self.embed(x), question)
 
 
-def literal(rest: object, feature: Tensor, order: int, scope: str) -> Tensor:
+def literal(
+    rest: object, feature: Tensor, order: int, scope: str, baseline: float | list[float] | Tensor = 0.0
+) -> Tensor:
     """S of one item with x at the first index, from the full derivative tensor: feature (n, d), rest to a scalar."""
 
     def derivative(function: object) -> object:
@@ -49,7 +53,7 @@ def literal(rest: object, feature: Tensor, order: int, scope: str) -> Tensor:
     for _ in range(order):
         function = derivative(function)
     full = function(feature).detach()  # (n, d) for each derivative
-    x = feature.detach()
+    x = feature.detach() - torch.as_tensor(baseline, dtype=feature.dtype)
     first = {"local": "ap,ap{t}->a{r}", "global": "ap,kp{t}->a{r}"}[scope]
     tail, result = "", ""
     for place, channel in list(zip("bce", "mst", strict=True))[: order - 1]:
@@ -71,7 +75,9 @@ def expected_saliency(sums: Tensor, symmetric: bool) -> Tensor:
     return result
 
 
-def spatial(order: int, scope: str, score: str = "probability") -> tuple[nn.Module, Tensor, list[Tensor]]:
+def spatial(
+    order: int, scope: str, score: str = "probability", baseline: float | list[float] | Tensor = 0.0
+) -> tuple[nn.Module, Tensor, list[Tensor]]:
     model = made(Map)
     x = numbers(2, 1, 4, 6)
     with torch.no_grad():
@@ -83,13 +89,11 @@ def spatial(order: int, scope: str, score: str = "probability") -> tuple[nn.Modu
             logits = model.head(tokens.T.reshape(1, 2, 2, 3))
             return (logits.softmax(1) if score == "probability" else logits)[0, targets[item]]
 
-        sums.append(literal(rest, features[item].flatten(1).T.contiguous(), order, scope))
+        sums.append(literal(rest, features[item].flatten(1).T.contiguous(), order, scope, baseline))
     return model, x, sums
 
 
-@pytest.mark.parametrize("symmetric", [True, False])
-@pytest.mark.parametrize("scope", ["local", "global"])
-@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize(("order", "scope", "symmetric"), all_pairs([1, 2, 3], ["local", "global"], [True, False]))
 def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> None:
     model, x, sums = spatial(order, scope)
     result = TaylorCAM(model, "stem", order=order, scope=scope, symmetric=symmetric).explain(x)
@@ -98,6 +102,70 @@ def test_maps_equal_the_formulas(order: int, scope: str, symmetric: bool) -> Non
     for item in range(2):
         expected = sums[item] ** 2 if order == 1 else expected_saliency(sums[item], symmetric)
         torch.testing.assert_close(result.saliency[item], expected, rtol=1e-8, atol=1e-16)
+
+
+BASELINES = {"number": 0.3, "channels": [0.3, -0.2], "map": numbers(2, 2, 3, seed=4)}
+
+
+@pytest.mark.parametrize("kind", BASELINES)
+@pytest.mark.parametrize("scope", ["local", "global"])
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_x_in_front_is_counted_from_the_baseline(order: int, scope: str, kind: str) -> None:
+    baseline = BASELINES[kind]
+    by_position = baseline.flatten(1).T if isinstance(baseline, Tensor) else baseline  # (n, d)
+    model, x, sums = spatial(order, scope, baseline=by_position)
+    result = TaylorCAM(model, "stem", order=order, scope=scope, baseline=baseline).explain(x)
+    for item in range(2):
+        expected = sums[item] ** 2 if order == 1 else expected_saliency(sums[item], True)
+        torch.testing.assert_close(result.saliency[item], expected, rtol=1e-8, atol=1e-16)
+
+
+def share_of_rank_one(sums: Tensor) -> float:
+    values = np.linalg.svd(sums.numpy(), compute_uv=False)
+    return float(values[0] ** 2 / (values**2).sum())
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_the_share_of_rank_one_is_that_of_the_singular_values(scope: str) -> None:
+    model, x, sums = spatial(2, scope)
+    share = TaylorCAM(model, "stem", scope=scope).explain(x).rank_one_share
+    expected = [share_of_rank_one(one) for one in sums]
+    assert max(expected) < 0.999
+    np.testing.assert_allclose(share, expected, rtol=1e-10)
+
+
+def test_behind_a_relu_network_with_two_classes_pairs_are_products_of_single_cells() -> None:
+    """The probability is a function of the difference u of two logits, which is linear near the item."""
+    head = nn.Sequential(nn.Flatten(), nn.Linear(24, 9), nn.ReLU(), nn.Linear(9, 2))
+    model = made(lambda: nn.Sequential(nn.Conv2d(1, 4, 3, 2, padding=1), head))
+    x = numbers(3, 1, 4, 6)
+    result = TaylorCAM(model, "0", symmetric=False).explain(x, 0)
+    np.testing.assert_allclose(result.rank_one_share, 1.0, rtol=0, atol=1e-12)
+    maps = model[0](x).detach().requires_grad_()
+    logits = model[1](maps)
+    u = logits[:, 0] - logits[:, 1]
+    (g,) = torch.autograd.grad(u.sum(), maps)
+    p = u.sigmoid()
+    bend = p * (1 - p) * (1 - 2 * p)
+    a, b = (maps * g).sum(1).flatten(1), g.sum(1).flatten(1)
+    expected = bend[:, None, None] * a[:, :, None] * b[:, None] * (1 - torch.eye(6))
+    torch.testing.assert_close(result.sums, expected.detach(), rtol=1e-8, atol=1e-16)
+
+
+def test_the_share_of_rank_one_of_nothing_and_of_other_orders() -> None:
+    model, x = made(Map), numbers(2, 1, 4, 6)
+    assert TaylorCAM(model, "stem", order=3).explain(x).rank_one_share is None
+    none = made(lambda: nn.Sequential(nn.Conv2d(1, 3, 2), Cellwise())).eval()
+    result = TaylorCAM(none, "0", score="output").explain(x)
+    assert result.facts["zero_curvature"].all()
+    assert result.rank_one_share.tolist() == [0.0, 0.0]
+
+
+class Cellwise(nn.Module):
+    """Bends at each cell by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh().sum((2, 3))
 
 
 @pytest.mark.parametrize("method", ["forward", "reverse", "hvp"])

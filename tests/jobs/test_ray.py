@@ -32,7 +32,7 @@ pytestmark = [
 ]
 
 LIMIT = 600
-KILLS = 20
+KILLS = 6  # of the shepherd that the tests of local faults try with twenty
 
 
 @pytest.fixture(autouse=True)

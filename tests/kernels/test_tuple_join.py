@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_ways import WAYS, Way, on_every_way, on_native, run
+from kernel_ways import WAYS, Way, beside_the_reference, on_every_way, on_native, run
 from torch import Tensor
 from tuple_kernels import place, result_of
 
@@ -21,7 +21,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 by_name = {case.name: case for case in CASES}
 
 
-@on_every_way
+@beside_the_reference
 @every_case
 def test_equals_the_reference(case: Case, way: Way) -> None:
     expected = result_of(run("tuple_join", case.arguments()))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import literal_metrics
 import pytest
 import torch
+from all_pairs import all_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import images, relu_cnn, smooth_cnn, vectors
@@ -33,10 +34,12 @@ def _scorer(model: nn.Module, target: int, score: str) -> Callable[[Tensor], flo
     return value
 
 
-@pytest.mark.parametrize("baseline", ["black", "blur"])
-@pytest.mark.parametrize("ranking", RANKINGS)
-@pytest.mark.parametrize(("score", "steps"), [("probability", 10), ("logit", 7), ("log_probability", 1)])
-@pytest.mark.parametrize("network", [smooth_cnn, relu_cnn])
+@pytest.mark.parametrize(
+    ("network", "score", "steps", "ranking", "baseline"),
+    all_pairs(
+        [smooth_cnn, relu_cnn], ["probability", "logit", "log_probability"], [10, 7, 1], RANKINGS, ["black", "blur"]
+    ),
+)
 def test_equals_the_definition(
     network: Callable[..., nn.Module], score: str, steps: int, ranking: str, baseline: str
 ) -> None:
@@ -314,9 +317,9 @@ BAD = [
     (
         {"baselines": ("black", "grey")},
         InputError,
-        r"baselines\[1\]: expected \"black\", \"blur\" or a tensor, got 'grey'",
+        r"baselines\[1\]: expected a number, \"black\", \"blur\", \"mean\" or a tensor, got 'grey'",
     ),
-    ({"baselines": (0.0,)}, InputError, r"baselines\[0\]: expected \"black\", \"blur\" or a tensor, got float"),
+    ({"baselines": (True,)}, InputError, r"baselines\[0\]: expected a number, .* or a tensor, got bool"),
     ({"baselines": (torch.zeros(5),)}, InputError, r"baselines\[0\]: .* broadcasts to the inputs \(2, 3, 4, 4\)"),
     ({"baselines": (torch.zeros(1).to("meta"),)}, InputError, r"baselines\[0\]: expected a tensor on cpu"),
     ({"black": (0.0, 1.0)}, InputError, r"black: expected one finite number, or 3, one per channel, got shape \(2,\)"),
@@ -345,7 +348,7 @@ def test_bad_arguments(change: dict[str, object], error: type[Exception], messag
 
 
 def test_blur_of_features_is_refused() -> None:
-    with pytest.raises(InputError, match=r"baselines\[1\]: expected .*, since inputs \(2, 4\) have nothing to blur"):
+    with pytest.raises(InputError, match=r"baselines\[1\]: expected .*, since inputs .* \(2, 4\) have no pixels"):
         insertion_deletion(nn.Linear(4, 3).eval(), torch.rand(2, 4), torch.rand(2, 4))
 
 

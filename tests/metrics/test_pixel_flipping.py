@@ -5,6 +5,7 @@ from __future__ import annotations
 import literal_metrics
 import pytest
 import torch
+from all_pairs import all_pairs
 from networks import images, smooth_cnn
 from torch import Tensor, nn
 
@@ -12,9 +13,9 @@ from xai_fast.errors import InputError, ModelError
 from xai_fast.metrics import RANKINGS, insertion_deletion, pixel_flipping
 
 
-@pytest.mark.parametrize("order", ["descending", "ascending"])
-@pytest.mark.parametrize("ranking", RANKINGS)
-@pytest.mark.parametrize("baseline", ["black", "blur", "flip"])
+@pytest.mark.parametrize(
+    ("baseline", "ranking", "order"), all_pairs(["black", "blur", "flip"], RANKINGS, ["descending", "ascending"])
+)
 def test_equals_the_definition(baseline: str, ranking: str, order: str) -> None:
     model, x, maps = smooth_cnn(), images(2), images(2, seed=9)
     ends = {

@@ -94,6 +94,38 @@ def test_the_numbers_of_the_page_are_those_of_the_maps(page: Path) -> None:
     assert layers[2]["columns"][-1] == [0.725, 0.875]
 
 
+def undirected() -> InteractionMap:
+    """Interactions whose sums stand once, of which those below zero have no salience."""
+    sums = torch.randn(1, 20, 20, generator=torch.Generator().manual_seed(5)).triu(1)
+    return interaction_map(sums.clamp(min=0).square(), (4, 5), sums=sums, directed=False)
+
+
+def test_sums_that_stand_once_are_shown_as_far_as_they_have_salience(tmp_path: Path) -> None:
+    found = undirected()
+    (entry,) = entries(report([Item("a.png", {"removal": found}, photo(0))], tmp_path))
+    (layer,) = entry["layers"]
+    assert (layer["signed"], layer["directed"]) == (True, False)
+    shown = np.frombuffer(base64.b64decode(layer["values"]), "<i2").reshape(20, 20) / 32767 * layer["scale"]
+    np.testing.assert_allclose(shown, found.sums[0].clamp(min=0).numpy(), rtol=0, atol=layer["scale"] / 60000)
+
+
+@pytest.mark.browser
+def test_the_viewer_has_one_number_where_sums_stand_once(browser: Any, tmp_path: Path) -> None:
+    found = undirected()
+    open_picture(
+        browser, report([Item(name, {"removal": found}, photo(0), "class 0") for name in NAMES[:2]], tmp_path), 0
+    )
+    texts = browser.evaluate("[...document.querySelectorAll('#top small')].map((e) => e.textContent)")
+    best = found.attributions.flatten().sort(descending=True).values[:4].sqrt().tolist()
+    assert [float(text.removeprefix("I = +")) for text in texts] == [pytest.approx(value, rel=0.05) for value in best]
+    assert "I is the interaction" in browser.evaluate("document.querySelector('#top-note').textContent")
+    (row, column), _ = found.top_k(1)[0][0].cells
+    point_at(browser, (column + 0.5) / 5, (row + 0.5) / 4)
+    browser.wait_for(TITLE, f"Partners of row {row}, column {column}")
+    assert browser.evaluate(PARTNERS) == [name for name, share in strongest_partners(found, (row, column)) if share > 0]
+    assert browser.complaints() == []
+
+
 PARTNERS = "[...document.querySelectorAll('#partners li')].map((e) => e.querySelector('.who').firstChild.textContent)"
 AMOUNTS = "[...document.querySelectorAll('#partners .amount')].map((e) => e.textContent)"
 TITLE = "document.querySelector('#partners-title').textContent"

@@ -453,7 +453,7 @@ def test_a_piece_that_is_missing_is_told(browser: Any, page: Path, tmp_path: Pat
 def test_it_stays_quick_at_a_hundred_thousand_items(browser: Any, tmp_path: Path) -> None:
     # The values of all, and the entries of the first of them; bounds that also hold on a busy machine.
     many = explanation((2,), 100_000)
-    page = report(many, tmp_path, limit=200)
+    page = report(explanation((2,), 200), tmp_path)
     (tmp_path / "report-data" / "index.js").write_bytes(pages_of(many).script("index"))
     opened(browser, page)
     ready = browser.evaluate("performance.now()")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from all_pairs import all_pairs
 from taylor_networks import NETWORKS, network, numbers
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -44,9 +45,7 @@ def predicted(model: nn.Module, x: Tensor, extra: Tensor | None) -> Tensor:
         return model(x, *(() if extra is None else (extra,))).argmax(1)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("score", ["probability", "log_probability"])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "score", "method"), all_pairs(NETWORKS, ["probability", "log_probability"], METHODS))
 def test_hessian_equals_autograd(name: str, score: str, method: str) -> None:
     model, x, extra = network(name)
     expected = autograd_hessian(model, x, extra, predicted(model, x, extra), score)

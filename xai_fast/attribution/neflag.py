@@ -17,12 +17,13 @@ from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMe
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
-from xai_fast.kernels import flux_accumulate, sphere_points, sphere_step
+from xai_fast.kernels import flux_accumulate, random_points, sphere_step
 from xai_fast.kernels.sphere_step import RULES
 
-__all__ = ["AGGREGATES", "FluxExplanation", "NeFLAG"]
+__all__ = ["AGGREGATES", "STARTS", "FluxExplanation", "NeFLAG"]
 
 AGGREGATES = ("signed", "magnitude")
+STARTS = ("sphere", "box")
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -41,16 +42,18 @@ class FluxExplanation(SampledExplanation):
 
 @dataclass(frozen=True)
 class _FluxWalk(Walk):
-    """Points on the sphere that step until their flux is negative."""
+    """Points around the item that step until their flux is negative."""
 
     radius: float
+    begin: str
     max_steps: int
     step: str
     seed: int
     magnitude: bool
 
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
-        sphere_points(rows.points, items.centers, rows.item, items.ids, rows.point, which, self.radius, self.seed)
+        draw = (rows.item, items.ids, rows.point, which, self.radius, self.begin, self.seed)
+        random_points(rows.points, items.centers, *draw)
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
         negative = (rows.steps > 0) & (scores < items.scores[rows.item])  # Eq. 6
@@ -76,9 +79,9 @@ class _FluxWalk(Walk):
 class NeFLAG(SampledMethod[FluxExplanation]):
     """Attribution maps from negative gradient fluxes.
 
-    For each of ``points`` points: draw x~ uniformly on the L2 sphere of ``radius`` around x; then up to ``max_steps``
-    times take a step and stop as soon as the flux is negative, f(x~) < f(x) (Eq. 6); then add F(x~) * (x - x~), F =
-    grad f. The attribution is the mean over the points whose flux turned negative; the others are left out and counted.
+    For each of ``points`` points: draw x~ on the L2 sphere of ``radius`` around x; then up to ``max_steps`` times take
+    a step and stop as soon as the flux is negative, f(x~) < f(x) (Eq. 6); then add F(x~) * (x - x~), F = grad f. The
+    attribution is the mean over the points whose flux turned negative; the others are left out and counted.
 
     With several inputs each has its own attribution, and the sphere is in their joint space.
 
@@ -88,6 +91,10 @@ class NeFLAG(SampledMethod[FluxExplanation]):
             entry.
         points: flux points per item (n in the paper), at least 1.
         max_steps: steps per point at most (m in the paper), at least 1.
+        start: "sphere" draws the first x~ on the L2 sphere (the paper), "box" every entry by itself within the radius.
+            On the sphere each of N entries changes by about radius / sqrt(N), 0.0003 for a radius of 0.1 and a photo of
+            150,000 entries: all points begin at nearly the same gradient, and a step by "sign" takes them to nearly the
+            same corner. In the box each changes by up to the radius, as by a step by "sign": points differ.
         step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8); see `xai_fast.kernels.sphere_step`.
         score: f, see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
             itself.
@@ -111,6 +118,7 @@ class NeFLAG(SampledMethod[FluxExplanation]):
         radius: float = 0.1,
         points: int = 10,
         max_steps: int = 20,
+        start: str = "sphere",
         step: str = "sign",
         score: str = "auto",
         seed: int = 0,
@@ -126,12 +134,14 @@ class NeFLAG(SampledMethod[FluxExplanation]):
         self.radius = check_positive("radius", radius)
         self.points = check_integer("points", points, 1)
         self.max_steps = check_integer("max_steps", max_steps, 1)
+        self.start = check_choice("start", start, STARTS)
         self.step = check_choice("step", step, RULES)
         self.seed = check_integer("seed", seed, 0, MAX_SEED)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
 
     @override
     def _explain(self, call: Call) -> FluxExplanation:
-        walk = _FluxWalk(self.radius, self.max_steps, self.step, self.seed, self.aggregate == "magnitude")
+        magnitude = self.aggregate == "magnitude"
+        walk = _FluxWalk(self.radius, self.start, self.max_steps, self.step, self.seed, magnitude)
         fields, _, found = self._walked(call, walk, self.points)
         return FluxExplanation(**fields, negative_points=found.count, facts={"no_negative_flux": found.count == 0})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.engine.objective import Objective, Target
-from xai_fast.kernels.sphere_points.reference import normals
+from xai_fast.kernels.random_points.reference import normals, uniforms
 
 __all__ = ["neflag_reference"]
 
@@ -24,6 +24,7 @@ def neflag_reference(
     radius: float = 0.1,
     points: int = 10,
     max_steps: int = 20,
+    start: str = "sphere",
     step: str = "sign",
     score: str = "probability",
     seed: int = 0,
@@ -39,6 +40,7 @@ def neflag_reference(
         radius: of the sphere, in the model's input units.
         points: flux points per item (n in the paper).
         max_steps: steps per point at most (m in the paper).
+        start: "sphere", points begin on the L2 sphere (Algorithm 1), or "box", every entry by itself within the radius.
         step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8).
         score: "probability", "logit" or "log_probability".
         seed: of the random points.
@@ -69,8 +71,9 @@ def neflag_reference(
             f_x = f(x)
         fluxes = []
         for k in range(points):
-            z = normals(torch.tensor([ids[i]]), torch.tensor([k]), x.numel(), seed).reshape(x.shape)
-            near = x + (radius * z / z.norm()).to(x.dtype)
+            draw = normals if start == "sphere" else uniforms
+            z = draw(torch.tensor([ids[i]]), torch.tensor([k]), x.numel(), seed).reshape(x.shape)
+            near = x + (radius * (z / z.norm() if start == "sphere" else z)).to(x.dtype)
             for _ in range(max_steps):
                 near = _step(step, x, near, gradient(near), radius)
                 with torch.no_grad():

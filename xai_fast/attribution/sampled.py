@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_positive
@@ -20,7 +21,16 @@ from xai_fast.explanation import Explanation
 from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.method import Method
 
-__all__ = ["MAX_SEED", "SampledExplanation", "SampledMethod"]
+__all__ = [
+    "MAX_SEED",
+    "PathExplanation",
+    "SampledExplanation",
+    "SampledMethod",
+    "like_inputs",
+    "noise_scale",
+    "relative_error",
+    "value_range",
+]
 
 MAX_SEED = 2**32 - 1
 """The largest seed of random points."""
@@ -31,14 +41,29 @@ class SampledExplanation(Explanation):
     """Attributions that are means over points, with what is needed to judge them.
 
     Attributes:
-        standard_error: like ``attributions``: standard error of the mean; infinite below two contributions.
-        relative_standard_error: (B,) the norm of the standard error over the norm of the map.
+        standard_error: like ``attributions``: standard error of the mean; infinite below two contributions. None where
+            the attributions are no mean, and where they were not stored.
+        relative_standard_error: (B,) the norm of the standard error over the norm of the map, or None.
     """
 
     standard_error: Tensor | tuple[Tensor, ...] | None = None
-    relative_standard_error: Tensor
+    relative_standard_error: Tensor | None = None
 
     not_stored = frozenset({"standard_error"})
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class PathExplanation(Explanation):
+    """Attributions along a path, with what they lack to be complete.
+
+    Attributes:
+        delta: (B,) the sum of the attributions, less ``scores - baseline_scores``: zero but for the accuracy of the
+            path.
+        baseline_scores: (B,) the score of the baseline, where the path begins; the mean of several.
+    """
+
+    delta: Tensor
+    baseline_scores: Tensor
 
 
 S = TypeVar("S", bound=Explanation)
@@ -93,29 +118,54 @@ class SampledMethod(Method[S], abc.ABC):
             forward = self._compiled[kind]
         return ScoreGradient(call, precision=self.precision, forward=forward, static=self.compile)
 
-    def _walked(self, call: Call, walk: Walk, points: int) -> tuple[dict[str, Any], Items, Statistics]:
+    def _walked(
+        self, call: Call, walk: Walk, points: int, *, variance: bool = False
+    ) -> tuple[dict[str, Any], Items, Statistics]:
         """Run a walk.
 
         Args:
             call: the batch.
             walk: the method.
             points: per item, at most.
+            variance: give the variance of the contributions, which has no standard error here, instead of their mean.
 
         Returns:
             The fields of a `SampledExplanation`, the items, and the statistics, whose squared deviations are used up.
         """
         gradient = self._gradient(call)
         scores, items, found = walk_items(gradient, walk, points=points, tolerance=self.tolerance)
+        fields: dict[str, Any] = {"evaluations": found.evaluations, "scores": scores, "targets": items.targets}
+        if variance:
+            return {**fields, "attributions": like_inputs(gradient, found.m2 / found.count[:, None])}, items, found
         error = found.standard_error()
-        fields = {
+        fields |= {
             "attributions": like_inputs(gradient, found.mean),
             "standard_error": like_inputs(gradient, error),
-            "relative_standard_error": error.norm(dim=1) / found.mean.norm(dim=1),
-            "evaluations": found.evaluations,
-            "scores": scores,
-            "targets": items.targets,
+            "relative_standard_error": relative_error(found.mean, error),
         }
         return fields, items, found
+
+
+def relative_error(mean: Tensor, error: Tensor) -> Tensor:
+    """Compute the norm of standard errors over the norm of means, both (B, N): (B,), zero where there is no error."""
+    norm = error.norm(dim=1)
+    return torch.where(norm == 0, norm, norm / mean.norm(dim=1))
+
+
+def value_range(call: Call) -> tuple[Tensor, Tensor]:
+    """Give the least and the largest value of each input of each item: (B, 1), or (B, N) where there are several."""
+    found = [torch.stack(value.flatten(1).aminmax(dim=1), 1) for value in call.values]
+    sizes = [value[0].numel() for value in call.values] if len(found) > 1 else [1]
+    low, high = torch.cat([ends[:, :, None].expand(-1, -1, n) for ends, n in zip(found, sizes, strict=True)], 2).unbind(
+        1
+    )
+    return low, high
+
+
+def noise_scale(call: Call, noise: float, relative: bool) -> Tensor:
+    """Give the standard deviation of noise on items, (B, 1) or (B, N): a share of max - min, or the number itself."""
+    low, high = value_range(call)
+    return (high - low).mul_(noise) if relative else torch.full_like(low, noise)
 
 
 def like_inputs(gradient: ScoreGradient, rows: Tensor) -> Tensor | tuple[Tensor, ...]:

@@ -17,12 +17,13 @@ __all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path"
 _INTEGERS = (torch.int32, torch.int64, torch.bool)
 _HALVES = (torch.float16, torch.bfloat16)
 _TOKENS = (
-    ' (of token ids, NeFLAG(model, embeddings="name of the embedding layer") explains the embeddings; Grad-CAM and '
-    "Taylor-CAM take them as they are)"
+    ' (of token ids, NeFLAG(model, embeddings="name of the embedding layer") explains the embeddings; Grad-CAM, '
+    "Taylor-CAM and methods that replace features, such as KernelSHAP, take them as they are)"
 )
 _BLACK_BOX = (
     "a black box, such as an estimator of scikit-learn, is explained by xai_fast.interaction.HStatistic and "
-    "ShapleyInteractions and by captum:FeatureAblation of lambda x: torch.as_tensor(estimator.predict(x)), or by any "
+    "ShapleyInteractions and by FeatureAblation, KernelSHAP and LIME of lambda x: "
+    "torch.as_tensor(estimator.predict(x)), or by any "
     "method of a network that xai_fast.fit_mlp fits to its predictions"
 )
 

@@ -7,6 +7,7 @@ import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
+from xai_fast.engine.objective import Objective
 from xai_fast.errors import InputError
 
-__all__ = ["PRECISIONS", "FlatInputs", "ScoreGradient", "compiled", "gradients_through_checkpoints"]
+__all__ = ["PRECISIONS", "FlatInputs", "Rival", "ScoreGradient", "compiled", "gradients_through_checkpoints"]
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -76,6 +78,19 @@ def gradients_through_checkpoints(
 _rounds_alike: weakref.WeakKeyDictionary[nn.Module, dict[object, bool]] = weakref.WeakKeyDictionary()
 
 
+@dataclass(frozen=True)
+class Rival:
+    """What a pass gave for a second class of each row.
+
+    Attributes:
+        gradients: (R, N) of the score of that class.
+        predicted: (R,) bool, whether the model predicts that class.
+    """
+
+    gradients: Tensor
+    predicted: Tensor
+
+
 class ScoreGradient:
     """The function from rows to scores f and gradients F.
 
@@ -101,6 +116,7 @@ class ScoreGradient:
         self._precision = precision
         self._copies = False
         self._whole_backward = False
+        self._forward_again = False
 
     @functools.cached_property
     def memory_format(self) -> torch.memory_format:
@@ -151,17 +167,32 @@ class ScoreGradient:
         )
         if known.get(key):
             return scores
-        parts = []
-        for chunk in call.chunks():
-            stop = chunk.start + call.rows if self.static else chunk.stop
-            # A static shape is padded with the last item.
-            item = call.positions(range(chunk.start, stop)).clamp_(max=call.batch - 1)
-            inputs = [call.formatted(v.index_select(0, item), self.memory_format) for v in call.values]
-            found = call.objective(self._outputs(inputs, item), None if targets is None else targets[item])
-            parts.append(self._checked(found, item)[: len(chunk)].clone())
-        base = torch.cat(parts)
+        everyone = call.positions(range(call.batch))
+        base = self.scores(lambda row: [v.index_select(0, row) for v in call.values], everyone, targets)
         known[key] = plain and not call.host.items(base != scores)
         return base
+
+    def scores(self, make: Callable[[Tensor], Sequence[Tensor]], item: Tensor, targets: Tensor | None) -> Tensor:
+        """Score other inputs of the items, as points are scored.
+
+        Args:
+            make: from positions (r,) among the rows to their inputs (r, ...), one per input of the model.
+            item: (R,) int64, the item of each row.
+            targets: (B,) as `items` gave them.
+
+        Returns:
+            (R,) scores.
+        """
+        call, parts = self.call, []
+        for start in range(0, len(item), call.rows):
+            stop = start + call.rows if self.static else min(start + call.rows, len(item))
+            # A static shape is padded with the last row.
+            row = torch.arange(start, stop, device=item.device).clamp_(max=len(item) - 1)
+            of = item[row]
+            inputs = [call.formatted(value, self.memory_format) for value in make(row)]
+            found = call.objective(self._outputs(inputs, of), None if targets is None else targets[of])
+            parts.append(self._checked(found, of)[: len(item) - start].clone())
+        return torch.cat(parts)
 
     def __call__(self, rows: Tensor, item: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute scores and gradients.
@@ -179,8 +210,26 @@ class ScoreGradient:
             InputError: the scores do not fit the rows.
         """
         parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
-        scores, gradients, _ = self._pass(parts, item, lambda _: targets)
+        scores, gradients, *_ = self._pass(parts, item, lambda _: targets)
         return scores, self.layout.join(gradients)
+
+    def with_rivals(
+        self, rows: Tensor, item: Tensor, targets: Tensor | None, rivals: Tensor
+    ) -> tuple[Tensor, Tensor, Rival | None]:
+        """Compute scores and gradients, and from the same forward pass the gradients of the scores of other classes.
+
+        Args:
+            rows: as for a call, like the next two.
+            item: see there.
+            targets: see there.
+            rivals: (R,) int64, another class of each row.
+
+        Returns:
+            f (R,) and F (R, N) of the targets, and what there is of the rivals.
+        """
+        parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
+        scores, gradients, _, rival = self._pass(parts, item, lambda _: targets, rivals)
+        return scores, self.layout.join(gradients), rival
 
     def at_items(self) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """Compute the scores and gradients of the items, as the model's owner runs it, in one pass over each.
@@ -195,32 +244,47 @@ class ScoreGradient:
         for chunk in self.call.chunks():
             item, resolve = self.call.positions(chunk), functools.partial(self.call.targets, chunk=chunk)
             found.append(self._pass(self.call.take(chunk), item, resolve))
-        scores, gradients, targets = zip(*found, strict=True)
+        scores, gradients, targets, _ = zip(*found, strict=True)
         classes = None if targets[0] is None else torch.cat(targets)
         return torch.cat(scores), tuple(map(torch.cat, zip(*gradients, strict=True))), classes
 
     def _pass(
-        self, inputs: Sequence[Tensor], item: Tensor, resolve: Callable[[object], Tensor | None]
-    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        self,
+        inputs: Sequence[Tensor],
+        item: Tensor,
+        resolve: Callable[[object], Tensor | None],
+        rivals: Tensor | None = None,
+    ) -> tuple[Tensor, list[Tensor], Tensor | None, Rival | None]:
         """Compute the scores and gradients of rows, with the targets that ``resolve`` gives for the outputs."""
         inputs = [value.detach().requires_grad_() for value in inputs]
         with torch.enable_grad():
             outputs = self._differentiable(inputs, item)
             targets = resolve(outputs)
             scores = self._checked(self.call.objective(outputs, targets), item)
+            predicted = None if rivals is None else Objective().targets(outputs, start=0, batch=len(rivals))
+            others = None if rivals is None else self.call.objective(outputs, rivals)
         if not scores.requires_grad:
             raise no_gradient_path()
         try:
-            gradients = self._backward(scores, inputs)
+            gradients = self._backward(scores, inputs, keep=others is not None and not self._forward_again)
+            if self._forward_again:
+                with torch.enable_grad():
+                    others = self.call.objective(self._differentiable(inputs, item), rivals)
+            second = [] if others is None else self._backward(others, inputs)
         except RuntimeError as error:
+            if "donated buffer" in str(error):  # a compiled model goes back only once
+                self._forward_again = True
+                return self._pass(inputs, item, resolve, rivals)
             if self._whole_backward or "heckpoint" not in str(error):
                 raise
             self._whole_backward = True
-            return self._pass(inputs, item, resolve)
+            return self._pass(inputs, item, resolve, rivals)
         if all(gradient is None for gradient in gradients):
             raise no_gradient_path()
-        used = [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]
-        return scores.detach(), used, targets
+        rival = None
+        if rivals is not None and predicted is not None:
+            rival = Rival(self.layout.join(_filled(second, inputs)), predicted == rivals)
+        return scores.detach(), _filled(gradients, inputs), targets, rival
 
     def _differentiable(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         """Run the model; one that works in place on its inputs gets copies, from the first time that it says so."""
@@ -233,16 +297,23 @@ class ScoreGradient:
                 self._copies = True
         return self._outputs([value.clone() for value in inputs], item)
 
-    def _backward(self, scores: Tensor, inputs: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    def _backward(self, scores: Tensor, inputs: Sequence[Tensor], keep: bool = False) -> Sequence[Tensor | None]:
         """Go back to the inputs; through reentrant checkpoints only ``backward`` can."""
         ones = torch.ones_like(scores)
         if not self._whole_backward:
-            return torch.autograd.grad(scores, inputs, ones, allow_unused=True)
+            return torch.autograd.grad(scores, inputs, ones, allow_unused=True, retain_graph=keep)
         with frozen_parameters(self.call.model):
-            scores.backward(ones)  # type: ignore[no-untyped-call]  # torch
-        return [value.grad for value in inputs]
+            scores.backward(ones, retain_graph=keep)  # type: ignore[no-untyped-call]  # torch
+        gradients = [value.grad for value in inputs]
+        for value in inputs:
+            value.grad = None
+        return gradients
 
     def _checked(self, scores: Tensor, item: Tensor) -> Tensor:
         if scores.shape[0] != item.shape[0]:
             raise InputError(f"model: expected one score per row, ({item.shape[0]},), got {tuple(scores.shape)}")
         return scores
+
+
+def _filled(gradients: Sequence[Tensor | None], inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [torch.zeros_like(x) if g is None else g for g, x in zip(gradients, inputs, strict=True)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,9 +16,18 @@ from xai_fast.arguments import as_tensor, check_positive
 from xai_fast.engine.call import Call
 from xai_fast.errors import bad_argument
 
-__all__ = ["Baseline", "MaskedScores", "baseline_inputs", "gaussian_blur", "replaced_fractions", "replaced_pixels"]
+__all__ = [
+    "Baseline",
+    "MaskedScores",
+    "baseline_inputs",
+    "blur_matrix",
+    "blurred",
+    "gaussian_blur",
+    "replaced_fractions",
+    "replaced_pixels",
+]
 
-Baseline: TypeAlias = "str | Tensor | NDArray[Any]"
+Baseline: TypeAlias = "float | str | Sequence[Any] | Tensor | NDArray[Any]"
 
 _TRUNCATE = 4.0
 
@@ -52,18 +63,23 @@ def gaussian_blur(inputs: Tensor, sigma: float) -> Tensor:
     if inputs.ndim < 3:
         raise bad_argument("inputs", "spatial dimensions to blur, (B, C, ...)", str(tuple(inputs.shape)))
     check_positive("sigma", sigma)
-    blurred = inputs.detach()
+    return blurred(inputs.detach(), [blur_matrix(side, sigma).to(inputs) for side in inputs.shape[2:]])
+
+
+def blurred(inputs: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Multiply each spatial dimension of inputs (B, C, ...) of n by its matrix, (n, n) or (B, n, n)."""
+    found = inputs
     # The caller's autocast is for the model: in bfloat16 the weights of a wide kernel would no longer add up to one.
     kind = inputs.device.type
     autocast = torch.amp.is_autocast_available(kind)
     with torch.no_grad(), torch.autocast(kind, enabled=False) if autocast else contextlib.nullcontext():
-        for dim in range(2, inputs.ndim):
-            matrix = _blur_matrix(inputs.shape[dim], sigma).to(inputs.device, inputs.dtype)
-            blurred = (blurred.movedim(dim, -1) @ matrix.T).movedim(-1, dim)
-    return torch.empty_like(inputs).copy_(blurred)
+        for dim, matrix in enumerate(matrices, 2):
+            lines = found.movedim(dim, -1)
+            found = (lines.flatten(1, -2) @ matrix.mT).view(lines.shape).movedim(-1, dim)
+    return torch.empty_like(inputs).copy_(found)
 
 
-def _blur_matrix(size: int, sigma: float) -> Tensor:
+def blur_matrix(size: int, sigma: float) -> Tensor:
     """Give the (size, size) float64 matrix of the one-dimensional filter, mirrored columns added up."""
     reach = int(_TRUNCATE * sigma + 0.5)
     offsets = torch.arange(-reach, reach + 1)
@@ -76,13 +92,20 @@ def _blur_matrix(size: int, sigma: float) -> Tensor:
 
 
 def baseline_inputs(
-    name: str, baseline: Baseline, inputs: Tensor, *, black: float | Sequence[float] | Tensor, blur_sigma: float
+    name: str,
+    baseline: Baseline,
+    inputs: Tensor,
+    *,
+    black: float | Sequence[float] | Tensor = 0.0,
+    blur_sigma: float = 20.0,
 ) -> Tensor:
     """Build the inputs from which pixels are taken.
 
     Args:
         name: the argument's name, for the message.
-        baseline: ``"black"``, ``"blur"``, or an array or a tensor (on their device) that broadcasts to the inputs.
+        baseline: a number; a list of numbers, one per channel or column; ``"black"``; ``"blur"``; ``"mean"``, that of
+            each channel of the item; or an array, nested lists or a tensor (on their device) that broadcast to the
+            inputs.
         inputs: (B, C, ...) or (B, N).
         black: black in the model's input units, one value or one per channel.
         blur_sigma: the standard deviation of the blur in pixels.
@@ -93,18 +116,26 @@ def baseline_inputs(
     Raises:
         InputError: the baseline is unknown or does not broadcast, or black or the blur are not as expected.
     """
-    baseline = as_tensor(baseline, device=inputs.device)
-    if isinstance(baseline, str) and baseline == "blur":
-        if inputs.ndim < 3:
-            expected = f'"black" or a tensor, since inputs {tuple(inputs.shape)} have nothing to blur'
-            raise bad_argument(name, expected, '"blur"')
+    if isinstance(baseline, str) and baseline in ("blur", "mean"):
+        if inputs.ndim < 3 or not inputs.is_floating_point():
+            expected = f"values to replace, since inputs {inputs.dtype} {tuple(inputs.shape)} have no pixels"
+            raise bad_argument(name, expected, f'"{baseline}"')
+        if baseline == "mean":
+            return inputs.mean(tuple(range(2, inputs.ndim)), keepdim=True).expand(inputs.shape)
         check_positive("blur_sigma", blur_sigma)
         return gaussian_blur(inputs, blur_sigma)
     if isinstance(baseline, str) and baseline == "black":
-        return _black_values(black, inputs).reshape(-1, *[1] * (inputs.ndim - 2)).expand(inputs.shape)
+        return _channel_values("black", black, inputs)
+    if not isinstance(baseline, bool) and isinstance(baseline, numbers.Real):
+        return _channel_values(name, float(baseline), inputs)
+    if isinstance(baseline, list | tuple):
+        if not any(isinstance(entry, list | tuple) for entry in baseline):
+            return _channel_values(name, baseline, inputs)
+        baseline = _nested_values(name, baseline)
+    baseline = as_tensor(baseline, device=inputs.device)
     if not isinstance(baseline, Tensor):
         got = repr(baseline) if isinstance(baseline, str) else type(baseline).__name__
-        raise bad_argument(name, '"black", "blur" or a tensor', got)
+        raise bad_argument(name, 'a number, "black", "blur", "mean" or a tensor', got)
     if baseline.device != inputs.device:
         raise bad_argument(name, f"a tensor on {inputs.device}", f"one on {baseline.device}")
     try:
@@ -114,17 +145,25 @@ def baseline_inputs(
         raise bad_argument(name, expected, f"shape {tuple(baseline.shape)}") from error
 
 
-def _black_values(black: float | Sequence[float] | Tensor, inputs: Tensor) -> Tensor:
+def _nested_values(name: str, values: Sequence[Any]) -> NDArray[Any]:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise bad_argument(name, "nested lists of numbers, equally long", str(error)) from error
+
+
+def _channel_values(name: str, values: float | Sequence[float] | Tensor, inputs: Tensor) -> Tensor:
+    """Give the inputs (B, C, ...) or (B, N) that hold one value, or one per channel or column."""
     expected = f"one finite number, or {inputs.shape[1]}, one per channel"
     try:
-        values = torch.as_tensor(black, dtype=inputs.dtype)
+        channel = torch.as_tensor(values, dtype=inputs.dtype)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise bad_argument("black", expected, repr(black)) from error
-    if values.ndim > 1 or (values.ndim == 1 and values.shape[0] != inputs.shape[1]):
-        raise bad_argument("black", expected, f"shape {tuple(values.shape)}")
-    if not values.isfinite().all():
-        raise bad_argument("black", expected, repr(black))
-    return values.to(inputs.device)
+        raise bad_argument(name, expected, repr(values)) from error
+    if channel.ndim > 1 or (channel.ndim == 1 and channel.shape[0] != inputs.shape[1]):
+        raise bad_argument(name, expected, f"shape {tuple(channel.shape)}")
+    if not channel.isfinite().all():
+        raise bad_argument(name, expected, repr(values))
+    return channel.to(inputs.device).reshape(-1, *[1] * (inputs.ndim - 2)).expand(inputs.shape)
 
 
 class MaskedScores:
@@ -213,20 +252,35 @@ class MaskedScores:
         """Score rows that are made a chunk at a time, so that not all of them are in memory.
 
         Args:
-            make: from positions (r,) among the rows to their inputs (r, ...), which it may not keep.
-            item: (R,) int64, the item of each row.
-            targets: (B,) as `clean` gave them.
+            make: see `chunks`, like all that follow.
+            item: see there.
+            targets: see there.
 
         Returns:
             (R,) scores.
         """
-        scores = []
+        scores = [scores for _, scores in self.chunks(make, item, targets)]
+        return torch.cat(scores) if scores else self.inputs.new_zeros(0)
+
+    @torch.no_grad()
+    def chunks(
+        self, make: Callable[[Tensor], Tensor], item: Tensor, targets: Tensor | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Score rows that are made a chunk at a time, for those who use what they made.
+
+        Args:
+            make: from positions (r,) among the rows to their inputs (r, ...), which it may not keep.
+            item: (R,) int64, the item of each row.
+            targets: (B,) as `clean` gave them.
+
+        Yields:
+            The positions (r,) of a chunk and its scores (r,).
+        """
         for start in range(0, len(item), self.call.rows):
             row = torch.arange(start, min(start + self.call.rows, len(item)), device=item.device)
             of = item[row]
             outputs = self.call.run([self.call.formatted(make(row), self._format)], of)
-            scores.append(self._one_per_row(outputs, None if targets is None else targets[of], of))
-        return torch.cat(scores) if scores else self.inputs.new_zeros(0)
+            yield row, self._one_per_row(outputs, None if targets is None else targets[of], of)
 
     @torch.no_grad()
     def curves(

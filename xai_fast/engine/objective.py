@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["SCORES", "Objective", "Target", "at_least_float32"]
+__all__ = ["SCORES", "Objective", "Target", "WeightedOutputs", "at_least_float32"]
 
 SCORES = ("auto", "output", "probability", "log_probability", "log_odds", "logit")
 """What a score is of the target's output z and its probability p, the softmax or, of a single output, the sigmoid.
@@ -136,6 +136,10 @@ class Objective:
             return signed.sigmoid()
         return nn.functional.logsigmoid(signed) if self.score == "log_probability" else signed
 
+    def classes(self, outputs: object) -> int:
+        """Count the classes, 1 of a single output."""
+        return self._logits(outputs).shape[1]
+
     def is_probability(self, outputs: object) -> bool:
         """Tell whether the scores of such outputs are probabilities."""
         if callable(self.target) or self.score not in ("auto", "probability"):
@@ -175,6 +179,29 @@ class Objective:
                 f"{tuple(outputs.shape)}; pass target=callable that maps them to scores (R,)"
             )
         return outputs
+
+
+class WeightedOutputs(Objective):
+    """A weighted sum of an item's outputs: it takes weights (R, C), in the place of classes."""
+
+    def __call__(self, outputs: object, targets: Tensor | None) -> Tensor:
+        """Compute the sums of rows, (R,)."""
+        return self._terms(outputs, targets).sum(1)
+
+    def size(self, outputs: object, targets: Tensor | None) -> Tensor:
+        """Sum the magnitudes of the terms, (R,), to which the rounding of the sums is in proportion."""
+        return self._terms(outputs, targets).abs().sum(1)
+
+    def _terms(self, outputs: object, weights: Tensor | None) -> Tensor:
+        assert weights is not None
+        return at_least_float32(self._logits(outputs)) * weights
+
+    def slopes(self, outputs: object, targets: Tensor | None) -> Tensor:
+        """Give the weights (R, C) with which the sum has the slopes of the objective's own score at these outputs."""
+        with torch.enable_grad():
+            logits = at_least_float32(self._logits(outputs)).detach().requires_grad_()
+            (slopes,) = torch.autograd.grad(super().__call__(logits, targets).sum(), logits)
+        return slopes
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -10,19 +10,22 @@ pairs no longer guarantee full rows.
 from __future__ import annotations
 
 import abc
+import itertools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from xai_fast.arguments import name_items
-from xai_fast.engine.call import HostReads
+from xai_fast.engine.call import Call, HostReads
 from xai_fast.engine.context import frozen_parameters
-from xai_fast.engine.gradients import ScoreGradient
+from xai_fast.engine.gradients import Rival, ScoreGradient
 from xai_fast.errors import ModelError
+from xai_fast.kernels import flux_accumulate
 
-__all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "walk_items"]
+__all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "rounds", "rounds_until", "walk_items"]
 
 FIRST_ROUND = 4
 """Points per item before the first tolerance check; doubles each time."""
@@ -69,25 +72,16 @@ class Statistics:
         mean, count = torch.zeros_like(centers), torch.zeros(len(centers), dtype=torch.int64, device=centers.device)
         return Statistics(mean, mean.clone(), count, count.clone(), count.clone())
 
-    def add(self, values: Tensor, item: Tensor, which: Tensor) -> None:
+    def add(self, values: Tensor, item: Tensor, which: Tensor, magnitude: bool = False) -> None:
         """Add contributions; several may be of one item.
 
         Args:
             values: (R, N).
             item: (R,) int64, whose they are.
             which: (R,) bool, those that count.
+            magnitude: add their absolute values.
         """
-        count = torch.zeros_like(self.count).index_add_(0, item, which.long())
-        new, before = (number.to(values.dtype)[:, None] for number in (count, self.count))
-        used = torch.where(which[:, None], values, 0.0)
-        mean = torch.zeros_like(self.mean).index_add_(0, item, used) / new.clamp(min=1)
-        weight = new / (before + new).clamp(min=1)
-        step = mean - self.mean
-        # Chan, Golub and LeVeque 1983, the update for two groups
-        spread = torch.where(which[:, None], values - mean[item], 0.0).square_()
-        self.m2.index_add_(0, item, spread).add_(step.square() * weight * before)
-        self.mean.add_(step * weight)
-        self.count += count
+        flux_accumulate(self.mean, self.m2, self.count, None, None, values.contiguous(), item, which, magnitude)
 
     def standard_error(self, keep: bool = False) -> Tensor:
         """Compute the standard error of the mean: (B, N), infinite below two contributions.
@@ -113,6 +107,8 @@ class Rows:
         point: (R,) int64, the number of the point among the item's.
         steps: (R,) int64, steps taken.
         alive: (R,) bool, whether the row holds a pair that has not ended.
+        kept: `Walk.keeps` tensors (R, N), for the walk alone.
+        rival: what this turn's pass gave for the walk's `Walk.rivals`.
     """
 
     points: Tensor
@@ -120,18 +116,35 @@ class Rows:
     point: Tensor
     steps: Tensor
     alive: Tensor
+    kept: list[Tensor]
+    rival: Rival | None = None
 
     def take(self, order: Tensor) -> Rows:
         """Keep the rows at these positions."""
-        return Rows(*(value.index_select(0, order) for value in vars(self).values()))
+        own = (self.points, self.item, self.point, self.steps, self.alive)
+        points, item, point, steps, alive, *kept = (value.index_select(0, order) for value in (*own, *self.kept))
+        return Rows(points, item, point, steps, alive, kept)
 
 
 class Walk(abc.ABC):
     """A sampling method, as the queue runs it. Every tensor of a row depends on its item, point and step alone."""
 
+    keeps: int = 0
+    """How many tensors (R, N) it keeps with the rows from step to step, in ``rows.kept``, which begin as zeros."""
+
+    def rounds(
+        self, call: Call, items: Items, statistics: Statistics, points: int, tolerance: float | None
+    ) -> Iterator[tuple[Tensor, int, int]]:
+        """Go through rounds of points; see `rounds`, which this is unless a subclass says otherwise."""
+        return rounds(call, points, tolerance, lambda: (statistics.mean, statistics.standard_error(keep=True)))
+
     @abc.abstractmethod
     def start(self, items: Items, rows: Rows, which: Tensor) -> None:
         """Write the first point of the rows that ``which`` (R,) bool names into ``rows.points``."""
+
+    def rivals(self, items: Items, rows: Rows) -> Tensor | None:
+        """Name a second class (R,) int64 of each row, whose gradients `end` and what follows find in ``rows.rival``."""
+        return None
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Decide from the scores (R,) at the points which rows contribute, and which have ended.
@@ -151,11 +164,58 @@ class Walk(abc.ABC):
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
         """Add what the rows of ``which`` (R,) bool contribute, with gradients (R, N) at their points.
 
-        `Statistics.add` takes any values (R, N); a kernel may do it in one pass.
+        `Statistics.add` takes any values (R, N).
         """
 
     def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:  # noqa: B027  # one step
         """Move the rows of ``which`` (R,) bool to their next point, in ``rows.points``."""
+
+
+def rounds(
+    call: Call, most: int, tolerance: float | None, estimate: Callable[[], tuple[Tensor, Tensor]]
+) -> Iterator[tuple[Tensor, int, int]]:
+    """Go through rounds of 4, 8, 16, ... samples per item until the tolerance is met.
+
+    Args:
+        call: the items.
+        most: samples per item.
+        tolerance: of the standard error, relative to the norm of the mean; None for all samples in one round.
+        estimate: the items' means (B, N) and their standard errors (B, N) so far.
+
+    Returns:
+        For each round the items (K,) int64 that need more, and the range ``first .. last-1`` of their samples.
+    """
+    if tolerance is None:
+        return rounds_until(call, [most], lambda: torch.zeros(call.batch, dtype=torch.bool))
+
+    def met() -> Tensor:
+        mean, error = estimate()
+        small: Tensor = error.norm(dim=1) <= tolerance * mean.norm(dim=1)
+        return small
+
+    doubled = itertools.takewhile(lambda last: last < most, (FIRST_ROUND << k for k in itertools.count()))
+    return rounds_until(call, [*doubled, most], met)
+
+
+def rounds_until(call: Call, ends: Sequence[int], met: Callable[[], Tensor]) -> Iterator[tuple[Tensor, int, int]]:
+    """Go through rounds of samples until an item needs no more.
+
+    Args:
+        call: the items.
+        ends: how many samples there are after each round.
+        met: which items (B,) need no more; asked between rounds.
+
+    Yields:
+        As `rounds`.
+    """
+    wanted = torch.arange(call.batch, device=call.device)
+    for first, last in itertools.pairwise([0, *ends]):
+        yield wanted, first, last
+        if last < ends[-1]:
+            unmet = set(call.host.items(~met()))
+            wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
+            if wanted.numel() == 0:
+                return
 
 
 def walk_items(
@@ -193,18 +253,8 @@ def walk_items(
     with frozen_parameters(call.model):
         items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
         queue = _Queue(gradient, items, walk, statistics)
-        wanted = torch.arange(call.batch, device=call.device)
-        first, last = 0, points if tolerance is None else min(FIRST_ROUND, points)
-        while True:
+        for wanted, first, last in walk.rounds(call, items, statistics, points, tolerance):
             queue.run(wanted, first, last)
-            if last == points or tolerance is None:
-                break
-            error = statistics.standard_error(keep=True).norm(dim=1)
-            unmet = set(call.host.items(~(error <= tolerance * statistics.mean.norm(dim=1))))
-            wanted = torch.tensor([i for i in wanted.tolist() if i in unmet], dtype=torch.int64, device=call.device)
-            if wanted.numel() == 0:
-                break
-            first, last = last, min(2 * last, points)
     bad = call.host.items((statistics.not_finite > 0) | ~statistics.mean.isfinite().all(1))
     if bad:
         raise ModelError(
@@ -257,7 +307,9 @@ class _Queue:
             point=first + pair % span,
             steps=torch.zeros_like(pair),
             alive=alive,
+            kept=[],
         )
+        rows.kept = [torch.zeros_like(rows.points) for _ in range(self._walk.keeps)]
         self._walk.start(self._items, rows, alive)
         return rows
 
@@ -265,8 +317,12 @@ class _Queue:
         """Evaluate all rows, add or move each; returns which ended."""
         walk, items, statistics = self._walk, self._items, self._statistics
         targets = None if items.targets is None else items.targets[rows.item]
-        scores, gradients = self._gradient(rows.points, rows.item, targets)
-        statistics.evaluations.index_add_(0, rows.item, rows.alive.long())
+        rivals = walk.rivals(items, rows)
+        if rivals is None:
+            scores, gradients = self._gradient(rows.points, rows.item, targets)
+        else:
+            scores, gradients, rows.rival = self._gradient.with_rivals(rows.points, rows.item, targets, rivals)
+        statistics.evaluations.index_add_(0, rows.item, rows.alive.long() * (1 if rivals is None else 2))
         statistics.not_finite.index_add_(0, rows.item, (rows.alive & ~scores.isfinite()).long())
         counts, ended = walk.end(items, rows, scores)
         ended = ended & rows.alive

@@ -10,7 +10,7 @@ from torch import Tensor
 from xai_fast.graph.lift import lifted
 from xai_fast.graph.nodes import Graph
 
-__all__ = ["State", "complete", "run"]
+__all__ = ["ItemScores", "State", "complete", "run"]
 
 
 class State:
@@ -61,13 +61,57 @@ def run(graph: Graph, x: Tensor, extras: Sequence[Tensor] = (), start: int = 0) 
     return State(values, x.shape[0])
 
 
-def complete(graph: Graph, values: dict[int, object], only: Container[int] | None = None) -> None:
+class ItemScores:
+    """A traced score at many inputs of each item.
+
+    What does not depend on the input, such as another branch of a model, is computed once per item.
+
+    Args:
+        graph: of the score.
+        extras: (B, ...) each.
+    """
+
+    def __init__(self, graph: Graph, extras: Sequence[Tensor]) -> None:
+        self._graph = graph
+        known: dict[int, object] = dict(graph.constants)
+        known |= {index: extra.unsqueeze(1) for index, extra in enumerate(extras, 1)}
+        complete(graph, known)
+        self._missing = {node.index for node in graph.nodes if node.index not in known}
+        read = {i for index in self._missing for i in graph.nodes[index].inputs}
+        self._known = {i: value for i, value in known.items() if i in read}
+
+    def __call__(self, x: Tensor, item: Tensor) -> Tensor:
+        """Compute scores.
+
+        Args:
+            x: (R, *shape), inputs.
+            item: (R,) int64, the item of each.
+
+        Returns:
+            (R,).
+        """
+        nodes = self._graph.nodes
+        values: dict[int, object] = {
+            i: value[item] if nodes[i].per_item and isinstance(value, Tensor) else value
+            for i, value in self._known.items()
+        }
+        values[0] = x.unsqueeze(1)
+        complete(self._graph, values, self._missing, free=True)
+        scores = values[self._graph.output]
+        assert isinstance(scores, Tensor)
+        return scores[:, 0]
+
+
+def complete(
+    graph: Graph, values: dict[int, object], only: Container[int] | None = None, *, free: bool = False
+) -> None:
     """Compute the values that are missing, and follow from those that are there.
 
     Args:
         graph: the graph.
         values: by node, each with the dimension of items in front; what is computed is added.
         only: the nodes to compute; None for all.
+        free: take out each value after the last node that reads it.
     """
     nodes = graph.nodes
     for node in nodes[1:]:
@@ -77,5 +121,9 @@ def complete(graph: Graph, values: dict[int, object], only: Container[int] | Non
             continue
         if node.target is operator.getitem:
             values[node.index] = values[node.args[0].index][node.args[1]]  # type: ignore[attr-defined, index]
-            continue
-        values[node.index] = lifted(node, [values[i] for i in node.inputs], [nodes[i].per_item for i in node.inputs])
+        else:
+            leads = [nodes[i].per_item for i in node.inputs]
+            values[node.index] = lifted(node, [values[i] for i in node.inputs], leads)
+        for i in set(node.inputs) if free else ():
+            if graph.users[i][-1] == node.index:
+                del values[i]

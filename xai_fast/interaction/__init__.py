@@ -18,6 +18,7 @@ from xai_fast.interaction.nid import NID
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.pair_relevance import Pair, PairRelevance
 from xai_fast.interaction.receptive_field import cell_geometry
+from xai_fast.interaction.removal import RemovalInteractions
 from xai_fast.interaction.rulefit import RuleFit
 from xai_fast.interaction.shapley import ShapleyInteractions
 from xai_fast.interaction.taylor_cam import TaylorCAM
@@ -45,6 +46,7 @@ __all__ = [
     "OrderRanking",
     "Pair",
     "PairRelevance",
+    "RemovalInteractions",
     "RuleFit",
     "ShapleyInteractions",
     "TNIDRows",

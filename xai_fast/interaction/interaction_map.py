@@ -49,9 +49,13 @@ class InteractionMap(Explanation):
         layer: the dotted name of the layer.
         scope: "local" or "global".
         symmetric: whether each set of cells stands once.
-        sums: like ``attributions`` but directed, before squaring, with their sign; None where they were not kept.
+        sums: like ``attributions`` before squaring, with their sign, and directed; None where they were not kept.
         remedy: what was swapped in the model against zero curvature, or None.
         geometry: where the cells lie in the image, or None where that was not found.
+        directed: whether one cell of a sum carries x; else the sums stand once, like ``attributions``.
+        rank_one_share: (B,) of Taylor-CAM of order 2: the share of the squared Frobenius norm of S, with its diagonal,
+            that its best approximation of rank 1 has; 0 without interactions. At 1, S_ij is a_i b_j: no more than how
+            much each cell matters by itself. None for others.
 
     Raises:
         InputError: the tensors do not fit one another.
@@ -65,6 +69,8 @@ class InteractionMap(Explanation):
     sums: Tensor | None = None
     remedy: str | None = None
     geometry: CellGeometry | None = None
+    directed: bool = True
+    rank_one_share: Tensor | None = None
 
     not_stored = frozenset({"sums"})
 
@@ -80,6 +86,7 @@ class InteractionMap(Explanation):
             ("scores", self.scores, shape[:1]),
             ("targets", self.targets, shape[:1]),
             ("sums", self.sums, shape),
+            ("rank_one_share", self.rank_one_share, shape[:1]),
         ):
             if value is not None and tuple(value.shape) != expected:
                 raise bad_argument(name, f"shape {expected}", str(tuple(value.shape)))

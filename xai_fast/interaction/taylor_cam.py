@@ -15,29 +15,19 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xai_fast.arguments import check_choice, check_integer, name_items
-from xai_fast.engine.axes import LAYOUTS, LayerAxes, MapAxes
-from xai_fast.engine.call import Call
-from xai_fast.engine.context import frozen_parameters
+from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.objective import SCORES
-from xai_fast.errors import ModelError, UnsupportedOperation, ZeroCurvatureError, bad_argument
-from xai_fast.explanation import Explanation
-from xai_fast.graph.cut import Downstream, check_cut
+from xai_fast.errors import UnsupportedOperation, bad_argument
 from xai_fast.graph.smooth import SMOOTH, remedy
-from xai_fast.interaction.geometry import CellGeometry
-from xai_fast.interaction.interaction_map import InteractionMap
-from xai_fast.interaction.receptive_field import geometry_of
-from xai_fast.method import Method
-from xai_fast.taylor import METHODS, ScoreFunction, bilinear_form, cross_derivatives, plan_bilinear_form
+from xai_fast.interaction.behind_layer import BehindLayer, CellBaseline, Cut
+from xai_fast.taylor import METHODS, bilinear_form, cross_derivatives, plan_bilinear_form
 from xai_fast.terminal import tell
 
 __all__ = ["SCOPES", "TaylorCAM"]
@@ -46,20 +36,7 @@ SCOPES = ("local", "global")
 MAX_ORDER = 4
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """A batch, cut at the layer: the layer's output (B, n, d) or (B, d, h, w), the grid of its positions, the rest."""
-
-    output: Tensor
-    axes: MapAxes
-    function: ScoreFunction
-
-    @property
-    def positions(self) -> int:
-        return math.prod(self.axes.grid)
-
-
-class TaylorCAM(Method[InteractionMap]):
+class TaylorCAM(BehindLayer):
     """Interactions between the positions of a feature map, from exact derivatives of what comes after it.
 
     `explain` gives an `InteractionMap`. The result for an item depends on the item and the model, never on the batch
@@ -73,7 +50,13 @@ class TaylorCAM(Method[InteractionMap]):
             output is a tuple stands for the tuple's first tensor.
         order: how many positions act together: 1, 2, 3 or 4.
         scope: "local" or "global", see above.
-        score: F, see `xai_fast.engine.objective.SCORES`: by default the probability of the target.
+        score: F, see `xai_fast.engine.objective.SCORES`: by default the probability of the target. Behind a ReLU
+            network the logits are linear near an item, so only the softmax bends. Where it is confident, two classes
+            share nearly all probability, and p is a function of one number, the difference u of their logits:
+            then H = p''(u) g g^T with g = du/dx, of rank 1, and S_ij is nearly a_i b_j with a_i = x_i . g_i and b_j =
+            sum over m of g_jm times p''. Such pairs join the cells that matter by themselves, whether or not the
+            network relates them. The result's ``rank_one_share`` tells: near 1, ask `RemovalInteractions`, or a network
+            with ``smooth``.
         smooth: "gelu" or "softplus" to explain the network with these in the place of its ReLUs, which have no
             curvature; None to explain it as it is. The model itself is not changed. The result says what was done.
         method: of order 2: "auto", "forward", "reverse" or "hvp", see `xai_fast.taylor.bilinear_form`. Only "auto" for
@@ -84,14 +67,13 @@ class TaylorCAM(Method[InteractionMap]):
         memory_limit: in bytes, for the derivatives; None for half of what is free.
         layout: of the layer's output, see `xai_fast.GradCAM`; None to find out.
         skip_tokens: tokens at the beginning that stand for no position; None to find out.
+        baseline: what the x in front is counted from, see `xai_fast.RemovalInteractions`.
 
     Raises:
         InputError: an option is out of range, or there is no such layer.
     """
 
     name = "taylor_cam"
-    integers = True
-    rows = 32
 
     def __init__(
         self,
@@ -108,102 +90,50 @@ class TaylorCAM(Method[InteractionMap]):
         memory_limit: int | None = None,
         layout: str | None = None,
         skip_tokens: int | None = None,
+        baseline: CellBaseline = 0.0,
     ) -> None:
-        super().__init__(model)
+        smooth = None if smooth is None else check_choice("smooth", smooth, tuple(SMOOTH))
+        super().__init__(
+            model, layer, baseline=baseline, layout=layout, grid=grid, skip_tokens=skip_tokens, smooth=smooth
+        )
         self.order = check_integer("order", order, 1, MAX_ORDER)
         self.scope = check_choice("scope", scope, SCOPES)
         self.score = check_choice("score", score, SCORES)
-        self.smooth = None if smooth is None else check_choice("smooth", smooth, tuple(SMOOTH))
         self.method = check_choice("method", method, METHODS)
         if method != "auto" and self.order != 2:
             raise bad_argument("method", f'"auto" at order {self.order}', repr(method))
         self.symmetric = bool(symmetric)
-        self.grid = None if grid is None else tuple(check_integer("grid", size, 1) for size in grid)
         self.memory_limit = memory_limit
-        self.layout = None if layout is None else check_choice("layout", layout, LAYOUTS)
-        self.skip_tokens = None if skip_tokens is None else check_integer("skip_tokens", skip_tokens, 0)
-        first = Downstream(model, layer, smooth)
-        self.layer = first.name
-        self._axes = LayerAxes(first.module, self.layout, self.grid, self.skip_tokens)
-        self._downstreams: dict[tuple[tuple[str, ...], int], Downstream] = {((), 0): first}
-        self._geometry: dict[tuple[int, ...], CellGeometry | None] = {}
 
-    def _explain(self, call: Call) -> InteractionMap:
-        if call.narrow is not None:
-            raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
-        with torch.autocast(call.device.type, enabled=False):  # derivatives are exact
-            shape = tuple(call.values[0].shape[1:])
-            if shape not in self._geometry:
-                found = None if "#" in self.layer else geometry_of(call, self.layer, self._axes.of(call))
-                self._geometry[shape] = found
-            return Explanation.cat([self._interactions(call, c, self._geometry[shape]) for c in call.chunks()])
-
-    def _interactions(self, call: Call, chunk: range, geometry: CellGeometry | None) -> InteractionMap:
-        cut, classes, scores = self._cut(call, chunk)
-        try:
-            with frozen_parameters(self.model):
-                sums = self._sums(cut)
-                if self.order > 1 and not bool(sums.any()):
-                    with contextlib.suppress(UnsupportedOperation):  # nothing is known of the score then
-                        plan_bilinear_form(cut.function, cut.output, 1)
-                if self.order > 1:
-                    sums = self._above_rounding(cut, sums, scores)
-        except (UnsupportedOperation, ZeroCurvatureError) as error:
-            raise type(error)(f"{error} (behind {self.layer})") from error
+    def _found(self, cut: Cut) -> dict[str, Any]:
+        sums = self._sums(cut)
+        found: dict[str, Any] = {"remedy": remedy(self.smooth), "scope": self.scope, "symmetric": self.symmetric}
+        share = _rank_one_share(sums) if self.order == 2 else None
+        if self.order == 2:
+            sums = sums * (1 - torch.eye(cut.positions, dtype=sums.dtype, device=sums.device))
+        if self.order > 1 and not bool(sums.any()):
+            with contextlib.suppress(UnsupportedOperation):  # nothing is known of the score then
+                plan_bilinear_form(cut.function, cut.output, 1)
+        if self.order > 1:
+            sums = self._above_rounding(cut, sums, cut.scores)
         saliency = _saliency(sums, self.symmetric)
         flat = (saliency.flatten(1) == 0).all(1)
-        return InteractionMap(
-            attributions=saliency,
-            grid=cut.axes.grid,
-            scores=scores,
-            layer=self.layer,
-            scope=self.scope,
-            symmetric=self.symmetric,
-            targets=classes,
-            evaluations=torch.ones_like(flat, dtype=torch.int64),
-            facts={} if self.order == 1 else {"zero_curvature": flat},
-            sums=sums,
-            remedy=remedy(self.smooth),
-            geometry=geometry,
-        )
+        found["facts"] = {} if self.order == 1 else {"zero_curvature": flat}
+        found["rank_one_share"] = None if share is None else share.where(~flat, 0)
+        evaluations = torch.ones_like(flat, dtype=torch.int64)
+        return {**found, "attributions": saliency, "sums": sums, "evaluations": evaluations}
 
-    def _cut(self, call: Call, chunk: range) -> tuple[_Cut, Tensor | None, Tensor]:
-        item = call.positions(chunk)
-        arguments = (*call.take(chunk), *call.extra.rows(item))
-        axes = self._axes.of(call)
-        downstream = self._downstream(call.extra.keywords, 1 if axes.layout == "sequence_first" else 0)
-        if axes.layout == "sequence_first":
-            axes = replace(axes, layout="channels_last")  # with the batch in front
-        output, outputs = downstream.split(*arguments)
-        check_cut(output, len(chunk), self.layer)
-        classes = call.targets(outputs, chunk)
-        scores = call.objective(outputs, classes)
-        bad = call.host.items(~torch.isfinite(scores))
-        if bad:
-            wrong = name_items([chunk.start + i for i in bad])
-            raise ModelError(f"model: expected finite scores, got NaN or infinity for {wrong}")
-        function = ScoreFunction.of_call(downstream, call, arguments, classes)
-        return _Cut(output, axes, function), classes, scores
-
-    def _downstream(self, keywords: tuple[str, ...], batch_axis: int) -> Downstream:
-        """Give the function behind the layer, always the same one, since it is traced once."""
-        key = (keywords, batch_axis)
-        if key not in self._downstreams:
-            made = Downstream(self.model, self.layer, self.smooth, keywords=keywords, batch_axis=batch_axis)
-            self._downstreams[key] = made
-        return self._downstreams[key]
-
-    def _sums(self, cut: _Cut) -> Tensor:
-        """Compute S directed, x at the first index: (B, n, ..., n)."""
+    def _sums(self, cut: Cut) -> Tensor:
+        """Compute S directed, x at the first index: (B, n, ..., n); of order 2 with its diagonal."""
         x, ones = _directions(cut, self.scope)
         if self.order == 1:
             return (x * _gradient(cut).unsqueeze(1)).flatten(2).sum(2)  # Eq. 3
         if self.order == 2:
-            sums = bilinear_form(cut.function, cut.output, x, ones, method=self.method, memory_limit=self.memory_limit)
-            return sums * (1 - torch.eye(cut.positions, dtype=sums.dtype, device=sums.device))
+            limit = self.memory_limit
+            return bilinear_form(cut.function, cut.output, x, ones, method=self.method, memory_limit=limit)
         return self._higher(cut, torch.cat((x, ones), 1))
 
-    def _above_rounding(self, cut: _Cut, sums: Tensor, scores: Tensor) -> Tensor:
+    def _above_rounding(self, cut: Cut, sums: Tensor, scores: Tensor) -> Tensor:
         """Set to zero what is rounding: next to an item's largest sum, or all sums of an item that has none."""
         eps, every = torch.finfo(sums.dtype).eps, [1] * self.order
         largest = sums.abs().flatten(1).amax(1)
@@ -218,7 +148,8 @@ class TaylorCAM(Method[InteractionMap]):
         slopes = cut.axes.tokens(_gradient(cut))
         carried = slopes if self.scope == "local" else slopes.sum(1, keepdim=True)
         scaled, shifted = (
-            tiny & (term.sum(2).abs() <= 1024 * eps * term.abs().sum(2)).all(1) for term in (tokens * carried, slopes)
+            tiny & (term.sum(2).abs() <= 1024 * eps * term.abs().sum(2)).all(1)
+            for term in (_front(cut) * carried, slopes)
         )
         reached = slopes.any(2).sum(1)  # cells that have a gradient at all
         none = (scaled | shifted) & (reached > 0)
@@ -240,7 +171,7 @@ class TaylorCAM(Method[InteractionMap]):
             self.model,
         )
 
-    def _higher(self, cut: _Cut, directions: Tensor) -> Tensor:
+    def _higher(self, cut: Cut, directions: Tensor) -> Tensor:
         n = cut.positions
         chosen = [
             (first, rest)
@@ -264,9 +195,9 @@ class TaylorCAM(Method[InteractionMap]):
         return sums
 
 
-def _directions(cut: _Cut, scope: str) -> tuple[Tensor, Tensor]:
+def _directions(cut: Cut, scope: str) -> tuple[Tensor, Tensor]:
     """Build V and U: (B, n, *shape of the output)."""
-    tokens = cut.axes.tokens(cut.output)
+    tokens = _front(cut)
     batch, n, d = tokens.shape
     eye = torch.eye(n, dtype=tokens.dtype, device=tokens.device)
     ones = eye[None, :, :, None].expand(batch, n, n, d)
@@ -274,7 +205,19 @@ def _directions(cut: _Cut, scope: str) -> tuple[Tensor, Tensor]:
     return cut.axes.output(x, cut.output), cut.axes.output(ones, cut.output)
 
 
-def _gradient(cut: _Cut) -> Tensor:
+def _front(cut: Cut) -> Tensor:
+    """Give what stands in front of the derivatives, x minus the baseline, (B, n, d)."""
+    return cut.axes.tokens(cut.output - cut.baseline)
+
+
+def _rank_one_share(sums: Tensor) -> Tensor:
+    """Give the share of the squared Frobenius norm of S (B, n, n) that its best approximation of rank 1 has."""
+    scaled = sums / sums.abs().amax((1, 2), keepdim=True)
+    squares: Tensor = torch.linalg.svdvals(scaled.nan_to_num()).square()
+    return squares[:, 0] / squares.sum(1).clamp(min=1)
+
+
+def _gradient(cut: Cut) -> Tensor:
     """Compute the gradient of the score, like the output."""
     with torch.enable_grad():
         point = cut.output.detach().requires_grad_()

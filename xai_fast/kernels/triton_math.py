@@ -28,6 +28,7 @@ __all__ = [
     "random_words",
     "row_total",
     "standard_normals",
+    "uniforms",
 ]
 
 PARTS = tl.constexpr(256)
@@ -137,7 +138,7 @@ def _box_muller(word: tl.tensor, dtype: tl.constexpr) -> tuple[tl.tensor, tl.ten
 def random_words(
     block: tl.tensor, point: tl.tensor, step: tl.tensor, item_id: tl.tensor, seed: tl.tensor
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
-    """Return the four Philox4x32-10 words of each block, as in the contract of `sphere_points`.
+    """Return the four Philox4x32-10 words of each block, as in the contract of `random_points`.
 
     ``block`` is a vector of uint32 and ``item_id`` an int64; the other numbers fit into uint32. Four vectors come back.
     """
@@ -153,6 +154,14 @@ def random_words(
 
 
 @triton.jit
+def _centered(word: tl.tensor, dtype: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
+    """Return 2 u - 1 of the uniforms u of both halves of a word: odd multiples of 2^-16, exact in float32."""
+    first = (2 * (word >> 16).to(tl.int32) - 0xFFFF).to(dtype) * 0.0000152587890625
+    second = (2 * (word & 0xFFFF).to(tl.int32) - 0xFFFF).to(dtype) * 0.0000152587890625
+    return first, second
+
+
+@triton.jit
 def standard_normals(
     block: tl.tensor, point: tl.tensor, step: tl.tensor, item_id: tl.tensor, seed: tl.tensor, dtype: tl.constexpr
 ) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
@@ -162,4 +171,17 @@ def standard_normals(
     z2, z3 = _box_muller(w1, dtype)
     z4, z5 = _box_muller(w2, dtype)
     z6, z7 = _box_muller(w3, dtype)
+    return z0, z1, z2, z3, z4, z5, z6, z7
+
+
+@triton.jit
+def uniforms(
+    block: tl.tensor, point: tl.tensor, step: tl.tensor, item_id: tl.tensor, seed: tl.tensor, dtype: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor, tl.tensor]:
+    """Return uniform numbers in [-1, 1] of those entries, likewise."""
+    w0, w1, w2, w3 = random_words(block, point, step, item_id, seed)
+    z0, z1 = _centered(w0, dtype)
+    z2, z3 = _centered(w1, dtype)
+    z4, z5 = _centered(w2, dtype)
+    z6, z7 = _centered(w3, dtype)
     return z0, z1, z2, z3, z4, z5, z6, z7

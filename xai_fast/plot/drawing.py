@@ -175,6 +175,7 @@ def _pairs(found: InteractionMap, top_k: int) -> dict[str, Any]:
         "rows": rows,
         "columns": columns,
         "signed": kind == "sums",
+        "directed": found.directed,
         "scale": scale,
         "values": base64.b64encode(numbers.tobytes()).decode("ascii"),
         "top": [
@@ -191,7 +192,8 @@ def _strengths(found: InteractionMap) -> tuple[str, NDArray[Any], float]:
     """Give the numbers of a map in 16 bits: signed sums S_ij, or roots of non-negative strengths, up to the scale."""
     # Roots, because 16 bits of a square would leave weak interactions few of them.
     if found.order == 2 and found.sums is not None:
-        sums = _array(found.sums[0])
+        kept = found.sums[0] if found.directed else found.sums[0] * (found.attributions[0] > 0)
+        sums = _array(kept)
         scale = float(np.abs(sums).max(initial=0.0))
         return "sums", (sums / (scale or 1.0) * 32767).round().astype("<i2"), scale
     if found.order == 1:

@@ -38,7 +38,7 @@ void bind(py::module_& module) {
              py::arg("centers"), py::arg("points"), py::arg("gradients"), py::arg("item"), py::arg("negative"),
              py::arg("rows"), py::arg("items"), py::arg("entries"), py::arg("magnitude"), py::arg("dtype"),
              py::arg("gradient_dtype"), py::arg("threads"), py::call_guard<py::gil_scoped_release>(),
-             "See xai_fast.kernels.flux_accumulate; tensors are addresses, that of m2 may be 0.");
+             "See xai_fast.kernels.flux_accumulate; tensors are addresses, those of m2, centers and points may be 0.");
 }
 
 const Registration registration("flux_accumulate", &bind);

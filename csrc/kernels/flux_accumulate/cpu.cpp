@@ -15,12 +15,13 @@ constexpr int64_t entries_in_cache = 1024;  // of five arrays
 
 // Adds one row to a chunk (Welford 1962); `count` points with this one. Multiply-adds are not fused here
 // (CMakeLists.txt): rows with the same flux have to have the same rounded flux as their mean, so that m2 stays zero.
-template <bool magnitude, bool with_m2, class Scalar, class Gradient>
+template <bool with_points, bool magnitude, bool with_m2, class Scalar, class Gradient>
 void add_row(Scalar* __restrict__ mean, Scalar* __restrict__ m2, const Scalar* __restrict__ center,
              const Scalar* __restrict__ point, const Gradient* __restrict__ gradient, int64_t entries, Scalar count) {
 #pragma omp simd
   for (int64_t e = 0; e < entries; ++e) {
-    Scalar flux = static_cast<Scalar>(number(gradient[e])) * (center[e] - point[e]);
+    Scalar flux = static_cast<Scalar>(number(gradient[e]));
+    if (with_points) flux *= center[e] - point[e];
     if (magnitude) flux = std::abs(flux);
     const Scalar delta = flux - mean[e];
     const Scalar change = delta / count;
@@ -29,7 +30,7 @@ void add_row(Scalar* __restrict__ mean, Scalar* __restrict__ m2, const Scalar* _
   }
 }
 
-template <bool magnitude, bool with_m2, class Scalar, class Gradient>
+template <bool with_points, bool magnitude, bool with_m2, class Scalar, class Gradient>
 void accumulate(const FluxAccumulate& arguments) {
   const int64_t entries = arguments.entries;
   const int64_t chunks = (entries + entries_in_cache - 1) / entries_in_cache;
@@ -43,26 +44,32 @@ void accumulate(const FluxAccumulate& arguments) {
       for (int64_t r = arguments.starts[k]; r < arguments.starts[k + 1]; ++r) {
         const int64_t in_row = arguments.rows[r] * entries + begin;
         const int64_t count = arguments.count[item] + r - arguments.starts[k] + 1;
-        add_row<magnitude, with_m2>(static_cast<Scalar*>(arguments.mean) + in_item,
-                                    with_m2 ? static_cast<Scalar*>(arguments.m2) + in_item : nullptr,
-                                    static_cast<const Scalar*>(arguments.centers) + in_item,
-                                    static_cast<const Scalar*>(arguments.points) + in_row,
-                                    static_cast<const Gradient*>(arguments.gradients) + in_row, length,
-                                    static_cast<Scalar>(count));
+        add_row<with_points, magnitude, with_m2>(
+            static_cast<Scalar*>(arguments.mean) + in_item,
+            with_m2 ? static_cast<Scalar*>(arguments.m2) + in_item : nullptr,
+            with_points ? static_cast<const Scalar*>(arguments.centers) + in_item : nullptr,
+            with_points ? static_cast<const Scalar*>(arguments.points) + in_row : nullptr,
+            static_cast<const Gradient*>(arguments.gradients) + in_row, length, static_cast<Scalar>(count));
       }
     }
   }
 }
 
+template <bool with_points, class Scalar, class Gradient>
+void accumulate_flux(const FluxAccumulate& arguments) {
+  if (arguments.magnitude) {
+    arguments.m2 ? accumulate<with_points, true, true, Scalar, Gradient>(arguments)
+                 : accumulate<with_points, true, false, Scalar, Gradient>(arguments);
+  } else {
+    arguments.m2 ? accumulate<with_points, false, true, Scalar, Gradient>(arguments)
+                 : accumulate<with_points, false, false, Scalar, Gradient>(arguments);
+  }
+}
+
 template <class Scalar, class Gradient>
 void flux_accumulate_of(const FluxAccumulate& arguments) {
-  if (arguments.magnitude) {
-    arguments.m2 ? accumulate<true, true, Scalar, Gradient>(arguments)
-                 : accumulate<true, false, Scalar, Gradient>(arguments);
-  } else {
-    arguments.m2 ? accumulate<false, true, Scalar, Gradient>(arguments)
-                 : accumulate<false, false, Scalar, Gradient>(arguments);
-  }
+  arguments.points ? accumulate_flux<true, Scalar, Gradient>(arguments)
+                   : accumulate_flux<false, Scalar, Gradient>(arguments);
 }
 
 }  // namespace

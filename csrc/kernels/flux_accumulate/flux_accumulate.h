@@ -12,8 +12,8 @@ struct FluxAccumulate {
   void* mean;             // (B, N)
   void* m2;               // (B, N) or null
   const int64_t* count;   // (B,), before this call
-  const void* centers;    // (B, N)
-  const void* points;     // (R, N)
+  const void* centers;    // (B, N) or null
+  const void* points;     // (R, N) or null, like centers
   const void* gradients;  // (R, N)
   // The negative rows by item: those of the k-th item that has any, items_with[k], are rows[starts[k]..starts[k +
   // 1]-1], in their order.

@@ -1,7 +1,8 @@
 """``flux_accumulate``: add the flux of new negative points to each item's running mean and sum of squared deviations.
 
 A row ``r`` with ``negative[r]`` contributes ``c = F * (x - x~)`` (Li et al., IJCAI 2023, the sum over S^- after Eq. 6),
-or ``|c|`` with ``magnitude=True``, to the item ``item[r]``. Rows of one item are taken in the order of ``r`` (Welford,
+or ``|c|`` with ``magnitude=True``, to the item ``item[r]``. Without centers and points ``c = F``: any method's
+contributions. Rows of one item are taken in the order of ``r`` (Welford,
 1962):
 
     count += 1;  delta = c - mean;  change = delta / count;  mean += change;  m2 += delta * (delta - change)
@@ -22,13 +23,13 @@ from xai_fast.kernels.sphere_step import gradient_dtypes
 __all__ = ["flux_accumulate"]
 
 
-@operator(writes=("mean", "m2", "count"), needs=("points",))
+@operator(writes=("mean", "m2", "count"), needs=("gradients",))
 def flux_accumulate(
     mean: Tensor,
     m2: Tensor | None,
     count: Tensor,
-    centers: Tensor,
-    points: Tensor,
+    centers: Tensor | None,
+    points: Tensor | None,
     gradients: Tensor,
     item: Tensor,
     negative: Tensor,
@@ -40,8 +41,8 @@ def flux_accumulate(
         mean: (B, N) float32 or float64, the mean contribution so far; changed.
         m2: (B, N) like ``mean``, the sum of squared deviations so far, or None; changed.
         count: (B,) int64, the points in ``mean`` so far; changed.
-        centers: (B, N) like ``mean``: the items x.
-        points: (R, N) like ``mean``: x~.
+        centers: (B, N) like ``mean``: the items x; None where ``points`` is.
+        points: (R, N) like ``mean``: x~; None where ``centers`` is.
         gradients: (R, N) like ``mean``, or bfloat16 with float32: F at ``points``.
         item: (R,) int64, the item of each row; values outside 0..B-1 are undefined in negative rows, unread in others.
         negative: (R,) bool, the rows to add. Other rows are not read, and may hold NaN.
@@ -51,17 +52,20 @@ def flux_accumulate(
         InputError: an argument does not fit.
         BackendUnavailable: the forced backend cannot run.
     """
-    for name, tensor in (("mean", mean), ("points", points)):
+    for name, tensor in (("mean", mean), ("gradients", gradients)):
         if tensor.ndim != 2 or tensor.shape[1] < 1:
             raise bad_argument(name, "a matrix with at least one column", f"shape {tuple(tensor.shape)}")
     items, entries = mean.shape
-    rows = points.shape[0]
+    rows = gradients.shape[0]
     check("mean", mean, shape=(items, entries), dtypes=FLOATS)
     if m2 is not None:
         check("m2", m2, shape=(items, entries), dtypes=(mean.dtype,), like=mean)
     check("count", count, shape=(items,), dtypes=(torch.int64,), like=mean)
-    check("centers", centers, shape=(items, entries), dtypes=(mean.dtype,), like=mean)
-    check("points", points, shape=(rows, entries), dtypes=(mean.dtype,), like=mean)
+    if centers is not None and points is not None:
+        check("centers", centers, shape=(items, entries), dtypes=(mean.dtype,), like=mean)
+        check("points", points, shape=(rows, entries), dtypes=(mean.dtype,), like=mean)
+    elif centers is not points:
+        raise bad_argument("points", "centers and points, or neither", "one of them")
     check("gradients", gradients, shape=(rows, entries), dtypes=gradient_dtypes(mean.dtype), like=mean)
     check("item", item, shape=(rows,), dtypes=(torch.int64,), like=mean)
     check("negative", negative, shape=(rows,), dtypes=(torch.bool,), like=mean)

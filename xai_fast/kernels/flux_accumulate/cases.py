@@ -25,6 +25,7 @@ class Case:
     gradient_dtype: torch.dtype | None = None
     with_m2: bool = True
     magnitude: bool = False
+    with_points: bool = True
     negative_share: float = 0.6
     one_item: bool = False
     before: int = 3
@@ -61,6 +62,8 @@ class Case:
         moved: dict[str, Tensor | bool | None] = {name: value.to(device) for name, value in arguments.items()}
         if not self.with_m2:
             moved["m2"] = None
+        if not self.with_points:
+            moved["centers"] = moved["points"] = None
         return moved | {"magnitude": self.magnitude}
 
 
@@ -77,6 +80,8 @@ CASES = (
     Case("equal rows in float64", rows=9, items=2, entries=515, before=0, equal_rows=True, dtype=torch.float64),
     Case("magnitude", rows=9, items=3, entries=260, magnitude=True),
     Case("without m2", rows=9, items=3, entries=260, with_m2=False),
+    Case("without points", rows=9, items=3, entries=260, with_points=False),
+    Case("magnitude without points", rows=9, items=3, entries=260, with_points=False, magnitude=True),
     Case("float64", rows=7, items=3, entries=1003, dtype=torch.float64),
     Case("bfloat16", rows=7, items=3, entries=1004, gradient_dtype=torch.bfloat16),
     Case("many rows", rows=300, items=7, entries=33),

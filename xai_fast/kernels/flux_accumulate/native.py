@@ -13,8 +13,8 @@ def run(
     mean: Tensor,
     m2: Tensor | None,
     count: Tensor,
-    centers: Tensor,
-    points: Tensor,
+    centers: Tensor | None,
+    points: Tensor | None,
     gradients: Tensor,
     item: Tensor,
     negative: Tensor,
@@ -24,9 +24,9 @@ def run(
     native.call(
         "flux_accumulate",
         locals(),
-        rows=points.shape[0],
+        rows=gradients.shape[0],
         items=mean.shape[0],
-        entries=points.shape[1],
-        dtype=native.dtype_name(points),
+        entries=mean.shape[1],
+        dtype=native.dtype_name(mean),
         gradient_dtype=native.dtype_name(gradients),
     )

@@ -11,8 +11,8 @@ def run(
     mean: Tensor,
     m2: Tensor | None,
     count: Tensor,
-    centers: Tensor,
-    points: Tensor,
+    centers: Tensor | None,
+    points: Tensor | None,
     gradients: Tensor,
     item: Tensor,
     negative: Tensor,
@@ -21,7 +21,9 @@ def run(
     """Run the contract of `xai_fast.kernels.flux_accumulate`, a row at a time."""
     for row in negative.nonzero().flatten().tolist():
         i = int(item[row])
-        contribution = gradients[row].to(mean.dtype) * (centers[i] - points[row])
+        contribution = gradients[row].to(mean.dtype)
+        if centers is not None and points is not None:
+            contribution = contribution * (centers[i] - points[row])
         if magnitude:
             contribution = contribution.abs()
         count[i] += 1

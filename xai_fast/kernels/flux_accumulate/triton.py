@@ -21,20 +21,20 @@ def run(
     mean: Tensor,
     m2: Tensor | None,
     count: Tensor,
-    centers: Tensor,
-    points: Tensor,
+    centers: Tensor | None,
+    points: Tensor | None,
     gradients: Tensor,
     item: Tensor,
     negative: Tensor,
     magnitude: bool,
 ) -> None:
     """Run the contract of `xai_fast.kernels.flux_accumulate`."""
-    rows, entries = points.shape
+    rows, entries = gradients.shape
     blocks = triton_launch.split(entries, BLOCK[mean.dtype]).blocks
     options = triton_launch.options(NUM_WARPS)
-    following, number = torch.empty((2, rows), dtype=torch.int64, device=points.device)
+    following, number = torch.empty((2, rows), dtype=torch.int64, device=mean.device)
     leads = torch.empty_like(negative)
-    with triton_launch.device_of(points):
+    with triton_launch.device_of(mean):
         kernels.chain_rows[(rows,)](following, number, leads, count, item, negative, rows, CHUNK=CHUNK, **options)
         kernels.accumulate[(rows * blocks,)](
             mean,

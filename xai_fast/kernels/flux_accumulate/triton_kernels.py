@@ -47,8 +47,8 @@ def accumulate(
     mean: tl.tensor,
     m2: tl.tensor,  # or None
     count: tl.tensor,
-    centers: tl.tensor,
-    points: tl.tensor,
+    centers: tl.tensor,  # or None
+    points: tl.tensor,  # or None
     gradients: tl.tensor,
     item: tl.tensor,
     following: tl.tensor,
@@ -67,19 +67,20 @@ def accumulate(
         here = tl.arange(0, BLOCK)
         inside = here < remaining
         of_item = index * entries + start + here
-        x = tl.load(centers + of_item, mask=inside, other=0.0)
         average = tl.load(mean + of_item, mask=inside, other=0.0)
+        if points is not None:
+            x = tl.load(centers + of_item, mask=inside, other=0.0)
         if m2 is not None:
             deviations = tl.load(m2 + of_item, mask=inside, other=0.0)
         row = leader
         total = tl.load(number + leader)
         while row >= 0:
             of_row = row * entries + start + here
-            point = tl.load(points + of_row, mask=inside, other=0.0)
-            F = tl.load(gradients + of_row, mask=inside, other=0.0).to(x.dtype)
+            contribution = tl.load(gradients + of_row, mask=inside, other=0.0).to(average.dtype)
+            if points is not None:
+                contribution *= x - tl.load(points + of_row, mask=inside, other=0.0)
             total = tl.load(number + row)
             row = tl.load(following + row)
-            contribution = F * (x - point)
             if MAGNITUDE:
                 contribution = tl.abs(contribution)
             delta = contribution - average

@@ -20,7 +20,11 @@ const named = (cell) => `row ${place(cell)[0]}, column ${place(cell)[1]}`;
 const short = (cell) => `(${place(cell).join(", ")})`;
 const heat = (share) => colors.heat[Math.round(Math.sqrt(clamp(share, 0, 1)) * (colors.heat.length - 1))];
 const pairColor = (rank) => colors.pairs[rank % colors.pairs.length];
-const sums = (i, j) => (view.signed ? `S = ${signed(view.scale * view.sum(i, j))}, ${signed(view.scale * view.sum(j, i))}` : "");
+const sums = (i, j) => {
+  if (!view.signed) return "";
+  const both = [view.sum(i, j), view.sum(j, i)].map((value) => view.scale * value);
+  return view.directed ? `S = ${both.map(signed).join(", ")}` : `I = ${signed(both[0] + both[1])}`; // once, at one of the two
+};
 
 // ---- numbers: see _pairs in xai_fast/plot/drawing.py
 function readPairs(data) {
@@ -198,7 +202,8 @@ function tellPartners(cell) {
 function listSets() {
   const names = ["", "Strongest cells", "Strongest pairs", "Strongest triples", "Strongest sets of four"];
   find("#top-title").textContent = view.top.length ? names[view.order] ?? "Strongest sets" : "No cells act together here";
-  const signs = view.signed ? " S is the signed sum, with x at the first cell and at the second." : "";
+  const meaning = view.directed ? " S is the signed sum, with x at the first cell and at the second." : " I is the interaction with its sign.";
+  const signs = view.signed ? meaning : "";
   find("#top-note").textContent = view.top.length ? `Shares of the strongest. Cells are (row, column) from 0.${signs}` : "";
   find("#top").replaceChildren(...view.top.map((one, position) => {
     const swatch = make("span", { class: "rank" }, String(position + 1));

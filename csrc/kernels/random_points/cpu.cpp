@@ -1,7 +1,8 @@
 // First sweep: the random words, which are kept, and norm(z)^2 of their normals z, which is the sum of the squared
 // radii of Box-Muller and takes one logarithm for several. Second sweep: the normals from the words, and x + radius /
 // norm(z) * z, which waits for memory between. The limit is arithmetic: it takes longer than a copy of the same bytes.
-#include "kernels/sphere_points/sphere_points.h"
+// A box and normal points need no norm, and are one sweep.
+#include "kernels/random_points/random_points.h"
 
 #include <cmath>
 
@@ -106,19 +107,28 @@ struct TileWords {
   typename Group::Lanes::Word pairs[groups][Group::vectors];
 };
 
-// The normals of a group, in order.
-template <class Group>
-XAI_FAST_HD void normals_of(const typename Group::Lanes::Word (&pairs)[Group::vectors],
+constexpr double box_step = 1.0 / 65536;  // a uniform number on [-1, 1] is an odd multiple of it
+
+// The normals of a group, in order, or its uniform numbers in units of `box_step`.
+template <class Group, bool box>
+XAI_FAST_HD void numbers_of(const typename Group::Lanes::Word (&pairs)[Group::vectors],
                             typename Group::Lanes::Real (&z)[2 * Group::vectors]) {
+  using Lanes = typename Group::Lanes;
   for (int vector = 0; vector < Group::vectors; ++vector) {
-    typename Group::Lanes::Real x, y;
-    box_muller<typename Group::Lanes>(pairs[vector], x, y);
+    typename Lanes::Real x, y;
+    if constexpr (box) {
+      x = uniform_of_radius<Lanes>(pairs[vector]) - 65536;
+      y = uniform_of_radius<Lanes>(pairs[vector] << 16) - 65536;
+    } else {
+      box_muller<Lanes>(pairs[vector], x, y);
+    }
     Group::put(vector, x, y, z);
   }
 }
 
-// Draws the words of the entries begin..end-1, at most a tile, and returns the sum of the squares of their normals.
-template <class Group>
+// Draws the words of the entries begin..end-1, at most a tile, and returns the sum of the squares of their normals if
+// it is wanted.
+template <class Group, bool sum_wanted>
 SumOfSquares draw(const Stream& stream, int64_t begin, int64_t end, TileWords<Group>& words) {
   using Lanes = typename Group::Lanes;
   using Real = typename Lanes::Real;
@@ -134,7 +144,7 @@ SumOfSquares draw(const Stream& stream, int64_t begin, int64_t end, TileWords<Gr
       Group::pair(drawn[n], words.pairs[group + n]);
       blocks[n] += side_by_side * Group::blocks;
     }
-    for (int vector = 0; vector < Group::vectors; ++vector) {
+    for (int vector = 0; sum_wanted && vector < Group::vectors; ++vector) {
       Real product = Real{} + 1;
       if (group + side_by_side <= whole) {
         for (int n = 0; n < side_by_side; ++n) product *= uniform_of_radius<Lanes>(words.pairs[group + n][vector]);
@@ -147,9 +157,9 @@ SumOfSquares draw(const Stream& stream, int64_t begin, int64_t end, TileWords<Gr
     }
   }
   SumOfSquares sum{in_double(squares)};
-  if (rest > 0) {
+  if (sum_wanted && rest > 0) {
     Real normals[2 * Group::vectors];
-    normals_of<Group>(words.pairs[whole], normals);
+    numbers_of<Group, false>(words.pairs[whole], normals);
     typename Lanes::Scalar z[Group::entries];
     std::memcpy(z, normals, sizeof z);
     for (int k = 0; k < rest; ++k) sum.lanes[0] += static_cast<double>(z[k]) * z[k];
@@ -160,7 +170,7 @@ SumOfSquares draw(const Stream& stream, int64_t begin, int64_t end, TileWords<Gr
 enum class Store { in_cache, past_cache };
 
 // points = center + scale * z for `count` entries, at most a tile.
-template <class Group, Store how, class Scalar>
+template <class Group, bool box, Store how, class Scalar>
 void write_points(Scalar* points, const TileWords<Group>& words, const Scalar* center, int count, Scalar scale) {
   using Real = typename Group::Lanes::Real;
   constexpr int lanes = vector_bytes / sizeof(Scalar), ahead = bytes_ahead / sizeof(Scalar);
@@ -168,7 +178,7 @@ void write_points(Scalar* points, const TileWords<Group>& words, const Scalar* c
   Real z[2 * Group::vectors];
   for (int group = 0; group < whole; ++group, points += Group::entries, center += Group::entries) {
     fetch<for_reading>(center + ahead, Group::entries);
-    normals_of<Group>(words.pairs[group], z);
+    numbers_of<Group, box>(words.pairs[group], z);
 #pragma GCC unroll 8
     for (int vector = 0; vector < 2 * Group::vectors; ++vector) {
       const Real point = z[vector] * scale + load<Real>(center + vector * lanes);
@@ -181,44 +191,71 @@ void write_points(Scalar* points, const TileWords<Group>& words, const Scalar* c
   }
   if (const int rest = count - whole * Group::entries) {
     Scalar last[Group::entries];
-    normals_of<Group>(words.pairs[whole], z);
+    numbers_of<Group, box>(words.pairs[whole], z);
     std::memcpy(last, z, sizeof last);
     for (int k = 0; k < rest; ++k) points[k] = center[k] + scale * last[k];
   }
 }
 
-template <class Group>
-void sphere_points_of(const SpherePoints& arguments) {
+template <class Group, bool box>
+void random_points_of(const RandomPoints& arguments) {
   using Scalar = typename Group::Lanes::Scalar;
   const int64_t entries = arguments.entries, rows = arguments.active_count;
   Scalar* points = static_cast<Scalar*>(arguments.points);
   const int64_t row_bytes = entries * static_cast<int64_t>(sizeof(Scalar));
   const bool aligned = (reinterpret_cast<uintptr_t>(points) | row_bytes) % vector_bytes == 0;
-  const auto write = aligned && rows * row_bytes >= bytes_past_cache ? write_points<Group, Store::past_cache, Scalar>
-                                                                     : write_points<Group, Store::in_cache, Scalar>;
-  two_sweeps<SumOfSquares, tile, TileWords<Group>>(
-      arguments.active_rows, rows, entries, arguments.threads,
-      [&](int64_t row, int64_t begin, int64_t end, TileWords<Group>& words) {
-        const uint64_t id = static_cast<uint64_t>(arguments.item_ids[arguments.item[row]]);
-        const Stream stream{static_cast<uint32_t>(arguments.point[row]), arguments.step,
-                            static_cast<uint32_t>(id >> 32), arguments.seed, static_cast<uint32_t>(id)};
-        return draw<Group>(stream, begin, end, words);
-      },
-      [&](int64_t, const SumOfSquares& sum) { return static_cast<Scalar>(arguments.radius / std::sqrt(sum.total())); },
-      [&](int64_t row, int64_t begin, int64_t end, const TileWords<Group>& words, Scalar scale) {
-        const Scalar* center = static_cast<const Scalar*>(arguments.centers) + arguments.item[row] * entries;
-        write(points + row * entries + begin, words, center + begin, static_cast<int>(end - begin), scale);
-      },
-      settle);
+  const auto write_tile = aligned && rows * row_bytes >= bytes_past_cache
+                              ? write_points<Group, box, Store::past_cache, Scalar>
+                              : write_points<Group, box, Store::in_cache, Scalar>;
+  const auto stream_of = [&](int64_t row) {
+    const uint64_t id = static_cast<uint64_t>(arguments.item_ids[arguments.item[row]]);
+    return Stream{static_cast<uint32_t>(arguments.point[row]), arguments.step, static_cast<uint32_t>(id >> 32),
+                  arguments.seed, static_cast<uint32_t>(id)};
+  };
+  const auto write = [&](int64_t row, int64_t begin, int64_t end, const TileWords<Group>& words, Scalar scale) {
+    const Scalar* center = static_cast<const Scalar*>(arguments.centers) + arguments.item[row] * entries;
+    write_tile(points + row * entries + begin, words, center + begin, static_cast<int>(end - begin), scale);
+  };
+  if (!box && arguments.kind == PointsKind::sphere) {
+    two_sweeps<SumOfSquares, tile, TileWords<Group>>(
+        arguments.active_rows, rows, entries, arguments.threads,
+        [&](int64_t row, int64_t begin, int64_t end, TileWords<Group>& words) {
+          return draw<Group, true>(stream_of(row), begin, end, words);
+        },
+        [&](int64_t, const SumOfSquares& sum) {
+          return static_cast<Scalar>(arguments.radius / std::sqrt(sum.total()));
+        },
+        write, settle);
+    return;
+  }
+  const Scalar scale = static_cast<Scalar>(box ? arguments.radius * box_step : arguments.radius);
+  one_sweep(arguments.active_rows, rows, entries, arguments.threads, [&](int64_t row, int64_t begin, int64_t end) {
+    TileWords<Group> words;
+    for (; begin < end; begin += tile) {
+      const int64_t stop = begin + tile < end ? begin + tile : end;
+      draw<Group, false>(stream_of(row), begin, stop, words);
+      write(row, begin, stop, words, scale);
+    }
+    settle();
+  });
+}
+
+template <class Group>
+void random_points_of_kind(const RandomPoints& arguments) {
+  if (arguments.kind == PointsKind::box) {
+    random_points_of<Group, true>(arguments);
+  } else {
+    random_points_of<Group, false>(arguments);
+  }
 }
 
 }  // namespace
 
-void sphere_points(const SpherePoints& arguments) {
+void random_points(const RandomPoints& arguments) {
   if (arguments.dtype == Dtype::float32) {
-    sphere_points_of<FloatGroup>(arguments);
+    random_points_of_kind<FloatGroup>(arguments);
   } else {
-    sphere_points_of<DoubleGroup>(arguments);
+    random_points_of_kind<DoubleGroup>(arguments);
   }
 }
 

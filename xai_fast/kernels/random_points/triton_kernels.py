@@ -1,11 +1,11 @@
-"""The two passes of `sphere_points` in Triton. Imported when the kernel runs: it needs Triton."""
+"""The two passes of `random_points` in Triton. Imported when the kernel runs: it needs Triton."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from xai_fast.kernels.triton_math import block_span, number_of, part_of_row, row_total, standard_normals
+from xai_fast.kernels.triton_math import block_span, number_of, part_of_row, row_total, standard_normals, uniforms
 
 __all__ = ["square_sums", "write_points"]
 
@@ -55,7 +55,7 @@ def square_sums(
 @triton.jit(do_not_specialize=["radius_bits", "seed", "step"])
 def write_points(
     points: tl.tensor,
-    sums: tl.tensor,  # (R, parts) float64
+    sums: tl.tensor,  # (R, parts) float64 for a sphere, or None
     centers: tl.tensor,
     item: tl.tensor,
     item_ids: tl.tensor,
@@ -67,18 +67,25 @@ def write_points(
     radius_bits: tl.int64,
     seed: tl.uint32,
     step: tl.uint32,
+    BOX: tl.constexpr,
     dtype: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    """Draw the normals again and write x + radius * z / norm(z): cheaper than keeping z, which is as large as x~."""
+    """Write x + radius * z, z / norm(z) for a sphere: to draw z again is cheaper than to keep it, as large as x~."""
     row, block = part_of_row(blocks)
     if tl.load(active + row):
-        scale = (number_of(radius_bits) / tl.sqrt(row_total(sums + row * parts, parts))).to(dtype)
+        scale = number_of(radius_bits)
+        if sums is not None:
+            scale = scale / tl.sqrt(row_total(sums + row * parts, parts))
+        scale = scale.to(dtype)
         index = tl.load(item + row)
         start, count = block_span(block, entries, BLOCK)
         item_id = tl.load(item_ids + index)
         octet = ((start // 8) + tl.arange(0, BLOCK // 8)).to(tl.uint32)
-        z0, z1, z2, z3, z4, z5, z6, z7 = standard_normals(octet, tl.load(point + row), step, item_id, seed, dtype)
+        if BOX:
+            z0, z1, z2, z3, z4, z5, z6, z7 = uniforms(octet, tl.load(point + row), step, item_id, seed, dtype)
+        else:
+            z0, z1, z2, z3, z4, z5, z6, z7 = standard_normals(octet, tl.load(point + row), step, item_id, seed, dtype)
         # (BLOCK / 8, 2, 2, 2) -> BLOCK: each thread holds whole octets, so the store is 128 bits wide.
         even = tl.join(tl.join(z0, z4), tl.join(z2, z6))
         odd = tl.join(tl.join(z1, z5), tl.join(z3, z7))

@@ -1,4 +1,4 @@
-"""Points on the sphere in plain PyTorch: the definition of the kernel, and the fallback.
+"""Random points around items in plain PyTorch: the definition of the kernel, and the fallback.
 
 Arithmetic is in float64 and rounded at the end.
 """
@@ -6,12 +6,12 @@ Arithmetic is in float64 and rounded at the end.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["normals", "philox4x32", "run"]
+__all__ = ["normals", "philox4x32", "run", "uniforms"]
 
 # Constants of Philox4x32 (Salmon et al. 2011, section 3.3 and table 2).
 _MULTIPLIER_0, _MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
@@ -52,8 +52,29 @@ def _box_muller(word: Tensor) -> tuple[Tensor, Tensor]:
     return x, y
 
 
+def _centered(word: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = (2.0 * ((half.double() + 0.5) * 2.0**-16) - 1.0 for half in (word >> 16, word & 0xFFFF))
+    return first, second
+
+
 def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int = 0) -> Tensor:
     """Draw the standard normals of the contract, (R, N) float64, for the items and points (R,) int64."""
+    return _numbers(_box_muller, item_id, point, entries, seed, step)
+
+
+def uniforms(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int = 0) -> Tensor:
+    """Draw the uniform numbers in [-1, 1] of the contract, likewise."""
+    return _numbers(_centered, item_id, point, entries, seed, step)
+
+
+def _numbers(
+    of_word: Callable[[Tensor], tuple[Tensor, Tensor]],
+    item_id: Tensor,
+    point: Tensor,
+    entries: int,
+    seed: int,
+    step: int,
+) -> Tensor:
     key = (torch.full_like(item_id, seed)[:, None], (item_id & _MASK)[:, None])
     rest = (point[:, None], torch.full_like(point, step)[:, None], (item_id >> 32)[:, None])
     chunks = []
@@ -61,7 +82,7 @@ def normals(item_id: Tensor, point: Tensor, entries: int, seed: int, step: int =
     for start in range(0, entries, width):
         stop = min(start + width, entries)
         block = torch.arange(start // 8, -(-stop // 8), device=item_id.device)[None, :]
-        pairs = [z for word in philox4x32((block, *rest), key) for z in _box_muller(word)]
+        pairs = [z for word in philox4x32((block, *rest), key) for z in of_word(word)]
         chunks.append(torch.stack(pairs, dim=-1).flatten(1)[:, : stop - start])
     return torch.cat(chunks, dim=1)
 
@@ -74,15 +95,17 @@ def run(
     point: Tensor,
     active: Tensor,
     radius: float,
+    kind: str,
     seed: int,
     step: int,
 ) -> None:
-    """Run the contract of `xai_fast.kernels.sphere_points`."""
+    """Run the contract of `xai_fast.kernels.random_points`."""
     (chosen,) = active.nonzero(as_tuple=True)
     for rows in torch.split(chosen, max(1, _NORMALS_AT_A_TIME // points.shape[1])):
         if len(rows) == 0:
             return
         center = item[rows]
-        z = normals(item_ids[center], point[rows], points.shape[1], seed, step)
-        z *= radius / torch.linalg.vector_norm(z, dim=1, keepdim=True)
+        draw = uniforms if kind == "box" else normals
+        z = draw(item_ids[center], point[rows], points.shape[1], seed, step)
+        z *= radius / torch.linalg.vector_norm(z, dim=1, keepdim=True) if kind == "sphere" else radius
         points[rows] = (centers[center].double() + z).to(points.dtype)

@@ -1,4 +1,4 @@
-"""The compiled CPU version: ``csrc/kernels/sphere_points``."""
+"""The compiled CPU version: ``csrc/kernels/random_points``."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ def run(
     point: Tensor,
     active: Tensor,
     radius: float,
+    kind: str,
     seed: int,
     step: int,
 ) -> None:
-    """Run the contract of `xai_fast.kernels.sphere_points`."""
+    """Run the contract of `xai_fast.kernels.random_points`."""
     native.call(
-        "sphere_points",
+        "random_points",
         locals(),
         rows=points.shape[0],
         items=centers.shape[0],

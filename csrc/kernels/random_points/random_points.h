@@ -1,4 +1,4 @@
-// Points on the L2 sphere around items; the contract is xai_fast/kernels/sphere_points/__init__.py.
+// Random points around items; the contract is xai_fast/kernels/random_points/__init__.py.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,9 @@
 
 namespace xai_fast {
 
-struct SpherePoints {
+enum class PointsKind { sphere, box, normal };
+
+struct RandomPoints {
   void* points;                // (R, N)
   const void* centers;         // (B, N)
   const int64_t* item;         // (R,)
@@ -17,6 +19,7 @@ struct SpherePoints {
   const int64_t* active_rows;  // (active_count,), checked
   int64_t active_count, entries;
   double radius;
+  PointsKind kind;
   uint32_t seed, step;
   Dtype dtype;
   int threads;
@@ -28,7 +31,7 @@ struct PhiloxBlock {
   uint32_t key_0, key_1;
 };
 
-XAI_FAST_DECLARE(void, sphere_points, SpherePoints)
+XAI_FAST_DECLARE(void, random_points, RandomPoints)
 XAI_FAST_DECLARE(bool, philox_block, PhiloxBlock)
 
 }  // namespace xai_fast

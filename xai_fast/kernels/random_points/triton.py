@@ -1,4 +1,4 @@
-"""`sphere_points` on a GPU: a pass that sums z^2, and one that draws z again and writes the points."""
+"""`random_points` on a GPU: for a sphere a pass that sums z^2, and one that draws z again and writes the points."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.kernels import triton_launch
-from xai_fast.kernels.sphere_points import triton_kernels as kernels
+from xai_fast.kernels.random_points import triton_kernels as kernels
 
 __all__ = ["run"]
 
@@ -24,10 +24,11 @@ def run(
     point: Tensor,
     active: Tensor,
     radius: float,
+    kind: str,
     seed: int,
     step: int,
 ) -> None:
-    """Run the contract of `xai_fast.kernels.sphere_points`."""
+    """Run the contract of `xai_fast.kernels.random_points`."""
     rows, entries = points.shape
     split = triton_launch.split(entries, BLOCK[points.dtype])
     constants = {
@@ -35,11 +36,12 @@ def run(
         "BLOCK": BLOCK[points.dtype],
         **triton_launch.options(NUM_WARPS),
     }
-    sums = torch.empty((rows, split.parts), dtype=torch.float64, device=points.device)
+    sums = None
     with triton_launch.device_of(points):
-        kernels.square_sums[(rows * split.parts,)](
-            sums, item, item_ids, point, active, entries, split.parts, split.blocks_per_part, seed, step, **constants
-        )
+        if kind == "sphere":
+            sums = torch.empty((rows, split.parts), dtype=torch.float64, device=points.device)
+            numbers = (entries, split.parts, split.blocks_per_part, seed, step)
+            kernels.square_sums[(rows * split.parts,)](sums, item, item_ids, point, active, *numbers, **constants)
         kernels.write_points[(rows * split.blocks,)](
             points,
             sums,
@@ -54,5 +56,6 @@ def run(
             triton_launch.bits_of(radius),
             seed,
             step,
+            BOX=kind == "box",
             **constants,
         )

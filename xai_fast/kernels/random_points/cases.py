@@ -1,4 +1,4 @@
-"""Shapes, dtypes, edge inputs and tolerances of `sphere_points`; tests and benchmarks read them here."""
+"""Shapes, dtypes, edge inputs and tolerances of `random_points`; tests and benchmarks read them here."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ class Case:
     entries: int
     dtype: torch.dtype = torch.float32
     radius: float = 1.0
+    kind: str = "sphere"
     seed: int = 0
     step: int = 0
     first_id: int = 0
     all_active: bool = True
     center_scale: float = 0.0
 
-    def arguments(self, device: str = "cpu") -> dict[str, Tensor | float | int]:
+    def arguments(self, device: str = "cpu") -> dict[str, Tensor | float | int | str]:
         """Build the arguments; ``points`` is filled with NaN."""
         generator = torch.Generator().manual_seed(1)
         item = torch.arange(self.rows) % self.items
         active = torch.ones(self.rows, dtype=torch.bool)
         if not self.all_active:
             active[::2] = False
-        arguments: dict[str, Tensor | float | int] = {
+        arguments = {
             "points": torch.full((self.rows, self.entries), torch.nan, dtype=self.dtype),
             "centers": self.center_scale * torch.randn(self.items, self.entries, dtype=self.dtype, generator=generator),
             "item": item,
@@ -45,7 +46,8 @@ class Case:
             "active": active,
         }
         moved = {name: value.to(device) for name, value in arguments.items() if isinstance(value, Tensor)}
-        return moved | {"radius": self.radius, "seed": self.seed, "step": self.step}
+        # In the order of the operator's arguments.
+        return {**moved, "radius": self.radius, "kind": self.kind, "seed": self.seed, "step": self.step}
 
 
 CASES = (
@@ -59,4 +61,18 @@ CASES = (
     Case("around items", rows=6, items=3, entries=515, radius=0.3, center_scale=1.0),
     Case("float64", rows=5, items=2, entries=1003, dtype=torch.float64, seed=3),
     Case("float64 around items", rows=4, items=4, entries=64, dtype=torch.float64, center_scale=1.0),
+    *(
+        case
+        for kind in ("box", "normal")
+        for case in (
+            Case(f"{kind} one entry", 3, 1, 1, kind=kind),
+            Case(f"{kind} tail of a block", 4, 3, 1001, kind=kind, seed=7),
+            Case(f"{kind} image", 6, 4, 3 * 32 * 32, kind=kind, radius=0.1),
+            Case(f"{kind} several blocks", 3, 2, 20_003, kind=kind, radius=2.0, step=5),
+            Case(f"{kind} large seed and ids", 4, 4, 130, kind=kind, seed=2**32 - 1, first_id=2**33 + 5),
+            Case(f"{kind} inactive rows", 7, 3, 257, kind=kind, all_active=False),
+            Case(f"{kind} around items", 6, 3, 515, kind=kind, radius=0.3, center_scale=1.0),
+            Case(f"{kind} float64", 5, 2, 1003, torch.float64, kind=kind, seed=3, center_scale=1.0),
+        )
+    ),
 )
