@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from xai_fast.cli.layers import chosen_layer
+from xai_fast.cli.layers import SIZES, chosen_layer
 from xai_fast.errors import XaiFastError
 from xai_fast.jobs.methods import MethodSpec
 from xai_fast.method import Method
@@ -26,7 +26,9 @@ __all__ = ["OPTIONS", "explain_gallery", "options_of"]
 
 OPTIONS: dict[str, dict[str, object]] = {
     "neflag": {"radius": 0.3, "aggregate": "magnitude"},
-    "score_cam": {"layer": "fine"},  # a pass for each channel, of which the coarse layer has more
+    # Of EfficientNet-Lite, where a ReLU6 is next. A block ends without, and the loss of a channel then has the sign of
+    # its mean: weights times channels have it twice.
+    "ablation_cam": {"layer": "_bn1"},
     "deepshap": {"baselines": [-1.0, 0.0, 1.0]},
     "integrated_gradients": {"steps": 20},
     "smoothgrad": {"samples": 16},
@@ -38,20 +40,31 @@ OPTIONS: dict[str, dict[str, object]] = {
     "occlusion": {"window": 48, "stride": 24},
     "rise": {"masks": 160},
     "shapley_sampling": {"permutations": 2},
-    "quantitative_input_influence": {"baseline": [-1.0, 0.0, 1.0], "permutations": 2},
+    "quantitative_input_influence": {"baseline": [[[[-1.0]]], [[[0.0]]], [[[1.0]]]], "permutations": 2},
     "lime": {"samples": 160},
     "kernel_shap": {"samples": 160},
+    "removal_interactions": {"layer": "fine"},  # behind the coarse one cells are only added up
 }
-"""Options by method where the defaults take long, or there is none; see `options_of` for those that many have."""
+"""Options by method where the defaults take long or do not suit, or there is none; `options_of` has those of many.
+
+A layer is only for models that have one of this name."""
 
 _CELLS = 7
 """Rows and columns of the features that methods leave out."""
 
 
 def options_of(name: str, method: type[Method], model: str, loaded: LoadedModel) -> dict[str, object]:
-    """Give the options of a method for a model's pictures; one that `OPTIONS` does not have takes its defaults.
+    """Choose the options of a method for the pictures of a model.
 
-    Methods that need a layer, work on features or on the whole range of a picture, or have coarse maps, are given it.
+    Args:
+        name: of the method.
+        method: its class; its options with these names are given: "features", "upsample", "low", "high", and "layer"
+            where it has no default.
+        model: the name of the model.
+        loaded: the model.
+
+    Returns:
+        Option to value: those in `OPTIONS`, and those above. What is left out has its default.
     """
     network, known, given = loaded.for_pictures(), method.options(), OPTIONS.get(name, {})
     shared: dict[str, object] = {
@@ -63,7 +76,8 @@ def options_of(name: str, method: type[Method], model: str, loaded: LoadedModel)
     options = {option: value for option, value in shared.items() if option in known} | given
     layer = known.get("layer")
     if layer is not None and layer.default is layer.empty:
-        options["layer"] = chosen_layer(given.get("layer"), model, network)  # type: ignore[arg-type]  # of OPTIONS
+        there = {*SIZES, *dict(network.model.named_modules())}
+        options["layer"] = chosen_layer(str(given["layer"]) if given.get("layer") in there else None, model, network)
     return options
 
 
@@ -103,5 +117,7 @@ def explain_gallery(
         notes=[f"Seconds for all photos on {device}: {times}."],
     )
     crops, names = [network.crop(picture, 2) for picture in pictures], [photo.name for photo in photos]
-    page = report(found, out, front=front, look=look, pictures=crops, names=names, class_names=network.class_names or ())
+    page = report(
+        found, out, front=front, look=look, pictures=crops, names=names, class_names=network.class_names or ()
+    )
     say(f"report: {shown(str(page))}")

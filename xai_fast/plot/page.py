@@ -40,10 +40,8 @@ def page(
     signed: tuple[str, str] | None = None,
     values: Mapping[str, str],
 ) -> bytes:
-    """Render a document of the kind "items" or "ranking", with a legend of the colours and values for its templates.
-
-    ``signed`` are the reading and the legend that take turns with the others while maps are shown with their signs.
-    """
+    """Render a document of the kind "items" or "ranking", with a legend of the colours and values for its templates."""
+    # `signed` are the reading and the legend that are shown in the place of the others while maps have their signs.
     # The content security policy allows the page's own style and script, by hash, and scripts beside it.
     from xai_fast import __version__
 

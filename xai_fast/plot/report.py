@@ -50,8 +50,8 @@ _READINGS = {
     "numbers": "",
 }
 _SIGNED_READING = (
-    "Red pixels speak for the explained score, blue pixels against it; a map without negative pixels is bright where the "
-    "score depends on them most."
+    "Red pixels speak for the explained score, blue pixels against it; a map without negative pixels is bright where "
+    "the score depends on them most."
 )
 _CHANNELS = {
     "sum_of_abs": "The absolute values of the channels are summed.",
@@ -121,7 +121,9 @@ class ItemPages:
         signed = None
         if "heat" in kinds:
             reading = self._source.front.reading or self._reading({**_READINGS, "heat": _SIGNED_READING})
-            scale = f"from negative to positive, clear up to percentile {low:g} of the magnitudes in each picture and full "
+            scale = (
+                f"from negative to positive, clear up to percentile {low:g} of the magnitudes in each picture and full "
+            )
             signed = reading, f"{scale}from percentile {high:g} on. The channels are summed with their signs."
         values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"}
         values["signs"] = ", ".join(hex_colors(signed_colormap(), _STATIONS))

@@ -128,7 +128,7 @@ function mapsOf(item, entry, position, tabindex) {
     const spent = index.numbers.find((one) => one.label === `${prefixOf(name)}evaluations`)?.values[item] ?? NaN;
     const told = !entry.layers[which] ? "no map" : spent === spent ? `${number(spent)} evaluation${spent === 1 ? "" : "s"}` : "";
     const marks = factsOf(item, which).filter((fact) => !concerns(fact.label, -1));
-    const button = make("button", { type: "button", class: "open", tabindex }, picture, make("span", { class: "class" }, bdi(name)), make("span", { class: "spent" }, told),
+    const button = make("button", { type: "button", class: "open", tabindex }, picture, make("span", { class: "class" }, make("bdi", {}, ...name.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]))), make("span", { class: "spent" }, told),
       ...marks.map((fact) => make("span", { class: "mark", title: fact.text }, fact.label.slice(prefixOf(name).length))));
     button.addEventListener("click", () => showAlone(position(), which));
     return make("li", {}, button);
