@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import xai_fast
-from xai_fast import Explanation, InputError, Method, ModelError
+from xai_fast import Explanation, InputError, KernelKMeans, Method, ModelError, neuralize
 from xai_fast.registry import find_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -56,7 +56,9 @@ TABLES: dict[str, dict[str, Any]] = {"tnid_rows": {"order": 3, "effect": "square
 """Methods whose items are rows of a table."""
 ATTENTION: dict[str, dict[str, Any]] = {"attention_rollout": {"token": 1}, "attcat": {}, "transformer_attribution": {}}
 """Methods that explain transformers."""
-ALL = OPTIONS | TABLES | ATTENTION
+KERNELS: dict[str, dict[str, Any]] = {"neuralize": {}}
+"""Methods that explain kernel models."""
+ALL = OPTIONS | TABLES | ATTENTION | KERNELS
 ITEMS = 7
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
@@ -74,6 +76,8 @@ class Transposed(nn.Module):
 
 
 def model_for(name: str, dtype: torch.dtype) -> nn.Module:
+    if name in KERNELS:  # constants in float64, whatever the rows are
+        return neuralize(KernelKMeans(torch.rand(12, 5, dtype=torch.float64), [0, 1, 2, 3] * 3, 0.3))
     if name in TABLES:
         layers: list[nn.Module] = [nn.Linear(5, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 4)]
     elif name in ATTENTION:
@@ -89,7 +93,7 @@ def method_for(name: str, dtype: torch.dtype = torch.float64) -> Method:
 
 
 def items_for(name: str, dtype: torch.dtype = torch.float64, count: int = ITEMS) -> Tensor:
-    return torch.rand(count, *((5,) if name in TABLES else (3, 10, 10)), dtype=dtype)
+    return torch.rand(count, *((5,) if name in TABLES | KERNELS else (3, 10, 10)), dtype=dtype)
 
 
 def assert_equal(got: Explanation, expected: Explanation) -> None:

@@ -43,6 +43,13 @@ def test_the_page_about_relevance_runs() -> None:
     assert found.ledger.shape == (4, 2, 4)
 
 
+def test_the_page_about_neuralized_estimators_runs() -> None:
+    pytest.importorskip("sklearn")
+    names = run_blocks(ROOT / "docs" / "neuralize.md")
+    assert names["found"].attributions.argmax(1).tolist() == [2, 2, 2]
+    assert names["pixels"].attributions.flatten(1).argmax(1).tolist() == [0, 0, 0, 0]
+
+
 def test_the_page_about_the_command_line_runs() -> None:
     pytest.importorskip("PIL")
     assert run_blocks(ROOT / "docs" / "command-line.md")["load_classifier"]().size == (64, 64)

@@ -65,6 +65,7 @@ from xai_fast.interaction import (
     fit_mlp,
 )
 from xai_fast.method import Method
+from xai_fast.neuralize import KernelKMeans, Neuralize, log_ratio, neuralize
 from xai_fast.registry import detectors, methods
 
 try:
@@ -109,11 +110,13 @@ __all__ = [
     "InteractionMap",
     "InteractionRanking",
     "JobError",
+    "KernelKMeans",
     "KernelSHAP",
     "LayerCAM",
     "Method",
     "ModelError",
     "NeFLAG",
+    "Neuralize",
     "Occlusion",
     "QuantitativeInputInfluence",
     "RemovalInteractions",
@@ -130,7 +133,9 @@ __all__ = [
     "__version__",
     "detectors",
     "fit_mlp",
+    "log_ratio",
     "methods",
+    "neuralize",
     "shared",
     "use_backend",
 ]

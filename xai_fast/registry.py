@@ -62,6 +62,7 @@ from xai_fast.interaction import (
     TNIDRows,
 )
 from xai_fast.method import Method
+from xai_fast.neuralize import Neuralize
 from xai_fast.references import import_reference
 from xai_fast.terminal import tell
 
@@ -111,6 +112,7 @@ _OWN: tuple[type[Method], ...] = (
     TaylorCAM,
     RemovalInteractions,
     TNIDRows,
+    Neuralize,
 )
 
 _OWN_DETECTORS: tuple[type[Detector], ...] = (

@@ -21,10 +21,9 @@ _TOKENS = (
     "Taylor-CAM and methods that replace features, such as KernelSHAP, take them as they are)"
 )
 _BLACK_BOX = (
-    "a black box, such as an estimator of scikit-learn, is explained by xai_fast.interaction.HStatistic and "
-    "ShapleyInteractions and by FeatureAblation, KernelSHAP and LIME of lambda x: "
-    "torch.as_tensor(estimator.predict(x)), or by any "
-    "method of a network that xai_fast.fit_mlp fits to its predictions"
+    "of scikit-learn, kernel models, mixtures and clusters are explained by xai_fast.Neuralize; a black box by "
+    "xai_fast.interaction.HStatistic and ShapleyInteractions and by FeatureAblation, KernelSHAP and LIME of "
+    "lambda x: torch.as_tensor(estimator.predict(x)), or by any method of a network that xai_fast.fit_mlp fits to it"
 )
 
 
@@ -41,11 +40,11 @@ def check_device(model: Callable[..., object], device: torch.device) -> None:
         device: of the inputs.
 
     Raises:
-        InputError: the model's first parameter is on another device.
+        InputError: the model's first parameter, or buffer where it has none, is on another device.
     """
-    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    if parameter is not None and parameter.device != device:
-        raise bad_argument("inputs", f"tensors on the model's device, {parameter.device}", f"tensors on {device}")
+    first = next(iter([*model.parameters(), *model.buffers()]), None) if isinstance(model, nn.Module) else None
+    if first is not None and first.device != device:
+        raise bad_argument("inputs", f"tensors on the model's device, {first.device}", f"tensors on {device}")
 
 
 _BY_MODE = (nn.modules.batchnorm._NormBase, nn.RReLU)

@@ -32,8 +32,8 @@ class Preparation:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        wide = any(parameter.dtype == torch.float64 for parameter in model.module.parameters())
-        self._dtype = torch.float64 if wide else torch.float32
+        found = {p.dtype for p in model.module.parameters()} or {buffer.dtype for buffer in model.module.buffers()}
+        self._dtype = torch.float64 if torch.float64 in found else torch.float32
 
     def __call__(self, value: Any) -> Tensor:
         """Prepare an item."""
