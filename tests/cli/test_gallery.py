@@ -128,5 +128,6 @@ def test_all_methods_explain_a_picture(place: Path, capsys: pytest.CaptureFixtur
     photos = [Photo("a.png", place / "a.png", "test")]
     gallery.explain_gallery(photos, "efficientnet-lite0", loaded, place / "out", Look(beside=True))
     refused = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not in the gallery: ")]
-    without = {"attention_rollout", "transformer_attribution", "attcat", "tnid_rows"}  # no attention, no table
+    # It has no attention, and is neither a network for tables nor an estimator.
+    without = {"attention_rollout", "transformer_attribution", "attcat", "tnid_rows", "neuralize"}
     assert {line.split()[4] for line in refused} == without

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +89,8 @@ def test_a_key_shows_all_methods_on_the_cards(browser: Any, page: Path, width: i
     browser.evaluate("document.querySelector('.toolbar .beside').click()")
     browser.wait_for(LISTS, 0)
     assert browser.evaluate(METHODS_HIDDEN) == [False, False]
+    browser.press("/", "a")  # a letter for the search
+    assert browser.evaluate(PRESSED) == ["false", "false"]
     assert browser.complaints() == []
 
 
@@ -97,9 +98,9 @@ def test_a_key_shows_all_methods_on_the_cards(browser: Any, page: Path, width: i
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_large_view_shows_all_methods_and_each_alone(browser: Any, page: Path, width: int) -> None:
     opened(browser, page, width=width)
+    browser.evaluate("document.querySelector('#gallery .open').focus()")
     browser.press("a")
     browser.wait_for(f"{CARD}.querySelectorAll('.maps').length", 1)
-    browser.evaluate("document.querySelector('#gallery .open').focus()")
     browser.press("ArrowDown", "Enter")
     browser.wait_for("document.querySelectorAll('#maps .open').length", len(NAMES))
     assert browser.evaluate(PRESSED) == ["true", "true"]
@@ -187,8 +188,6 @@ def test_the_lead_speaks_of_what_is_shown(browser: Any, case: str, tmp_path: Pat
             False,
         ]
         browser.press("s")
-    text = browser.evaluate("document.querySelector('.lead').textContent")
-    assert json.dumps(text).count("Colours run") == 2
 
 
 @pytest.mark.browser

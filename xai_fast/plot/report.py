@@ -127,7 +127,7 @@ class ItemPages:
             signed = reading, f"{scale}from percentile {high:g} on. The channels are summed with their signs."
         values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"}
         values["signs"] = ", ".join(hex_colors(signed_colormap(), _STATIONS))
-        return page(front, "items", ["pairs.js", "items.js"], legend=legend, signed=signed, values=values)
+        return page(front, "items", ["pairs.js", "items.js", "beside.js"], legend=legend, signed=signed, values=values)
 
     def names(self) -> Iterator[str]:
         """List the scripts of the page."""

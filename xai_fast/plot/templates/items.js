@@ -6,12 +6,6 @@ const number = (value) => value.toLocaleString("en", { maximumSignificantDigits:
 const [search, method, classes, show, sort, reverse, least, most] =
   ["search", "method", "class", "show", "sort", "reverse", "least", "most"].map((id) => find(`#${id}`));
 
-const besides = findAll(".beside");
-const [cardsBeside, viewerBeside] = besides;
-const pressed = (button) => button.getAttribute("aria-pressed") === "true";
-const press = (button, wanted) => button.setAttribute("aria-pressed", String(Boolean(wanted)));
-const shownIn = (button) => (pressed(button) ? -1 : method.selectedIndex); // no single method where all are side by side
-
 let index; // see _index in xai_fast/plot/report.py
 let shown = new Uint32Array(0);
 let names = null; // of all items in lower case, once somebody searches
@@ -120,30 +114,6 @@ function card(item) {
 
 const pictureOf = () => make("span", { class: "picture" }, make("img", { class: "photo", alt: "", decoding: "async" }), make("img", { class: "heat", alt: "", decoding: "async" }));
 
-// All methods of an item, each a button that shows it alone.
-function mapsOf(item, entry, position, tabindex) {
-  return index.methods.map((name, which) => {
-    const picture = pictureOf();
-    paint(picture, entry, which);
-    const spent = index.numbers.find((one) => one.label === `${prefixOf(name)}evaluations`)?.values[item] ?? NaN;
-    const told = !entry.layers[which] ? "no map" : spent === spent ? `${number(spent)} evaluation${spent === 1 ? "" : "s"}` : "";
-    const marks = factsOf(item, which).filter((fact) => !concerns(fact.label, -1));
-    const button = make("button", { type: "button", class: "open", tabindex }, picture, make("span", { class: "class" }, make("bdi", {}, ...name.split(/(?<=_)/).flatMap((part) => [part, make("wbr")]))), make("span", { class: "spent" }, told),
-      ...marks.map((fact) => make("span", { class: "mark", title: fact.text }, fact.label.slice(prefixOf(name).length))));
-    button.addEventListener("click", () => showAlone(position(), which));
-    return make("li", {}, button);
-  });
-}
-
-function showAlone(position, which) {
-  goTo(position, false);
-  press(viewerBeside, false);
-  method.value = which;
-  method.dispatchEvent(new Event("change"));
-  openItem(position);
-  find("#viewer-title").focus();
-}
-
 function paint(picture, entry, which) {
   const layer = entry.layers[which] ?? null;
   if (entry.ratio) picture.style.aspectRatio = String(entry.ratio);
@@ -224,13 +194,6 @@ async function fillCard(one) {
   if (pressed(cardsBeside)) one.element.append(make("ul", { class: "maps", "aria-label": `All methods, ${entry.name}` }, ...mapsOf(one.item, entry, () => positionOf(one.element), -1)));
 }
 
-const nearby = new IntersectionObserver((found) => { // of maps side by side there are many, so only those of cards in sight are loaded
-  for (const { target } of found.filter((one) => one.isIntersecting)) {
-    nearby.unobserve(target);
-    fillCard(cards[positionOf(target) - page * PAGE]).catch(sayFault);
-  }
-}, { rootMargin: "50%" });
-
 async function fill(which) {
   nearby.disconnect();
   showMethods();
@@ -282,11 +245,7 @@ function detail(item, entry) {
   paint(stage, entry, which);
   showPairs(layer?.kind === "pairs" ? layer : null);
   stage.hidden = beside || (!entry.photo && (!layer || layer.kind === "numbers"));
-  const maps = find("#maps");
-  const focused = [...maps.children].findIndex((one) => one.contains(document.activeElement));
-  maps.hidden = !beside;
-  maps.replaceChildren(...(beside ? mapsOf(item, entry, () => current, 0) : []));
-  maps.children[focused]?.firstChild.focus({ preventScroll: true });
+  showMaps(item, entry);
   find(".panel .strength").hidden = !(beside ? entry.layers : [layer]).some((one) => ["heat", "pairs"].includes(one?.kind));
   const ledger = layer?.ledger;
   find("#ledger").hidden = !ledger;
@@ -404,21 +363,6 @@ function repaint() {
   if (viewer.open) openItem(current);
 }
 for (const button of signs) button.addEventListener("click", switchSigns);
-
-// ---- all methods side by side, or one
-function switchBeside(button) {
-  press(button, !pressed(button));
-  if (viewer.open) {
-    openItem(current);
-    return;
-  }
-  turnTo(page, current);
-  cards[current - page * PAGE]?.element.scrollIntoView({ block: "nearest" });
-}
-function showMethods() { // a method is chosen where one is shown
-  for (const [i, select] of findAll("select.method").entries()) select.parentElement.hidden = index.methods.length < 2 || pressed(besides[i]);
-}
-for (const button of besides) button.addEventListener("click", () => switchBeside(button));
 
 let pause = 0;
 search.addEventListener("input", () => {
