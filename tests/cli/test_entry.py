@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import QUICK, draw
+from report_data import read_script
 
-from xai_fast import LRP, cli, jobs, methods
+from xai_fast import LRP, GradCAM, Saliency, cli, jobs, methods
 from xai_fast.cli import demo, explain, layers
 from xai_fast.datasets import Photo
 from xai_fast.models import MODEL_NAMES, load
@@ -105,7 +106,7 @@ def test_the_layers_of_known_models_have_the_sizes_that_are_promised(name: str) 
     assert found[fine] == (sizes[1], sizes[1])
 
 
-def test_the_demo_writes_four_reports(
+def test_the_demo_writes_five_reports(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     draw(place / "a.png")
@@ -113,13 +114,17 @@ def test_the_demo_writes_four_reports(
     monkeypatch.setitem(layers.KNOWN_LAYERS, "cli_models:with_maps", ("stem", "body"))
     table = types.SimpleNamespace(called=[])
     monkeypatch.setattr(demo, "explain_bikeshare", lambda device, out: table.called.append(out))
+    two = {"gradcam": GradCAM, "saliency": Saliency}
+    monkeypatch.setattr("xai_fast.cli.gallery.methods", lambda: two)
     arguments = ["--model", "cli_models:with_maps", "--points", "2", "--max-steps", "3", "--out", "out"]
     assert cli.main(["demo", *arguments]) == 0
     text = capsys.readouterr().out
-    for name in ("maps", "taylor-cam", "scenes"):
+    for name in ("maps", "taylor-cam", "gallery", "scenes"):
         assert f"report: out/{name}/report.html" in text
         assert (place / "out" / name / "report.html").is_file()
     assert table.called == [Path("out/t-nid")]
+    index = read_script(place / "out/gallery/report.html", "index")
+    assert (index["methods"], index["signed"], index["beside"]) == (list(two), True, True)
     maps = jobs.open("out/maps")
     assert maps.explanation("neflag", [0]).settings["aggregate"] == "magnitude"
     picture = importlib.import_module("cli_models").with_maps()

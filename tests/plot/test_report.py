@@ -93,7 +93,8 @@ def test_text_of_users_is_text_and_the_page_runs_its_own_scripts_only(page: Path
     text = page.read_text(encoding="utf-8")
     reader = Reader(text)
     assert len(reader.named("script")) == len(reader.named("style")) == 1
-    assert sum(AS_SHOWN in one for one in reader.texts) == 8  # title, kicker, reading, summary, settings, versions
+    # Title, kicker, reading (with signs too), summary, settings, versions.
+    assert sum(AS_SHOWN in one for one in reader.texts) == 9
     rules = reader.policy()
     assert (rules["default-src"], rules["img-src"]) == ("'none'", "data:")
     assert rules["script-src"] == f"{reader.hash_of('script')} 'self' file:"

@@ -1,4 +1,4 @@
-"""``xai-fast demo``: sample photos with NeFLAG, LRP and Taylor-CAM, scenes of Sort-of-CLEVR, and a table with T-NID."""
+"""``xai-fast demo``: sample photos with NeFLAG, LRP, Taylor-CAM and all methods, scenes, and a table with T-NID."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import torch
 from xai_fast import NeFLAG, TaylorCAM, jobs
 from xai_fast.cli import tnid
 from xai_fast.cli.explain import MODEL, explain, named_class
+from xai_fast.cli.gallery import explain_gallery
 from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.option_values import add_options, given_options
 from xai_fast.cli.run_job import DEVICE
 from xai_fast.errors import InputError
-from xai_fast.references import ModelRef
+from xai_fast.references import ModelRef, import_reference
 from xai_fast.terminal import say, shown
 
 __all__ = ["add_command", "explain_bikeshare", "explain_scenes"]
@@ -25,6 +26,9 @@ NEFLAG: dict[str, object] = {"radius": 0.3, "points": 20, "aggregate": "magnitud
 """Options of NeFLAG that look well on photos scaled to [-1, 1]."""
 
 _BLUR = 2.0
+_GALLERY = 6
+"""Photos that all methods explain."""
+
 _SCENES = 12
 _SPARE_SCENES = 4
 _SCALE = 8
@@ -38,8 +42,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "demo",
         help="explain the sample photos of installed packages, generated scenes, and the table of Bikeshare",
         description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and LRP on one page, and "
-        "with Taylor-CAM, questions about generated scenes with Taylor-CAM, and the rentals of bicycles that the "
-        "package ISLP carries with T-NID. Writes maps, taylor-cam, scenes and t-nid, each with a report.html.",
+        "with Taylor-CAM, a few of them with all methods side by side, questions about generated scenes with "
+        "Taylor-CAM, and the rentals of bicycles that the package ISLP carries with T-NID. Writes maps, taylor-cam, "
+        "gallery, scenes and t-nid, each with a report.html.",
     )
     parser.set_defaults(run=_run)
     parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
@@ -51,10 +56,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _run(options: argparse.Namespace) -> bool:
     from xai_fast.datasets import sample_photos
+    from xai_fast.jobs.runners.local import devices_of
     from xai_fast.plot import Look
 
-    out, model = Path(options.out), ModelRef(options.model).load()
-    photos = [str(photo.path) for photo in sample_photos()]
+    out, model, photos = Path(options.out), ModelRef(options.model).load(), sample_photos()
+    target = named_class(options.target, model)
     network = model.for_pictures()
     bounds = {"low": float(network.black.min()), "high": float(network.white.max())}
     given: dict[str, dict[str, Mapping[str, object]]] = {
@@ -64,13 +70,23 @@ def _run(options: argparse.Namespace) -> bool:
     done = True
     for folder, methods in given.items():
         spec = jobs.JobSpec(
-            source=photos,
+            source=[str(photo.path) for photo in photos],
             method=[{"name": name, "options": settings} for name, settings in methods.items()],
             model=options.model,
-            target=named_class(options.target, model),
+            target=target,
             dtype="float32",
         )
         done &= explain(spec, model, out / folder, Look(smooth=_BLUR, signed=True), device=options.device)
+    function = import_reference("target", target) if isinstance(target, str) else target
+    explain_gallery(
+        photos[:: max(1, len(photos) // _GALLERY)][:_GALLERY],
+        options.model,
+        model,
+        out / "gallery",
+        Look(smooth=_BLUR, signed=True, beside=True),
+        target=function,
+        device=devices_of(options.device)[0],
+    )
     explain_scenes(out / "scenes")
     explain_bikeshare(options.device, out / "t-nid")
     return done

@@ -49,6 +49,7 @@ class Look:
         top_k: interactions that are listed and framed, at least 1.
         feature_names: of explanations with a number for each feature; by default their positions.
         signed: whether a page begins with the signs of maps that have some; its reader can switch.
+        beside: whether a page about several methods begins with all of them side by side; likewise.
 
     Raises:
         InputError: top_k is out of range.
@@ -60,6 +61,7 @@ class Look:
     top_k: int = 4
     feature_names: Sequence[str] = ()
     signed: bool = False
+    beside: bool = False
 
     def __post_init__(self) -> None:
         check_integer("top_k", self.top_k, 1)

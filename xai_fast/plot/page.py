@@ -25,14 +25,23 @@ DATA = "report-data"
 
 _GRADIENT_STOPS = 13
 _SHOWN_SETTING = 500
-_LEGEND = (
-    ' <span class="run">Colours run <span class="legend" role="img" '
-    'aria-label="from dark violet over red and orange to pale yellow"></span></span> '
-)
+_SCALES = {
+    "legend": "from dark violet over red and orange to pale yellow",
+    "scale signs-scale": "from blue over clear to red",
+}
 
 
-def page(front: Front, kind: str, scripts: Sequence[str], *, legend: str = "", values: Mapping[str, str]) -> bytes:
+def page(
+    front: Front,
+    kind: str,
+    scripts: Sequence[str],
+    *,
+    legend: str = "",
+    signed: tuple[str, str] | None = None,
+    values: Mapping[str, str],
+) -> bytes:
     """Render a document of the kind "items" or "ranking", with a legend of the colours and values for its templates."""
+    # `signed` are the reading and the legend that are shown in the place of the others while maps have their signs.
     # The content security policy allows the page's own style and script, by hash, and scripts beside it.
     from xai_fast import __version__
 
@@ -50,7 +59,8 @@ def page(front: Front, kind: str, scripts: Sequence[str], *, legend: str = "", v
         version=_text(__version__),
         title=_text(front.title),
         kicker=_text(front.kicker),
-        lead=_text(front.reading) + (_LEGEND + _text(legend) if legend else ""),
+        lead=_lead(front.reading, legend, "legend", signs=False)
+        + (_lead(*signed, "scale signs-scale", signs=True) if signed else ""),
         warning=f'<p class="warning" role="note">{_text(front.warning)}</p>' if front.warning else "",
         body=_template(f"{kind}.html"),
         summary=_pairs(front.summary),
@@ -91,6 +101,12 @@ def plain_json(value: Any) -> Any:
 def hex_colors(table: NDArray[np.uint8], count: int) -> list[str]:
     """Give evenly spaced colours of a table as CSS writes them."""
     return ["#{:02x}{:02x}{:02x}".format(*table[i * (COLORS - 1) // (count - 1)]) for i in range(count)]
+
+
+def _lead(reading: str, legend: str, scale: str, *, signs: bool) -> str:
+    colours = f'<span class="{scale}" role="img" aria-label="{_SCALES[scale]}"></span>'
+    told = f' <span class="run">Colours run {colours}</span> {_text(legend)}' if legend else ""
+    return f'<span data-signs="{str(signs).lower()}"{" hidden" * signs}>{_text(reading)}{told}</span>'
 
 
 def _text(value: str) -> str:

@@ -49,6 +49,10 @@ _READINGS = {
     "bars": "Bars are the effects of each feature, up where they are positive and down where they are negative.",
     "numbers": "",
 }
+_SIGNED_READING = (
+    "Red pixels speak for the explained score, blue pixels against it; a map without negative pixels is bright where "
+    "the score depends on them most."
+)
 _CHANNELS = {
     "sum_of_abs": "The absolute values of the channels are summed.",
     "abs_sum": "The channels are summed, and the sign is left out.",
@@ -99,7 +103,7 @@ class ItemPages:
             given,
             title=given.title or f"{len(self._span):,} item{'' if len(self._span) == 1 else 's'}",
             kicker=given.kicker or ", ".join(self._source.methods),
-            reading=given.reading or " ".join(dict.fromkeys(_READINGS[kind] for kind in self._kinds())),
+            reading=given.reading or self._reading(_READINGS),
             settings=given.settings or (found[0].settings if found else {}),
             notes=[*([rest] if rest else []), *given.notes],
         )
@@ -114,9 +118,16 @@ class ItemPages:
             "pairs": "from no interaction to the strongest one of the picture.",
         }
         legend = next((text for kind, text in legends.items() if kind in kinds), "")
+        signed = None
+        if "heat" in kinds:
+            reading = self._source.front.reading or self._reading({**_READINGS, "heat": _SIGNED_READING})
+            scale = (
+                f"from negative to positive, clear up to percentile {low:g} of the magnitudes in each picture and full "
+            )
+            signed = reading, f"{scale}from percentile {high:g} on. The channels are summed with their signs."
         values = {"grey": f"{GREY:g}", "darkening": f"{1 - BRIGHTNESS:.2f}"}
         values["signs"] = ", ".join(hex_colors(signed_colormap(), _STATIONS))
-        return page(front, "items", ["pairs.js", "items.js"], legend=legend, values=values)
+        return page(front, "items", ["pairs.js", "items.js", "beside.js"], legend=legend, signed=signed, values=values)
 
     def names(self) -> Iterator[str]:
         """List the scripts of the page."""
@@ -155,6 +166,7 @@ class ItemPages:
             "range": self._source.numbered,
             "many": self._side < _SIDES[0],
             "signed": self._look.signed,
+            "beside": self._look.beside,
             "methods": self._source.methods,
             "operations": [getattr(found.get(method), "operations", ()) for method in self._source.methods],
             "colors": {"pairs": PAIR_COLORS, "heat": hex_colors(colormap(), _STATIONS)},
@@ -173,6 +185,9 @@ class ItemPages:
             ],
         }
         return script("index", plain_json(content))
+
+    def _reading(self, texts: Mapping[str, str]) -> str:
+        return " ".join(dict.fromkeys(texts[kind] for kind in self._kinds()))
 
     def _kinds(self) -> list[str]:
         found = self._sample()

@@ -22,6 +22,9 @@ const entryOf = async (item) => (await load(chunkOf(item)))[item % index.chunk];
 const explained = (item) => index.statuses[index.status[item]] === "explained";
 const headingOf = (item) => index.headings[index.classes[item]] ?? "";
 const scoreOf = (item) => (index.score === null ? NaN : index.score.values[item]);
+const prefixOf = (name) => `${name.replaceAll("_", " ")}: `; // of the labels that are about one of several methods
+const concerns = (label, which) => index.methods.every((name, i) => i === which || !label.startsWith(prefixOf(name)));
+const factsOf = (item, which) => index.facts.filter((fact) => fact.values[item] && concerns(fact.label, which));
 
 // ---- which items, in which order
 const limited = () => index.numbers[sort.value] ?? index.score;
@@ -49,7 +52,7 @@ function matching(words) {
 }
 
 function ordered(items) {
-  const direction = reverse.getAttribute("aria-pressed") === "true" ? -1 : 1;
+  const direction = pressed(reverse) ? -1 : 1;
   if (sort.value === "") return direction < 0 ? items.reverse() : items;
   const values = index.numbers[sort.value].values;
   return items.sort((a, b) => {
@@ -93,8 +96,8 @@ function turnTo(wanted, position = null) {
 function card(item) {
   const score = scoreOf(item);
   const name = index.range ? String(index.first + item) : "\u00a0";
-  const picture = make("span", { class: "picture" }, make("img", { class: "photo", alt: "", decoding: "async" }), make("img", { class: "heat", alt: "", decoding: "async" }));
-  const marks = index.facts.filter((fact) => fact.values[item]).map((fact) => make("span", { class: "mark", title: fact.text }, fact.label));
+  const picture = pictureOf();
+  const marks = factsOf(item, shownIn(cardsBeside)).map((fact) => make("span", { class: "mark", title: fact.text }, fact.label));
   if (!explained(item)) marks.push(make("span", { class: "mark status" }, index.statuses[index.status[item]]));
   const button = make("button", { type: "button", class: "open", "aria-haspopup": "dialog", tabindex: -1 }, picture, make("span", { class: "caption" },
     make("span", { class: "class" }, bdi(headingOf(item) || name)),
@@ -102,12 +105,17 @@ function card(item) {
     index.score?.share && score === score ? bar(score) : null,
     make("span", { class: "file" }, bdi(name)), make("span", { class: "marks" }, ...marks)));
   const element = make("li", { class: explained(item) ? "card" : "card without" }, button);
-  button.addEventListener("click", () => openItem(page * PAGE + cards.findIndex((one) => one.element === element)));
+  button.addEventListener("click", () => {
+    press(viewerBeside, pressed(cardsBeside));
+    openItem(positionOf(element));
+  });
   return { item, element, button };
 }
 
-function paint(picture, entry) {
-  const layer = entry.layers[method.selectedIndex] ?? null;
+const pictureOf = () => make("span", { class: "picture" }, make("img", { class: "photo", alt: "", decoding: "async" }), make("img", { class: "heat", alt: "", decoding: "async" }));
+
+function paint(picture, entry, which) {
+  const layer = entry.layers[which] ?? null;
   if (entry.ratio) picture.style.aspectRatio = String(entry.ratio);
   picture.style.setProperty("--ratio", String(entry.ratio ?? 1));
   picture.classList.toggle("small", entry.small);
@@ -117,7 +125,10 @@ function paint(picture, entry) {
     if (source) find(`.${kind}`, picture).src = source;
     else find(`.${kind}`, picture).removeAttribute("src");
   }
-  if (layer?.kind === "heat" && layer.signed) for (const one of [...signs, find("#signs-note")]) one.hidden = false;
+  if (layer?.kind === "heat" && layer.signed && signs[0].hidden) {
+    for (const one of [...signs, find("#signs-note")]) one.hidden = false;
+    setSigns(withSigns());
+  }
   find(".over", picture)?.remove();
   const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "words" ? coloured(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
   if (over) picture.append(fillIn(over, { class: `${over.getAttribute("class")} over` }, []));
@@ -163,24 +174,36 @@ function ledgerBars({ rows, span: [low, high], text }, operations) {
   return draw("svg", { viewBox: `0 0 360 ${bottom}`, role: "img", "aria-label": text }, ...lines, draw("rect", { x: at(0), width: 0.75, height: bottom }));
 }
 
+async function fillCard(one) {
+  const entry = await entryOf(one.item);
+  const which = shownIn(cardsBeside);
+  paint(find(".picture", one.element), entry, which);
+  find(".file bdi", one.element).textContent = entry.name;
+  find(".file", one.element).title = entry.name;
+  if (!headingOf(one.item)) {
+    find(".class bdi", one.element).textContent = entry.name;
+    find(".file", one.element).hidden = true;
+  }
+  find(".lost", one.element)?.remove();
+  const ledger = entry.layers[which]?.ledger;
+  if (ledger?.lost) find(".marks", one.element).append(make("span", { class: "mark lost", title: ledger.text }, "relevance is lost"));
+  if (entry.question && !find(".question", one.element)) find(".caption", one.element).prepend(make("span", { class: "question" }, bdi(entry.question)));
+  one.button.setAttribute("aria-label", [entry.question, headingOf(one.item), entry.name, ledger?.lost && ledger.text].filter(Boolean).join(", "));
+  find(".status", one.element)?.setAttribute("title", entry.error);
+  find(".maps", one.element)?.remove();
+  if (pressed(cardsBeside)) one.element.append(make("ul", { class: "maps", "aria-label": `All methods, ${entry.name}` }, ...mapsOf(one.item, entry, () => positionOf(one.element), -1)));
+}
+
 async function fill(which) {
+  nearby.disconnect();
+  showMethods();
+  gallery.classList.toggle("side-by-side", pressed(cardsBeside));
+  if (pressed(cardsBeside)) {
+    for (const one of cards) nearby.observe(one.element);
+    return;
+  }
   try {
-    await Promise.all(cards.map(async (one) => {
-      const entry = await entryOf(one.item);
-      paint(find(".picture", one.element), entry);
-      find(".file bdi", one.element).textContent = entry.name;
-      find(".file", one.element).title = entry.name;
-      if (!headingOf(one.item)) {
-        find(".class bdi", one.element).textContent = entry.name;
-        find(".file", one.element).hidden = true;
-      }
-      find(".lost", one.element)?.remove();
-      const ledger = entry.layers[method.selectedIndex]?.ledger;
-      if (ledger?.lost) find(".marks", one.element).append(make("span", { class: "mark lost", title: ledger.text }, "relevance is lost"));
-      if (entry.question && !find(".question", one.element)) find(".caption", one.element).prepend(make("span", { class: "question" }, bdi(entry.question)));
-      one.button.setAttribute("aria-label", [entry.question, headingOf(one.item), entry.name, ledger?.lost && ledger.text].filter(Boolean).join(", "));
-      find(".status", one.element)?.setAttribute("title", entry.error);
-    }));
+    await Promise.all(cards.map(fillCard));
     if (which !== turn) return;
     gallery.dataset.page = String(page);
     // What is looked at next, most likely.
@@ -206,20 +229,24 @@ async function openItem(position) {
   try {
     const entry = await entryOf(one.item);
     if (opened === current) detail(one.item, entry);
-    if (!index.large) return;
+    if (!index.large || pressed(viewerBeside)) return;
     const [larger] = await load(`${chunkOf(one.item)}-large`);
-    if (opened === current && viewer.open) paint(stage, larger);
+    if (opened === current && viewer.open) paint(stage, larger, method.selectedIndex);
   } catch (error) {
     sayFault(error);
   }
 }
 
 function detail(item, entry) {
-  const layer = entry.layers[method.selectedIndex] ?? null;
-  paint(stage, entry);
+  showMethods();
+  const beside = pressed(viewerBeside);
+  const which = shownIn(viewerBeside);
+  const layer = entry.layers[which] ?? null;
+  paint(stage, entry, which);
   showPairs(layer?.kind === "pairs" ? layer : null);
-  stage.hidden = !entry.photo && (!layer || layer.kind === "numbers");
-  find(".panel .strength").hidden = !["heat", "pairs"].includes(layer?.kind);
+  stage.hidden = beside || (!entry.photo && (!layer || layer.kind === "numbers"));
+  showMaps(item, entry);
+  find(".panel .strength").hidden = !(beside ? entry.layers : [layer]).some((one) => ["heat", "pairs"].includes(one?.kind));
   const ledger = layer?.ledger;
   find("#ledger").hidden = !ledger;
   find("#ledger-text").textContent = ledger?.text ?? "";
@@ -237,8 +264,8 @@ function detail(item, entry) {
   find("#features").replaceChildren(...ranked.slice(0, 12).filter(([value]) => value !== null).map(([value, name]) => make("li", { class: value < 0 ? "negative" : "" },
     make("span"), make("span", { class: "who" }, bdi(name)), bar(Math.abs(value) / largest), make("span", { class: "amount" }, number(value)))));
   find("#classes").replaceChildren(...entry.classes.map(([name, share]) => make("li", { class: name === headingOf(item) ? "explained" : "" }, bdi(name), make("span", {}, percent(share)), bar(share))));
-  const facts = index.facts.filter((fact) => fact.values[item]).map((fact) => [fact.label, "yes", fact.text]);
-  const numbers = index.numbers.filter((one) => one.values[item] === one.values[item]).map((one) => [one.label, number(one.values[item])]);
+  const facts = factsOf(item, which).map((fact) => [fact.label, "yes", fact.text]);
+  const numbers = index.numbers.filter((one) => one.values[item] === one.values[item] && concerns(one.label, which)).map((one) => [one.label, number(one.values[item])]);
   const rows = [["position", (index.first + item).toLocaleString("en")], ["status", index.statuses[index.status[item]]], ...facts, ...numbers, ...entry.notes];
   find("#facts").replaceChildren(...rows.map(([label, value, text]) => make("div", {}, make("dt", {}, label), make("dd", {}, bdi(value)), text ? make("dd", { class: "note" }, text) : null)));
 }
@@ -260,6 +287,8 @@ function goTo(position, focus) {
   if (Math.floor(wanted / PAGE) !== page) turnTo(Math.floor(wanted / PAGE), wanted);
   makeCurrent(wanted, focus);
 }
+
+const positionOf = (element) => page * PAGE + cards.findIndex((one) => one.element === element);
 
 function columns() {
   const next = cards.findIndex((one) => one.element.offsetTop > cards[0].element.offsetTop);
@@ -295,6 +324,8 @@ document.addEventListener("keydown", (event) => {
     setStrength(Number(ranges[0].value) > 0 ? 0 : lastStrength);
   } else if (event.key === "s" && !typing && !signs[0].hidden) {
     switchSigns();
+  } else if (event.key === "a" && !typing && index.methods.length > 1) {
+    switchBeside(viewer.open ? viewerBeside : cardsBeside);
   } else if (!typing && !viewer.open && (event.key === "n" || event.key === "p")) {
     turnPage(page + (event.key === "n" ? 1 : -1));
   } else if (!event.target.matches("input, select") && shown.length && event.key in moves && !scrolls[viewer.open].includes(event.key) && (viewer.open || gallery.contains(event.target))) {
@@ -318,9 +349,10 @@ for (const range of ranges) range.addEventListener("input", () => setStrength(Nu
 
 // ---- maps with their signs, or by magnitude
 const signs = findAll(".signs");
-const withSigns = () => signs[0].getAttribute("aria-pressed") === "true";
-function setSigns(pressed) {
-  for (const button of signs) button.setAttribute("aria-pressed", String(pressed));
+const withSigns = () => pressed(signs[0]);
+function setSigns(wanted) {
+  for (const button of signs) press(button, wanted);
+  for (const one of findAll("[data-signs]")) one.hidden = (one.dataset.signs === "true") !== (wanted && !signs[0].hidden);
 }
 function switchSigns() {
   setSigns(!withSigns());
@@ -356,7 +388,7 @@ function useScore() { // that of the method that is shown
   index.score = scores.find((one) => one.label.startsWith(`${name}: `)) ?? scores[0] ?? null;
 }
 reverse.addEventListener("click", () => {
-  reverse.setAttribute("aria-pressed", String(reverse.getAttribute("aria-pressed") !== "true"));
+  press(reverse, !pressed(reverse));
   arrange().catch(sayFault);
 });
 find("#clear").addEventListener("click", () => {
@@ -392,8 +424,9 @@ load("index").then((content) => {
   setSigns(index.signed);
   for (const select of findAll("select.method")) {
     select.append(...index.methods.map((name, i) => option(i, name)));
-    select.parentElement.hidden = index.methods.length < 2;
   }
+  for (const one of [...besides, find("#beside-key")]) one.hidden = index.methods.length < 2;
+  press(cardsBeside, index.beside && index.methods.length > 1);
   useScore();
   const classCounts = countsOf(index.classes, index.headings);
   classes.append(...index.headings.map((name, i) => option(i, counted(name, classCounts[i]))));

@@ -3,6 +3,8 @@ const find = (selector, root = document) => root.querySelector(selector);
 const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
 const clamp = (value, low, high) => Math.max(low, Math.min(value, high));
 const percent = (share) => (share > 0 && share < 0.001 ? "< 0.1\u202f%" : `${share < 0.0995 ? (100 * share).toFixed(1) : Math.round(100 * share)}\u202f%`);
+const pressed = (button) => button.getAttribute("aria-pressed") === "true";
+const press = (button, wanted) => button.setAttribute("aria-pressed", String(Boolean(wanted)));
 const plainKey = (event) => !event.ctrlKey && !event.metaKey && !event.altKey;
 
 // ---- elements; all text is put on the page as text, never as HTML
