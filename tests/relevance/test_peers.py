@@ -12,7 +12,7 @@ import torch
 from literal_relevance import everywhere, relative
 from torch import Tensor, nn
 from torch.nn import functional as F
-from zennit_peer import zennit
+from peers import zennit
 
 from xai_fast.attribution.lrp import LRP
 from xai_fast.relevance.composite import COMPOSITES, Composite
