@@ -85,7 +85,7 @@ def explainers(section: str, peer: dict[str, Any]) -> set[str]:
     """Name what users of a package call."""
     classes = {name: one for name, one in peer.items() if isinstance(one, type) and not name.startswith("_")}
     if section == "captum":
-        bases = {"Attribution", "GradientAttribution", "PerturbationAttribution", "NeuronAttribution", "LayerAttribution"}
+        bases = {kind + "Attribution" for kind in ("", "Gradient", "Perturbation", "Neuron", "Layer")}
         return {name for name, one in classes.items() if issubclass(one, peer["Attribution"])} - bases
     if section == "pytorch-grad-cam":
         base = sys.modules["pytorch_grad_cam.base_cam"].BaseCAM

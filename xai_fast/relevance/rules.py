@@ -12,7 +12,7 @@ from __future__ import annotations
 import abc
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -253,7 +253,7 @@ def stabilised(z: Tensor, eps: float) -> Tensor:
 class Rule(abc.ABC):
     """A rule; ``eps`` is added to what is divided by."""
 
-    eps: float = 1e-6
+    eps: float = field(default=1e-6, kw_only=True)
 
     @abc.abstractmethod
     def share(self, at: Local) -> Share:
@@ -265,8 +265,11 @@ class Rule(abc.ABC):
         return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1).contiguous() if parts else None)
 
 
+@dataclass(frozen=True)
 class Epsilon(Rule):
     """R_j = sum over k of a_j w_jk R_k / (z_k + eps sign z_k) (Bach et al. 2015, Eq. 58)."""
+
+    eps: float = 1e-6
 
     @override
     def share(self, at: Local) -> Share:
