@@ -20,7 +20,7 @@ from xai_fast import metrics, relevance
 
 PAGE = Path(__file__).parent.parent / "docs" / "coming-from.md"
 PEERS: dict[str, Callable[[], Any]] = {
-    "captum": lambda: vars(pytest.importorskip("captum.attr")),
+    "captum": lambda: pytest.importorskip("sklearn") and vars(pytest.importorskip("captum.attr")),
     "pytorch-grad-cam": lambda: vars(pytorch_grad_cam()),
     "zennit": lambda: {k: v for n in ("types", "rules", "composites") for k, v in vars(getattr(zennit(), n)).items()},
     "Quantus": lambda: vars(quantus()),

@@ -127,7 +127,7 @@ def test_what_lies_before_the_first_layer(kind: str, rule: str) -> None:
 @pytest.mark.parametrize("kind", [None, *BEFORE])
 def test_bounds_of_each_channel(kind: str | None) -> None:
     model = network(*BEFORE.get(kind, ())).double()
-    method = SeenLRP(model, composite="deep_taylor_box", low=[-4.0, -5.0, -6.0], high=3.0)
+    method = SeenLRP(model, composite="deep_taylor_box", low=[-4.0, -5.0, -6.0], high=[3.0, 4.0, 5.0])
     assert relative(method.explain(images()).attributions, literal(method)[0]) < 1e-10
     other = LRP(model, composite="deep_taylor_box", low=-4.0, high=3.0).attribute(images())
     assert relative(method.attribute(images()), other) > 1e-3

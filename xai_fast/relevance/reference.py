@@ -172,7 +172,7 @@ class LiteralRelevance:
         for bound in self.bounds or (self.values[0].amin(), self.values[0].amax()):
             values = {i: value for i, value in self.values.items() if not self.graph.nodes[i].active}
             x = self.values[0]
-            values[0] = x.new_tensor(bound).view([1, 1, -1, *[1] * x.ndim][: x.ndim]).expand_as(x)
+            values[0] = torch.as_tensor(bound).to(x).view([1, 1, -1, *[1] * x.ndim][: x.ndim]).expand_as(x)
             complete(self.graph, values, set(range(len(self.names))) - set(self.rules))
             ends.append(values.get(source))
         return (torch.minimum(*ends), torch.maximum(*ends)) if ends[0] is not None else self.values[source].aminmax()

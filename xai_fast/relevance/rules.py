@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from xai_fast.errors import bad_argument
 from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.relevance.weighted import Weighted
 
@@ -291,6 +293,10 @@ class AlphaBeta(Rule):
 
     alpha: float = 2.0
     beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isclose(self.alpha - self.beta, 1) or self.beta < 0:
+            raise bad_argument("alpha", "beta + 1, with beta not negative", f"alpha={self.alpha}, beta={self.beta}")
 
     @override
     def share(self, at: Local) -> Share:
