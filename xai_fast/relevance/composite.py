@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,11 +108,11 @@ def check_bounds(low: object, high: object) -> tuple[Tensor, Tensor] | None:
     if low is None and high is None:
         return None
     try:
-        ends = torch.broadcast_tensors(*(torch.as_tensor(end, dtype=torch.float64) for end in (low, high)))
-    except (TypeError, ValueError, RuntimeError):
+        ends = np.broadcast_arrays(*(np.asarray(end, dtype=np.float64) for end in (low, high)))
+    except (TypeError, ValueError):
         ends = ()
-    if len(ends) != 2 or ends[0].ndim > 1 or not (ends[0] < ends[1]).all():
+    if not ends or ends[0].ndim > 1 or not (ends[0] < ends[1]).all():
         raise bad_argument(
             "low", "two numbers or two per channel, low < high, or None for both", f"low={low!r}, high={high!r}"
         )
-    return ends[0], ends[1]
+    return torch.tensor(ends[0]), torch.tensor(ends[1])
