@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor, nn
 
 from benchmarks.measure import in_turn, ratio
-from tests.helpers.zennit_peer import zennit
+from tests.helpers.peers import zennit
 from xai_fast import LRP, BiLRP
 
 ROUNDS = 3

@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.measure import in_turn, products, ratio
 from benchmarks.relevance_networks import resnet50, vgg11_bn, vit_small
-from tests.helpers.zennit_peer import zennit
+from tests.helpers.peers import zennit
 from xai_fast import LRP, TransformerAttribution
 from xai_fast.engine.memory import peak_memory, reset_peak_memory
 from xai_fast.models.resnet import resnet18_random

@@ -77,13 +77,10 @@ def test_no_distance_from_the_straight_path_is_integrated_gradients() -> None:
         assert relative_rms(result.attributions[i : i + 1], x[i : i + 1] * mean) < 1e-10
 
 
-def test_the_path_is_complete_in_the_limit_and_leaves_unused_entries_out() -> None:
+def test_the_path_is_complete_in_the_limit() -> None:
     model, x = bumpy_mlp(), vectors(4)
-    with torch.no_grad():
-        model[0].weight[:, 2] = 0.0
     deltas = [GuidedIG(model, steps=steps, max_dist=1.0).explain(x).delta.abs().max() for steps in (30, 600)]
     assert deltas[1] < deltas[0] / 10
-    assert (GuidedIG(model).attribute(x)[:, 2] == 0).all()
 
 
 def test_several_baselines_are_averaged() -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-import types
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from networks import images, relu_cnn
+from peers import pytorch_grad_cam
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,13 +17,7 @@ from xai_fast import AblationCAM, EigenCAM, GradCAM, GradCAMPlusPlus, HiResCAM, 
 
 @pytest.fixture
 def peer(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give the package. It draws pictures with torchvision, which it need not have for maps."""
-    if importlib.util.find_spec("torchvision") is None:
-        for name in ("torchvision", "torchvision.transforms", "torchvision.transforms.functional"):
-            module = types.ModuleType(name)
-            module.__dict__.update(dict.fromkeys(("Compose", "Normalize", "ToTensor", "resize")))
-            monkeypatch.setitem(sys.modules, name, module)
-    package = pytest.importorskip("pytorch_grad_cam")
+    package = pytorch_grad_cam()
     monkeypatch.setattr("tqdm.tqdm", lambda batches: batches)
     return package
 

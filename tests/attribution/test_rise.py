@@ -60,14 +60,6 @@ def test_what_is_kept_whole_has_the_score_everywhere() -> None:
     assert (found.standard_error < 1e-7).all()
 
 
-def test_linear_in_the_score() -> None:
-    shape = (2, 2, 5, 4)
-    first, second, x = Curved(*shape[1:]), Curved(*shape[1:], seed=5), items(shape)
-    parts = [RISE(model, masks=9, score="logit").attribute(x, 1) for model in (first, second)]
-    both = RISE(lambda x: 2 * first(x) - second(x), masks=9, score="logit").attribute(x, 1)
-    torch.testing.assert_close(both, 2 * parts[0] - parts[1], rtol=0, atol=1e-12)
-
-
 def test_tolerance_stops_an_item_at_a_round_of_its_own() -> None:
     shape = (4, 2, 6, 6)
     x = items(shape) * torch.tensor([0.01, 1.0, 3.0, 8.0]).view(4, 1, 1, 1)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 from literal_relevance import everywhere, relative
+from peers import zennit
 from torch import Tensor, nn
 from torch.nn import functional as F
-from zennit_peer import zennit
 
 from xai_fast.attribution.lrp import LRP
 from xai_fast.relevance.composite import COMPOSITES, Composite

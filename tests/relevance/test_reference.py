@@ -124,6 +124,17 @@ def test_what_lies_before_the_first_layer(kind: str, rule: str) -> None:
     assert relative(method.explain(images()).attributions, literal(method)[0]) < 1e-10
 
 
+@pytest.mark.parametrize("kind", [None, *BEFORE])
+def test_bounds_of_each_channel(kind: str | None) -> None:
+    model = network(*BEFORE.get(kind, ())).double()
+    method = SeenLRP(model, composite="deep_taylor_box", low=[-4.0, -5.0, -6.0], high=[3.0, 4.0, 5.0])
+    assert relative(method.explain(images()).attributions, literal(method)[0]) < 1e-10
+    other = LRP(model, composite="deep_taylor_box", low=-4.0, high=3.0).attribute(images())
+    assert relative(method.attribute(images()), other) > 1e-3
+    with pytest.raises(InputError, match="low: expected one number, or one for each of 3 channels, got 2"):
+        LRP(model, low=[0.0, 0.0], high=1.0).explain(images())
+
+
 @pytest.mark.parametrize("name", ["resnet", "efficientnet", "encoder", "vgg"])
 @pytest.mark.parametrize("rule", RULES)
 def test_float32(name: str, rule: str) -> None:

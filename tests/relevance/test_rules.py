@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +11,11 @@ import torch
 from literal_relevance import RULES
 from torch import nn
 
-from xai_fast import LRP, InputError
+from xai_fast import LRP, BiLRP, InputError
 from xai_fast.engine.call import Call
 from xai_fast.engine.objective import Objective
 from xai_fast.graph.whole import WholeModel
+from xai_fast.relevance.rules import AlphaBeta, Epsilon, Gamma, ZPlus
 from xai_fast.relevance.walk import Layers, Walk
 
 
@@ -63,3 +65,28 @@ def test_a_class_out_of_range_is_named() -> None:
         LRP(model, classes=[1, 7]).explain(torch.ones(2, 3))
     with pytest.raises(InputError, match="classes: expected at least one class"):
         LRP(model, classes=[])
+
+
+def test_the_first_argument_of_a_rule_is_its_own() -> None:
+    assert Gamma(0.5) == Gamma(gamma=0.5)
+    assert AlphaBeta(3, 2) == AlphaBeta(alpha=3, beta=2)
+    assert Epsilon(0.1) == Epsilon(eps=0.1)
+    assert ZPlus(eps=0.1).eps == 0.1
+
+
+WRONG: dict[str, tuple[Callable[[nn.Module], object], str]] = {
+    "shares": (lambda _: AlphaBeta(2, 0.5), r"alpha: expected beta \+ 1, .*, got alpha=2, beta=0.5"),
+    "a rule alone": (lambda m: LRP(m, composite=Epsilon()), "composite: expected a Composite, or one of epsilon, "),
+    "a name": (lambda m: BiLRP(m, composite="zplus"), "composite: expected a Composite, or one of .*, got 'zplus'"),
+    "one bound": (lambda m: LRP(m, low=0.0), "low: expected two numbers or two per channel, .*high=None"),
+    "equal bounds": (lambda m: LRP(m, low=[0.0, 1.0], high=1.0), "low: expected two numbers or two per channel"),
+    "bounds of channels": (lambda m: LRP(m, low=[0.0, 1.0], high=[1.0, 2.0, 3.0]), "low: expected two numbers"),
+    "bounds of pixels": (lambda m: BiLRP(m, low=torch.zeros(2, 3), high=1.0), "low: expected two numbers"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_option_is_named(wrong: str) -> None:
+    call, message = WRONG[wrong]
+    with pytest.raises(InputError, match=message):
+        call(nn.Sequential(nn.Linear(3, 4)).eval())

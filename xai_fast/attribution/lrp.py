@@ -22,7 +22,7 @@ from xai_fast.graph.cut import Downstream
 from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.graph.whole import Values, WholeModel
 from xai_fast.method import Method
-from xai_fast.relevance.composite import COMPOSITES, Composite
+from xai_fast.relevance.composite import Composite, check_bounds, check_composite
 from xai_fast.relevance.ledger import Relevance
 from xai_fast.relevance.walk import Layers, Walk
 
@@ -49,7 +49,7 @@ class LRP(Method[Relevance]):
         score: see `xai_fast.engine.objective.SCORES`; by default the target's output.
         start: "score" for relevance that begins with the score itself, "one" for such that begins with 1.
         layer: a layer, or several, whose relevance is given too, by `Relevance.inner`.
-        low: the smallest value that an input can have, for the rule zB; None for the smallest of each item.
+        low: the smallest value that an input can have, or one per channel, for the rule zB; None for that of each item.
         high: the largest.
         bias: what happens to the share of biases: "absorb": it stays there, "zero": the rules leave biases out, "keep":
             it goes to the inputs by the size of their contributions.
@@ -71,24 +71,22 @@ class LRP(Method[Relevance]):
         score: str = "output",
         start: str = "score",
         layer: Layer | Sequence[Layer] | None = None,
-        low: float | None = None,
-        high: float | None = None,
+        low: float | Sequence[float] | None = None,
+        high: float | Sequence[float] | None = None,
         bias: str = "absorb",
         classes: Sequence[int] | None = None,
         embeddings: Layer | None = None,
         ledger: bool = True,
     ) -> None:
         super().__init__(model)
-        if not isinstance(composite, Composite):
-            check_choice("composite", composite, tuple(COMPOSITES))
         self.composite = composite
+        self._composite = check_composite(composite)
         self.score = check_choice("score", score, SCORES)
         self.start = check_choice("start", start, STARTS)
         layers: Sequence[Any] = () if layer is None else layer if isinstance(layer, list | tuple) else (layer,)
         self.layer = tuple(Downstream(model, one).name for one in layers)
-        if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
-            raise bad_argument("low", "two numbers, low < high, or None for both", f"low={low!r}, high={high!r}")
         self.low, self.high = low, high
+        self._bounds = check_bounds(low, high)
         self.bias = check_choice("bias", bias, BIASES)
         self.classes = None if classes is None else tuple(check_integer("classes", index, 0) for index in classes)
         if self.classes == ():
@@ -140,9 +138,8 @@ class LRP(Method[Relevance]):
         )
 
     def _walk(self, values: Values) -> Walk:
-        composite = COMPOSITES[self.composite] if isinstance(self.composite, str) else self.composite
-        bounds = None if self.low is None or self.high is None else (self.low, self.high)
-        return Walk(values.traced.derived(Layers), values.state, composite, self.bias, bounds, self.ledger)
+        layers = values.traced.derived(Layers)
+        return Walk(layers, values.state, self._composite, self.bias, self._bounds, self.ledger)
 
     def _seeds(self, values: Values) -> tuple[Tensor | None, dict[int, Tensor]]:
         """Give the scores of the classes (B, T), and the coefficients where the walk begins."""

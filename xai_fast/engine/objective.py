@@ -61,7 +61,9 @@ class Objective:
         integers = classes is not None and not classes.is_floating_point() and not classes.is_complex()
         if classes is None or classes.ndim > 1 or (classes.numel() and (not integers or classes.dtype == torch.bool)):
             raise bad_argument(
-                "target", "None, an int, a list or tensor of ints (B,), or a callable", repr(self.target)
+                "target",
+                "None, an int, a list or tensor of ints (B,), a tuple (class, mask), or a callable",
+                f"shape {tuple(self.target.shape)}" if isinstance(self.target, Tensor) else repr(self.target),
             )
 
     def targets(self, outputs: object, *, start: int, batch: int) -> Tensor | None:
@@ -176,7 +178,8 @@ class Objective:
         if outputs.ndim != 2 or not outputs.is_floating_point():
             raise InputError(
                 f"model: expected floating-point outputs (R, C), (R, 1) or (R,), got {outputs.dtype} "
-                f"{tuple(outputs.shape)}; pass target=callable that maps them to scores (R,)"
+                f"{tuple(outputs.shape)}; pass target=(class, mask) of outputs with positions, or target=callable that "
+                "maps them to scores (R,)"
             )
         return outputs
 

@@ -7,7 +7,7 @@ Transactions on Pattern Analysis and Machine Intelligence, 2022.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from xai_fast.graph.embeddings import at_embeddings, embedding_layer
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.options import HasOptions
-from xai_fast.relevance.composite import COMPOSITES, Composite
+from xai_fast.relevance.composite import Composite, check_bounds, check_composite
 from xai_fast.relevance.walk import Layers, Walk
 
 __all__ = ["BiLRP"]
@@ -57,7 +57,7 @@ class BiLRP(HasOptions):
         output: from the model's output to embeddings (B, ...); None for an output that is one, or has ``pooler_output``
             or ``last_hidden_state``.
         side: "dimensions" goes back, "cells" goes forward, "auto" takes what needs fewer rows.
-        low: the smallest value that an input can have, for the rule zB; None for the smallest of each item.
+        low: the smallest value that an input can have, or one per channel, for the rule zB; None for that of each item.
         high: the largest.
         bias: "absorb", "zero" or "keep", as in `xai_fast.LRP`.
         embeddings: the layer whose output takes the place of the inputs, such as that of token ids.
@@ -76,23 +76,21 @@ class BiLRP(HasOptions):
         similarity: str = "dot",
         output: Callable[[Any], Tensor] | None = None,
         side: str = "auto",
-        low: float | None = None,
-        high: float | None = None,
+        low: float | Sequence[float] | None = None,
+        high: float | Sequence[float] | None = None,
         bias: str = "absorb",
         embeddings: Layer | None = None,
     ) -> None:
         self.model = model
-        if not isinstance(composite, Composite):
-            check_choice("composite", composite, tuple(COMPOSITES))
         self.composite = composite
+        self._composite = check_composite(composite)
         self.second_order = check_choice("second_order", second_order, ("relevance", "hessian"))
         self.cells = _checked_cells(cells)
         self.similarity = check_choice("similarity", similarity, SIMILARITIES)
         self.output = output
         self.side = check_choice("side", side, SIDES)
-        if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
-            raise bad_argument("low", "two numbers, low < high, or None for both", f"low={low!r}, high={high!r}")
         self.low, self.high = low, high
+        self._bounds = check_bounds(low, high)
         self.bias = check_choice("bias", bias, ("absorb", "zero", "keep"))
         self.embeddings = embedding_layer(model, embeddings)
         self._whole = WholeModel(model)
@@ -192,12 +190,10 @@ class BiLRP(HasOptions):
         graph, layers = values.graph, values.traced.derived(Layers)
         (node,) = graph.nodes[graph.output].inputs  # of the sum in `_total`
         shape = (len(chunk), *call.values[0].shape[1:])
-        composite = COMPOSITES[self.composite] if isinstance(self.composite, str) else self.composite
-        bounds = None if self.low is None or self.high is None else (self.low, self.high)
 
         def relevance(c: Tensor) -> Tensor:
             state = State(dict(values.state.values), values.state.items)  # a walk frees what it has used
-            walk = Walk(layers, state, composite, self.bias, bounds, keep_ledger=False)
+            walk = Walk(layers, state, self._composite, self.bias, self._bounds, keep_ledger=False)
             found = walk.back({node: c.reshape(*c.shape[:2], *(graph.nodes[node].shape or ()))})
             return found[0].reshape(len(c), *shape) if 0 in found else c.sum() * c.new_zeros(len(c), *shape)
 

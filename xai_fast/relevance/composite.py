@@ -7,6 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_fast.errors import bad_argument
 from xai_fast.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSquare, ZBox, ZPlus
 
 __all__ = ["COMPOSITES", "Composite", "Position"]
@@ -87,3 +92,27 @@ COMPOSITES: dict[str, Composite] = {
 """Composites by name. The first seven are for convolutions under ReLU, as in Kohlbrenner et al. 2020 and Montavon et
 al. 2019; deep Taylor (Montavon et al. 2017) is for such networks with positive scores, with the squares of the weights
 or with the bounds of the inputs in the first layer; the last two are for transformers."""
+
+
+def check_composite(composite: object) -> Composite:
+    """Give a composite or that of a name; an `InputError` says which there are."""
+    if isinstance(composite, str) and composite in COMPOSITES:
+        return COMPOSITES[composite]
+    if isinstance(composite, Composite):
+        return composite
+    raise bad_argument("composite", f"a Composite, or one of {', '.join(COMPOSITES)}", repr(composite))
+
+
+def check_bounds(low: object, high: object) -> tuple[Tensor, Tensor] | None:
+    """Give the bounds of inputs as tensors () or (C,), or None for both; an `InputError` where they are none."""
+    if low is None and high is None:
+        return None
+    try:
+        ends = np.broadcast_arrays(*(np.asarray(end, dtype=np.float64) for end in (low, high)))
+    except (TypeError, ValueError):
+        ends = ()
+    if not ends or ends[0].ndim > 1 or not (ends[0] < ends[1]).all():
+        raise bad_argument(
+            "low", "two numbers or two per channel, low < high, or None for both", f"low={low!r}, high={high!r}"
+        )
+    return torch.tensor(ends[0]), torch.tensor(ends[1])

@@ -44,7 +44,7 @@ class LiteralRelevance:
         values: (1, *shape) float64 by node, those of one item.
         rules: of the layers with weights, by node.
         bias: see `xai_fast.attribution.lrp.LRP`.
-        bounds: the smallest and the largest value of an input; None for those of the item.
+        bounds: the smallest and the largest value of an input, numbers or one per channel; None for those of the item.
         attention: see `xai_fast.relevance.composite.Composite`.
         eps: see there.
         shared: what has come to nodes from above, and goes on by contributions.
@@ -55,7 +55,7 @@ class LiteralRelevance:
     values: dict[int, Any]
     rules: Mapping[int, Rule]
     bias: str = "absorb"
-    bounds: tuple[float, float] | None = None
+    bounds: tuple[float | Sequence[float], float | Sequence[float]] | None = None
     attention: str = "shared"
     eps: float = 1e-6
     shared: dict[int, Tensor] = field(default_factory=dict)
@@ -171,7 +171,8 @@ class LiteralRelevance:
         ends: list[Any] = []
         for bound in self.bounds or (self.values[0].amin(), self.values[0].amax()):
             values = {i: value for i, value in self.values.items() if not self.graph.nodes[i].active}
-            values[0] = torch.full_like(self.values[0], float(bound))
+            x = self.values[0]
+            values[0] = torch.as_tensor(bound).to(x).view([1, 1, -1, *[1] * x.ndim][: x.ndim]).expand_as(x)
             complete(self.graph, values, set(range(len(self.names))) - set(self.rules))
             ends.append(values.get(source))
         return (torch.minimum(*ends), torch.maximum(*ends)) if ends[0] is not None else self.values[source].aminmax()

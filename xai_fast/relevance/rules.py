@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from xai_fast.errors import bad_argument
 from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.relevance.weighted import Weighted
 
@@ -253,7 +255,7 @@ def stabilised(z: Tensor, eps: float) -> Tensor:
 class Rule(abc.ABC):
     """A rule; ``eps`` is added to what is divided by."""
 
-    eps: float = 1e-6
+    eps: float = field(default=1e-6, kw_only=True)
 
     @abc.abstractmethod
     def share(self, at: Local) -> Share:
@@ -265,8 +267,11 @@ class Rule(abc.ABC):
         return Pot(numerator, divisor, self.eps, torch.stack(parts).expand(2, -1).contiguous() if parts else None)
 
 
+@dataclass(frozen=True)
 class Epsilon(Rule):
     """R_j = sum over k of a_j w_jk R_k / (z_k + eps sign z_k) (Bach et al. 2015, Eq. 58)."""
+
+    eps: float = 1e-6
 
     @override
     def share(self, at: Local) -> Share:
@@ -288,6 +293,10 @@ class AlphaBeta(Rule):
 
     alpha: float = 2.0
     beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not math.isclose(self.alpha - self.beta, 1) or self.beta < 0:
+            raise bad_argument("alpha", "beta + 1, with beta not negative", f"alpha={self.alpha}, beta={self.beta}")
 
     @override
     def share(self, at: Local) -> Share:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from xai_fast.errors import bad_argument
 from xai_fast.graph import Graph, State
 from xai_fast.graph.interpreter import complete
 from xai_fast.graph.lift import aligned, summed_to
@@ -123,7 +124,7 @@ class Walk:
         state: its values; `back` to the input frees each once it was used.
         composite: the rules.
         bias: see `xai_fast.attribution.lrp.LRP`.
-        bounds: of the input, two numbers; None for the smallest and the largest value of each item.
+        bounds: of the input, two numbers or two per channel; None for the smallest and the largest value of each item.
         keep_ledger: whether to count what is lost.
 
     Attributes:
@@ -134,7 +135,7 @@ class Walk:
     state: State
     composite: Composite
     bias: str = "absorb"
-    bounds: tuple[float, float] | None = None
+    bounds: tuple[Tensor, Tensor] | None = None
     keep_ledger: bool = True
     ledger: list[tuple[str, Tensor]] = field(default_factory=list)
 
@@ -241,8 +242,11 @@ class Walk:
         if self.bounds is None:
             low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
         else:
-            low, high = (x.new_full([1] * x.ndim, bound) for bound in self.bounds)
-        if self.layers.reads_input:
+            channels = self.bounds[0].numel()
+            if channels not in (1, *x.shape[1:2]):
+                raise bad_argument("low", f"one number, or one for each of {x.shape[1]} channels", f"{channels}")
+            low, high = (bound.to(x).view([1, -1, *[1] * x.ndim][: x.ndim]) for bound in self.bounds)
+        if self.layers.reads_input and low[0].numel() == 1:
             return dict.fromkeys(self.layers.before_weights, (low.unsqueeze(1), high.unsqueeze(1)))
         items = 1 if self.bounds is not None and self.layers.shares_bounds else len(x)
         return self.layers.bounds(self.state, *(end.expand(items, *x.shape[1:]) for end in (low, high)))
