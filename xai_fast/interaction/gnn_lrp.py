@@ -159,7 +159,7 @@ class GNNLRP(HasOptions):
 
     def _rule(self, position: Position) -> Rule:
         gamma = self.gamma[position.index] if isinstance(self.gamma, list | tuple) else self.gamma
-        return Gamma(self.eps, float(gamma)) if gamma else Epsilon(self.eps)  # type: ignore[arg-type]
+        return Gamma(float(gamma), eps=self.eps) if gamma else Epsilon(self.eps)  # type: ignore[arg-type]
 
 
 class _OneGraph:
