@@ -35,7 +35,7 @@ _SHAPLEY = (*_PATHS, "consistency")
 CLAIMS: dict[str, tuple[str, ...]] = {
     "saliency": ("sensitivity_b", "implementation_invariance"),
     "gradient_x_input": (*_GRADIENTS, "missingness"),
-    "smoothgrad": ("sensitivity_b", "implementation_invariance"),
+    "smoothgrad": _GRADIENTS,
     "integrated_gradients": _PATHS,
     "blur_ig": ("completeness", *_GRADIENTS),
     "guided_ig": ("completeness", "sensitivity_a", "sensitivity_b", "implementation_invariance", "missingness"),
@@ -46,7 +46,7 @@ CLAIMS: dict[str, tuple[str, ...]] = {
     "deeplift": ("completeness", "sensitivity_a", "sensitivity_b", "missingness"),
     "deepshap": ("completeness", "sensitivity_b"),
     "lrp": ("conservation",),
-    "occlusion": (*_GRADIENTS, "missingness"),
+    "occlusion": ("linearity", "implementation_invariance"),
     "feature_ablation": ("sensitivity_a", *_GRADIENTS, "symmetry", "missingness", "consistency"),
     "rise": ("linearity", "implementation_invariance"),
     "lime": ("linearity", "implementation_invariance"),

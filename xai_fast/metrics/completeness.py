@@ -62,7 +62,7 @@ def completeness(
     check_attributions(maps)
     clean, targets = masked.clean()
     differences = (clean - masked.scores(baseline_inputs("baseline", baseline, masked.inputs), targets)).double()
-    check_not_nan(differences)
+    check_not_nan(differences[:, None])
     sums = maps.detach().flatten(1).double().sum(1)
     defect = (sums - differences).abs()
     return Completeness(

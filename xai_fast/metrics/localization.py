@@ -67,7 +67,7 @@ def localization(
     column = torch.arange(width, device=table.device)
     x0, y0, x1, y1 = table.T[..., None, None]
     covered = ((column >= x0) & (column <= x1) & (row >= y0) & (row <= y1)).flatten(1).to(importance.dtype)
-    inside = torch.zeros_like(importance).index_reduce_(0, owner, covered, "amax")
+    inside = torch.zeros_like(importance).index_add_(0, owner, covered).clamp(max=1)
     place, pixels = pixel_positions(importance), inside.sum(1)
     shares = importance.clamp(min=0)
     top = (place < k).to(importance.dtype)
