@@ -75,7 +75,7 @@ class HasOptions:
     @classmethod
     def options(cls) -> dict[str, inspect.Parameter]:
         """List the options: the constructor's parameters but the model, annotations evaluated."""
-        return dict(_options(cls))
+        return dict(_options(cls))  # type: ignore[arg-type]  # classes are hashable; mypy asks their instances
 
     def __repr__(self) -> str:
         model = [] if getattr(self, "model", None) is None else [short(getattr(self, "model", None))]

@@ -53,9 +53,9 @@ def relative_stability(
 def cascade(model: nn.Module, names: Sequence[str], seed: int) -> list[nn.Module]:
     """Adebayo et al.: the model without the weights of the first of the layers, of the first two, and so on."""
     generator_state = torch.get_rng_state()
-    torch.manual_seed(seed)
     models = []
-    for name in names:
+    for step, name in enumerate(names):
+        torch.manual_seed(seed + step)
         model = copy.deepcopy(model)
         dict(model.named_modules())[name].reset_parameters()
         models.append(model)

@@ -10,7 +10,7 @@ import torch
 from networks import images, smooth_cnn
 from torch import Tensor, nn
 
-from xai_fast import GradCAM, InputError, Saliency, SmoothGrad
+from xai_fast import LRP, DeepLIFT, GradCAM, InputError, Saliency, SmoothGrad
 from xai_fast.engine.draws import random_entries
 from xai_fast.metrics import METRICS, SIMILARITIES, parameter_randomization, random_logit
 from xai_fast.metrics.similarity import map_similarity, ranks
@@ -110,6 +110,16 @@ def test_a_method_with_a_layer_and_one_that_samples() -> None:
         one = parameter_randomization(method, x[1:2], item_ids=[1])
         torch.testing.assert_close(one.similarities, whole.similarities[1:2], rtol=1e-6, atol=1e-9)
         assert float(whole.last.abs().max()) < 0.9
+
+
+def test_traced_methods_see_the_new_weights() -> None:
+    model, x = cnn(), images(2)
+    for kind in (DeepLIFT, LRP):
+        got = parameter_randomization(kind(model), x, target=3, similarity="spearman")
+        clean = kind(model).attribute(x, 3)
+        models = literal_explained.cascade(model, NAMES, 0)
+        expected = [spearman(clean, kind(one).attribute(x, 3)) for one in models]
+        torch.testing.assert_close(got.similarities, torch.tensor(expected, dtype=torch.float64).T, rtol=0, atol=1e-9)
 
 
 def test_random_logit_equals_the_definition() -> None:

@@ -169,4 +169,5 @@ def only_map(explanation: Explanation) -> Tensor:
 
 def row_norm(values: Tensor) -> Tensor:
     """Compute the Euclidean norm of each row (R, ...), (R,)."""
-    return torch.linalg.vector_norm(values.flatten(1), dim=1)
+    norm: Tensor = torch.linalg.vector_norm(values.flatten(1), dim=1)
+    return norm

@@ -22,7 +22,7 @@ from xai_fast.terminal import ShortRepr
 
 __all__ = ["FileSize", "file_size"]
 
-_CODECS: dict[str, dict[str, object]] = {
+_CODECS: dict[str, dict[str, Any]] = {
     "png": {"format": "PNG", "compress_level": 9},
     "jpeg": {"format": "JPEG", "quality": 90},
 }

@@ -63,7 +63,8 @@ def parameter_randomization(
     """Explain a copy of the model whose layers are randomised one after the other, from the last to the first (MPRT).
 
     The user's model is left as it was. Weights are drawn anew as the layers' ``reset_parameters`` does it; parameters
-    of layers without it become normal with their own mean and deviation. The class stays that of the model as it is.
+    of layers without it, or with parts, become normal with their own mean and deviation. The class stays that of the
+    model as it is.
 
     Args:
         method: of a module; it is constructed again for the copy.
@@ -130,39 +131,34 @@ def _maps(of: Explained, method: Method[Any], samples: int, noise: float, seed: 
 
 def _randomized(of: Explained, seed: int, only_last: bool) -> Iterator[tuple[str, Method[Any]]]:
     """Give the method for one copy of the model that loses its weights step by step, with the layer of each step."""
-    names = _layers_from_the_top(of)
-    copied = copy.deepcopy(of.method.model)
+    model = of.method.model
+    if not isinstance(model, nn.Module):
+        raise wrong_model("a torch.nn.Module, whose parameters can be randomised", model)
+    names = _layers_from_the_top(of, model)
+    copied = copy.deepcopy(model)
     other, modules = of.method.with_model(copied), dict(copied.named_modules())
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        anew = {name: _drawn_anew(modules[name]) for name in names}
-    for name in names:
-        own = {**modules[name]._parameters, **modules[name]._buffers}
-        for key, value in anew[name].items():
-            own[key].data.copy_(value)
+    for step, name in enumerate(names):
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(seed + step)
+            _forget(modules[name])
         if not only_last or name == names[-1]:
             yield name, other
 
 
-def _drawn_anew(module: nn.Module) -> dict[str, Tensor]:
-    """Give the parameters and buffers of a layer, without those of its parts, as new as at its construction."""
-    fresh = copy.deepcopy(module)
-    if hasattr(fresh, "reset_parameters"):
-        fresh.reset_parameters()
-    else:
-        for parameter in fresh._parameters.values():
-            if parameter is not None and parameter.is_floating_point():
-                spread = parameter.std() if parameter.numel() > 1 else parameter.abs().sum()
-                parameter.copy_(parameter.mean() + spread * torch.randn_like(parameter))
-    own = {**fresh._parameters, **fresh._buffers}
-    return {key: value for key, value in own.items() if value is not None}
+def _forget(module: nn.Module) -> None:
+    """Draw the parameters of a layer, without those of its parts, anew."""
+    reset = getattr(module, "reset_parameters", None)
+    if reset is not None and not module._modules:
+        reset()
+        return
+    for parameter in module.parameters(recurse=False):
+        spread = parameter.std(correction=0)
+        spread = torch.where(spread > 0, spread, parameter.abs().mean())
+        parameter.copy_(parameter.mean() + spread * torch.randn_like(parameter))
 
 
-def _layers_from_the_top(of: Explained) -> list[str]:
+def _layers_from_the_top(of: Explained, model: nn.Module) -> list[str]:
     """List the modules that have parameters of their own, those that run last first, by their names."""
-    model = of.method.model
-    if not isinstance(model, nn.Module):
-        raise wrong_model("a torch.nn.Module, whose parameters can be randomised", model)
     ran: dict[nn.Module, int] = {}
 
     def note(module: nn.Module, *_: object) -> None:
