@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +51,11 @@ def map_similarity(a: Tensor, kind: str) -> Callable[[Tensor], Tensor]:
 
 def ranks(values: Tensor) -> Tensor:
     """Rank each row (R, N) from 1 on, equal values by the mean of their places: (R, N) float64."""
-    ordered, order = values.sort(dim=1)
+    if values.device.type == "cpu":  # numpy sorts several times as fast
+        order = torch.from_numpy(np.argsort(values.numpy(), axis=1))
+    else:
+        order = values.argsort(dim=1)
+    ordered = values.gather(1, order)
     begins = torch.ones_like(order, dtype=torch.bool)
     begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     run = begins.flatten().cumsum(0) - 1
