@@ -40,12 +40,13 @@ class PartlyBlind(nn.Module):
     """A model that looks at some pixels only, in some channels."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([x[:, 0, 0, 1] * x[:, 1, 2, 3], x[:, 2, 1].sum(1)], 1)
+        rarely = (x[:, 0, 2] - 0.9).relu().sum(1)  # what some changes reach, and others do not
+        return torch.stack([x[:, 0, 0, 1] * x[:, 1, 2, 3] + rarely, x[:, 2, 1].sum(1)], 1)
 
 
 def test_non_sensitivity_equals_the_definition() -> None:
     x, maps = torch.rand(2, 3, 3, 4, dtype=torch.float64), torch.rand(2, 3, 3, 4, dtype=torch.float64)
-    maps[:, :, 0, :2] = 0
+    maps[:, :, 0, :2] = maps[:, :, 2, :3] = 0
     maps[1, :, 1] = -1e-9
     ids, target = [6, 2], [0, 1]
     got = non_sensitivity(

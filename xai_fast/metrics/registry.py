@@ -44,51 +44,45 @@ class Metric:
     value: str = "values"
 
 
-_AGAIN = "an explanation per change"
-_AGARWAL = "Agarwal et al., 2022"
-_ARRAS = "Arras et al., Information Fusion 2022"
-_HEDSTROM = "Hedström et al., 2024"
+_again = partial(Metric, needs="method")
+_perturbed = partial(_again, better="lower", cost="an explanation per change")
+_stability = partial(_again, relative_stability, "lower", cost="an explanation per change, and one")
+_map = partial(Metric, needs="maps", cost="none")
+_boxes = partial(Metric, localization, "higher", "boxes", "none")
+_AGARWAL, _ARRAS, _HEDSTROM = "Agarwal et al., 2022", "Arras et al., Information Fusion 2022", "Hedström et al., 2024"
+_LAYERS = "an explanation per layer"
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
-        "max_sensitivity": Metric(sensitivity, "lower", "method", _AGAIN, "Yeh et al., NeurIPS 2019"),
-        "average_sensitivity": Metric(sensitivity, "lower", "method", _AGAIN, "Bhatt et al., IJCAI 2020", "average"),
-        "local_lipschitz": Metric(
-            sensitivity, "lower", "method", _AGAIN, "Alvarez-Melis and Jaakkola, 2018", "lipschitz"
+        "max_sensitivity": _perturbed(sensitivity, paper="Yeh et al., NeurIPS 2019"),
+        "average_sensitivity": _perturbed(sensitivity, paper="Bhatt et al., IJCAI 2020", value="average"),
+        "local_lipschitz": _perturbed(sensitivity, paper="Alvarez-Melis and Jaakkola, 2018", value="lipschitz"),
+        "relative_input_stability": _stability(paper=_AGARWAL),
+        "relative_output_stability": _stability(paper=_AGARWAL, value="output"),
+        "relative_representation_stability": _stability(paper=f"{_AGARWAL}; needs layer=", value="representation"),
+        "mprt": _again(parameter_randomization, "lower", cost=_LAYERS, paper="Adebayo et al., NeurIPS 2018"),
+        "smooth_mprt": _again(
+            partial(parameter_randomization, samples=50), "lower", cost=f"50 times {_LAYERS}", paper=_HEDSTROM
         ),
-        "relative_input_stability": Metric(relative_stability, "lower", "method", f"{_AGAIN}, and one", _AGARWAL),
-        "relative_output_stability": Metric(
-            relative_stability, "lower", "method", f"{_AGAIN}, and one", _AGARWAL, "output"
-        ),
-        "relative_representation_stability": Metric(
-            relative_stability, "lower", "method", f"{_AGAIN}, and one; layer= says of what", _AGARWAL, "representation"
-        ),
-        "mprt": Metric(
-            parameter_randomization, "lower", "method", "an explanation per layer", "Adebayo et al., NeurIPS 2018"
-        ),
-        "smooth_mprt": Metric(
-            partial(parameter_randomization, samples=50), "lower", "method", "50 explanations per layer", _HEDSTROM
-        ),
-        "efficient_mprt": Metric(
+        "efficient_mprt": _again(
             partial(parameter_randomization, only_last=True),
             "higher",
-            "method",
-            "two explanations",
-            _HEDSTROM,
-            "complexity_rise",
+            cost="two explanations",
+            paper=_HEDSTROM,
+            value="complexity_rise",
         ),
-        "random_logit": Metric(random_logit, "lower", "method", "two explanations", "Sixt et al., ICML 2020"),
-        "input_invariance": Metric(input_invariance, "lower", "method", "two explanations", "Kindermans et al., 2019"),
+        "random_logit": _again(random_logit, "lower", cost="two explanations", paper="Sixt et al., ICML 2020"),
+        "input_invariance": _again(input_invariance, "lower", cost="two explanations", paper="Kindermans et al., 2019"),
         "completeness": Metric(completeness, "lower", "attributions", "two", "Sundararajan et al., ICML 2017"),
         "non_sensitivity": Metric(
             non_sensitivity, "lower", "attributions", "one per pixel", "Nguyen and Martínez, 2020"
         ),
-        "sparseness": Metric(complexity, "higher", "maps", "none", "Chalasani et al., ICML 2020", "sparseness"),
-        "complexity": Metric(complexity, "lower", "maps", "none", "Bhatt et al., IJCAI 2020", "entropy"),
-        "effective_complexity": Metric(complexity, "lower", "maps", "none", "Nguyen and Martínez, 2020", "effective"),
-        "file_size": Metric(file_size, "lower", "maps", "none", "Samek et al., Proceedings of the IEEE 2021"),
-        "relevance_mass": Metric(localization, "higher", "boxes", "none", _ARRAS, "mass"),
-        "relevance_rank": Metric(localization, "higher", "boxes", "none", _ARRAS, "rank"),
-        "top_k_intersection": Metric(localization, "higher", "boxes", "none", "Theiner et al., WACV 2022", "top_k"),
+        "sparseness": _map(complexity, "higher", paper="Chalasani et al., ICML 2020", value="sparseness"),
+        "complexity": _map(complexity, "lower", paper="Bhatt et al., IJCAI 2020", value="entropy"),
+        "effective_complexity": _map(complexity, "lower", paper="Nguyen and Martínez, 2020", value="effective"),
+        "file_size": _map(file_size, "lower", paper="Samek et al., Proceedings of the IEEE 2021"),
+        "relevance_mass": _boxes(paper=_ARRAS, value="mass"),
+        "relevance_rank": _boxes(paper=_ARRAS, value="rank"),
+        "top_k_intersection": _boxes(paper="Theiner et al., WACV 2022", value="top_k"),
     }
 )
