@@ -13,7 +13,7 @@ PACKAGE = Path(xai_fast.__file__).parent
 ORDER = (
     ("cli", "doctor"),
     ("compare", "jobs"),
-    ("plot", "metrics", "registry"),
+    ("plot", "metrics", "registry", "axioms"),
     ("attribution", "interaction", "neuralize"),
     ("taylor", "relevance", "method"),
     ("graph",),

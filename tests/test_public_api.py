@@ -9,6 +9,7 @@ import pytest
 
 import xai_fast
 import xai_fast.attribution
+import xai_fast.axioms
 import xai_fast.datasets
 import xai_fast.graph
 import xai_fast.interaction
@@ -34,6 +35,7 @@ def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures() -> 
     [
         xai_fast,
         xai_fast.attribution,
+        xai_fast.axioms,
         xai_fast.jobs,
         xai_fast.graph,
         xai_fast.interaction,

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Self
 
 from xai_fast.arguments import name_items
 from xai_fast.engine.call import Call, HostReads
@@ -139,10 +140,12 @@ class Method(HasOptions, abc.ABC, Generic[E]):
     def _of_regions(self) -> Method[E]:
         """Give this method for the model whose outputs are averaged over regions; made once, as it may be traced."""
         if self._regional is None:
-            self._regional = type(self)(
-                RegionModel(self.model), **{name: getattr(self, name) for name in self.options()}
-            )
+            self._regional = self.with_model(RegionModel(self.model))
         return self._regional
+
+    def with_model(self, model: Callable[..., object]) -> Self:
+        """Give this method, with its options, for another model, in which layers have the same names."""
+        return type(self)(model, **{name: getattr(self, name) for name in self.options()})
 
     @abc.abstractmethod
     def _explain(self, call: Call) -> E:

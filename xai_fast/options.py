@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import re
 from collections.abc import Mapping
@@ -46,6 +47,16 @@ def plain(value: object) -> object:
     return "a callable"
 
 
+@functools.cache
+def _options(of: type) -> dict[str, inspect.Parameter]:
+    """Read the constructor's signature once: with its annotations it takes longer than small models run."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(of, eval_str=True).parameters.items()
+        if name != "model" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+
+
 class HasOptions:
     """What is constructed with a model, where it needs one, and options, each an attribute of the same name.
 
@@ -64,12 +75,7 @@ class HasOptions:
     @classmethod
     def options(cls) -> dict[str, inspect.Parameter]:
         """List the options: the constructor's parameters but the model, annotations evaluated."""
-        parameters = inspect.signature(cls, eval_str=True).parameters
-        return {
-            name: parameter
-            for name, parameter in parameters.items()
-            if name != "model" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        }
+        return dict(_options(cls))  # type: ignore[arg-type]  # classes are hashable; mypy asks their instances
 
     def __repr__(self) -> str:
         model = [] if getattr(self, "model", None) is None else [short(getattr(self, "model", None))]

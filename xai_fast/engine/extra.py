@@ -84,6 +84,12 @@ class ExtraArguments:
             for v, per_item in zip(self.values, self.per_item, strict=True)
         )
 
+    def given(self, item: Tensor | None = None) -> tuple[object, ...] | dict[str, object]:
+        """Give the arguments as a user gives them, for all items or for those at these positions (R,)."""
+        values = self.values if item is None else self.rows(item)
+        marked = tuple(v if of_item else shared(v) for v, of_item in zip(values, self.per_item, strict=True))
+        return dict(zip(self.keywords, marked, strict=True)) if self.keywords else marked
+
     def call(self, model: Callable[..., object], inputs: Sequence[object], values: Sequence[object]) -> object:
         """Call the model with inputs and values of these arguments, each as it was given."""
         if not self.keywords:

@@ -82,7 +82,7 @@ class Objective:
         """
         if callable(self.target):
             return None
-        logits = self._logits(outputs)
+        logits = self.logits(outputs)
         rows, classes = logits.shape[0], max(logits.shape[1], 2)
         if self.target is None:
             return logits.argmax(1) if logits.shape[1] > 1 else None
@@ -116,7 +116,7 @@ class Objective:
                 got = f"{scores.dtype} {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
                 raise bad_argument("target", "a callable that returns floating-point scores (R,)", got)
             return at_least_float32(scores)
-        logits = at_least_float32(self._logits(outputs))
+        logits = at_least_float32(self.logits(outputs))
         if logits.shape[1] == 1:
             return self._of_one(logits[:, 0], targets)
         if targets is None:
@@ -140,13 +140,13 @@ class Objective:
 
     def classes(self, outputs: object) -> int:
         """Count the classes, 1 of a single output."""
-        return self._logits(outputs).shape[1]
+        return self.logits(outputs).shape[1]
 
     def is_probability(self, outputs: object) -> bool:
         """Tell whether the scores of such outputs are probabilities."""
         if callable(self.target) or self.score not in ("auto", "probability"):
             return False
-        return self.score == "probability" or self._logits(outputs).shape[1] > 1
+        return self.score == "probability" or self.logits(outputs).shape[1] > 1
 
     def looks_like_probabilities(self, outputs: object) -> Tensor | None:
         """Tell whether outputs that a softmax would be applied to are probabilities already.
@@ -159,13 +159,14 @@ class Objective:
         """
         if self.score in ("output", "logit") or callable(self.target):
             return None
-        outputs = self._logits(outputs).detach()
+        outputs = self.logits(outputs).detach()
         if outputs.shape[1] == 1:
             return None
         eps = 16 * outputs.shape[1] * torch.finfo(outputs.dtype).eps
         return ((outputs.sum(1) - 1).abs() <= eps).all() & (outputs >= 0).all()
 
-    def _logits(self, outputs: object) -> Tensor:
+    def logits(self, outputs: object) -> Tensor:
+        """Give the outputs as floating-point numbers (R, C); an `InputError` asks for a callable where they are not."""
         outputs = getattr(outputs, "logits", outputs)
         outputs = torch.as_tensor(outputs) if isinstance(outputs, np.ndarray) else outputs
         if not isinstance(outputs, Tensor):
@@ -197,12 +198,12 @@ class WeightedOutputs(Objective):
 
     def _terms(self, outputs: object, weights: Tensor | None) -> Tensor:
         assert weights is not None
-        return at_least_float32(self._logits(outputs)) * weights
+        return at_least_float32(self.logits(outputs)) * weights
 
     def slopes(self, outputs: object, targets: Tensor | None) -> Tensor:
         """Give the weights (R, C) with which the sum has the slopes of the objective's own score at these outputs."""
         with torch.enable_grad():
-            logits = at_least_float32(self._logits(outputs)).detach().requires_grad_()
+            logits = at_least_float32(self.logits(outputs)).detach().requires_grad_()
             (slopes,) = torch.autograd.grad(super().__call__(logits, targets).sum(), logits)
         return slopes
 

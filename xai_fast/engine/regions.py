@@ -13,25 +13,23 @@ from torch import Tensor, nn
 from typing_extensions import TypeIs
 
 from xai_fast.engine.call import Call
-from xai_fast.engine.extra import shared
+from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 
-__all__ = ["RegionModel", "RegionTarget", "is_region", "with_region"]
+__all__ = ["RegionModel", "RegionTarget", "WrappedModel", "is_region", "with_last", "with_region", "without_last"]
 
 RegionTarget: TypeAlias = "tuple[int, ...] | list[tuple[int, ...]] | tuple[Any, Tensor | NDArray[Any]]"
 
-_REGION = "xai_fast_region"
+_LAST = "xai_fast_last"
 _EXPECTED = (
     "(class, mask), or (class, i, j, ...) for one entry of outputs (B, C, ...), or a list of such entries, one per "
     "item; a class per item comes in a list"
 )
 
 
-class RegionModel(nn.Module):
-    """A model whose outputs (R, C, ...) are averaged over a region of their positions: (R, C).
-
-    Its layers have the names that they have in the model.
+class WrappedModel(nn.Module):
+    """A model with something before or behind it; its layers have the names that they have in the model.
 
     Args:
         model: the model.
@@ -52,12 +50,26 @@ class RegionModel(nn.Module):
 
         return found()
 
+
+def with_last(extra: ExtraArguments, value: Tensor, item: Tensor | None = None) -> object:
+    """Give the additional arguments of a `WrappedModel`, of which the last is its own; see `without_last`."""
+    given, value = extra.given(item), value[:, None]  # of three dimensions: nobody asks whether it is shared
+    return {**given, _LAST: value} if isinstance(given, dict) else (*given, value)
+
+
+def without_last(values: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any], Any]:
+    """Take the last argument from the model's own: what is left, and the last."""
+    if _LAST in named:
+        return values, {name: value for name, value in named.items() if name != _LAST}, named[_LAST][:, 0]
+    return values[:-1], named, values[-1][:, 0]
+
+
+class RegionModel(WrappedModel):
+    """A model whose outputs (R, C, ...) are averaged over a region of their positions: (R, C)."""
+
     def forward(self, *values: Any, **named: Any) -> Tensor:
         """Run the model; the last argument is the weights (R, 1, P) of the positions, which sum to 1."""
-        if named:
-            weights = named.pop(_REGION)
-        else:
-            *values, weights = values  # type: ignore[assignment]  # a list serves as well
+        values, named, weights = without_last(values, named)
         outputs = _positions(self.model(*values, **named))
         mean: Tensor = (outputs.flatten(2) * weights.to(outputs.dtype)).sum(2)
         return mean
@@ -90,11 +102,7 @@ def with_region(call: Call, target: RegionTarget) -> tuple[Target, object]:
         entries = target if isinstance(target, list) else [target] * call.batch
         classes, weights = _of_entries(entries, places, call.batch)
     weights = weights.expand(call.batch, -1).unsqueeze(1).to(call.device, _dtype(call))
-    extra = call.extra
-    given = [v if of_item else shared(v) for v, of_item in zip(extra.values, extra.per_item, strict=True)]
-    if extra.keywords:
-        return classes, {**dict(zip(extra.keywords, given, strict=True)), _REGION: weights}
-    return classes, (*given, weights)
+    return classes, with_last(call.extra, weights)
 
 
 def _of_mask(mask: Tensor, places: Sequence[int], batch: int) -> Tensor:

@@ -20,7 +20,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.metrics.ranking import rank_pixels
 from xai_fast.terminal import ShortRepr
 
-__all__ = ["PointingGame", "pointing_game"]
+__all__ = ["PointingGame", "maps_and_boxes", "pointing_game"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,6 +63,25 @@ def pointing_game(
         InputError: an argument does not fit, an item has no box, or attributions are not finite; items are named.
     """
     _check_tolerance(tolerance)
+    importance, (_, width), table, owner = maps_and_boxes(attributions, boxes, ranking)
+    pixel = importance.argmax(1)
+    points = torch.stack([pixel % width, pixel // width], 1)
+    point = points[owner].to(table.dtype)
+    gap = torch.maximum(table[:, :2] - point, point - table[:, 2:]).clamp(min=0.0)
+    distances = torch.full((len(importance),), torch.inf, device=table.device)
+    distances = distances.scatter_reduce(0, owner, torch.linalg.vector_norm(gap, dim=1), "amin")
+    hits = distances <= tolerance
+    return PointingGame(hits=hits, accuracy=hits.float().mean(), points=points, distances=distances)
+
+
+def maps_and_boxes(
+    attributions: Tensor | NDArray[Any], boxes: Sequence[Tensor | Sequence[Sequence[float]]] | Tensor, ranking: str
+) -> tuple[Tensor, tuple[int, int], Tensor, Tensor]:
+    """Check maps and their boxes, see `pointing_game`.
+
+    Returns:
+        The importance (B, H * W), (H, W), all boxes (K, 4) float32, and the item of each (K,) int64.
+    """
     attributions = as_tensor(attributions)
     if isinstance(attributions, Tensor) and attributions.ndim == 3:
         attributions = attributions.unsqueeze(1)
@@ -73,18 +92,9 @@ def pointing_game(
         raise bad_argument("boxes", f"the boxes of {attributions.shape[0]} items", f"those of {len(boxes)}")
     tables = [_table(item, item_boxes) for item, item_boxes in enumerate(boxes)]
     owners = [item for item, table in enumerate(tables) for _ in range(table.shape[0])]
-    device = attributions.device
-    owner = torch.tensor(owners, dtype=torch.int64).to(device)
-    table = torch.cat([torch.empty(0, 4), *tables]).to(device)
-
-    pixel = importance.argmax(1)
-    points = torch.stack([pixel % attributions.shape[3], pixel // attributions.shape[3]], 1)
-    point = points[owner].to(table.dtype)
-    gap = torch.maximum(table[:, :2] - point, point - table[:, 2:]).clamp(min=0.0)
-    distances = torch.full((attributions.shape[0],), torch.inf, device=device)
-    distances = distances.scatter_reduce(0, owner, torch.linalg.vector_norm(gap, dim=1), "amin")
-    hits = distances <= tolerance
-    return PointingGame(hits=hits, accuracy=hits.float().mean(), points=points, distances=distances)
+    owner = torch.tensor(owners, dtype=torch.int64).to(attributions.device)
+    table = torch.cat([torch.empty(0, 4), *tables]).to(attributions.device)
+    return importance, (attributions.shape[2], attributions.shape[3]), table, owner
 
 
 def _check_tolerance(tolerance: object) -> None:
