@@ -6,11 +6,11 @@ feature of each entry; ``baseline`` is like the item.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
-import literal_masks
 import torch
 from torch import Tensor
 
@@ -54,14 +54,11 @@ def subset_correlation(
     groups: Tensor,
     baseline: Tensor,
     size: int,
-    numbers: Sequence[int],
-    item_id: int,
-    seed: int,
+    draws: Sequence[Sequence[float]],
 ) -> float:
-    """Correlate sums of attributions with lost scores over subsets of one size, of the random numbers' least words."""
+    """Correlate sums of attributions with lost scores over subsets of one size: the features with the least draws."""
     relevance, sums, lost = by_feature(attribution, groups), [], []
-    for number in numbers:
-        drawn = literal_masks.words(item_id, number, len(relevance), seed)
+    for drawn in draws:
         subset = sorted(range(len(relevance)), key=lambda i: drawn[i])[:size]
         sums.append(sum(relevance[i] for i in subset))
         lost.append(score(x) - score(without(x, baseline, groups, subset)))
@@ -86,7 +83,7 @@ def monotone_share(score: Score, x: Tensor, attribution: Tensor, groups: Tensor,
     relevance = by_feature(attribution, groups)
     order = sorted(range(len(relevance)), key=lambda i: abs(relevance[i]))
     scores = [score(without(x, baseline, groups, order[n:])) for n in range(len(order) + 1)]
-    return sum(after >= before for before, after in zip(scores[:-1], scores[1:], strict=True)) / len(order)
+    return sum(after >= before for before, after in itertools.pairwise(scores)) / len(order)
 
 
 def infidelity(score: Score, x: Tensor, slope: Tensor, perturbations: Sequence[Tensor], normalize: bool) -> float:
@@ -113,7 +110,7 @@ def curve(score: Score, x: Tensor, baseline: Tensor, groups: Tensor, order: Sequ
 
 
 def imputed(x: Tensor, missing: Tensor) -> Tensor:
-    """Solve, for the missing pixels (H, W) of (C, H, W), ``sum_n w_n (value - value_n) = 0`` over their neighbours n."""
+    """Solve ``sum_n w_n (value - value_n) = 0``, n the neighbours, for the missing pixels (H, W) of (C, H, W)."""
     height, width = missing.shape
     pixels = [(i, j) for i in range(height) for j in range(width) if missing[i, j]]
     matrix = torch.zeros(len(pixels), len(pixels), dtype=torch.float64)

@@ -17,7 +17,7 @@ from networks import bumpy_mlp, images, smooth_cnn, vectors
 from torch import Tensor, nn
 
 from xai_fast import metrics
-from xai_fast.engine.draws import random_entries, random_words
+from xai_fast.engine.draws import random_entries
 from xai_fast.errors import InputError, ModelError
 from xai_fast.metrics import METRICS, RANKINGS
 from xai_fast.metrics.imputation import Imputation
@@ -26,6 +26,7 @@ X, A = images(2)[:, :, :7, :5].contiguous(), images(2, seed=9)[:, :, :7, :5].con
 IDS, SEED = [5, 2**33 + 7], 3
 GROUPS = torch.arange(7).view(-1, 1) * 4 // 7 * 2 + torch.arange(5) * 2 // 5
 """(7, 5), of 4 x 2 cells."""
+ZERO = torch.zeros(3, 7, 5, dtype=torch.float64)
 
 
 def _network() -> nn.Module:
@@ -49,17 +50,22 @@ def noise_of(item: int, samples: int, sigma: float) -> list[Tensor]:
 
 
 def halves_of(item: int, samples: int) -> list[Tensor]:
-    words = random_words(torch.full((samples,), IDS[item]), torch.arange(samples), 8, SEED)
-    return [torch.isin(GROUPS, (row >= 2**31).nonzero()).expand(3, 7, 5) for row in words]
+    ids, number = torch.full((samples,), IDS[item]), torch.arange(samples)
+    drawn = random_entries(torch.empty(samples, 8, dtype=torch.float64), ids, number, "box", SEED, 4)
+    return [torch.isin(GROUPS, (row > 0).nonzero()).expand(3, 7, 5) for row in drawn]
 
 
 def _subsets(item: int, size: int, numbers: range) -> float:
-    groups, zero = GROUPS.expand(3, 7, 5), torch.zeros(3, 7, 5)
-    return literal.subset_correlation(score_of(item), X[item], A[item], groups, zero, size, numbers, IDS[item], SEED)
+    groups, zero = GROUPS.expand(3, 7, 5), ZERO
+    ids = torch.full((len(numbers),), IDS[item])
+    drawn = random_entries(
+        torch.empty(len(numbers), 8, dtype=torch.float64), ids, torch.tensor(numbers), "normal", SEED, 4
+    )
+    return literal.subset_correlation(score_of(item), X[item], A[item], groups, zero, size, drawn.tolist())
 
 
 def _per_item(function: Callable[..., float], item: int) -> float:
-    return function(score_of(item), X[item], A[item], GROUPS.expand(3, 7, 5), torch.zeros(3, 7, 5))
+    return function(score_of(item), X[item], A[item], GROUPS.expand(3, 7, 5), ZERO)
 
 
 def _sensitivity(item: int) -> float:
@@ -135,7 +141,7 @@ def test_equals_the_definition(name: str, rows: int | None) -> None:
     assert got.values.tolist() == pytest.approx([expected(0), expected(1)], rel=1e-9, abs=1e-12)
 
 
-REGIONS = torch.arange(7).view(-1, 1) // 3 * 3 + torch.arange(5) // 2
+REGIONS = torch.arange(7).view(-1, 1) // 3 * 2 + torch.arange(5) // 3
 ENDS = {"mean": X.mean((2, 3), keepdim=True).expand_as(X), "black": torch.zeros_like(X)}
 
 
@@ -228,7 +234,7 @@ def test_each_channel_ranks_by_itself_and_their_union_is_replaced(descending: bo
     regions = metrics.region_perturbation(
         MODEL, X, A, ranking="per_channel", order="morf" if descending else "lerf", region=3, baseline=0.0
     )
-    sums = torch.stack([A[:, :, REGIONS == r].sum(2) for r in range(9)], 2)
+    sums = torch.stack([A[:, :, r == REGIONS].sum(2) for r in range(6)], 2)
     for item in range(2):
         for k in range(7):
             gone = literal.union_order(A[item].flatten(1), k * 35 // 6, descending)
@@ -239,7 +245,7 @@ def test_each_channel_ranks_by_itself_and_their_union_is_replaced(descending: bo
         assert 10 < int(missing.sum()) <= 30
         expected = score_of(item)(literal.imputed(X[item], missing.view(7, 5)))
         assert float(road.curves[item, 0, 0]) == pytest.approx(expected, abs=1e-7)
-        for k in range(10):
+        for k in range(7):
             gone = literal.union_order(sums[item], k, descending)
             image = literal.without(X[item], torch.zeros_like(X[item]), REGIONS.expand(3, 7, 5), gone)
             assert float(regions.curves[item, 0, k]) == pytest.approx(score_of(item)(image), abs=1e-12)

@@ -10,7 +10,7 @@ from torch import Tensor
 from xai_fast.arguments import check_integer
 from xai_fast.attribution.masks import Game
 from xai_fast.engine.call import Call
-from xai_fast.engine.draws import MAX_SEED, random_words
+from xai_fast.engine.draws import MAX_SEED, random_entries
 from xai_fast.engine.features import Grouping
 from xai_fast.engine.masked import Baseline, baseline_inputs
 from xai_fast.metrics.checks import check_attributions, check_not_nan
@@ -19,6 +19,7 @@ from xai_fast.metrics.results import Array, MetricResult
 __all__ = ["FeatureScores", "correlation", "ranks"]
 
 _CELLS = 14
+_STEP = 4  # of the draws, so that they are not those of a method with the same seed
 
 
 class FeatureScores(Game):
@@ -57,7 +58,7 @@ class FeatureScores(Game):
         self.exists = torch.arange(self.features.count, device=call.device) < counts[:, None]
 
     def by_feature(self, entries: Tensor) -> Tensor:
-        """Sum entries (B, 1 or C, ...) over the features, (B, K); a single channel stands for all that features tell apart."""
+        """Sum entries (B, 1 or C, ...) over the features, (B, K); a single channel is each, where features differ."""
         index = self.features.index
         if index.ndim > 2 and index.shape[1] == 1:
             entries = entries.sum(1, keepdim=True)
@@ -88,15 +89,18 @@ class FeatureScores(Game):
         return found
 
     def random_subsets(self, item: Tensor, number: Tensor, size: Tensor) -> Tensor:
-        """Draw ``size`` (R,) of the features of items (R,): those with the smallest of the number's random words.
+        """Draw ``size`` (R,) of the features of items (R,): those with the smallest of the number's random numbers.
 
         Returns:
             (R, K) bool.
         """
-        words = random_words(self.call.item_ids[item], number, self.features.count, self.seed)
-        key = words * self.features.count + torch.arange(self.features.count, device=words.device)
-        key.masked_fill_(~self.exists[item], torch.iinfo(torch.int64).max)
-        return key <= key.sort(1).values.gather(1, size[:, None] - 1)
+        drawn = self.draw("normal", item, number).masked_fill_(~self.exists[item], torch.inf)
+        return drawn <= drawn.sort(1).values.gather(1, size[:, None] - 1)
+
+    def draw(self, kind: str, item: Tensor, number: Tensor) -> Tensor:
+        """Draw a number (R, K) float64 for each feature of items (R,), see `random_entries`."""
+        like = self.attributions.new_empty(len(item), self.features.count)
+        return random_entries(like, self.call.item_ids[item], number, kind, self.seed, _STEP)
 
     def result(self, values: Tensor, curves: Tensor | None = None) -> MetricResult:
         """Give the values (B,) of a metric."""

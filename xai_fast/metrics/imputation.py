@@ -15,6 +15,10 @@ from xai_fast.errors import InputError
 __all__ = ["Imputation"]
 
 
+_AFTER = ((0, 1), (1, -1), (1, 0), (1, 1))
+"""The neighbours that come later in reading order; the others are opposite."""
+
+
 class Imputation:
     """Fills in missing pixels so that each is the weighted mean of its neighbours.
 
@@ -31,15 +35,16 @@ class Imputation:
 
     def __init__(self, height: int, width: int) -> None:
         try:
-            from scipy import linalg, sparse
+            from scipy.linalg import solveh_banded
         except ImportError as error:
             raise InputError(f"ROAD needs scipy, which is not installed ({error}): pip install scipy") from error
-        # The matrices of neighbours in a column and in a row.
-        down, across = (sparse.diags([1.0, 1.0], [-1, 1], shape=(side, side)) for side in (height, width))
-        straight = sparse.kron(sparse.identity(height), across) + sparse.kron(down, sparse.identity(width))
-        weights = (straight / 6 + sparse.kron(down, across) / 12).tocsr()
-        self._matrix = (sparse.diags(np.asarray(weights.sum(1)).ravel()) - weights).tocsr()
-        self._solve = linalg.solveh_banded
+        self._solve, outside = solveh_banded, height * width
+        place = np.pad(np.arange(outside).reshape(height, width), 1, constant_values=outside)
+        steps = [*_AFTER, *((-down, -across) for down, across in _AFTER)]
+        views = [place[1 + i : 1 + i + height, 1 + j : 1 + j + width].ravel() for i, j in steps]
+        self._neighbours = np.stack(views, 1)
+        self._weights = np.array([1 / 12 if i and j else 1 / 6 for i, j in steps])
+        self._totals = (self._neighbours < outside) @ self._weights
 
     def __call__(self, pixels: NDArray[Any], missing: NDArray[Any]) -> NDArray[Any]:
         """Fill in what is missing, (P,) bool, in the channels of a picture, (C, P) float64 in reading order.
@@ -49,14 +54,18 @@ class Imputation:
         """
         if missing.all():
             return np.broadcast_to(pixels.mean(1, keepdims=True), pixels.shape)
-        found = pixels.copy()
-        if missing.any():
-            rows = self._matrix[missing]
-            inner = rows[:, missing].tocoo()
-            offset = inner.row - inner.col
-            lower = offset >= 0
-            band = np.zeros((1 + int(offset.max()), inner.shape[0]))
-            band[offset[lower], inner.col[lower]] = inner.data[lower]
-            right = -(rows[:, ~missing] @ pixels[:, ~missing].T)
-            found[:, missing] = self._solve(band, right, overwrite_ab=True, overwrite_b=True, lower=True).T
-        return found
+        (inside,) = missing.nonzero()
+        if not len(inside):
+            return pixels
+        neighbours = self._neighbours[inside]
+        found = np.pad(np.where(missing, 0.0, pixels), ((0, 0), (0, 1)))  # 0 is outside too
+        right = (found[:, neighbours] @ self._weights).T
+        number = np.full(found.shape[1], -1)
+        number[inside] = np.arange(len(inside))
+        after = number[neighbours[:, : len(_AFTER)]]
+        of, which = (after >= 0).nonzero()
+        offset = after[of, which] - of
+        band = np.zeros((1 + offset.max(initial=0), len(inside)))
+        band[0], band[offset, of] = self._totals[inside], -self._weights[which]
+        found[:, inside] = self._solve(band, right, overwrite_ab=True, overwrite_b=True, lower=True).T
+        return found[:, :-1]

@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.engine.draws import random_entries, random_words
+from xai_fast.engine.draws import random_entries
 from xai_fast.engine.features import Grouping
 from xai_fast.engine.masked import Baseline
 from xai_fast.metrics.features import FeatureScores
@@ -74,7 +74,7 @@ def infidelity(
             scores.attributions = scores.by_feature(scores.entries * removed)
 
         def absent(row: Tensor) -> Tensor:
-            return random_words(ids[item[row]], number[row], scores.features.count, seed) >= 2**31
+            return scores.draw("box", item[row], number[row]) > 0
 
         expected, lost = scores.without(absent, item)
     else:

@@ -51,5 +51,5 @@ def irof(
     relative = curves / curves[:, :1].masked_fill(curves[:, :1] == 0, torch.nan)
     check_not_nan(relative)
     # After an item's last region the curve has no width.
-    share = (torch.arange(curves.shape[1], device=curves.device) / regions[:, None]).clamp(max=1).to(curves.dtype)
+    share = (torch.arange(curves.shape[1], device=curves.device).to(curves.dtype) / regions[:, None]).clamp(max=1)
     return MetricResult(1 - torch.trapezoid(relative, share), game.evaluations, game.targets, curves)

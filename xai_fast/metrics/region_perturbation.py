@@ -33,7 +33,7 @@ def region_perturbation(
     region: int = 9,
     steps: int | None = 100,
     ranking: str = "signed_sum",
-    baseline: Baseline = "mean",
+    baseline: Baseline = 0.0,
     **call: Unpack[CallOptions],
 ) -> MetricResult:
     """Replace regions in the order of their relevance, and follow the score (Samek et al. 2017).
