@@ -263,6 +263,17 @@ def test_insertion_and_deletion_per_channel() -> None:
     )
 
 
+def test_a_random_map_of_three_channels_scores_half_of_a_linear_score_per_channel() -> None:
+    """With t of the pixels of each channel gone, ``1 - (1 - t)^3`` of all are."""
+    maps = torch.randn(40, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    options = {"score": "output", "baselines": ("black",), "steps": 81}
+    x = torch.ones(40, 3, 9, 9)
+    got = metrics.insertion_deletion(lambda x: x.mean((1, 2, 3)), x, maps, ranking="per_channel", **options)
+    assert float(got.difference.mean()) == pytest.approx(0.5, abs=0.01)
+    one_order = metrics.insertion_deletion(lambda x: x.mean((1, 2, 3)), x, maps, **options)
+    assert float(one_order.difference.abs().max()) < 1e-6
+
+
 RANDOM = {name: m for name, m in METRICS.items() if m.needs == "attributions" and name != "sufficiency"}
 
 
@@ -451,6 +462,33 @@ def test_captum_has_the_same_infidelity(perturbation: str, normalize: bool) -> N
         **DRAWN,
     )
     torch.testing.assert_close(got.values, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_quantus_has_the_same_where_it_measures_the_same() -> None:
+    """It does not, where it differs from the papers: its IROF is not divided by the regions of an item, and pads those
+    with fewer by zeros; its monotonicity replaces the baseline by itself, and is always true; its sensitivity-n removes
+    features by rank and correlates over items; its infidelity perturbs patch after patch; its ROAD takes numbers of
+    entries for those of pixels where there are several channels. Its "black" is the least value of the batch.
+    """
+    quantus = pytest.importorskip("quantus")
+    x, maps = X[:, :1, :6, :4].float(), A[:, :1, :6, :4].float()
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 8), nn.GELU(), nn.Linear(8, 3)).eval()
+    of = {"model": model, "x_batch": x.numpy(), "y_batch": model(x).argmax(1).numpy(), "a_batch": maps.numpy()}
+    options = {"normalise": False, "perturb_baseline": 0.0, "disable_warnings": True}
+    theirs = quantus.FaithfulnessEstimate(abs=False, **options)(**of, softmax=True)
+    got = metrics.faithfulness_estimate(model, x, maps, features=None)
+    assert got.values.tolist() == pytest.approx(list(theirs), abs=1e-5)
+    for order in ("morf", "lerf"):
+        theirs = quantus.RegionPerturbation(patch_size=2, order=order, **options)(**of, softmax=True)
+        curves = metrics.region_perturbation(model, x, maps, order=order, region=2).curves[:, 0]
+        np.testing.assert_allclose(np.array(theirs), (curves[:, :1] - curves[:, 1:]).numpy(), atol=1e-6)
+    missing = np.arange(24) % 5 < 3
+    image = X[0].flatten(1)[:, :24]
+    imputed = quantus.functions.perturb_func.noisy_linear_imputation(
+        image.view(3, 6, 4).numpy(), missing.nonzero()[0], 0.0
+    )
+    np.testing.assert_allclose(Imputation(6, 4)(image.numpy(), missing), imputed.reshape(3, 24), atol=1e-12)
 
 
 @pytest.mark.parametrize("maps", [A[:, :1], A[:, 0], A[:, :2]])

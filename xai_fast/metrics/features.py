@@ -62,9 +62,9 @@ class FeatureScores(Game):
         index = self.features.index
         if index.ndim > 2 and index.shape[1] == 1:
             entries = entries.sum(1, keepdim=True)
-        shape = torch.broadcast_shapes(index.shape, entries.shape)
-        found = entries.new_zeros(len(entries), self.features.count)
-        return found.scatter_add_(1, index.expand(shape).flatten(1), entries.expand(shape).flatten(1))
+        shape = (len(entries), max(index.shape[1], entries.shape[1]), *entries.shape[2:])
+        places, values = (part.expand(shape).flatten(1) for part in (index, entries))
+        return entries.new_zeros(len(entries), self.features.count).scatter_add_(1, places, values)
 
     def without(self, absent: Callable[[Tensor], Tensor], item: Tensor) -> tuple[Tensor, Tensor]:
         """Score rows (R,) of items without features, ``absent`` (r, K) bool of the rows (r,).
@@ -121,7 +121,8 @@ def correlation(a: Tensor, b: Tensor, exists: Tensor | None = None) -> Tensor:
         centred = (wide - wide.sum(-1, keepdim=True) / count.sum(-1, keepdim=True)) * count
         constant = constant | (centred.abs().amax(-1) <= 32 * torch.finfo(values.dtype).eps * wide.abs().amax(-1))
         parts.append(centred / torch.linalg.vector_norm(centred, dim=-1, keepdim=True))
-    return (parts[0] * parts[1]).sum(-1).masked_fill(constant, 0.0)
+    found: Tensor = (parts[0] * parts[1]).sum(-1)
+    return found.masked_fill(constant, 0.0)
 
 
 def ranks(values: Tensor, exists: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ class Imputation:
         if not len(inside):
             return pixels
         neighbours = self._neighbours[inside]
-        found = np.pad(np.where(missing, 0.0, pixels), ((0, 0), (0, 1)))  # 0 is outside too
+        found = np.zeros((len(pixels), len(missing) + 1))  # one more for all that is outside
+        found[:, :-1] = np.where(missing, 0.0, pixels)
         right = (found[:, neighbours] @ self._weights).T
         number = np.full(found.shape[1], -1)
         number[inside] = np.arange(len(inside))
@@ -67,5 +68,6 @@ class Imputation:
         offset = after[of, which] - of
         band = np.zeros((1 + offset.max(initial=0), len(inside)))
         band[0], band[offset, of] = self._totals[inside], -self._weights[which]
-        found[:, inside] = self._solve(band, right, overwrite_ab=True, overwrite_b=True, lower=True).T
+        options = {"overwrite_ab": True, "overwrite_b": True, "check_finite": False}
+        found[:, inside] = self._solve(band, right, lower=True, **options).T
         return found[:, :-1]
