@@ -179,6 +179,7 @@ def test_irof_equals_the_definition_where_items_have_other_regions(ranking: str)
 
 @pytest.mark.parametrize("order", ["both", "morf", "lerf"])
 def test_road_equals_the_definition(order: str) -> None:
+    pytest.importorskip("scipy")
     shares = (0.2, 0.61, 0.95)
     got = metrics.road(MODEL, X, A, order=order, shares=shares, noise=0.03, internal_batch_size=2, **DRAWN)
     for item in range(2):
@@ -199,6 +200,7 @@ def test_road_equals_the_definition(order: str) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 6), (6, 1), (2, 9), (9, 4)])
 def test_imputation_of_any_shape(shape: tuple[int, int]) -> None:
+    pytest.importorskip("scipy")
     x = torch.rand(2, *shape, dtype=torch.float64)
     for share in (0.0, 0.3, 0.8):
         missing = torch.rand(shape) < share
@@ -226,6 +228,7 @@ def _curve(x: Tensor, end: Tensor, gone: set[int]) -> Tensor:
 
 @pytest.mark.parametrize("descending", [True, False])
 def test_each_channel_ranks_by_itself_and_their_union_is_replaced(descending: bool) -> None:
+    pytest.importorskip("scipy")
     order = "descending" if descending else "ascending"
     flips = metrics.pixel_flipping(MODEL, X, A, ranking="per_channel", steps=6, order=order)
     road = metrics.road(
@@ -279,6 +282,7 @@ RANDOM = {name: m for name, m in METRICS.items() if m.needs == "attributions" an
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_result_depends_on_the_item_alone_and_its_evaluations_are_counted(name: str) -> None:
+    pytest.importorskip({"road": "scipy", "irof": "skimage"}.get(name, "torch"))
     rows: list[int] = []
 
     def counted(x: Tensor) -> Tensor:
@@ -383,6 +387,7 @@ def test_random_maps_score_zero_on_average(function: str, options: dict[str, Any
 
 
 def test_random_maps_score_zero_under_road() -> None:
+    pytest.importorskip("scipy")
     x = images(1)[:, :, :7, :5].expand(60, -1, -1, -1).contiguous()
     values = metrics.road(MODEL, x, images(60, seed=4)[:, :, :7, :5], shares=(0.2, 0.5)).values
     assert abs(float(values.mean())) < 3.5 * float(values.std()) / math.sqrt(60)
@@ -471,6 +476,7 @@ def test_quantus_has_the_same_where_it_measures_the_same() -> None:
     features by rank and correlates over items; its infidelity perturbs patch after patch; its ROAD takes numbers of
     entries for those of pixels where there are several channels. Its "black" is the least value of the batch.
     """
+    pytest.importorskip("scipy")
     quantus = pytest.importorskip("quantus")
     x, maps = X[:, :1, :6, :4].float(), A[:, :1, :6, :4].float()
     model = nn.Sequential(nn.Flatten(), nn.Linear(24, 8), nn.GELU(), nn.Linear(8, 3)).eval()
