@@ -123,7 +123,7 @@ def test_a_shared_array_stays_what_it_is() -> None:
 
 REFUSED = {
     "baselines: expected a tuple of .* got one ndarray": lambda: curves(baselines=np.zeros((3, 8, 8))),
-    r'baselines\[0\]: expected "black" or a tensor, since inputs \(4, 6\) have nothing': lambda: table("blur"),
+    r"baselines\[0\]: expected values to replace, since inputs .* \(4, 6\) have no pixels": lambda: table("blur"),
     r"baselines\[0\]: expected .*, got 'noise'": lambda: curves(baselines=("noise",)),
     r"attributions: expected a tensor or an array, got FluxExplanation": lambda: curves(
         attributions=NeFLAG(CNN, **NEFLAG).explain(X)

@@ -302,7 +302,11 @@ BAD = [
     ({"attributions": torch.zeros(2, 4, 5)}, InputError, r"attributions: expected shape \(2, 3, 4, 4\)"),
     ({"attributions": torch.zeros(2, 3, 4, 4).to("meta")}, InputError, r"attributions: expected a tensor on cpu"),
     ({"attributions": torch.full((2, 3, 4, 4), torch.nan)}, InputError, r"NaN or infinity in 2 items: 0, 1"),
-    ({"ranking": "sum"}, InputError, r"ranking: expected one of signed_sum, abs_sum, sum_of_abs, got 'sum'"),
+    (
+        {"ranking": "sum"},
+        InputError,
+        r"ranking: expected one of signed_sum, abs_sum, sum_of_abs, per_channel, got 'sum'",
+    ),
     ({"score": "softmax"}, InputError, r"score: expected one of auto, output, probability"),
     ({"target": 3}, InputError, r"target: expected classes from 0 to 2, got 3"),
     ({"target": [0, 1, 2]}, InputError, r"target: expected one class per item, so 2, got 3 classes"),

@@ -48,7 +48,7 @@ class Game:
         self.features = Features(features, self.masked.inputs)
         self.baseline = baselines(self.masked.inputs)
         self.scores, self.targets = self.masked.clean()
-        self.evaluations = torch.ones_like(call.item_ids)
+        self.evaluations = self.masked.evaluations
 
     def play(self, present: Callable[[Tensor], Tensor], item: Tensor, baseline: Tensor | None = None) -> Tensor:
         """Score coalitions.
@@ -66,7 +66,6 @@ class Game:
             source = None if baseline is None else baseline[row]
             return self.features.replaced(present(row), item[row], self.baseline, source)
 
-        self.evaluations.index_add_(0, item, torch.ones_like(item))
         return self.masked.score_rows(make, item, self.targets)
 
     @functools.cached_property

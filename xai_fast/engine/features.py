@@ -72,8 +72,11 @@ class Features:
         Returns:
             (R, ...).
         """
-        index = self.index[item] if len(self.index) > 1 else self.index.expand(len(item), *self.index.shape[1:])
-        kept = present.gather(1, index.flatten(1)).view(index.shape)
+        if len(self.index) == 1:
+            kept = present[:, self.index.flatten()].view(-1, *self.index.shape[1:])
+        else:
+            index = self.index[item]
+            kept = present.gather(1, index.flatten(1)).view(index.shape)
         return torch.where(kept, self.inputs[item], baseline[item if source is None else source])
 
     def spread(self, values: Tensor) -> Tensor:

@@ -174,6 +174,9 @@ class MaskedScores:
     Args:
         call: the items; one input.
 
+    Attributes:
+        evaluations: (B,) int64, rows of each item that went through the model so far.
+
     Raises:
         InputError: there are several inputs.
     """
@@ -182,6 +185,7 @@ class MaskedScores:
         if call.several:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
         self.call = call
+        self.evaluations = torch.zeros_like(call.item_ids)
         self._format = call.fast_format()
 
     @property
@@ -230,6 +234,7 @@ class MaskedScores:
             classes = self.call.targets(outputs, chunk)
             scores.append(self._one_per_row(outputs, classes, item))
             targets += [] if classes is None else [classes]
+            self.evaluations[item] += 1
         return torch.cat(scores), torch.cat(targets).long() if targets else None
 
     @torch.no_grad()
@@ -280,6 +285,7 @@ class MaskedScores:
             row = torch.arange(start, min(start + self.call.rows, len(item)), device=item.device)
             of = item[row]
             outputs = self.call.run([self.call.formatted(make(row), self._format)], of)
+            self.evaluations.index_add_(0, of, torch.ones_like(of))
             yield row, self._one_per_row(outputs, None if targets is None else targets[of], of)
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, repl
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.metrics.checks import check_not_nan
-from xai_fast.metrics.ranking import pixel_positions, rank_pixels
+from xai_fast.metrics.ranking import pixel_places
 from xai_fast.terminal import ShortRepr
 
 __all__ = ["InsertionDeletion", "insertion_deletion"]
@@ -43,6 +43,7 @@ class InsertionDeletion(ShortRepr):
         deletion_curves_by_baseline: (baselines, B, steps + 1).
         insertion_curves_by_baseline: (baselines, B, steps + 1).
         targets: (B,) int64, the class that the scores are about; None where the target is a callable.
+        evaluations: (B,) int64, rows of the item that went through the model.
         settings: the options of the metric, by name.
     """
 
@@ -56,6 +57,7 @@ class InsertionDeletion(ShortRepr):
     deletion_curves_by_baseline: Tensor
     insertion_curves_by_baseline: Tensor
     targets: Tensor | None
+    evaluations: Tensor
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -87,7 +89,8 @@ def insertion_deletion(
         target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
             the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
-        ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`.
+        ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`; or "per_channel",
+            see `xai_fast.metrics.ranking.channel_importance`.
         steps: points of a curve less one. RISE takes one row of pixels per step, so 224 for 224 x 224.
         baselines: each of them ``"black"``, ``"blur"`` (not of (B, N)), or an array or a tensor that broadcasts to
             the inputs, such as the means (N,) of a table's columns.
@@ -114,7 +117,7 @@ def insertion_deletion(
         internal_batch_size=internal_batch_size,
     )
     masked = MaskedScores(call)
-    importance = rank_pixels(masked.fitted(attributions), ranking=ranking)
+    place = pixel_places(masked.fitted(attributions), ranking)
     one = isinstance(baselines, str | Tensor | np.ndarray)
     if one or not len(baselines):
         got = f"one {type(baselines).__name__}" if one else "none"
@@ -125,7 +128,6 @@ def insertion_deletion(
         for i, b in enumerate(baselines)
     ]
     clean, targets = masked.clean()
-    place = pixel_positions(importance)
     deletions, insertions = [], []
     for reference in references:
         photo, start = (masked.inputs, clean), (reference, masked.scores(reference, targets))
@@ -147,5 +149,6 @@ def insertion_deletion(
         deletion_curves_by_baseline=by_baseline[0],
         insertion_curves_by_baseline=by_baseline[1],
         targets=targets,
+        evaluations=masked.evaluations,
         settings={"score": score, "ranking": ranking, "steps": steps, "baselines": names, "blur_sigma": blur_sigma},
     )

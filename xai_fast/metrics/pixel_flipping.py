@@ -18,7 +18,7 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, replaced_fractions
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.metrics.checks import check_not_nan
-from xai_fast.metrics.ranking import pixel_positions, rank_pixels
+from xai_fast.metrics.ranking import pixel_places
 from xai_fast.terminal import ShortRepr
 
 __all__ = ["PixelFlipping", "pixel_flipping"]
@@ -36,6 +36,7 @@ class PixelFlipping(ShortRepr):
         curves: (B, steps + 1) the score after each step, from the input to the baseline.
         fractions: (steps + 1,) the share of pixels flipped at each point of the curves, from 0 to 1.
         targets: (B,) int64, the class that the scores are about; None where the target is a callable.
+        evaluations: (B,) int64, rows of the item that went through the model.
         settings: the options of the metric, by name.
     """
 
@@ -43,6 +44,7 @@ class PixelFlipping(ShortRepr):
     curves: Tensor
     fractions: Tensor
     targets: Tensor | None
+    evaluations: Tensor
     settings: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -71,8 +73,9 @@ def pixel_flipping(
         target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
             the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
-        ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`. Here it is the signed
-            sum, as in the papers: pixels against the class are flipped last.
+        ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`; or "per_channel",
+            see `xai_fast.metrics.ranking.channel_importance`. Here it is the signed sum, as in the papers: pixels
+            against the class are flipped last.
         steps: points of the curve less one.
         baseline: what flipped pixels become: ``"black"``, ``"blur"``, or an array or a tensor that broadcasts
             to the inputs (``-inputs`` is the flip of Bach et al., noise that of Samek et al.).
@@ -100,10 +103,9 @@ def pixel_flipping(
         internal_batch_size=internal_batch_size,
     )
     masked = MaskedScores(call)
-    importance = rank_pixels(masked.fitted(attributions), ranking=ranking)
+    place = pixel_places(masked.fitted(attributions), ranking, descending=order == "descending")
     flipped = baseline_inputs("baseline", baseline, masked.inputs, black=black, blur_sigma=blur_sigma)
     clean, targets = masked.clean()
-    place = pixel_positions(importance, descending=order == "descending")
     end = (flipped, masked.scores(flipped, targets))
     curves = masked.curves((masked.inputs, clean), end, place, steps, targets)
     check_not_nan(curves)
@@ -112,5 +114,6 @@ def pixel_flipping(
         curves=curves,
         fractions=replaced_fractions(place.shape[1], steps, curves),
         targets=targets,
+        evaluations=masked.evaluations,
         settings={"score": score, "ranking": ranking, "steps": steps, "order": order, "blur_sigma": blur_sigma},
     )

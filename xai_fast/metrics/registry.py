@@ -10,14 +10,26 @@ from typing import Any
 
 from xai_fast.metrics.completeness import completeness
 from xai_fast.metrics.complexity import complexity
+from xai_fast.metrics.faithfulness_correlation import faithfulness_correlation
+from xai_fast.metrics.faithfulness_estimate import faithfulness_estimate
 from xai_fast.metrics.file_size import file_size
+from xai_fast.metrics.infidelity import infidelity
 from xai_fast.metrics.input_invariance import input_invariance
+from xai_fast.metrics.insertion_deletion import insertion_deletion
+from xai_fast.metrics.irof import irof
 from xai_fast.metrics.localization import localization
+from xai_fast.metrics.monotonicity import monotonicity, monotonicity_correlation
 from xai_fast.metrics.non_sensitivity import non_sensitivity
 from xai_fast.metrics.parameter_randomization import parameter_randomization
+from xai_fast.metrics.pixel_flipping import pixel_flipping
+from xai_fast.metrics.pointing_game import pointing_game
 from xai_fast.metrics.random_logit import random_logit
+from xai_fast.metrics.region_perturbation import region_perturbation
 from xai_fast.metrics.relative_stability import relative_stability
+from xai_fast.metrics.road import road
 from xai_fast.metrics.sensitivity import sensitivity
+from xai_fast.metrics.sensitivity_n import sensitivity_n
+from xai_fast.metrics.sufficiency import sufficiency
 
 __all__ = ["METRICS", "Metric"]
 
@@ -51,9 +63,55 @@ _map = partial(Metric, needs="maps", cost="none")
 _boxes = partial(Metric, localization, "higher", "boxes", "none")
 _AGARWAL, _ARRAS, _HEDSTROM = "Agarwal et al., 2022", "Arras et al., Information Fusion 2022", "Hedström et al., 2024"
 _LAYERS = "an explanation per layer"
+_RISE = "Petsiuk et al., BMVC 2018"
+_AXES = "two per step and baseline"
+_SAMEK = "Samek et al., TNNLS 2017"
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
+        "insertion": Metric(insertion_deletion, "higher", "attributions", _AXES, _RISE, "insertion"),
+        "deletion": Metric(insertion_deletion, "lower", "attributions", _AXES, _RISE, "deletion"),
+        "insertion_deletion": Metric(
+            insertion_deletion, "higher", "attributions", _AXES, "Li et al., IJCAI 2023", "difference"
+        ),
+        "pixel_flipping": Metric(
+            pixel_flipping, "higher", "attributions", "one per step", "Bach et al., PLOS ONE 2015", "aopc"
+        ),
+        "aopc_morf": Metric(
+            partial(region_perturbation, order="morf"), "higher", "attributions", "one per region", _SAMEK
+        ),
+        "aopc_lerf": Metric(
+            partial(region_perturbation, order="lerf"), "lower", "attributions", "one per region", _SAMEK
+        ),
+        "abpc": Metric(region_perturbation, "higher", "attributions", "two per region", "Schulz et al., ICLR 2020"),
+        "irof": Metric(irof, "higher", "attributions", "one per superpixel", "Rieger and Hansen, ICLR workshop 2020"),
+        "road": Metric(
+            road,
+            "higher",
+            "attributions",
+            "two per share of pixels, and a linear system each",
+            "Rong et al., ICML 2022",
+        ),
+        "faithfulness_correlation": Metric(
+            faithfulness_correlation, "higher", "attributions", "one per subset", "Bhatt et al., IJCAI 2020"
+        ),
+        "faithfulness_estimate": Metric(
+            faithfulness_estimate,
+            "higher",
+            "attributions",
+            "one per feature",
+            "Alvarez-Melis and Jaakkola, NeurIPS 2018",
+        ),
+        "sensitivity_n": Metric(
+            sensitivity_n, "higher", "attributions", "one per subset of each size", "Ancona et al., ICLR 2018"
+        ),
+        "monotonicity": Metric(monotonicity, "higher", "attributions", "one per feature", "Arya et al., 2019"),
+        "monotonicity_correlation": Metric(
+            monotonicity_correlation, "higher", "attributions", "ten per feature", "Nguyen and Martinez, 2020"
+        ),
+        "infidelity": Metric(infidelity, "lower", "attributions", "one per perturbation", "Yeh et al., NeurIPS 2019"),
+        "sufficiency": Metric(sufficiency, "higher", "attributions", "one", "Dasgupta et al., ICML 2022"),
+        "pointing_game": Metric(pointing_game, "higher", "boxes", "none", "Zhang et al., ECCV 2016", "hits"),
         "max_sensitivity": _perturbed(sensitivity, paper="Yeh et al., NeurIPS 2019"),
         "average_sensitivity": _perturbed(sensitivity, paper="Bhatt et al., IJCAI 2020", value="average"),
         "local_lipschitz": _perturbed(sensitivity, paper="Alvarez-Melis and Jaakkola, 2018", value="lipschitz"),
