@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from typing_extensions import TypeIs
 
 from xai_fast.engine.call import Call
 from xai_fast.engine.extra import shared
+from xai_fast.engine.layers import ModelPart
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 
@@ -28,29 +29,12 @@ _EXPECTED = (
 )
 
 
-class RegionModel(nn.Module):
+class RegionModel(ModelPart):
     """A model whose outputs (R, C, ...) are averaged over a region of their positions: (R, C).
-
-    Its layers have the names that they have in the model.
 
     Args:
         model: the model.
     """
-
-    def __init__(self, model: Callable[..., object]) -> None:
-        super().__init__()
-        self.model = model
-        self.training = False  # of its own it has nothing that trains
-
-    def named_modules(self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True) -> Any:
-        """List this module, and those of the model by their names there."""
-
-        def found() -> Iterator[tuple[str, nn.Module]]:
-            yield prefix, self
-            if isinstance(self.model, nn.Module):
-                yield from self.model.named_modules(memo, prefix, remove_duplicate)
-
-        return found()
 
     def forward(self, *values: Any, **named: Any) -> Tensor:
         """Run the model; the last argument is the weights (R, 1, P) of the positions, which sum to 1."""
