@@ -98,7 +98,10 @@ class WatchedFile:
 
 @dataclass(frozen=True)
 class Read:
-    """One item as its source gives it: a tensor, an array or a PIL image, and its class where that is known."""
+    """One item as its source gives it, and its class where that is known.
+
+    Its value is a tensor, an array or a PIL image, or a tuple of these for a model or method with several inputs.
+    """
 
     value: Any
     label: int | None = None
@@ -183,8 +186,8 @@ class Source(abc.ABC):
         if column != "label":
             raise bad_argument("target", f'"label", the label of the items of this {self.kind} source', repr(column))
 
-    def picture(self, index: int, side: int, model: ImageModel | None = None) -> Image.Image | None:
-        """Draw an item for people."""
+    def picture(self, index: int, side: int, model: ImageModel | None = None) -> Any:
+        """Draw an item for people, see `drawn`."""
         try:
             return drawn(self.read(index, as_it_is=True).value, side, model)
         except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it
