@@ -185,7 +185,11 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[Method, Tensor], object]]
     "targets": (InputError, "target: expected one class per item", lambda m, x: m.explain(x, target=[0, 1])),
     "ids": (InputError, "item_ids: expected", lambda m, x: m.explain(x, item_ids=[1])),
     "rows": (InputError, "internal_batch_size: expected", lambda m, x: m.explain(x, internal_batch_size=0)),
-    "arguments": (InputError, "additional_forward_args: expected", lambda m, x: m.explain(x, additional_forward_args=[x])),
+    "arguments": (
+        InputError,
+        "additional_forward_args: expected",
+        lambda m, x: m.explain(x, additional_forward_args=[x]),
+    ),
     "training": (ModelError, "model: expected evaluation mode", lambda m, x: (m.model.train(), m.explain(x))),
 }
 OF_PAIRS = {

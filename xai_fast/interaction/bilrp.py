@@ -36,6 +36,7 @@ SIMILARITIES = ("dot", "cosine")
 SIDES = ("auto", "dimensions", "cells")
 TOKENS = "tokens"
 _ROWS = 4  # rows that go back at once, times those of a call: coefficients are kept of two layers, values of all
+_LOST = 0.01  # of the similarity
 
 Inputs = Tensor | NDArray[Any]
 Map = Callable[[Tensor], Tensor]
@@ -58,8 +59,8 @@ class BiLRP(Method[PairRelevance]):
             of (B, n, d); None for each entry by itself.
         similarity: "dot", or "cosine", in which the lengths of phi count as constants.
         layer: the layer whose output is phi, such as the one before the head of a classifier; None for the model's.
-        output: from the model's (or layer's) output to embeddings (B, ...); None for an output that is one, or has ``pooler_output``
-            or ``last_hidden_state``.
+        output: from the model's or layer's output to embeddings (B, ...); None for an output that is one, or has
+            ``pooler_output`` or ``last_hidden_state``.
         side: "dimensions" goes back, "cells" goes forward, "auto" takes what needs fewer rows.
         low: the smallest value that an input can have, for the rule zB; None for the smallest of each item.
         high: the largest.
@@ -96,8 +97,9 @@ class BiLRP(Method[PairRelevance]):
         self.second_order = check_choice("second_order", second_order, ("relevance", "hessian"))
         self.cells = _checked_cells(cells)
         self.similarity = check_choice("similarity", similarity, SIMILARITIES)
-        self._encoder = model if layer is None else LayerOutput(model, layer)
-        self.layer = getattr(self._encoder, "layer", None) if layer is not None else None
+        part = None if layer is None else LayerOutput(model, layer)
+        self.layer = None if part is None else part.layer
+        self._encoder = model if part is None else part
         self.output = output
         self.side = check_choice("side", side, SIDES)
         if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
@@ -109,7 +111,7 @@ class BiLRP(Method[PairRelevance]):
 
     def explain(  # type: ignore[override]  # as `Method` has it, but with the second input where the target would be
         self,
-        x: Inputs | tuple[Inputs, ...],
+        x: Inputs | tuple[Inputs, Inputs],
         y: Inputs | None = None,
         x_args: object = None,
         y_args: object = None,
@@ -142,8 +144,10 @@ class BiLRP(Method[PairRelevance]):
             raise bad_argument("target", "None, as a similarity has no classes", repr(target))
         if additional_forward_args is not None:
             x_args = y_args = additional_forward_args
-        x, y = _pair(x) if y is None else (x, y)
-        sides = [self._side(*given, internal_batch_size, item_ids) for given in ((x, x_args), (y, y_args))]
+        first: Any
+        second: Any
+        first, second = _pair(x) if y is None else (x, y)
+        sides = [self._side(*given, internal_batch_size, item_ids) for given in ((first, x_args), (second, y_args))]
         (rows_x, phi_x, grid_x), (rows_y, phi_y, grid_y) = sides
         if phi_x.shape != phi_y.shape:
             expected = f"as many items and dimensions as x, {tuple(phi_x.shape)}"
@@ -157,11 +161,14 @@ class BiLRP(Method[PairRelevance]):
             attributions=pairs,
             scores=scores,
             evaluations=torch.full_like(scores, 2, dtype=torch.int64),
-            facts={"no_relevance": pairs.flatten(1).eq(0).all(1)},
+            facts={
+                "no_relevance": pairs.flatten(1).eq(0).all(1),
+                "lost_relevance": pairs.sum((1, 2)).abs() < _LOST * scores.abs(),
+            },
             grid_x=grid_x,
             grid_y=grid_y,
-            size_x=tuple(x.shape[2:]) if x.ndim == 4 else (),
-            size_y=tuple(y.shape[2:]) if y.ndim == 4 else (),
+            size_x=tuple(first.shape[2:]) if first.ndim == 4 else (),
+            size_y=tuple(second.shape[2:]) if second.ndim == 4 else (),
             method=self.name,
             settings=self.settings,
         )
@@ -172,7 +179,7 @@ class BiLRP(Method[PairRelevance]):
         raise NotImplementedError  # `explain` takes two calls
 
     def _side(
-        self, inputs: Inputs, arguments: object, batch_size: int | None, item_ids: Sequence[int] | Tensor | None
+        self, inputs: Any, arguments: object, batch_size: int | None, item_ids: Sequence[int] | Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """Give (B, n, D) what each cell contributes to each dimension, phi (B, D), and the grid of the cells."""
         call = Call.of(

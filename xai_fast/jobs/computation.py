@@ -140,7 +140,8 @@ def parts_of(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 def form_of(value: Tensor | tuple[Tensor, ...]) -> tuple[tuple[Any, ...], str]:
     """Give shape and dtype of an item; of several inputs the shapes of each, and their dtypes in one text."""
     if isinstance(value, tuple):
-        return tuple(tuple(part.shape) for part in value), ", ".join(str(part.dtype) for part in value)
+        shapes, dtypes = zip(*map(form_of, value), strict=True)
+        return shapes, ", ".join(dtypes)
     return tuple(value.shape), str(value.dtype)
 
 

@@ -46,8 +46,8 @@ class Job:
         try:
             self.spec = spec or JobSpec.from_dict(self.document["spec"])
             plan = self.document["plan"]
-            numbers = (int(plan[name]) for name in ("threads", "chunk", "rows"))
-            self.plan = Plan(*numbers, None if plan["shape"] is None else _tuples(plan["shape"]), plan["dtype"])
+            shape = None if plan["shape"] is None else _tuples(plan["shape"])
+            self.plan = Plan(int(plan["threads"]), int(plan["chunk"]), int(plan["rows"]), shape, plan["dtype"])
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path / JOB}: {error}") from error
         self.root = Folder(path)

@@ -1,4 +1,4 @@
-"""What a page draws of one item: its picture, and by method a heat map, words, pairs of cells, links, bars or numbers."""
+"""What a page draws of one item: its picture, and by method a heat map, words, pairs, links, bars or numbers."""
 
 from __future__ import annotations
 
@@ -71,10 +71,7 @@ class Look:
 
 
 def kind_of(explanation: Explanation, words: Sequence[str] = ()) -> str:
-    """Say how an explanation, of an item with these words, is drawn.
-
-    It is one of "pairs", "links", "words", "heat", "bars" and "numbers".
-    """
+    """Say how an item with these words is drawn: as "pairs", "links", "words", "heat", "bars" or "numbers"."""
     if isinstance(explanation, InteractionMap):
         return "pairs"
     if isinstance(explanation, PairRelevance):
@@ -210,20 +207,17 @@ def _links(found: PairRelevance, words: Sequence[Any], top_k: int) -> dict[str, 
         links = links_of_cells((found.grid_x, found.grid_y), ratios, pairs, _GAP)
         names = [f"{pair.x} \N{EN DASH} {pair.y}" for pair in pairs]
     else:
-        given = words if len(words) == 2 else ((), ())
-        grids = found.grid_x[0], found.grid_y[0]
         x, y = (
-            [plain_text(side[i]) if i < len(side) else "" if side else str(i) for i in range(n)]
-            for side, n in zip(given, grids, strict=True)
+            [plain_text(given[i]) if i < len(given) else "" if given else str(i) for i in range(n)]
+            for given, (n,) in zip(words or ((), ()), (found.grid_x, found.grid_y), strict=True)
         )
         links = links_of_words(x, y, pairs)
         names = [f"{x[pair.x[0]]} \N{EN DASH} {y[pair.y[0]]}" for pair in pairs]
-    box = links.width, links.height
     return {
         "kind": "links",
-        "ratio": box[0] / box[1],
-        "box": box,
-        "halves": [[left / box[0], width / box[0]] for left, width in zip(links.lefts, links.widths, strict=True)],
+        "ratio": links.width / links.height,
+        "box": [links.width, links.height],
+        "halves": [[left / links.width, width / links.width] for left, width in links.places],
         "lines": [[round(number, 1) for end in ends for number in end] for *ends, _ in links.lines],
         "words": [[word, *place, length] for word, place, length in links.words],
         "values": [pair.relevance for pair in pairs],
@@ -281,17 +275,12 @@ def _lists(explanation: Explanation, words: Sequence[str]) -> list[tuple[str, st
     return texts
 
 
-def _photo(
-    picture: Any, side: int, ratio: float | None, halves: Sequence[tuple[float, float]] = ()
-) -> Image.Image | None:
-    """Open a picture, cut its middle to the proportions of what lies over it, and make it no larger than a side.
-
-    ``halves`` are the left ends and widths of two pictures, as shares of a whole with these proportions.
-    """
-    if picture is None:
-        return None
+def _photo(picture: Any, side: int, ratio: float | None, halves: Sequence[Sequence[float]]) -> Image.Image | None:
+    """Open a picture, or the two of a pair, with the proportions of what lies over it, no larger than a side."""
     try:
         picture = picture(side) if callable(picture) else picture
+        if picture is None:
+            return None
         if isinstance(picture, tuple) and ratio is not None and halves:
             height = round(side / max(1.0, ratio))
             whole = Image.new("RGB", (round(height * ratio), height), "white")

@@ -20,10 +20,8 @@ from xai_fast.plot.colormap import COLORS, diverging_colormap
 __all__ = ["Links", "links_of_cells", "links_of_words", "similarity_svg"]
 
 _HEIGHT, _GAP = 320.0, 120.0
-_LETTER, _LINE = (
-    9.6,
-    18.0,
-)  # of 16 px type: the width of a letter in a monospaced face, and what stands above a base line
+# Of 16 px type: the width of a letter in a monospaced face, and what stands above a base line.
+_LETTER, _LINE = 9.6, 18.0
 _WORDS_APART = 14.0
 
 Point = tuple[float, float]
@@ -38,16 +36,14 @@ class Links:
         height: of it.
         lines: both ends and the relevance of each pair, the strongest first.
         words: text, middle of its base line, and length.
-        lefts: of two pictures, the left ends.
-        widths: of two pictures.
+        places: left end and width of two pictures.
     """
 
     width: float
     height: float
     lines: Sequence[tuple[Point, Point, float]]
     words: Sequence[tuple[str, Point, float]] = ()
-    lefts: Sequence[float] = ()
-    widths: Sequence[float] = ()
+    places: Sequence[Point] = ()
 
 
 def similarity_svg(
@@ -86,14 +82,11 @@ def similarity_svg(
         raise bad_argument("relevance", "cells of pictures, or tokens", f"grids {grids[0]} and {grids[1]}")
     images = [side if isinstance(side, Image.Image) else Image.fromarray(np.asarray(side)) for side in given]
     links = links_of_cells(grids, [image.width / image.height for image in images], pairs)
-    places = zip(images, links.lefts, links.widths, strict=True)
-    return _svg(
-        links,
-        *(
-            f'<image x="{left:.1f}" y="0" width="{width:.1f}" height="{_HEIGHT}" href="{_png(image)}"/>'
-            for image, left, width in places
-        ),
+    drawn = (
+        f'<image x="{left:.1f}" y="0" width="{width:.1f}" height="{_HEIGHT}" href="{_png(image)}"/>'
+        for image, (left, width) in zip(images, links.places, strict=True)
     )
+    return _svg(links, *drawn)
 
 
 def links_of_cells(
@@ -101,14 +94,14 @@ def links_of_cells(
 ) -> Links:
     """Join cells of two pictures of one height side by side; ``ratios`` are their widths over their heights."""
     widths = [_HEIGHT * ratio for ratio in ratios]
-    lefts = [0.0, widths[0] + gap]
+    places = [(0.0, widths[0]), (widths[0] + gap, widths[1])]
 
-    def place(side: int, cell: tuple[int, ...]) -> Point:
-        rows, columns = grids[side]
-        return lefts[side] + (cell[1] + 0.5) * widths[side] / columns, (cell[0] + 0.5) * _HEIGHT / rows
+    def center(side: int, cell: tuple[int, ...]) -> Point:
+        (rows, columns), (left, width) = grids[side], places[side]
+        return left + (cell[1] + 0.5) * width / columns, (cell[0] + 0.5) * _HEIGHT / rows
 
-    lines = [(place(0, pair.x), place(1, pair.y), pair.relevance) for pair in pairs]
-    return Links(lefts[1] + widths[1], _HEIGHT, lines, lefts=lefts, widths=widths)
+    lines = [(center(0, pair.x), center(1, pair.y), pair.relevance) for pair in pairs]
+    return Links(sum(places[1]), _HEIGHT, lines, places=places)
 
 
 def links_of_words(x: Sequence[str], y: Sequence[str], pairs: Sequence[Pair]) -> Links:

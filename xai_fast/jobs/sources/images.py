@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import open_regular
@@ -34,7 +34,7 @@ class ImageSource(Source):
     """
 
     kind = "images"
-    columns = ("size", "time", "hash", "label")
+    columns: ClassVar[tuple[str, ...]] = ("size", "time", "hash", "label")
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
@@ -164,6 +164,7 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def mark_of(file: str | os.DirEntry[str]) -> tuple[int, int]:
+    """Give size and time of the last change; -1 for what is no file."""
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError:  # a link to nowhere: an item that cannot be read, and is told as such
@@ -172,6 +173,7 @@ def mark_of(file: str | os.DirEntry[str]) -> tuple[int, int]:
 
 
 def hash_of(file: str | os.DirEntry[str]) -> int:
+    """Hash the content; 0 where it cannot be read."""
     try:
         with open_regular(file) as opened:
             return short_hash(opened.read())

@@ -13,7 +13,6 @@ from xai_fast.jobs.sources.base import Listing, Read, no_such_path
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
 from xai_fast.jobs.sources.images import ImageSource, hash_of, mark_of
 from xai_fast.jobs.sources.pictures import make_decoder
-from xai_fast.jobs.store.items import Items
 from xai_fast.values import nearest
 
 __all__ = ["PairSource"]
@@ -43,11 +42,6 @@ class PairSource(ImageSource):
     def listing(self) -> Listing:
         """List the names of the pairs, and the marks of both files."""
         return self._rows()
-
-    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
-        """Compare the list of pairs with what it was, and check that the files are still there."""
-        super().use(items, identity)
-        self.watch("pairs")
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read and decode both files."""

@@ -2,7 +2,7 @@
 const PAGE = 48; // cards: divisible by 2, 3, 4, 6 and 8 columns
 const gallery = find("#gallery");
 const viewer = find("#viewer");
-const number = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
+const number = (value) => (value && Math.abs(value) < 1e-4 ? value.toExponential(3) : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
 const [search, method, classes, show, sort, reverse, least, most] =
   ["search", "method", "class", "show", "sort", "reverse", "least", "most"].map((id) => find(`#${id}`));
 
