@@ -212,6 +212,10 @@ def test_the_layer_of_a_classifier_is_an_encoder() -> None:
             torch.testing.assert_close(got.scores, expected.scores, rtol=0, atol=1e-12)
             assert (got.size_x, got.size_y) == (expected.size_x, expected.size_y) == ((8, 8), (8, 8))
     assert BiLRP(whole, layer=whole[3]).settings["layer"] == "3"
+    named = BiLRP(short, cells=(2, 3), output="torch:square")
+    assert named.settings["output"] == "torch:square"
+    squared = BiLRP(short, cells=(2, 3), output=torch.square).explain(x, y)
+    assert torch.equal(named.explain(x, y).attributions, squared.attributions)
 
 
 def test_a_layer_behind_embeddings() -> None:

@@ -26,6 +26,7 @@ from xai_fast.graph.embeddings import at_embeddings, embedding_layer
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.method import Method, check_finite
+from xai_fast.references import import_reference
 from xai_fast.relevance.composite import COMPOSITES, Composite
 from xai_fast.relevance.walk import Layers, Walk
 from xai_fast.terminal import short
@@ -59,8 +60,8 @@ class BiLRP(Method[PairRelevance]):
             of (B, n, d); None for each entry by itself.
         similarity: "dot", or "cosine", in which the lengths of phi count as constants.
         layer: the layer whose output is phi, such as the one before the head of a classifier; None for the model's.
-        output: from the model's or layer's output to embeddings (B, ...); None for an output that is one, or has
-            ``pooler_output`` or ``last_hidden_state``.
+        output: from the model's or layer's output to embeddings (B, ...), a function or "package.module:function"; None
+            for an output that is one, or has ``pooler_output`` or ``last_hidden_state``.
         side: "dimensions" goes back, "cells" goes forward, "auto" takes what needs fewer rows.
         low: the smallest value that an input can have, for the rule zB; None for the smallest of each item.
         high: the largest.
@@ -83,7 +84,7 @@ class BiLRP(Method[PairRelevance]):
         cells: tuple[int, int] | str | None = (8, 8),
         similarity: str = "dot",
         layer: Layer | None = None,
-        output: Callable[[Any], Tensor] | None = None,
+        output: Callable[[Any], Tensor] | str | None = None,
         side: str = "auto",
         low: float | None = None,
         high: float | None = None,
@@ -101,6 +102,7 @@ class BiLRP(Method[PairRelevance]):
         self.layer = None if part is None else part.layer
         self._encoder = model if part is None else part
         self.output = output
+        self._chosen: Any = import_reference("output", output) if isinstance(output, str) else output
         self.side = check_choice("side", side, SIDES)
         if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
             raise bad_argument("low", "two numbers, low < high, or None for both", f"low={low!r}, high={high!r}")
@@ -251,8 +253,8 @@ class BiLRP(Method[PairRelevance]):
 
     def _embedding(self, outputs: Any) -> Tensor:
         """Give phi (R, D) of the model's outputs."""
-        if self.output is not None:
-            outputs = self.output(outputs)
+        if self._chosen is not None:
+            outputs = self._chosen(outputs)
         for name in ("pooler_output", "last_hidden_state"):
             if not isinstance(outputs, Tensor) and getattr(outputs, name, None) is not None:
                 outputs = getattr(outputs, name)
