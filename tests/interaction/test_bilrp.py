@@ -218,6 +218,17 @@ def test_the_layer_of_a_classifier_is_an_encoder() -> None:
     assert torch.equal(named.explain(x, y).attributions, squared.attributions)
 
 
+def test_similarity_that_biases_make_is_a_fact() -> None:
+    layer = nn.Linear(4, 3).double().eval()
+    x, y = torch.rand(2, 2, 4, dtype=torch.float64)
+    for bias, lost in ((0.0, False), (1e4, True)):
+        nn.init.constant_(layer.bias, bias)
+        found = BiLRP(layer, composite="epsilon", cells=None, bias="absorb").explain(x, y)
+        kept = found.attributions.sum((1, 2)) / found.scores
+        assert ((kept.abs() < 0.01) == lost).all()
+        assert (found.facts["lost_relevance"] == lost).all()
+
+
 def test_a_layer_behind_embeddings() -> None:
     layers = (nn.Embedding(9, 6), nn.Linear(6, 8), nn.ReLU(), nn.Flatten(), nn.Linear(40, 3))
     model, ids = nn.Sequential(*layers).double().eval(), torch.randint(9, (2, 4, 5))
