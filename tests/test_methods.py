@@ -58,7 +58,9 @@ ATTENTION: dict[str, dict[str, Any]] = {"attention_rollout": {"token": 1}, "attc
 """Methods that explain transformers."""
 KERNELS: dict[str, dict[str, Any]] = {"neuralize": {}}
 """Methods that explain kernel models."""
-ALL = OPTIONS | TABLES | ATTENTION | KERNELS
+PAIRS: dict[str, dict[str, Any]] = {"bilrp": {"cells": [3, 2], "layer": "2"}}
+"""Methods whose items are pairs of inputs, and which have no target."""
+ALL = OPTIONS | TABLES | ATTENTION | KERNELS | PAIRS
 ITEMS = 7
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
@@ -93,7 +95,8 @@ def method_for(name: str, dtype: torch.dtype = torch.float64) -> Method:
 
 
 def items_for(name: str, dtype: torch.dtype = torch.float64, count: int = ITEMS) -> Tensor:
-    return torch.rand(count, *((5,) if name in TABLES | KERNELS else (3, 10, 10)), dtype=dtype)
+    shape = (5,) if name in TABLES | KERNELS else (2, 3, 10, 10) if name in PAIRS else (3, 10, 10)
+    return torch.rand(count, *shape, dtype=dtype)
 
 
 def assert_equal(got: Explanation, expected: Explanation) -> None:
@@ -133,9 +136,10 @@ def test_items_do_not_depend_on_their_batch(name: str, dtype: torch.dtype) -> No
 @everywhere
 def test_attribute_is_the_tensor_of_explain(name: str) -> None:
     method, x = method_for(name), items_for(name)
-    assert torch.equal(method.attribute(x, 2), method.explain(x, 2).attributions)
-    explanation = method.explain(x, 2)
-    assert (explanation.targets == 2).all()
+    target = None if name in PAIRS else 2
+    explanation = method.explain(x, target=target)
+    assert torch.equal(method.attribute(x, target), explanation.attributions)
+    assert explanation.targets is None if target is None else (explanation.targets == target).all()
     assert explanation.method == name
     assert set(explanation.settings) == set(type(method).options())
     assert ALL[name].items() <= dict(explanation.settings).items()
@@ -177,12 +181,21 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[Method, Tensor], object]]
     "half": (InputError, "inputs: expected dtype float32 or float64", lambda m, x: m.explain(x.half())),
     "complex": (InputError, "inputs: expected dtype", lambda m, x: m.explain(x.to(torch.complex64))),
     "list": (InputError, "inputs: expected a tensor", lambda m, x: m.explain(x.tolist())),
-    "target": (InputError, "target: expected classes from 0 to 3", lambda m, x: m.explain(x, 4)),
-    "targets": (InputError, "target: expected one class per item", lambda m, x: m.explain(x, [0, 1])),
+    "target": (InputError, "target: expected classes from 0 to 3", lambda m, x: m.explain(x, target=4)),
+    "targets": (InputError, "target: expected one class per item", lambda m, x: m.explain(x, target=[0, 1])),
     "ids": (InputError, "item_ids: expected", lambda m, x: m.explain(x, item_ids=[1])),
     "rows": (InputError, "internal_batch_size: expected", lambda m, x: m.explain(x, internal_batch_size=0)),
-    "arguments": (InputError, "additional_forward_args: expected", lambda m, x: m.explain(x, 0, [x])),
+    "arguments": (
+        InputError,
+        "additional_forward_args: expected",
+        lambda m, x: m.explain(x, additional_forward_args=[x]),
+    ),
     "training": (ModelError, "model: expected evaluation mode", lambda m, x: (m.model.train(), m.explain(x))),
+}
+OF_PAIRS = {
+    "shape": r"inputs: expected a tensor \(B, 2, ...\) of pairs, or a tuple \(x, y\), got float64 \(60,\)",
+    "target": "target: expected None, as a similarity has no classes, got 4",
+    "targets": r"target: expected None, as a similarity has no classes, got \[0, 1\]",
 }
 
 
@@ -192,6 +205,8 @@ def test_what_does_not_fit_gets_a_named_error_and_the_model_is_left_as_it_was(na
     method, x = method_for(name), items_for(name)
     kept = x.clone()
     kind, message, call = WRONG[wrong]
+    if name in PAIRS:
+        message = OF_PAIRS.get(wrong, message)
     with pytest.raises(kind, match=message):
         call(method, x)
     assert_untouched(method.model, training=wrong == "training")

@@ -21,7 +21,11 @@ MISTAKES = [
     ("batch_objects:Rows.frward", {}, r"did you mean 'forward'"),
     ("batch_objects:rows_model", {"feature": 3}, r"expected one of features.*did you mean 'features'\?.*got 'feature'"),
     ("batch_objects:Rows", {"features": 3}, "arguments of batch_objects:Rows: expected a value for 'classes'"),
-    ("batch_objects:no_model", {}, "expected batch_objects:no_model to return an nn.Module or an ImageModel, got str"),
+    (
+        "batch_objects:no_model",
+        {},
+        "expected batch_objects:no_model to return an nn.Module, an ImageModel or an estimator, got str",
+    ),
     ("batch_objects:torch", {}, "expected batch_objects:torch to be a function or class, got module"),
     ("batch_objects:a_module", {}, "model: expected batch_objects:a_module to be a function or class, got Linear"),
     (

@@ -17,9 +17,10 @@ from torch.nn import functional
 from typing_extensions import Unpack
 
 from xai_fast.arguments import check_positive
+from xai_fast.engine.layers import ModelPart
 from xai_fast.engine.masked import baseline_inputs
 from xai_fast.engine.objective import Objective
-from xai_fast.engine.regions import WrappedModel, without_last
+from xai_fast.engine.regions import without_last
 from xai_fast.errors import XaiFastError
 from xai_fast.method import Method
 from xai_fast.metrics.explained import Explained, MethodCallOptions, only_map, row_norm
@@ -73,7 +74,7 @@ class Axiom(ShortRepr):
     reason: str = ""
 
 
-class _Rewritten(WrappedModel):
+class _Rewritten(ModelPart):
     """A model with a change of its inputs, and of its outputs, that the last argument says.
 
     Args:

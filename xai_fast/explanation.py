@@ -24,6 +24,8 @@ FACTS: dict[str, str] = {
     "saturated": "the score is at its limit within rounding, so gradients say little; a log_probability or logit helps",
     "no_relevance": "all relevance is exactly zero: the score is zero, or no active unit reaches it; another score, or "
     "a target with a positive output, helps",
+    "lost_relevance": "all pairs together are less than 1 % of the similarity: biases and stabilisers keep the rest; "
+    "another composite or bias helps",
     "own_unit": "the model was fitted to this row, whose own unit keeps most of the relevance; fit it without the row",
     "zero_curvature": "all interactions are exactly zero: the score is saturated, or no path behind the layer has "
     'curvature; score="probability" or "log_probability", or smooth="gelu" or "softplus" help',

@@ -22,7 +22,7 @@ from xai_fast.explanation import Explanation
 from xai_fast.graph.embeddings import at_embeddings
 from xai_fast.options import HasOptions
 
-__all__ = ["Method"]
+__all__ = ["Method", "check_finite"]
 
 E = TypeVar("E", bound=Explanation)
 
@@ -50,6 +50,8 @@ class Method(HasOptions, abc.ABC, Generic[E]):
     embeddings: str | None = None
     """The layer whose output is explained in the place of the inputs, where a method has it as an option: see
     `xai_fast.graph.embeddings.embedding_layer`. Then inputs may be integers."""
+    pairs: ClassVar[bool] = False
+    """Whether its inputs are pairs (x, y), so that a table, as the source of a job, is a list of pairs of pictures."""
     rows: ClassVar[int | None] = None
     """Rows that go through the model at once unless the user says; None for `xai_fast.engine.call.default_rows`."""
 
@@ -109,7 +111,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             if self.embeddings is not None:
                 call = at_embeddings(call, self.embeddings, rows)
             explanation = self._explain(call)
-            _check_finite(explanation, call.host)
+            check_finite(explanation, call.host)
         facts = dict(explanation.facts)
         if call.noted.get("probability"):
             facts = {"saturated": _saturated(explanation.scores), **facts}
@@ -135,7 +137,13 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         Returns:
             The attributions.
         """
-        return self.explain(inputs, target, additional_forward_args, item_ids, internal_batch_size).attributions
+        return self.explain(
+            inputs,
+            target=target,
+            additional_forward_args=additional_forward_args,
+            item_ids=item_ids,
+            internal_batch_size=internal_batch_size,
+        ).attributions
 
     def _of_regions(self) -> Method[E]:
         """Give this method for the model whose outputs are averaged over regions; made once, as it may be traced."""
@@ -165,7 +173,8 @@ def _saturated(scores: Tensor) -> Tensor:
     return (scores >= 1 - 4 * limits.eps) | (scores <= limits.tiny)
 
 
-def _check_finite(explanation: Explanation, host: HostReads) -> None:
+def check_finite(explanation: Explanation, host: HostReads) -> None:
+    """Check scores and attributions; a `ModelError` names the items."""
     values = explanation.attributions
     wrong = ~explanation.scores.isfinite()
     for part in values if isinstance(values, tuple) else (values,):

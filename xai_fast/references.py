@@ -119,8 +119,8 @@ class ModelRef:
     """A model by the function that makes it.
 
     Args:
-        reference: ``package.module:factory``, which returns an ``nn.Module`` or a `xai_fast.images.ImageModel`, or one
-            of `xai_fast.models.MODEL_NAMES`.
+        reference: ``package.module:factory``, which returns an ``nn.Module``, a `xai_fast.images.ImageModel` or an
+            estimator for `xai_fast.neuralize`, or one of `xai_fast.models.MODEL_NAMES`.
         arguments: keyword arguments of the factory, which JSON can hold.
         weights_sha256: what `weights_sha256` gives for the model that is meant; another one is refused. None for
             whatever the factory returns; a job still remembers what that was, and is not resumed with others.
@@ -199,12 +199,16 @@ class ModelRef:
             result = models.load(self.reference)
         else:
             result = call_reference("model", self.reference, self.arguments)
+        if hasattr(result, "get_params") and not isinstance(result, nn.Module):  # an estimator of scikit-learn
+            result = importlib.import_module("xai_fast.neuralize").neuralize(result)
         if isinstance(result, nn.Module):
             return LoadedModel(result.eval(), None, self.reference)
         if hasattr(result, "transform") and isinstance(getattr(result, "model", None), nn.Module):
             result.model.eval()
             return LoadedModel(result.model, result, self.reference)
-        raise bad_argument("model", f"{self.reference} to return an nn.Module or an ImageModel", type(result).__name__)
+        raise bad_argument(
+            "model", f"{self.reference} to return an nn.Module, an ImageModel or an estimator", type(result).__name__
+        )
 
 
 def classifiers_module() -> Any:

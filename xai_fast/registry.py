@@ -51,6 +51,7 @@ from xai_fast.interaction import (
     GLIDER,
     NID,
     TNID,
+    BiLRP,
     Detector,
     HierarchicalLasso,
     HStatistic,
@@ -111,6 +112,7 @@ _OWN: tuple[type[Method], ...] = (
     KernelSHAP,
     TaylorCAM,
     RemovalInteractions,
+    BiLRP,
     TNIDRows,
     Neuralize,
 )

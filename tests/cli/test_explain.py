@@ -14,11 +14,13 @@ import pytest
 import torch
 from command_line import QUICK, TOY, draw
 from PIL import Image
+from report_data import entries
 
 import xai_fast
-from xai_fast import NeFLAG, TaylorCAM, cli, jobs
+from xai_fast import BiLRP, NeFLAG, Neuralize, TaylorCAM, cli, jobs
 from xai_fast.images import open_image
 from xai_fast.models import load
+from xai_fast.references import ModelRef
 
 pytestmark = pytest.mark.usefixtures("place")
 
@@ -259,3 +261,43 @@ def test_python_explain_and_run_give_the_same_bits(runner: str, place: Path) -> 
         assert torch.equal(stored.attributions, expected.attributions), out
         assert torch.equal(stored.scores, expected.scores), out
     assert torch.get_num_threads() == threads
+
+
+def test_a_list_of_pairs_with_the_layer_of_a_classifier(place: Path) -> None:
+    names = photos(place)
+    (place / "pairs.csv").write_text("x,y\n" + "".join(f"photos/{name},photos/{names[0]}\n" for name in names))
+    options = ("--model", "cli_models:with_maps", "--layer", "body", "--cells", "2,3", "--similarity", "cosine")
+    assert explain("pairs.csv", "--method", "bilrp", *options, "--out", "out") == 0
+    model = load("cli_models:with_maps")
+    x = torch.stack([model.transform(open_image(place / "photos" / name)) for name in names])
+    expected = BiLRP(model.model, layer="body", cells=(2, 3), similarity="cosine").explain(x, x[[0] * len(x)])
+    stored = jobs.open("out").explanation("bilrp", range(len(names)))
+    torch.testing.assert_close(stored.attributions, expected.attributions, rtol=1e-4, atol=1e-7)
+    assert stored.settings == expected.settings
+    assert {entry["layers"][0]["kind"] for entry in entries(place / "out" / "report.html")} == {"links"}
+
+
+def test_rows_of_a_table_with_an_estimator(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A function that returns one of scikit-learn is a model; bars have the names of the columns."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("pandas")
+    (place / "kernel_models.py").write_text(
+        "import numpy as np\nfrom sklearn.svm import OneClassSVM\n"
+        "def load():\n    return OneClassSVM(nu=0.1).fit(np.random.default_rng(0).normal(size=(40, 2)))\n"
+    )
+    rows = np.array([[0.5, 7.0], [-6.0, 1.0]])
+    (place / "rows.csv").write_text(
+        "name,height,width\n" + "".join(f"row {i},{a},{b}\n" for i, (a, b) in enumerate(rows))
+    )
+    source = json.dumps({"path": "rows.csv", "id": "name"})
+    assert explain(source, "--method", "neuralize", "--model", "kernel_models:load", "--out", "out") == 0
+    expected = Neuralize(ModelRef("kernel_models:load").load().module).explain(rows)
+    stored = jobs.open("out").explanation("neuralize", [0, 1])
+    torch.testing.assert_close(stored.attributions.double(), expected.attributions, rtol=1e-5, atol=1e-6)
+    shown = entries(place / "out" / "report.html")
+    assert [(entry["name"], entry["layers"][0]["names"]) for entry in shown] == [
+        ("row 0", ["height", "width"]),
+        ("row 1", ["height", "width"]),
+    ]
+    assert explain('{"path": ', "--method", "saliency", "--out", "other") == 2
+    assert "source: expected JSON within braces, got '{\"path\": '" in capsys.readouterr().err

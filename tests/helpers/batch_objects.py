@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from xai_fast.images import ImageModel
 from xai_fast.jobs.sources import Source, open_source
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
@@ -175,3 +176,34 @@ class Huge:
         if index == 1:
             raise MemoryError("10 TB")
         return torch.full((6,), float(index))
+
+
+def small_image_model() -> ImageModel:
+    return ImageModel(small_model(), "small", size=(16, 16), margin=2)
+
+
+class Graphs(nn.Module):
+    """Features (B, n, 2) and an adjacency (B, n, n) to logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 3)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return torch.tanh(adjacency @ self.layer(x)).sum(1)
+
+
+def double_inputs() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Graphs().eval()
+
+
+def two_inputs(sizes: Sequence[int] = (3, 3, 3, 3)) -> Pairs:
+    generator = torch.Generator().manual_seed(0)
+    graphs = [(torch.rand(n, 2, generator=generator), torch.rand(n, n, generator=generator)) for n in sizes]
+    return Pairs(graphs, [i % 3 for i in range(len(sizes))])
+
+
+def uneven_inputs() -> Pairs:
+    return two_inputs((3, 3, 3, 3, 4))

@@ -199,6 +199,45 @@ def test_other_outputs_arguments_and_cells() -> None:
     assert entries.explain(x, y, *masks).attributions.shape == (2, 12, 12)
 
 
+def test_the_layer_of_a_classifier_is_an_encoder() -> None:
+    """Equal to the network that ends there, in all ways of giving pairs."""
+    x, y = torch.rand(2, 3, 3, 8, 8, dtype=torch.float64)
+    whole, short = encoder(), encoder()[:4]
+    for options in ({"cells": (2, 3)}, {"cells": (2, 2), "second_order": "hessian", "similarity": "cosine"}):
+        expected = BiLRP(short, **options).explain(x, y)
+        method = BiLRP(whole, layer="3", **options)
+        for pairs in ((x, y), ((x, y),), (torch.stack([x, y], 1),), (torch.stack([x, y], 1).numpy(),)):
+            got = method.explain(*pairs)
+            torch.testing.assert_close(got.attributions, expected.attributions, rtol=0, atol=1e-12)
+            torch.testing.assert_close(got.scores, expected.scores, rtol=0, atol=1e-12)
+            assert (got.size_x, got.size_y) == (expected.size_x, expected.size_y) == ((8, 8), (8, 8))
+    assert BiLRP(whole, layer=whole[3]).settings["layer"] == "3"
+    named = BiLRP(short, cells=(2, 3), output="torch:square")
+    assert named.settings["output"] == "torch:square"
+    squared = BiLRP(short, cells=(2, 3), output=torch.square).explain(x, y)
+    assert torch.equal(named.explain(x, y).attributions, squared.attributions)
+
+
+def test_similarity_that_biases_make_is_a_fact() -> None:
+    layer = nn.Linear(4, 3).double().eval()
+    x, y = torch.rand(2, 2, 4, dtype=torch.float64)
+    for bias, lost in ((0.0, False), (1e4, True)):
+        nn.init.constant_(layer.bias, bias)
+        found = BiLRP(layer, composite="epsilon", cells=None, bias="absorb").explain(x, y)
+        kept = found.attributions.sum((1, 2)) / found.scores
+        assert ((kept.abs() < 0.01) == lost).all()
+        assert (found.facts["lost_relevance"] == lost).all()
+
+
+def test_a_layer_behind_embeddings() -> None:
+    layers = (nn.Embedding(9, 6), nn.Linear(6, 8), nn.ReLU(), nn.Flatten(), nn.Linear(40, 3))
+    model, ids = nn.Sequential(*layers).double().eval(), torch.randint(9, (2, 4, 5))
+    x, y = model[0](ids).detach()
+    expected = BiLRP(model[1:3], cells="tokens").explain(x, y)
+    got = BiLRP(model, embeddings="0", layer="2", cells="tokens").explain(*ids)
+    torch.testing.assert_close(got.attributions, expected.attributions, rtol=0, atol=1e-12)
+
+
 WRONG: dict[str, tuple[type[Exception], str, Callable[[nn.Module, Tensor], object]]] = {
     "another size of batch": (InputError, "y: expected as many items", lambda m, x: BiLRP(m).explain(x, x[:1])),
     "too many cells": (
@@ -206,6 +245,8 @@ WRONG: dict[str, tuple[type[Exception], str, Callable[[nn.Module, Tensor], objec
         "cells: expected cells of pictures",
         lambda m, x: BiLRP(m, cells=(9, 9)).explain(x, x),
     ),
+    "layer": (InputError, "layer: expected the name of a layer", lambda m, x: BiLRP(m, layer="head")),
+    "one half of a pair": (InputError, r"inputs: expected a tensor \(B, 2, ...\) of", lambda m, x: BiLRP(m).explain(x)),
     "cells": (InputError, "cells: expected", lambda m, x: BiLRP(m, cells=3)),
     "bounds": (InputError, "low: expected", lambda m, x: BiLRP(m, low=1.0)),
     "side": (InputError, "side: expected one of", lambda m, x: BiLRP(m, side="left")),

@@ -103,7 +103,7 @@ ERRORS = {
     "math.nothing:build": "model: there is no module 'math.nothing'",
     "math:build": "model: expected a name in math, one of .*, got 'math:build'",
     "math:pi": "model: expected math:pi to be a function or class, got float",
-    "os:getcwd": "model: expected os:getcwd to return an nn.Module or an ImageModel, got str",
+    "os:getcwd": "model: expected os:getcwd to return an nn.Module, an ImageModel or an estimator, got str",
 }
 
 

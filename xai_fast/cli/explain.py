@@ -38,7 +38,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser], a
         allow_abbrev=False,
     )
     parser.set_defaults(run=_run)
-    source = "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, module:data_set"
+    source = "folders (with their subfolders) and picture files; or one x.npy, x.parquet, x.tar, "
+    source += "module:data_set, or pairs.csv with two columns of picture files for a method of pairs"
     parser.add_argument("source", nargs="+", metavar="PHOTOS", help=source)
     add_spec(parser, method=METHOD, model=MODEL, dtype="float32", shard_size=32)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,11 @@ def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:
     if options.target is not None:
         given["target"] = int(options.target) if options.target.isdecimal() else options.target
     given |= changes
+    if isinstance(given.get("source"), str) and given["source"].startswith("{"):
+        try:
+            given["source"] = json.loads(given["source"])
+        except ValueError as error:
+            raise InputError(f"source: expected JSON within braces, got {given['source']!r}: {error}") from error
     job = getattr(options, "job", None)
     spec = None if job is None else jobs.JobSpec.from_file(Path(job))
     if spec is None and given.get("source") is None:

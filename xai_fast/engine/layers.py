@@ -18,6 +18,7 @@ from xai_fast.errors import bad_argument
 __all__ = [
     "CapturedOutput",
     "Layer",
+    "ModelPart",
     "capture_gradient",
     "capture_output",
     "find_layer",
@@ -79,6 +80,31 @@ def _expected_name(wanted: str, names: list[str]) -> str:
     more = ", ..." if len(shown) > _NAMES_SHOWN else ""
     kind = "a layer near that name" if near else "the name of a layer"
     return f"{kind}, such as {', '.join(map(repr, shown[:_NAMES_SHOWN]))}{more} (see model.named_modules())"
+
+
+class ModelPart(nn.Module):
+    """What is made of a model's outputs, or of what it computes on the way, as a module of its own.
+
+    Its layers have the names that they have in the model.
+
+    Args:
+        model: the model.
+    """
+
+    def __init__(self, model: Callable[..., object]) -> None:
+        super().__init__()
+        self.model = model
+        self.training = False  # of its own it has nothing that trains
+
+    def named_modules(self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True) -> Any:
+        """List this module, and those of the model by their names there."""
+
+        def found() -> Iterator[tuple[str, nn.Module]]:
+            yield prefix, self
+            if isinstance(self.model, nn.Module):
+                yield from self.model.named_modules(memo, prefix, remove_duplicate)
+
+        return found()
 
 
 def first_tensor(output: object, name: str) -> Tensor:

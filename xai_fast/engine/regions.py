@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,10 +14,11 @@ from typing_extensions import TypeIs
 
 from xai_fast.engine.call import Call
 from xai_fast.engine.extra import ExtraArguments
+from xai_fast.engine.layers import ModelPart
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 
-__all__ = ["RegionModel", "RegionTarget", "WrappedModel", "is_region", "with_last", "with_region", "without_last"]
+__all__ = ["RegionModel", "RegionTarget", "is_region", "with_last", "with_region", "without_last"]
 
 RegionTarget: TypeAlias = "tuple[int, ...] | list[tuple[int, ...]] | tuple[Any, Tensor | NDArray[Any]]"
 
@@ -28,31 +29,8 @@ _EXPECTED = (
 )
 
 
-class WrappedModel(nn.Module):
-    """A model with something before or behind it; its layers have the names that they have in the model.
-
-    Args:
-        model: the model.
-    """
-
-    def __init__(self, model: Callable[..., object]) -> None:
-        super().__init__()
-        self.model = model
-        self.training = False  # of its own it has nothing that trains
-
-    def named_modules(self, memo: set[nn.Module] | None = None, prefix: str = "", remove_duplicate: bool = True) -> Any:
-        """List this module, and those of the model by their names there."""
-
-        def found() -> Iterator[tuple[str, nn.Module]]:
-            yield prefix, self
-            if isinstance(self.model, nn.Module):
-                yield from self.model.named_modules(memo, prefix, remove_duplicate)
-
-        return found()
-
-
 def with_last(extra: ExtraArguments, value: Tensor, item: Tensor | None = None) -> object:
-    """Give the additional arguments of a `WrappedModel`, of which the last is its own; see `without_last`."""
+    """Give the additional arguments of a `ModelPart`, of which the last is its own; see `without_last`."""
     given, value = extra.given(item), value[:, None]  # of three dimensions: nobody asks whether it is shared
     return {**given, _LAST: value} if isinstance(given, dict) else (*given, value)
 
@@ -64,7 +42,7 @@ def without_last(values: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[
     return values[:-1], named, values[-1][:, 0]
 
 
-class RegionModel(WrappedModel):
+class RegionModel(ModelPart):
     """A model whose outputs (R, C, ...) are averaged over a region of their positions: (R, C)."""
 
     def forward(self, *values: Any, **named: Any) -> Tensor:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from xai_fast.engine.layers import Layer, find_layer, first_tensor, hooked, replace_first_tensor
+from xai_fast.engine.layers import Layer, ModelPart, find_layer, first_tensor, hooked, replace_first_tensor
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.graph.smooth import smoothed
 
-__all__ = ["Downstream"]
+__all__ = ["Downstream", "LayerOutput"]
 
 
 class Downstream:
@@ -115,6 +115,26 @@ class Downstream:
             )
         if runs < (self._run or 1):
             raise bad_argument("layer", "a layer that runs in a pass through the model", f"{self.name}, {runs} runs")
+
+
+class LayerOutput(ModelPart):
+    """A model as the function whose value is a layer's output; a trace leaves out what comes after the layer.
+
+    Args:
+        model: the model.
+        layer: a submodule or its dotted name, or "name#k", as for `Downstream`.
+
+    Raises:
+        InputError: there is no such layer.
+    """
+
+    def __init__(self, model: Callable[..., object], layer: Layer) -> None:
+        super().__init__(model)
+        self.layer = Downstream(model, layer).name
+
+    def forward(self, *inputs: object, **named: object) -> Tensor:
+        """Run the model."""
+        return Downstream(self.model, self.layer, keywords=tuple(named)).split(*inputs, *named.values())[0]
 
 
 def check_cut(output: Tensor, batch: int, name: str) -> Tensor:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,15 +18,18 @@ from torch import Tensor
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
-from xai_fast.engine.objective import Objective
-from xai_fast.errors import ModelError, bad_argument
+from xai_fast.engine.objective import Objective, Target
+from xai_fast.errors import bad_argument
 from xai_fast.graph import State
+from xai_fast.graph.cut import LayerOutput
 from xai_fast.graph.embeddings import at_embeddings, embedding_layer
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.pair_relevance import PairRelevance
-from xai_fast.options import HasOptions
+from xai_fast.method import Method, check_finite
+from xai_fast.references import import_reference
 from xai_fast.relevance.composite import Composite, check_bounds, check_composite
 from xai_fast.relevance.walk import Layers, Walk
+from xai_fast.terminal import short
 
 __all__ = ["BiLRP"]
 
@@ -33,12 +37,13 @@ SIMILARITIES = ("dot", "cosine")
 SIDES = ("auto", "dimensions", "cells")
 TOKENS = "tokens"
 _ROWS = 4  # rows that go back at once, times those of a call: coefficients are kept of two layers, values of all
+_LOST = 0.01  # of the similarity
 
 Inputs = Tensor | NDArray[Any]
 Map = Callable[[Tensor], Tensor]
 
 
-class BiLRP(HasOptions):
+class BiLRP(Method[PairRelevance]):
     """Relevance of pairs of parts, one of each input, for the similarity of two inputs.
 
     With phi the encoder and s = <phi(x), phi(y)>, R_ij is the sum over the dimensions m of R_i(phi_m(x)) R_j(phi_m(y)),
@@ -54,8 +59,9 @@ class BiLRP(HasOptions):
         cells: (rows, columns) of cells into which pictures (B, C, H, W) are parted; "tokens" for one part per position
             of (B, n, d); None for each entry by itself.
         similarity: "dot", or "cosine", in which the lengths of phi count as constants.
-        output: from the model's output to embeddings (B, ...); None for an output that is one, or has ``pooler_output``
-            or ``last_hidden_state``.
+        layer: the layer whose output is phi, such as the one before the head of a classifier; None for the model's.
+        output: from the model's or layer's output to embeddings (B, ...), a function or "package.module:function"; None
+            for an output that is one, or has ``pooler_output`` or ``last_hidden_state``.
         side: "dimensions" goes back, "cells" goes forward, "auto" takes what needs fewer rows.
         low: the smallest value that an input can have, or one per channel, for the rule zB; None for that of each item.
         high: the largest.
@@ -63,8 +69,11 @@ class BiLRP(HasOptions):
         embeddings: the layer whose output takes the place of the inputs, such as that of token ids.
 
     Raises:
-        InputError: an option is out of range.
+        InputError: an option is out of range, or there is no such layer.
     """
+
+    name = "bilrp"
+    pairs = True
 
     def __init__(
         self,
@@ -74,43 +83,55 @@ class BiLRP(HasOptions):
         second_order: str = "relevance",
         cells: tuple[int, int] | str | None = (8, 8),
         similarity: str = "dot",
-        output: Callable[[Any], Tensor] | None = None,
+        layer: Layer | None = None,
+        output: Callable[[Any], Tensor] | str | None = None,
         side: str = "auto",
         low: float | Sequence[float] | None = None,
         high: float | Sequence[float] | None = None,
         bias: str = "absorb",
         embeddings: Layer | None = None,
     ) -> None:
-        self.model = model
+        super().__init__(model)
         self.composite = composite
         self._composite = check_composite(composite)
         self.second_order = check_choice("second_order", second_order, ("relevance", "hessian"))
         self.cells = _checked_cells(cells)
         self.similarity = check_choice("similarity", similarity, SIMILARITIES)
+        part = None if layer is None else LayerOutput(model, layer)
+        self.layer = None if part is None else part.layer
+        self._encoder = model if part is None else part
         self.output = output
+        self._chosen: Any = import_reference("output", output) if isinstance(output, str) else output
         self.side = check_choice("side", side, SIDES)
         self.low, self.high = low, high
         self._bounds = check_bounds(low, high)
         self.bias = check_choice("bias", bias, ("absorb", "zero", "keep"))
         self.embeddings = embedding_layer(model, embeddings)
-        self._whole = WholeModel(model)
+        self._whole = WholeModel(self._encoder)
 
-    def explain(
+    def explain(  # type: ignore[override]  # as `Method` has it, but with the second input where the target would be
         self,
-        x: Inputs,
-        y: Inputs,
+        x: Inputs | tuple[Inputs, Inputs],
+        y: Inputs | None = None,
         x_args: object = None,
         y_args: object = None,
         internal_batch_size: int | None = None,
+        *,
+        target: Target = None,
+        additional_forward_args: object = None,
+        item_ids: Sequence[int] | Tensor | None = None,
     ) -> PairRelevance:
         """Explain the similarities of B pairs.
 
         Args:
-            x: (B, ...) the first inputs.
+            x: (B, ...) the first inputs; or, without y, the pairs: a tuple (x, y), or (B, 2, ...).
             y: (B, ...) the second inputs; their shape may differ from that of x.
             x_args: additional arguments of the model for x, such as masks: one value, a tuple or a dict.
             y_args: the same for y.
             internal_batch_size: items that go through the model at once.
+            target: None, as a similarity has no classes.
+            additional_forward_args: arguments of the model for both x and y.
+            item_ids: see `Method.explain`; nothing here is random.
 
         Returns:
             The relevance of pairs.
@@ -119,7 +140,14 @@ class BiLRP(HasOptions):
             InputError: an argument does not fit.
             ModelError: the model is in training mode, cannot be traced, or something is not finite.
         """
-        sides = [self._side(*given, internal_batch_size) for given in ((x, x_args), (y, y_args))]
+        if target is not None:
+            raise bad_argument("target", "None, as a similarity has no classes", repr(target))
+        if additional_forward_args is not None:
+            x_args = y_args = additional_forward_args
+        first: Any
+        second: Any
+        first, second = _pair(x) if y is None else (x, y)
+        sides = [self._side(*given, internal_batch_size, item_ids) for given in ((first, x_args), (second, y_args))]
         (rows_x, phi_x, grid_x), (rows_y, phi_y, grid_y) = sides
         if phi_x.shape != phi_y.shape:
             expected = f"as many items and dimensions as x, {tuple(phi_x.shape)}"
@@ -129,30 +157,37 @@ class BiLRP(HasOptions):
             scale = phi_x.norm(dim=1) * phi_y.norm(dim=1)
         scores = (phi_x * phi_y).sum(1) / scale
         pairs = rows_x @ rows_y.mT / scale[:, None, None]
-        if not (scores.isfinite().all() and pairs.isfinite().all()):
-            raise ModelError("model: expected finite similarities and relevance, got NaN or infinity")
-        return PairRelevance(
+        found = PairRelevance(
             attributions=pairs,
             scores=scores,
             evaluations=torch.full_like(scores, 2, dtype=torch.int64),
-            facts={"no_relevance": pairs.flatten(1).eq(0).all(1)},
+            facts={
+                "no_relevance": pairs.flatten(1).eq(0).all(1),
+                "lost_relevance": pairs.sum((1, 2)).abs() < _LOST * scores.abs(),
+            },
             grid_x=grid_x,
             grid_y=grid_y,
-            size_x=tuple(x.shape[2:]) if x.ndim == 4 else (),
-            size_y=tuple(y.shape[2:]) if y.ndim == 4 else (),
+            size_x=tuple(first.shape[2:]) if first.ndim == 4 else (),
+            size_y=tuple(second.shape[2:]) if second.ndim == 4 else (),
             method=self.name,
             settings=self.settings,
         )
+        check_finite(found, self._host)
+        return found
+
+    def _explain(self, call: Call) -> PairRelevance:
+        raise NotImplementedError  # `explain` takes two calls
 
     def _side(
-        self, inputs: Inputs, arguments: object, batch_size: int | None
+        self, inputs: Any, arguments: object, batch_size: int | None, item_ids: Sequence[int] | Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
         """Give (B, n, D) what each cell contributes to each dimension, phi (B, D), and the grid of the cells."""
         call = Call.of(
-            self.model,
+            self._encoder,
             inputs,
             Objective(self._total),
             additional_forward_args=arguments,
+            item_ids=item_ids,
             internal_batch_size=batch_size,
             integers=self.embeddings is not None,
         )
@@ -214,8 +249,8 @@ class BiLRP(HasOptions):
 
     def _embedding(self, outputs: Any) -> Tensor:
         """Give phi (R, D) of the model's outputs."""
-        if self.output is not None:
-            outputs = self.output(outputs)
+        if self._chosen is not None:
+            outputs = self._chosen(outputs)
         for name in ("pooler_output", "last_hidden_state"):
             if not isinstance(outputs, Tensor) and getattr(outputs, name, None) is not None:
                 outputs = getattr(outputs, name)
@@ -226,6 +261,15 @@ class BiLRP(HasOptions):
 
     def _total(self, outputs: Any) -> Tensor:
         return self._embedding(outputs).sum(1)
+
+
+def _pair(pairs: Any) -> tuple[Any, Any]:
+    """Part pairs: (x, y), or (B, 2, ...)."""
+    if isinstance(pairs, tuple) and len(pairs) == 2:
+        return pairs
+    if not isinstance(pairs, Tensor | np.ndarray) or pairs.ndim < 2 or pairs.shape[1] != 2:
+        raise bad_argument("inputs", "a tensor (B, 2, ...) of pairs, or a tuple (x, y)", short(pairs))
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _checked_cells(cells: object) -> tuple[int, int] | str | None:

@@ -19,7 +19,7 @@ from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.job_file import Status
 from xai_fast.references import LoadedModel
 
-__all__ = ["Computation", "Loaded", "Plan", "reason_of"]
+__all__ = ["Computation", "Loaded", "Plan", "form_of", "parts_of", "reason_of"]
 
 _LONGEST_REASON = 500
 _DECODING_THREADS = 4
@@ -32,14 +32,14 @@ class Plan:
     """What is fixed when a job begins, so that results are the same bits wherever a shard runs.
 
     ``threads`` are a worker's, as sums are cut by threads and rounded accordingly; ``chunk`` items are explained in one
-    call, and ``rows`` go through the model at once. Every prepared item has ``shape`` and ``dtype``, None where none of
-    the first items can be read.
+    call, and ``rows`` go through the model at once. Every prepared item has ``shape`` and ``dtype``, see `form_of`,
+    None where none of the first items can be read.
     """
 
     threads: int
     chunk: int
     rows: int
-    shape: tuple[int, ...] | None
+    shape: tuple[Any, ...] | None
     dtype: str | None
 
 
@@ -48,7 +48,7 @@ class Loaded:
     """An item that was read and prepared, on the CPU, with its class; or why it cannot be explained."""
 
     index: int
-    value: Tensor | None = None
+    value: Tensor | tuple[Tensor, ...] | None = None
     target: int | None = None
     status: Status = Status.OK
     reason: str = ""
@@ -108,13 +108,15 @@ class Computation:
 
     def explain(self, items: Sequence[Loaded]) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
         """Explain items with all methods."""
-        inputs = torch.stack([item.value for item in items if item.value is not None]).to(self.device)
+        parts = list(zip(*(parts_of(item.value) for item in items if item.value is not None), strict=True))
+        stacked = tuple(torch.stack(part).to(self.device) for part in parts)
+        inputs = stacked if isinstance(items[0].value, tuple) else stacked[0]
         target = self._targets.together([item.target for item in items])
         ids = [item.index for item in items]
         fields: dict[str, Tensor] = {}
         methods = {}
         for prefix, method in self._methods:
-            found = method.explain(inputs, target, item_ids=ids, internal_batch_size=self.rows)
+            found = method.explain(inputs, target=target, item_ids=ids, internal_batch_size=self.rows)
             if len(found) != len(items):
                 raise InputError(f"method: expected {len(items)} items from {prefix}, got {len(found)}")
             start = f"{prefix}." if len(self._methods) > 1 else ""
@@ -122,12 +124,25 @@ class Computation:
             methods[prefix] = found.constants()
         return fields, methods
 
-    def _check_shape(self, value: Tensor) -> None:
+    def _check_shape(self, value: Tensor | tuple[Tensor, ...]) -> None:
         if self.plan is None or self.plan.shape is None:
             return
-        expected, got = (self.plan.shape, self.plan.dtype), (tuple(value.shape), str(value.dtype))
+        expected, got = (self.plan.shape, self.plan.dtype), form_of(value)
         if expected != got:
             raise ItemError(Status.FAILED, f"expected {expected[0]} {expected[1]} as of the first item, got {got}")
+
+
+def parts_of(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Give the inputs of an item."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def form_of(value: Tensor | tuple[Tensor, ...]) -> tuple[tuple[Any, ...], str]:
+    """Give shape and dtype of an item; of several inputs the shapes of each, and their dtypes in one text."""
+    if isinstance(value, tuple):
+        shapes, dtypes = zip(*map(form_of, value), strict=True)
+        return shapes, ", ".join(dtypes)
+    return tuple(value.shape), str(value.dtype)
 
 
 def reason_of(error: BaseException) -> str:

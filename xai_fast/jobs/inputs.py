@@ -27,7 +27,8 @@ class Preparation:
 
     Pictures (PIL images, and 8-bit arrays (H, W, 3) or (H, W) where the model is an `xai_fast.images.ImageModel`) are
     cut and scaled as the model says, see `LoadedModel.for_pictures`. Numbers are brought to the model's floating dtype:
-    8-bit ones keep their values from 0 to 255. Wider integers, such as tokens, become int64.
+    8-bit ones keep their values from 0 to 255. Wider integers, such as tokens, become int64. Of a tuple each part is
+    prepared.
     """
 
     def __init__(self, model: LoadedModel) -> None:
@@ -35,8 +36,11 @@ class Preparation:
         found = {p.dtype for p in model.module.parameters()} or {buffer.dtype for buffer in model.module.buffers()}
         self._dtype = torch.float64 if torch.float64 in found else torch.float32
 
-    def __call__(self, value: Any) -> Tensor:
+    def __call__(self, value: Any) -> Tensor | tuple[Tensor, ...]:
         """Prepare an item."""
+        return tuple(map(self._one, value)) if isinstance(value, tuple) else self._one(value)
+
+    def _one(self, value: Any) -> Tensor:
         if isinstance(value, Tensor | np.ndarray):
             tensor = torch.as_tensor(value)
             prepared = self._picture(tensor) if self._is_picture(tensor) else self._numbers(tensor)

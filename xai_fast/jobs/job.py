@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import torch
 import xai_fast
 from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, StoreError, bad_argument
-from xai_fast.jobs.computation import Computation, Plan
+from xai_fast.jobs.computation import Computation, Plan, form_of, parts_of
 from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
 from xai_fast.jobs.spec import JobSpec, flat
 from xai_fast.jobs.store.folder import Folder
@@ -47,7 +46,7 @@ class Job:
         try:
             self.spec = spec or JobSpec.from_dict(self.document["spec"])
             plan = self.document["plan"]
-            shape = None if plan["shape"] is None else tuple(plan["shape"])
+            shape = None if plan["shape"] is None else _tuples(plan["shape"])
             self.plan = Plan(int(plan["threads"]), int(plan["chunk"]), int(plan["rows"]), shape, plan["dtype"])
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path / JOB}: {error}") from error
@@ -113,7 +112,7 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
     """Write the store; tell whether this process was the first."""
     source = open_source(spec.source, spec.decoder)
     model = _load_twice(spec)
-    if model.image_model is None and source.kind in ("images", "webdataset"):
+    if model.image_model is None and source.kind in ("images", "pairs", "webdataset"):
         tell(
             f"model: {model.name} returns a plain module, so the usual preparation for ImageNet is assumed: pictures "
             f"are {model.for_pictures().preparation}; return an xai_fast.images.ImageModel for another one"
@@ -151,11 +150,15 @@ def _plan(spec: JobSpec, made: Computation, threads: int) -> Plan:
     """Look at the first item that can be read, and choose what is fixed."""
     tried = (made.load(index) for index in range(min(_FIRST_ITEMS, len(made.source))))
     value = next((item.value for item in tried if item.value is not None), None)
-    entries = 1 << 20 if value is None else math.prod(value.shape)
+    entries = 1 << 20 if value is None else sum(part.numel() for part in parts_of(value))
     rows = spec.batch_size or default_rows(entries, made.device)
     chunk = rows * -(-_FEWEST_ITEMS // rows)
-    shape, dtype = (None, None) if value is None else (tuple(value.shape), str(value.dtype))
+    shape, dtype = (None, None) if value is None else form_of(value)
     return Plan(threads, chunk, rows, shape, dtype)
+
+
+def _tuples(shape: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(_tuples(part) if isinstance(part, list) else part for part in shape)
 
 
 def _reopen(path: Path, spec: JobSpec) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +44,10 @@ def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreIt
     store = open_store(out)
     spec = JobSpec.from_dict(store.job["spec"])
     pictures, class_names, note = _pictures(spec, store, options.pop("trust", False))
+    if spec.source["kind"] == "table":
+        look = options.get("look") or plot.Look()
+        names = look.feature_names or (store.job.get("source") or {}).get("columns", ())
+        options["look"] = dataclasses.replace(look, feature_names=names)
     front = plot.Front(
         kicker=" \u00b7 ".join([", ".join(store.methods), *([spec.model.reference] if spec.model else [])]),
         settings=store.job["spec"],

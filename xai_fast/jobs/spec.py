@@ -40,9 +40,10 @@ class JobSpec:
 
     Args:
         source: what is explained, see `xai_fast.jobs.sources`: a folder or a list of picture files; "x.npy" or
-            "x.safetensors" for the rows of an array; ".csv" or ".parquet" for the rows of a table; ".tar" files or a
-            glob of them for webdataset; "package.module:factory" for an indexable data set; or a mapping with "kind",
-            "path" and options. Relative paths are made absolute.
+            "x.safetensors" for the rows of an array; ".csv" or ".parquet" for the rows of a table, or ".csv" for pairs
+            of pictures where the method takes pairs; ".tar" files or a glob of them for webdataset;
+            "package.module:factory" for an indexable data set; or a mapping with "kind", "path" and options. Relative
+            paths are made absolute.
         method: one of `xai_fast.methods`, "captum:NAME", a class "package.module:Class", or a list of these and of
             mappings {"name": ..., "options": {...}, "as": ...} to compute several in one pass; ``as`` is what its
             fields are called after, by default the name.
@@ -79,6 +80,8 @@ class JobSpec:
     def __post_init__(self) -> None:
         source = describe(self.source)
         methods = read_methods(self.method, self.options)
+        if source["kind"] == "table" and any(entry.of_pairs for entry in methods):
+            source = describe({**source, "kind": "pairs"})
         several = isinstance(self.method, list | tuple)
         checked = {
             "source": source,

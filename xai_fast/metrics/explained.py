@@ -114,7 +114,7 @@ class Explained:
             item: (R,) int64, the item in whose place each stands.
             method: another one, such as the same for another model.
             target: another one.
-            last: (B, ...) of the items, the last argument of a `WrappedModel`.
+            last: (B, ...) of the items, the last argument of a `ModelPart`.
 
         Returns:
             The explanation of the R rows.

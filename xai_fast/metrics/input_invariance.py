@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Unpack
 
+from xai_fast.engine.layers import ModelPart
 from xai_fast.engine.masked import Baseline, baseline_inputs
-from xai_fast.engine.regions import WrappedModel, without_last
+from xai_fast.engine.regions import without_last
 from xai_fast.method import Method
 from xai_fast.metrics.explained import Explained, MethodCallOptions, only_map, row_norm
 from xai_fast.metrics.results import Array, MetricResult
@@ -21,7 +22,7 @@ from xai_fast.metrics.results import Array, MetricResult
 __all__ = ["input_invariance"]
 
 
-class _Shifted(WrappedModel):
+class _Shifted(ModelPart):
     """A model of inputs less a shift, which is the last argument."""
 
     def forward(self, x: Tensor, *values: Any, **named: Any) -> object:

@@ -1,4 +1,4 @@
-"""What a page draws of one item: its picture, and by method a heat map, words, pairs of cells, bars or numbers."""
+"""What a page draws of one item: its picture, and by method a heat map, words, pairs, links, bars or numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
@@ -22,9 +22,11 @@ from xai_fast.errors import InputError
 from xai_fast.explanation import Explanation
 from xai_fast.interaction.geometry import AxisGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
+from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.plot.heatmap import CLIP, heat, heat_layer
 from xai_fast.plot.items import Item, label
 from xai_fast.plot.ledger import account_of
+from xai_fast.plot.similarity import links_of_cells, links_of_words
 from xai_fast.plot.words import marked_words
 from xai_fast.relevance.ledger import Relevance
 
@@ -35,6 +37,9 @@ _SMALLEST_PICTURE = 24
 _LONGEST_LIST = 12
 _LONGEST_ERROR = 2000
 _MOST_BARS = 512
+_MOST_LINKED = 64  # parts of one input without words
+_FEWEST_LINKS = 20
+_GAP = 32.0  # between two pictures that are 320 high
 _JPEG_QUALITY = 82
 
 
@@ -68,9 +73,14 @@ class Look:
 
 
 def kind_of(explanation: Explanation, words: Sequence[str] = ()) -> str:
-    """Say how an explanation, of an item with these words, is drawn: "pairs", "words", "heat", "bars" or "numbers"."""
+    """Say how an item with these words is drawn: as "pairs", "links", "words", "heat", "bars" or "numbers"."""
     if isinstance(explanation, InteractionMap):
         return "pairs"
+    if isinstance(explanation, PairRelevance):
+        grids = explanation.grid_x, explanation.grid_y
+        of_pictures = all(len(grid) == 2 for grid in grids) and len(explanation.size_x) == len(explanation.size_y) == 2
+        few = all(len(grid) == 1 and (words or grid[0] <= _MOST_LINKED) for grid in grids)
+        return "links" if of_pictures or few else "numbers"
     shape = _drawn_part(explanation).shape[1:]
     if words and len(shape) in (1, 2):
         return "words"
@@ -98,7 +108,8 @@ def entry(item: Item, methods: Sequence[str], side: int, look: Look) -> dict[str
     ratio = next((layer["ratio"] for layer in layers if layer and "ratio" in layer), None)
     largest = max((layer.get("pixels", 0) for layer in layers if layer), default=0)
     small = _SMALLEST_PICTURE <= largest < _FEW_PIXELS  # of a map of a few cells it says nothing
-    photo = _photo(item.picture, largest if small else side, ratio)
+    halves = next((layer["halves"] for layer in layers if layer and layer.get("halves")), ())
+    photo = _photo(item.picture, largest if small else side, ratio, halves)
     notes = [*item.notes.items(), *(pair for one in item.explanations.values() for pair in _lists(one, item.words))]
     return {
         "name": plain_text(item.name),
@@ -122,6 +133,8 @@ def _layer(found: Explanation, words: Sequence[str], side: int, look: Look) -> d
     kind = kind_of(found, words)
     if kind == "pairs":
         return _pairs(found, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
+    if kind == "links":
+        return _links(found, words, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
     values = _drawn_part(found)[0].detach().cpu()
     layer: dict[str, Any] = {"kind": kind}
     if kind == "heat":
@@ -188,6 +201,32 @@ def _pairs(found: InteractionMap, top_k: int) -> dict[str, Any]:
     }
 
 
+def _links(found: PairRelevance, words: Sequence[Any], top_k: int) -> dict[str, Any]:
+    """Say where the strongest lines run, and how relevant they are."""
+    pairs = found.to("cpu").top_k(max(top_k, _FEWEST_LINKS))[0]
+    if found.size_x and len(found.grid_x) == 2:
+        ratios = [width / height for height, width in (found.size_x, found.size_y)]
+        links = links_of_cells((found.grid_x, found.grid_y), ratios, pairs, _GAP)
+        names = [f"{pair.x} \N{EN DASH} {pair.y}" for pair in pairs]
+    else:
+        x, y = (
+            [plain_text(given[i]) if i < len(given) else "" if given else str(i) for i in range(n)]
+            for given, (n,) in zip(words or ((), ()), (found.grid_x, found.grid_y), strict=True)
+        )
+        links = links_of_words(x, y, pairs)
+        names = [f"{x[pair.x[0]]} \N{EN DASH} {y[pair.y[0]]}" for pair in pairs]
+    return {
+        "kind": "links",
+        "ratio": links.width / links.height,
+        "box": [links.width, links.height],
+        "halves": [[left / links.width, width / links.width] for left, width in links.places],
+        "lines": [[round(number, 1) for end in ends for number in end] for *ends, _ in links.lines],
+        "words": [[word, *place, length] for word, place, length in links.words],
+        "values": [pair.relevance for pair in pairs],
+        "names": names,
+    }
+
+
 def _strengths(found: InteractionMap) -> tuple[str, NDArray[Any], float]:
     """Give the numbers of a map in 16 bits: signed sums S_ij, or roots of non-negative strengths, up to the scale."""
     # Roots, because 16 bits of a square would leave weak interactions few of them.
@@ -238,19 +277,20 @@ def _lists(explanation: Explanation, words: Sequence[str]) -> list[tuple[str, st
     return texts
 
 
-def _photo(picture: Any, side: int, ratio: float | None) -> Image.Image | None:
-    """Open a picture, cut its middle to the proportions of what lies over it, and make it no larger than a side."""
-    if picture is None:
-        return None
+def _photo(picture: Any, side: int, ratio: float | None, halves: Sequence[Sequence[float]]) -> Image.Image | None:
+    """Open a picture, or the two of a pair, with the proportions of what lies over it, no larger than a side."""
     try:
         picture = picture(side) if callable(picture) else picture
-        if isinstance(picture, bytes):
-            picture = Image.open(io.BytesIO(picture))
-        elif isinstance(picture, str | Path):
-            picture = Image.open(picture)
-        elif not isinstance(picture, Image.Image):
-            picture = Image.fromarray(np.asarray(picture))
-        image: Image.Image = picture.convert("RGB")
+        if picture is None:
+            return None
+        if isinstance(picture, tuple) and ratio is not None and halves:
+            height = round(side / max(1.0, ratio))
+            whole = Image.new("RGB", (round(height * ratio), height), "white")
+            for part, (left, width) in zip(map(_opened, picture), halves, strict=True):
+                size = max(1, round(width * whole.width)), height
+                whole.paste(ImageOps.fit(part, size), (round(left * whole.width), 0))
+            return whole
+        image = _opened(picture[0] if isinstance(picture, tuple) else picture)
     except (OSError, ValueError, TypeError):  # the results are shown all the same
         return None
     if ratio is not None:
@@ -259,6 +299,17 @@ def _photo(picture: Any, side: int, ratio: float | None) -> Image.Image | None:
         left, top = (width - kept[0]) // 2, (height - kept[1]) // 2
         image = image.crop((left, top, left + kept[0], top + kept[1]))
     image.thumbnail((side, side))
+    return image
+
+
+def _opened(picture: Any) -> Image.Image:
+    if isinstance(picture, bytes):
+        picture = Image.open(io.BytesIO(picture))
+    elif isinstance(picture, str | Path):
+        picture = Image.open(picture)
+    elif not isinstance(picture, Image.Image):
+        picture = Image.fromarray(np.asarray(picture))
+    image: Image.Image = picture.convert("RGB")
     return image
 
 

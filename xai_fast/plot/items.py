@@ -29,13 +29,15 @@ class Item:
         name: of the file or row, any text.
         explanations: by the name of the method, each of this one item; none where the item failed.
         picture: what the model saw, at any resolution: an image of Pillow, (H, W, 3) uint8 RGB, the content of an image
-            file, the path of one, or a function that gives one of these for a side in pixels; or None.
+            file, the path of one, or a function that gives one of these for a side in pixels; or None. Of a pair of
+            pictures a tuple of two.
         heading: the class that was explained, or "".
         question: a line above the picture, or "".
         classes: the strongest predicted classes with their probabilities, the strongest first.
         facts: what is known about the item beside the facts of its explanations, such as "wrong answer".
         notes: further labels and texts.
-        words: of a text, up to as many as its explanations have positions; the rest is padding.
+        words: of a text, up to as many as its explanations have positions; the rest is padding. Of a pair of texts the
+            words of each.
         status: what became of the item.
         error: why it failed, or "".
     """
@@ -48,7 +50,7 @@ class Item:
     classes: Sequence[tuple[str, float]] = ()
     facts: Mapping[str, bool] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
-    words: Sequence[str] = ()
+    words: Sequence[Any] = ()
     status: str = _EXPLAINED
     error: str = ""
 

@@ -46,6 +46,7 @@ _READINGS = {
     "heat": "Bright pixels are those that the explained score depends on most.",
     "words": "Words on red speak for the explained score, words on blue against it; pointing at one shows its number.",
     "pairs": "Frames mark cells that act together; point at a cell of an opened picture to see its partners.",
+    "links": "Lines join parts that make both inputs similar, red, or different, blue. Cells are (row, column) from 0.",
     "bars": "Bars are the effects of each feature, up where they are positive and down where they are negative.",
     "numbers": "",
 }

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,33 @@ from xai_fast.errors import bad_argument
 from xai_fast.interaction.pair_relevance import Pair, PairRelevance
 from xai_fast.plot.colormap import COLORS, diverging_colormap
 
-__all__ = ["similarity_svg"]
+__all__ = ["Links", "links_of_cells", "links_of_words", "similarity_svg"]
 
 _HEIGHT, _GAP = 320.0, 120.0
-_LETTER, _LINE = (
-    9.6,
-    18.0,
-)  # of 16 px type: the width of a letter in a monospaced face, and what stands above a base line
+# Of 16 px type: the width of a letter in a monospaced face, and what stands above a base line.
+_LETTER, _LINE = 9.6, 18.0
 _WORDS_APART = 14.0
 
 Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Links:
+    """What joins two inputs, in the units of a box of ``width`` and ``height``.
+
+    Attributes:
+        width: of the box.
+        height: of it.
+        lines: both ends and the relevance of each pair, the strongest first.
+        words: text, middle of its base line, and length.
+        places: left end and width of two pictures.
+    """
+
+    width: float
+    height: float
+    lines: Sequence[tuple[Point, Point, float]]
+    words: Sequence[tuple[str, Point, float]] = ()
+    places: Sequence[Point] = ()
 
 
 def similarity_svg(
@@ -59,30 +77,35 @@ def similarity_svg(
     if len(grids[0]) == 1 and len(grids[1]) == 1:
         if any(isinstance(side, Image.Image) or len(side) != n for side, (n,) in zip(given, grids, strict=True)):
             raise bad_argument("x", f"{grids[0][0]} words, and {grids[1][0]} for y", f"{len(x)} and {len(y)}")  # type: ignore[arg-type]
-        return _words([str(word) for word in x], [str(word) for word in y], pairs)  # type: ignore[union-attr]
+        return _svg(links_of_words([str(word) for word in x], [str(word) for word in y], pairs))  # type: ignore[union-attr]
     if len(grids[0]) != 2 or len(grids[1]) != 2:
         raise bad_argument("relevance", "cells of pictures, or tokens", f"grids {grids[0]} and {grids[1]}")
     images = [side if isinstance(side, Image.Image) else Image.fromarray(np.asarray(side)) for side in given]
-    return _pictures(images, grids, pairs)
-
-
-def _pictures(images: Sequence[Image.Image], grids: Sequence[tuple[int, ...]], pairs: Sequence[Pair]) -> str:
-    widths = [_HEIGHT * image.width / image.height for image in images]
-    lefts = [0.0, widths[0] + _GAP]
-    parts = [
+    links = links_of_cells(grids, [image.width / image.height for image in images], pairs)
+    drawn = (
         f'<image x="{left:.1f}" y="0" width="{width:.1f}" height="{_HEIGHT}" href="{_png(image)}"/>'
-        for image, left, width in zip(images, lefts, widths, strict=True)
-    ]
-
-    def place(side: int, cell: tuple[int, ...]) -> Point:
-        rows, columns = grids[side]
-        return lefts[side] + (cell[1] + 0.5) * widths[side] / columns, (cell[0] + 0.5) * _HEIGHT / rows
-
-    lines = [_line(place(0, pair.x), place(1, pair.y), pair, pairs) for pair in reversed(pairs)]
-    return _svg(lefts[1] + widths[1], _HEIGHT, [*parts, *lines])
+        for image, (left, width) in zip(images, links.places, strict=True)
+    )
+    return _svg(links, *drawn)
 
 
-def _words(x: Sequence[str], y: Sequence[str], pairs: Sequence[Pair]) -> str:
+def links_of_cells(
+    grids: Sequence[tuple[int, ...]], ratios: Sequence[float], pairs: Sequence[Pair], gap: float = _GAP
+) -> Links:
+    """Join cells of two pictures of one height side by side; ``ratios`` are their widths over their heights."""
+    widths = [_HEIGHT * ratio for ratio in ratios]
+    places = [(0.0, widths[0]), (widths[0] + gap, widths[1])]
+
+    def center(side: int, cell: tuple[int, ...]) -> Point:
+        (rows, columns), (left, width) = grids[side], places[side]
+        return left + (cell[1] + 0.5) * width / columns, (cell[0] + 0.5) * _HEIGHT / rows
+
+    lines = [(center(0, pair.x), center(1, pair.y), pair.relevance) for pair in pairs]
+    return Links(sum(places[1]), _HEIGHT, lines, places=places)
+
+
+def links_of_words(x: Sequence[str], y: Sequence[str], pairs: Sequence[Pair]) -> Links:
+    """Join words of two sentences, one above the other."""
     centers: list[list[float]] = []
     parts, width = [], 0.0
     for words, base in ((x, _LINE), (y, _GAP + 2 * _LINE)):
@@ -90,36 +113,38 @@ def _words(x: Sequence[str], y: Sequence[str], pairs: Sequence[Pair]) -> str:
         centers.append([])
         for word in words:
             length = _LETTER * len(word)
-            parts.append(
-                f'<text x="{left + length / 2:.1f}" y="{base}" textLength="{length:.1f}" text-anchor="middle"'
-                f' font-family="monospace" font-size="16">{html.escape(word)}</text>'
-            )
+            parts.append((word, (left + length / 2, base), length))
             centers[-1].append(left + length / 2)
             left += length + _WORDS_APART
         width = max(width, left)
     top, bottom = _LINE + 6, _GAP + _LINE
-    lines = [
-        _line((centers[0][pair.x[0]], top), (centers[1][pair.y[0]], bottom), pair, pairs) for pair in reversed(pairs)
-    ]
-    return _svg(width, _GAP + 2 * _LINE + 6, [*parts, *lines])
+    lines = [((centers[0][pair.x[0]], top), (centers[1][pair.y[0]], bottom), pair.relevance) for pair in pairs]
+    return Links(width, _GAP + 2 * _LINE + 6, lines, parts)
 
 
-def _line(start: Point, end: Point, pair: Pair, pairs: Sequence[Pair]) -> str:
-    share = abs(pair.relevance) / abs(pairs[0].relevance)
-    color = "#{:02x}{:02x}{:02x}".format(*diverging_colormap()[COLORS - 1 if pair.relevance > 0 else 0].tolist())
-    (x0, y0), (x1, y1) = start, end
+def _svg(links: Links, *pictures: str) -> str:
+    words = (
+        f'<text x="{x:.1f}" y="{y}" textLength="{length:.1f}" text-anchor="middle"'
+        f' font-family="monospace" font-size="16">{html.escape(word)}</text>'
+        for word, (x, y), length in links.words
+    )
+    lines = (_line(*line, abs(links.lines[0][2])) for line in reversed(links.lines))
     return (
-        f'<g stroke="{color}" fill="{color}" opacity="{0.35 + 0.65 * share:.2f}"><title>{pair.relevance:.3g}</title>'
-        f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke-width="{1 + 4 * share:.1f}"/>'
-        f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="3"/><circle cx="{x1:.1f}" cy="{y1:.1f}" r="3"/></g>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {links.width:.1f} {links.height:.1f}"'
+        f' width="{links.width:.0f}"'
+        f' role="img" aria-label="Pairs of parts that make two inputs similar, red, or different, blue">'
+        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join([*pictures, *words, *lines])}</svg>'
     )
 
 
-def _svg(width: float, height: float, parts: Sequence[str]) -> str:
+def _line(start: Point, end: Point, relevance: float, largest: float) -> str:
+    share = abs(relevance) / largest
+    color = "#{:02x}{:02x}{:02x}".format(*diverging_colormap()[COLORS - 1 if relevance > 0 else 0].tolist())
+    (x0, y0), (x1, y1) = start, end
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1f} {height:.1f}" width="{width:.0f}"'
-        f' role="img" aria-label="Pairs of parts that make two inputs similar, red, or different, blue">'
-        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(parts)}</svg>'
+        f'<g stroke="{color}" fill="{color}" opacity="{0.35 + 0.65 * share:.2f}"><title>{relevance:.3g}</title>'
+        f'<line x1="{x0:.1f}" y1="{y0:.1f}" x2="{x1:.1f}" y2="{y1:.1f}" stroke-width="{1 + 4 * share:.1f}"/>'
+        f'<circle cx="{x0:.1f}" cy="{y0:.1f}" r="3"/><circle cx="{x1:.1f}" cy="{y1:.1f}" r="3"/></g>'
     )
 
 

@@ -7,6 +7,7 @@ What a `JobSpec` takes as its source, and the mapping that says the same with op
 | "photos", ["a.png", "b.png"] | {"kind": "images", "path", "labels": "folders"} | picture files |
 | "x.npy", "x.safetensors" | {"kind": "array", "path", "key", "labels"} | rows of an array |
 | "t.csv", "t.parquet" | {"kind": "table", "path", "columns", "ignore", "label", "id"} | rows of a table |
+| "pairs.csv", where the method takes pairs | {"kind": "pairs", "path", "columns"} | pairs of picture files |
 | "train-{000..099}.tar", "*.tar" | {"kind": "webdataset", "path", "field"} | samples of tar files |
 | "package.module:factory" | {"kind": "indexable", "path", "arguments"} | what has ``__len__`` and ``__getitem__`` |
 """
@@ -25,6 +26,7 @@ _CLASSES = {
     "array": ("arrays", "ArraySource"),
     "images": ("images", "ImageSource"),
     "indexable": ("indexable", "IndexableSource"),
+    "pairs": ("pairs", "PairSource"),
     "table": ("tables", "TableSource"),
     "webdataset": ("webdataset", "WebDatasetSource"),
 }

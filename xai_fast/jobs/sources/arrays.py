@@ -13,7 +13,6 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
-from xai_fast.jobs.store.items import Items
 from xai_fast.values import nearest
 
 __all__ = ["ArraySource"]
@@ -50,12 +49,6 @@ class ArraySource(Source):
     def listing(self) -> Listing:
         """Return the number of rows."""
         return len(self._rows)
-
-    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
-        """Compare shape, dtype, size and hash."""
-        super().use(items, identity)
-        for name in self.files:
-            self.watch(name)
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read a row."""

@@ -16,8 +16,6 @@ from xai_fast.jobs.sources.pictures import drawn
 from xai_fast.jobs.store.items import Items
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from xai_fast.images import ImageModel
 
 __all__ = [
@@ -98,7 +96,10 @@ class WatchedFile:
 
 @dataclass(frozen=True)
 class Read:
-    """One item as its source gives it: a tensor, an array or a PIL image, and its class where that is known."""
+    """One item as its source gives it, and its class where that is known.
+
+    Its value is a tensor, an array or a PIL image, or a tuple of these for a model or method with several inputs.
+    """
 
     value: Any
     label: int | None = None
@@ -113,12 +114,14 @@ class Source(abc.ABC):
         kind: one of the kinds of `xai_fast.jobs.sources.describe.OPTIONS`.
         columns: of the frozen list, beside the names.
         files: name to path of the files that are compared by their content as a whole.
+        watches_late: whether each of the files is compared when it is opened, not when the job goes on.
         form: what else has to be the same, as JSON holds it.
     """
 
     kind: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ()
     files: Mapping[str, str] = {}
+    watches_late: ClassVar[bool] = False
     form: Mapping[str, Any] = {}
     _items: Items | None = None
 
@@ -149,6 +152,8 @@ class Source(abc.ABC):
         missing = [name for name in self._marks if name not in self.files]
         if missing:
             raise SourceChanged(f"source: expected the file {missing[0]!r}, which is gone")
+        for name in () if self.watches_late else self.files:
+            self.watch(name)
 
     def watch(self, name: str) -> None:
         """Compare one of the files with what it was, now and at each `check`."""
@@ -183,8 +188,8 @@ class Source(abc.ABC):
         if column != "label":
             raise bad_argument("target", f'"label", the label of the items of this {self.kind} source', repr(column))
 
-    def picture(self, index: int, side: int, model: ImageModel | None = None) -> Image.Image | None:
-        """Draw an item for people."""
+    def picture(self, index: int, side: int, model: ImageModel | None = None) -> Any:
+        """Draw an item for people, see `drawn`."""
         try:
             return drawn(self.read(index, as_it_is=True).value, side, model)
         except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it

@@ -22,6 +22,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "images": ("labels",),
     "array": ("key", "labels"),
     "table": ("columns", "ignore", "label", "id"),
+    "pairs": ("columns",),
     "indexable": ("arguments",),
     "webdataset": ("field",),
 }

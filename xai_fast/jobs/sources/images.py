@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import open_regular
@@ -18,7 +18,7 @@ from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, is_ours
 from xai_fast.jobs.store.shards import SHARDS
 
-__all__ = ["ImageSource"]
+__all__ = ["ImageSource", "hash_of", "mark_of"]
 
 _LOOKED_AT = 16
 
@@ -34,7 +34,7 @@ class ImageSource(Source):
     """
 
     kind = "images"
-    columns = ("size", "time", "hash", "label")
+    columns: ClassVar[tuple[str, ...]] = ("size", "time", "hash", "label")
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
@@ -64,15 +64,8 @@ class ImageSource(Source):
         self._check_there()
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
-        """Read and decode a file; what is compared is the very file that is read."""
-        data, size, time = self._content(index)
-        if not as_it_is and size != self.items.value("size", index):
-            was = self.items.value("size", index)
-            raise ItemError(Status.CHANGED, f"the file is not what it was: {was} bytes then, {size} now")
-        known = self.items.value("hash", index)
-        if not as_it_is and known and time != self.items.value("time", index) and short_hash(data) != known:
-            raise ItemError(Status.CHANGED, "the file is not what it was when the job began: it has another content")
-        return Read(self._decode(data), self.label(index))
+        """Read and decode a file."""
+        return Read(self._picture(index, as_it_is=as_it_is), self.label(index))
 
     def label(self, index: int, column: str = "label") -> int | None:
         """Give the class of a file by its topmost folder."""
@@ -86,17 +79,32 @@ class ImageSource(Source):
         if not self._by_folder:
             raise bad_argument("target", 'a source with labels: {..., "labels": "folders"}', repr(column))
 
-    def path(self, index: int) -> str:
-        """Give the place of a file."""
+    def path(self, index: int, side: int = 0) -> str:
+        """Give the place of a file; ``side`` is that of a pair."""
+        del side
         name = self.items.id(index)
         parts = name.split("/")
         if os.path.isabs(name) or "\0" in name or any(part in ("", ".", "..") for part in parts):
             raise ItemError(Status.UNREADABLE, f"expected the name of a file below the folder, got {name!r}")
         return os.path.join(self._root, *parts)
 
-    def _content(self, index: int) -> tuple[bytes, int, int]:
+    def _picture(self, index: int, side: int = 0, *, as_it_is: bool) -> Any:
+        """Read and decode a file; what is compared is the very file that is read."""
+        data, size, time = self._content(self.path(index, side))
+        was, known = self._mark("size", index, side), self._mark("hash", index, side)
+        if not as_it_is and size != was:
+            raise ItemError(Status.CHANGED, f"the file is not what it was: {was} bytes then, {size} now")
+        if not as_it_is and known and time != self._mark("time", index, side) and short_hash(data) != known:
+            raise ItemError(Status.CHANGED, "the file is not what it was when the job began: it has another content")
+        return self._decode(data)
+
+    def _mark(self, name: str, index: int, side: int) -> int | None:
+        del side
+        return self.items.value(name, index)
+
+    def _content(self, path: str) -> tuple[bytes, int, int]:
         try:
-            with open_regular(self.path(index)) as file:
+            with open_regular(path) as file:
                 status = os.fstat(file.fileno())
                 return file.read(), status.st_size, status.st_mtime_ns
         except OSError as error:
@@ -120,11 +128,11 @@ class ImageSource(Source):
         numbers = {name: number for number, name in enumerate(folders)}
         hashed = self._is_small()
         for name, file in self._files():
-            size, time = _mark(file)
-            yield name, (size, time, _hash(file) if hashed and size >= 0 else 0, numbers.get(_top(name) or "", -1))
+            size, time = mark_of(file)
+            yield name, (size, time, hash_of(file) if hashed and size >= 0 else 0, numbers.get(_top(name) or "", -1))
 
     def _is_small(self) -> bool:
-        sizes = itertools.accumulate(max(0, _mark(file)[0]) for _, file in self._files())
+        sizes = itertools.accumulate(max(0, mark_of(file)[0]) for _, file in self._files())
         return all(total <= HASHED for total in sizes)
 
     def _files(self) -> Iterator[tuple[str, str | os.DirEntry[str]]]:
@@ -155,7 +163,8 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield prefix + entry.name, entry
 
 
-def _mark(file: str | os.DirEntry[str]) -> tuple[int, int]:
+def mark_of(file: str | os.DirEntry[str]) -> tuple[int, int]:
+    """Give size and time of the last change; -1 for what is no file."""
     try:
         status = os.stat(file) if isinstance(file, str) else file.stat()
     except OSError:  # a link to nowhere: an item that cannot be read, and is told as such
@@ -163,7 +172,8 @@ def _mark(file: str | os.DirEntry[str]) -> tuple[int, int]:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
 
 
-def _hash(file: str | os.DirEntry[str]) -> int:
+def hash_of(file: str | os.DirEntry[str]) -> int:
+    """Hash the content; 0 where it cannot be read."""
     try:
         with open_regular(file) as opened:
             return short_hash(opened.read())

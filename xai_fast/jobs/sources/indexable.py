@@ -20,7 +20,11 @@ __all__ = ["IndexableSource"]
 
 
 class IndexableSource(Source):
-    """Items of the data set that the function "path" returns: a tensor, an array or a PIL image, or (item, label)."""
+    """Items of the data set that the function "path" returns: a tensor, an array or a PIL image, or (item, label).
+
+    An item of a model with several inputs, or of a method of pairs, is a tuple of these: ((x, y), label), where the
+    label may be None.
+    """
 
     kind = "indexable"
 
@@ -66,6 +70,8 @@ def _integer(label: Any) -> int | None:
 
 
 def _value(item: Any) -> Any:
+    if isinstance(item, tuple):
+        return tuple(_value(part) for part in item)
     if isinstance(item, Tensor):
         return item.detach().cpu().clone()
     if isinstance(item, np.ndarray | list | float | int):

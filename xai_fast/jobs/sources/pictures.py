@@ -56,10 +56,13 @@ _CHANNELS = (1, 3)
 _FEW_PIXELS = 64
 
 
-def drawn(value: Any, side: int, model: ImageModel | None = None) -> Image.Image | None:
-    """Draw what a source gave."""
+def drawn(value: Any, side: int, model: ImageModel | None = None) -> Any:
+    """Draw what a source gave: a PIL image, a tuple of them for several inputs, or None for what is no picture."""
     from PIL import Image
 
+    if isinstance(value, tuple) or (isinstance(value, Tensor) and value.ndim == 4 and len(value) == 2):
+        parts = tuple(drawn(part, side, model) for part in value)
+        return None if any(part is None for part in parts) else parts
     picture = _from_tensor(value) if isinstance(value, Tensor) else value
     if not isinstance(picture, Image.Image):
         return None

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
-from xai_fast.jobs.store.items import Items
 from xai_fast.values import nearest
 
 if TYPE_CHECKING:
@@ -60,11 +59,6 @@ class TableSource(Source):
     def listing(self) -> Listing:
         """Return the names of the rows where a column has them, else their number."""
         return len(self._values) if self._names is None else ((name, ()) for name in self._names)
-
-    def use(self, items: Items, identity: Mapping[str, Any]) -> None:
-        """Compare columns, rows, size and hash."""
-        super().use(items, identity)
-        self.watch("table")
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Give a row."""

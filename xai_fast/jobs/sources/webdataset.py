@@ -44,6 +44,7 @@ class WebDatasetSource(Source):
     """
 
     kind = "webdataset"
+    watches_late = True
     columns = ("tar", "offset", "size", "npy", "label")
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:

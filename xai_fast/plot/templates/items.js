@@ -2,7 +2,7 @@
 const PAGE = 48; // cards: divisible by 2, 3, 4, 6 and 8 columns
 const gallery = find("#gallery");
 const viewer = find("#viewer");
-const number = (value) => value.toLocaleString("en", { maximumSignificantDigits: 4 });
+const number = (value) => (value && Math.abs(value) < 1e-4 ? value.toExponential(3) : value.toLocaleString("en", { maximumSignificantDigits: 4 }));
 const [search, method, classes, show, sort, reverse, least, most] =
   ["search", "method", "class", "show", "sort", "reverse", "least", "most"].map((id) => find(`#${id}`));
 
@@ -130,7 +130,7 @@ function paint(picture, entry, which) {
     setSigns(withSigns());
   }
   find(".over", picture)?.remove();
-  const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "words" ? coloured(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
+  const over = layer?.kind === "bars" ? bars(layer) : layer?.kind === "words" ? coloured(layer) : layer?.kind === "links" ? links(layer) : layer?.kind === "pairs" && picture !== stage ? smallPairs(layer) : null;
   if (over) picture.append(fillIn(over, { class: `${over.getAttribute("class")} over` }, []));
 }
 
@@ -141,6 +141,21 @@ function bars({ values }) {
   }));
   return draw("svg", { class: "bars", viewBox: `0 0 ${values.length} 100`, preserveAspectRatio: "none", "aria-hidden": "true" },
     draw("rect", { class: "axis", width: values.length, y: 49.8, height: 0.4 }), ...rects);
+}
+
+function links({ box, lines, values, words }) {
+  const largest = Math.abs(values[0]) || 1;
+  const shapes = lines.map(([x0, y0, x1, y1], i) => {
+    const share = Math.abs(values[i]) / largest;
+    const d = `M${x0} ${y0}L${x1} ${y1}`;
+    const ends = `M${x0} ${y0}h0M${x1} ${y1}h0`; // dots, by their round caps
+    const wide = 1 + 2.5 * share;
+    return draw("g", { opacity: 0.3 + 0.7 * share }, draw("title", {}, number(values[i])),
+      ...[[d, wide + 1.5], [ends, wide + 4.5]].map(([path, width]) => draw("path", { d: path, class: "edge", "stroke-width": width })),
+      ...[[d, wide], [ends, wide + 3]].map(([path, width]) => draw("path", { d: path, class: values[i] < 0 ? "against" : "for", "stroke-width": width })));
+  });
+  const texts = words.map(([word, x, y, length]) => draw("text", { x, y, textLength: length, class: "word" }, word));
+  return draw("svg", { class: "drawing", viewBox: `0 0 ${box[0]} ${box[1]}`, "aria-hidden": "true" }, ...shapes.reverse(), ...texts);
 }
 
 function coloured({ words }) {
@@ -246,7 +261,7 @@ function detail(item, entry) {
   showPairs(layer?.kind === "pairs" ? layer : null);
   stage.hidden = beside || (!entry.photo && (!layer || layer.kind === "numbers"));
   showMaps(item, entry);
-  find(".panel .strength").hidden = !(beside ? entry.layers : [layer]).some((one) => ["heat", "pairs"].includes(one?.kind));
+  find(".panel .strength").hidden = !(beside ? entry.layers : [layer]).some((one) => ["heat", "pairs", "links"].includes(one?.kind));
   const ledger = layer?.ledger;
   find("#ledger").hidden = !ledger;
   find("#ledger-text").textContent = ledger?.text ?? "";
@@ -259,7 +274,7 @@ function detail(item, entry) {
     find(`#${id}`).hidden = !text;
     find(`#${id}`).replaceChildren(bdi(text));
   }
-  const ranked = layer?.kind === "bars" ? layer.values.map((value, i) => [value, layer.names[i]]).sort(([a], [b]) => Math.abs(b) - Math.abs(a)) : [];
+  const ranked = ["bars", "links"].includes(layer?.kind) ? layer.values.map((value, i) => [value, layer.names[i]]).sort(([a], [b]) => Math.abs(b) - Math.abs(a)) : [];
   const largest = Math.abs(ranked[0]?.[0] ?? 0) || 1;
   find("#features").replaceChildren(...ranked.slice(0, 12).filter(([value]) => value !== null).map(([value, name]) => make("li", { class: value < 0 ? "negative" : "" },
     make("span"), make("span", { class: "who" }, bdi(name)), bar(Math.abs(value) / largest), make("span", { class: "amount" }, number(value)))));
