@@ -112,6 +112,16 @@ def test_baselines(name: str) -> None:
     assert found.evaluations.tolist() == [3 * len(written_out(x)[0])] * 3
 
 
+def test_as_many_baselines_as_items_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """Other packages would take one for each item."""
+    model, x, _ = network_and_items("image")
+    with caplog.at_level("INFO", "xai_fast"):
+        IntegratedGradients(model, steps=1, baseline=images(2, seed=9)).explain(x)
+        assert "baselines for every item" not in caplog.text
+        IntegratedGradients(model, steps=1, baseline=images(len(x), seed=9)).explain(x)
+    assert f"is taken as {len(x)} baselines for every item" in caplog.text
+
+
 def test_baselines_of_a_file(tmp_path: Path) -> None:
     model, x, _ = network_and_items("image")
     file = tmp_path / "several.npy"

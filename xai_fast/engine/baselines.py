@@ -16,6 +16,7 @@ from xai_fast.engine.draws import MAX_SEED, random_entries, random_words
 from xai_fast.engine.masked import Baseline, baseline_inputs
 from xai_fast.engine.points import Items, Rows
 from xai_fast.errors import InputError, bad_argument
+from xai_fast.terminal import tell
 
 __all__ = ["GivenBaselines", "UniformBaselines", "baseline_rows", "read_baseline"]
 
@@ -85,6 +86,11 @@ def _of_input(name: str, baseline: Any, value: Tensor) -> Tensor:
         raise bad_argument(name, expected, f"shape {tuple(baseline.shape)}") from error
     if len(several) == 0:
         raise bad_argument(name, "at least one baseline", f"shape {tuple(baseline.shape)}")
+    if len(several) == len(value) > 1:
+        tell(
+            f"{name}: a tensor {tuple(baseline.shape)} is taken as {len(several)} baselines for every item, though "
+            "there are as many items; DeepLIFT takes one per item"
+        )
     rows: Tensor = several.flatten(1)[None]
     return rows
 
