@@ -16,7 +16,7 @@ from xai_fast.engine.masked import Baseline, baseline_inputs
 from xai_fast.metrics.checks import check_attributions, check_not_nan
 from xai_fast.metrics.results import Array, MetricResult
 
-__all__ = ["FeatureScores", "correlation", "ranks"]
+__all__ = ["FeatureScores", "correlation"]
 
 _CELLS = 14
 _STEP = 4  # of the draws, so that they are not those of a method with the same seed
@@ -123,10 +123,3 @@ def correlation(a: Tensor, b: Tensor, exists: Tensor | None = None) -> Tensor:
         parts.append(centred / torch.linalg.vector_norm(centred, dim=-1, keepdim=True))
     found: Tensor = (parts[0] * parts[1]).sum(-1)
     return found.masked_fill(constant, 0.0)
-
-
-def ranks(values: Tensor, exists: Tensor) -> Tensor:
-    """Rank the values (B, n) that exist, from 0, float64; equal ones share their mean rank."""
-    values = values.masked_fill(~exists, torch.inf)
-    ordered = values.sort(-1).values
-    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True) - 1).double() / 2

@@ -14,10 +14,11 @@ from xai_fast.arguments import check_integer
 from xai_fast.engine.draws import random_entries
 from xai_fast.engine.features import Grouping
 from xai_fast.engine.masked import Baseline
-from xai_fast.metrics.features import FeatureScores, correlation, ranks
+from xai_fast.metrics.features import FeatureScores, correlation
 from xai_fast.metrics.ranking import places
 from xai_fast.metrics.region_perturbation import replaced_scores
 from xai_fast.metrics.results import Array, CallOptions, MetricResult, Model, make_call
+from xai_fast.metrics.similarity import ranks
 
 __all__ = ["monotonicity", "monotonicity_correlation"]
 
@@ -91,5 +92,8 @@ def monotonicity_correlation(
     rounding = 8 * torch.finfo(lost.dtype).eps * scores.scores[of].abs()
     changes = torch.where(lost.abs() > rounding, lost, 0.0).double().square() / samples
     expected = torch.zeros_like(scores.attributions).index_put_((of, feature), changes, accumulate=True)
-    by_map, by_score = (ranks(values, scores.exists) for values in (scores.attributions.abs(), expected))
+    absent = ~scores.exists
+    by_map, by_score = (
+        ranks(values.masked_fill(absent, torch.inf)) for values in (scores.attributions.abs(), expected)
+    )
     return scores.result(correlation(by_map, by_score, scores.exists), expected)
