@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import xai_fast
-from xai_fast import Explanation, InputError, KernelKMeans, Method, ModelError, neuralize
+from xai_fast import GNNLRP, Explanation, InputError, KernelKMeans, Method, ModelError, neuralize
 from xai_fast.registry import find_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -60,7 +60,9 @@ KERNELS: dict[str, dict[str, Any]] = {"neuralize": {}}
 """Methods that explain kernel models."""
 PAIRS: dict[str, dict[str, Any]] = {"bilrp": {"cells": [3, 2], "layer": "2"}}
 """Methods whose items are pairs of inputs, and which have no target."""
-ALL = OPTIONS | TABLES | ATTENTION | KERNELS | PAIRS
+GRAPHS: dict[str, dict[str, Any]] = {"gnn_lrp": {"gamma": 0.1}}
+"""Methods whose items are graphs."""
+ALL = OPTIONS | TABLES | ATTENTION | KERNELS | PAIRS | GRAPHS
 ITEMS = 7
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 
@@ -72,6 +74,27 @@ def test_every_method_is_in_the_table_of_this_test() -> None:
     assert set(xai_fast.methods()) <= ALL.keys()
 
 
+class GraphNetwork(nn.Module):
+    """Two steps of message passing, and a readout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 6), nn.Linear(6, 4)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return self.second(adjacency @ self.first(adjacency @ x).relu()).sum(1)
+
+
+class GraphsInOneTensor(GNNLRP):
+    """Graphs (B, n, d + n), features and adjacency side by side, so that tests cut them like other items."""
+
+    name = "gnn_lrp"
+
+    def explain(self, x: Any, target: Any = None, *rest: Any, **named: Any) -> Any:  # type: ignore[override]
+        graphs = (x[..., :3], x[..., 3:]) if isinstance(x, Tensor) and x.ndim == 3 else x
+        return super().explain(graphs, None, target, *rest, **named)
+
+
 class Transposed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.transpose(1, 2)
@@ -80,6 +103,8 @@ class Transposed(nn.Module):
 def model_for(name: str, dtype: torch.dtype) -> nn.Module:
     if name in KERNELS:  # constants in float64, whatever the rows are
         return neuralize(KernelKMeans(torch.rand(12, 5, dtype=torch.float64), [0, 1, 2, 3] * 3, 0.3))
+    if name in GRAPHS:
+        return GraphNetwork().to(dtype).eval()
     if name in TABLES:
         layers: list[nn.Module] = [nn.Linear(5, 8), nn.GELU(), nn.Dropout(0.3), nn.Linear(8, 4)]
     elif name in ATTENTION:
@@ -91,11 +116,21 @@ def model_for(name: str, dtype: torch.dtype) -> nn.Module:
 
 
 def method_for(name: str, dtype: torch.dtype = torch.float64) -> Method:
-    return find_method(name)(model_for(name, dtype), **ALL[name])
+    method: Any = GraphsInOneTensor if name in GRAPHS else find_method(name)
+    made: Method = method(model_for(name, dtype), **ALL[name])
+    return made
 
 
 def items_for(name: str, dtype: torch.dtype = torch.float64, count: int = ITEMS) -> Tensor:
-    shape = (5,) if name in TABLES | KERNELS else (2, 3, 10, 10) if name in PAIRS else (3, 10, 10)
+    shape = (
+        (5,)
+        if name in TABLES | KERNELS
+        else (5, 8)
+        if name in GRAPHS
+        else (2, 3, 10, 10)
+        if name in PAIRS
+        else (3, 10, 10)
+    )
     return torch.rand(count, *shape, dtype=dtype)
 
 
@@ -197,6 +232,7 @@ OF_PAIRS = {
     "target": "target: expected None, as a similarity has no classes, got 4",
     "targets": r"target: expected None, as a similarity has no classes, got \[0, 1\]",
 }
+OF_GRAPHS = dict.fromkeys(("shape", "list"), "adjacency: expected the graphs' adjacency or edges, or inputs that are a")
 
 
 @pytest.mark.parametrize("wrong", WRONG)
@@ -207,6 +243,8 @@ def test_what_does_not_fit_gets_a_named_error_and_the_model_is_left_as_it_was(na
     kind, message, call = WRONG[wrong]
     if name in PAIRS:
         message = OF_PAIRS.get(wrong, message)
+    if name in GRAPHS:
+        message = OF_GRAPHS.get(wrong, message)
     with pytest.raises(kind, match=message):
         call(method, x)
     assert_untouched(method.model, training=wrong == "training")

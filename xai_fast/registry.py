@@ -49,6 +49,7 @@ from xai_fast.interaction import (
     ANOVA,
     FAST,
     GLIDER,
+    GNNLRP,
     NID,
     TNID,
     BiLRP,
@@ -113,6 +114,7 @@ _OWN: tuple[type[Method], ...] = (
     TaylorCAM,
     RemovalInteractions,
     BiLRP,
+    GNNLRP,
     TNIDRows,
     Neuralize,
 )

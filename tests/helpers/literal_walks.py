@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 Score = Callable[[Tensor], Tensor]
@@ -74,6 +73,8 @@ def blur_ig(score: Score, x: Tensor, *, steps: int, sigma: float) -> tuple[Tenso
     Returns:
         The attribution, like x, and the first blurred picture.
     """
+
+    from scipy import ndimage  # not in the smallest installation
 
     def blurred(at: float) -> Tensor:
         each = (0, 0, *[at] * (x.ndim - 2))

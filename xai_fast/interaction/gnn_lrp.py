@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_fast.arguments import check_choice, check_positive
+from xai_fast.arguments import check_choice, check_positive, name_items
 from xai_fast.engine.call import Call
 from xai_fast.engine.extra import shared
 from xai_fast.engine.objective import SCORES, Objective, Target
@@ -21,7 +21,7 @@ from xai_fast.errors import ModelError, UnsupportedOperation, bad_argument
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.message_passing import MessagePassing
 from xai_fast.interaction.walk_relevance import WalkRelevance, joined
-from xai_fast.options import HasOptions
+from xai_fast.method import Method
 from xai_fast.relevance.composite import Composite, Position
 from xai_fast.relevance.rules import Epsilon, Gamma, Rule
 from xai_fast.relevance.walk import Walk
@@ -29,7 +29,7 @@ from xai_fast.relevance.walk import Walk
 __all__ = ["GNNLRP"]
 
 
-class GNNLRP(HasOptions):
+class GNNLRP(Method[WalkRelevance]):
     """Relevance of walks (J, K, L, ...): of what node J tells node K in the first step, what K tells L of it, and on.
 
     The model is any network whose message passing is a product of features with an adjacency: ``A @ H``, an einsum, or
@@ -60,7 +60,7 @@ class GNNLRP(HasOptions):
         eps: float = 1e-9,
         score: str = "output",
     ) -> None:
-        self.model = model
+        super().__init__(model)
         values = gamma if isinstance(gamma, list | tuple) else [gamma]
         if not values or not all(isinstance(g, int | float) and 0 <= g < float("inf") for g in values):
             raise bad_argument("gamma", "a number, or one for each layer with weights, at least 0", repr(gamma))
@@ -70,24 +70,28 @@ class GNNLRP(HasOptions):
         self._whole = WholeModel(model)
         self._single = _OneGraph(model)
 
-    def explain(
+    def explain(  # type: ignore[override]  # as `Method` has it, but with the graph where the target would be
         self,
-        x: Tensor | Sequence[Tensor],
-        adjacency: Tensor | Sequence[Tensor],
+        x: Any,
+        adjacency: Tensor | Sequence[Tensor] | None = None,
         target: Target = None,
         additional_forward_args: object = None,
+        item_ids: Sequence[int] | Tensor | None = None,
+        internal_batch_size: int | None = None,
     ) -> WalkRelevance:
         """Explain the predictions for graphs.
 
         Args:
             x: (n, d) the features of a graph's nodes, n >= 2; or a list of such, of any sizes; or (B, n, d) for a model
-                that takes batches.
+                that takes batches. Without ``adjacency`` a tuple of both, as jobs have it.
             adjacency: the model's second argument: (n, n), or (2, E) int64 edges from the first row to the second; a
                 list of such, or one for all graphs; or (B, n, n) with (B, n, d).
             target: the class, or a class per graph; None for the predicted one; or a callable from the outputs of
                 graphs, with their number in front, to scores, such as ``lambda out: out[:, node, 3]`` for a node.
             additional_forward_args: a tensor or a tuple of some that the model takes next, such as weights of edges; a
                 list of such for a list of graphs.
+            item_ids: see `Method.explain`; nothing here is random.
+            internal_batch_size: graphs that go through the model at once.
 
         Returns:
             The relevance of walks; graphs of different sizes are padded with nodes that no walk visits.
@@ -97,6 +101,12 @@ class GNNLRP(HasOptions):
             ModelError: the model is in training mode or cannot be traced, or has no message passing.
             UnsupportedOperation: relevance cannot be written as that of walks; the operation is named.
         """
+        if adjacency is None and isinstance(x, tuple) and len(x) == 2:
+            x, adjacency = x
+        if adjacency is None:
+            raise bad_argument(
+                "adjacency", "the graphs' adjacency or edges, or inputs that are a tuple of both", "None"
+            )
         if isinstance(x, list | tuple):
             columns = {"adjacency": adjacency, "target": target, "additional_forward_args": additional_forward_args}
             graphs = zip(x, *(_per_graph(name, values, len(x)) for name, values in columns.items()), strict=True)
@@ -106,28 +116,54 @@ class GNNLRP(HasOptions):
         if x.shape[-2] < 2:
             raise bad_argument("x", "at least 2 nodes in a graph", str(x.shape[-2]))
         more = additional_forward_args
+        if isinstance(more, list):
+            raise bad_argument("additional_forward_args", "a tensor or a tuple, as x is no list of graphs", "a list")
         arguments = (adjacency, *(() if more is None else more if isinstance(more, tuple) else (more,)))
         if x.ndim == 3:
-            return self._explain(x, arguments, target, None)
+            return self._of_graphs(x, arguments, target, None, item_ids, internal_batch_size)
         rows = tuple(value[None] if isinstance(value, Tensor) else value for value in arguments)
         try:
-            return self._explain(x[None], rows, target, self._single)
+            return self._of_graphs(x[None], rows, target, self._single)
         except UnsupportedOperation:
             if not isinstance(adjacency, Tensor) or adjacency.is_floating_point():
                 raise
         # Edges of which some are left out or added, such as loops: their number is that of this graph.
-        return self._explain(x[None], (shared(rows[0]), *rows[1:]), target, self._single)
+        return self._of_graphs(x[None], (shared(rows[0]), *rows[1:]), target, self._single)
 
-    def _explain(
-        self, x: Tensor, arguments: tuple[Any, ...], target: Target, at: Callable[..., object] | None
+    def attribute(self, *arguments: Any, **named: Any) -> Tensor:
+        """Give the relevance of the nodes, (B, n); arguments as for `explain`."""
+        return self.explain(*arguments, **named).attributions
+
+    def _explain(self, call: Call) -> WalkRelevance:
+        raise NotImplementedError  # `explain` takes graphs
+
+    def _of_graphs(
+        self,
+        x: Tensor,
+        arguments: tuple[Any, ...],
+        target: Target,
+        at: Callable[..., object] | None,
+        item_ids: Sequence[int] | Tensor | None = None,
+        internal_batch_size: int | None = None,
     ) -> WalkRelevance:
-        call = Call.of(self.model, x, Objective(target, self.score), additional_forward_args=arguments)
+        call = Call.of(
+            self.model,
+            x,
+            Objective(target, self.score),
+            additional_forward_args=arguments,
+            item_ids=item_ids,
+            internal_batch_size=internal_batch_size,
+        )
         call = replace(call, at=at)
         with call.context(), torch.autocast(call.device.type, enabled=False):
             return joined([self._chunk(call, chunk) for chunk in call.chunks()])
 
     def _chunk(self, call: Call, chunk: range) -> WalkRelevance:
         values = self._whole.values(call, chunk)
+        bad = call.host.items(~values.scores.isfinite())
+        if bad:
+            wrong = name_items([chunk.start + i for i in bad])
+            raise ModelError(f"model: expected finite scores, got NaN or infinity for {wrong}")
         passing = values.traced.derived(MessagePassing)
         composite = Composite({"dense": self._rule}, "constant", 0.0)
         layers = len(passing.layers.positions)

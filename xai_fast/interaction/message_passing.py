@@ -286,7 +286,7 @@ class MessagePassing:
         heads: list[Tensor] = []
         while (rest := ~torch.stack([*heads, torch.zeros_like(products[0], dtype=torch.bool)]).any(0)).any():
             first = products[:, int(rest.nonzero()[0])]
-            heads.append(rest & torch.isclose(products, first[:, None], rtol=1e-4, atol=1e-6).all(0))
+            heads.append(rest & torch.isclose(products, first[:, None], 1e-4, 1e-6, equal_nan=True).all(0))
         columns = []
         ones = torch.eye(self.nodes, dtype=like.dtype, device=like.device)
         for part in torch.split(ones, max(1, _ENTRIES // like.numel())):
