@@ -79,10 +79,10 @@ def _methods() -> Iterator[str]:
     ):
         yield title
         for name, found in known.items():
-            yield f"  {name:24}{found.__module__}.{found.__qualname__}"
+            yield f"  {name:30}{found.__module__}.{found.__qualname__}"
         for entry in entry_points(group=group):
             if entry.name not in known:
-                yield f"  {entry.name:22}{_reason(entry)}"
+                yield f"  {entry.name:30}{_reason(entry)}"
 
 
 def _reason(entry: EntryPoint) -> str:

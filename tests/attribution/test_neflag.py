@@ -246,6 +246,7 @@ def test_bfloat16_maps_point_the_same_way() -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_model_gives_the_same_maps_with_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two graphs serve every run: one without gradient for the items, one with it for the points, both of 4 rows."""
+    torch.compiler.reset()  # what other tests compiled counts towards dynamo's limit of graphs for one function
     shapes: list[tuple[int, ...]] = []
     compile_model = torch.compile
 

@@ -138,6 +138,6 @@ def test_all_methods_explain_a_picture(
     photos = [Photo("a.png", place / "a.png", "test")]
     gallery.explain_gallery(photos, "efficientnet-lite0", loaded, place / "out", Look(beside=True))
     refused = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not in the gallery: ")]
-    # It has no attention, and is neither a network for tables nor an estimator.
-    without = {"attention_rollout", "transformer_attribution", "attcat", "tnid_rows", "neuralize"}
+    # It has no attention, and is neither a network for tables, pairs or graphs nor an estimator.
+    without = {"attention_rollout", "transformer_attribution", "attcat", "tnid_rows", "neuralize", "bilrp", "gnn_lrp"}
     assert {line.split()[4] for line in refused} == without
