@@ -59,7 +59,7 @@ def test_a_method_of_another_package_that_cannot_be_used_has_the_reason(
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-package\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[xai_fast.methods]\n{name} = {reference}\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert f"  {name:22}{reason}" in doctor.report()
+    assert f"  {name:30}{reason}" in doctor.report()
 
 
 def test_a_native_module_that_is_missing_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
