@@ -120,3 +120,5 @@ def test_every_metric_is_named_and_says_what_it_needs() -> None:
         assert metric.needs in ("attributions", "method", "maps", "boxes"), name
         assert metric.cost, name
         assert metric.paper, name
+    hits = METRICS["pointing_game"].function(torch.ones(1, 1, 2, 2), [[(0, 0, 0, 0)]])
+    assert getattr(hits, METRICS["pointing_game"].value).tolist() == [True]

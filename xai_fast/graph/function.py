@@ -66,13 +66,13 @@ class ScoreFunction:
         Args:
             model: from that, and the arguments, to outputs.
             call: the batch.
-            arguments: the inputs of some items, and their additional arguments.
+            arguments: the inputs of some items, where the model takes them, and their additional arguments.
             classes: theirs.
 
         Returns:
             The function.
         """
-        rows = [*[True] * len(call.values), *call.extra.per_item]
+        rows = [*[True] * (len(arguments) - len(call.extra.per_item)), *call.extra.per_item]
         extras = tuple(a for a, one in zip(arguments, rows, strict=True) if one and isinstance(a, Tensor))
         fixed = {i: a for i, (a, one) in enumerate(zip(arguments, rows, strict=True)) if not one}
         return cls(model, call.objective, extras, fixed, classes)

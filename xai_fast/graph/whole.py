@@ -122,12 +122,10 @@ class WholeModel:
             raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
         inputs, rows = call.take(chunk), call.extra.rows(call.positions(chunk))
         x = side_by_side(inputs)
-        extras = tuple(v for v, per_item in zip(rows, call.extra.per_item, strict=True) if per_item)
-        fixed = {i: v for i, (v, per_item) in enumerate(zip(rows, call.extra.per_item, strict=True)) if not per_item}
         classes = None
         if self._classes(call):
             classes = torch.zeros(len(chunk), dtype=torch.int64, device=call.device)
-        function = ScoreFunction(self._function(call), call.objective, extras, fixed, classes)  # type: ignore[arg-type]
+        function = ScoreFunction.of_call(self._function(call), call, rows, classes)
         found = traced(function, x)
         graph = found.graph
         values: dict[int, object] = {**graph.constants, 0: x.unsqueeze(1)}
