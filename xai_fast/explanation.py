@@ -23,6 +23,8 @@ FACTS: dict[str, str] = {
     "saturated": "the score is at its limit within rounding, so gradients say little; a log_probability or logit helps",
     "no_relevance": "all relevance is exactly zero: the score is zero, or no active unit reaches it; another score, or "
     "a target with a positive output, helps",
+    "outside_bounds": "entries of the input are below low or above high, so the rule zB is not what its paper derives; "
+    "give low and high of the data as the model takes it",
     "lost_relevance": "all pairs together are less than 1 % of the similarity: biases and stabilisers keep the rest; "
     "another composite or bias helps",
     "own_unit": "the model was fitted to this row, whose own unit keeps most of the relevance; fit it without the row",

@@ -11,6 +11,7 @@ from literal_relevance import RULES, SeenLRP, joined, literal
 from torch import Tensor, nn
 
 from xai_fast.attribution.lrp import LRP
+from xai_fast.interaction.bilrp import BiLRP
 
 BIASES = ("absorb", "zero", "keep")
 NAMES = ("tutorial", "resnet", "densenet", "mobilenet", "efficientnet", "unet", "encoder", "vit", "bert", "in place")
@@ -76,6 +77,18 @@ def test_without_biases_the_bias_takes_nothing(rule: str) -> None:
     found = LRP(model, composite=RULES[rule]).explain(torch.randn(3, 3, 6, 6))
     assert not found.ledger[..., 1].any()
     assert bool(found.ledger[..., 0].any())
+
+
+def test_inputs_outside_the_bounds_are_named() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)).eval()
+    x = torch.rand(4, 3, 6, 6)
+    x[1, 2, 0, 0], x[2, 0, 5, 5], x[3, 1, 2, 2] = -0.01, 1.6, 1 + 1e-7
+    for high, expected in ((1.0, [False, True, True, False]), ([2.0, 1.0, 1.0], [False, True, False, False])):
+        for method in (LRP(model, low=0.0, high=high), BiLRP(model, low=0.0, high=high, cells=(2, 2))):
+            inputs = (x, x) if method.pairs else x
+            assert method.explain(inputs).facts["outside_bounds"].tolist() == expected
+    assert "outside_bounds" not in LRP(model).explain(x).facts
 
 
 @pytest.mark.parametrize("bias", BIASES)

@@ -22,7 +22,7 @@ from xai_fast.graph.cut import Downstream
 from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.graph.whole import Values, WholeModel
 from xai_fast.method import Method
-from xai_fast.relevance.composite import Composite, check_bounds, check_composite
+from xai_fast.relevance.composite import Composite, check_bounds, check_composite, outside_bounds
 from xai_fast.relevance.ledger import Relevance
 from xai_fast.relevance.walk import Layers, Walk
 
@@ -122,13 +122,15 @@ class LRP(Method[Relevance]):
 
         names, ledger = walk.entries(rows, values.scores)
         attributions = self._whole.inputs(call, shaped(0), 1 + several)
-        dead = shaped(0).flatten(1).eq(0).all(1)
+        facts = {"no_relevance": shaped(0).flatten(1).eq(0).all(1)}
+        if self._bounds is not None:
+            facts["outside_bounds"] = outside_bounds(values.state.tensor(0)[:, 0], self._bounds)
         return Relevance(
             attributions=attributions,
             scores=values.scores,
             targets=values.targets,
-            evaluations=torch.ones_like(dead, dtype=torch.int64),
-            facts={"no_relevance": dead},
+            evaluations=torch.ones_like(values.scores, dtype=torch.int64),
+            facts=facts,
             inner=tuple(shaped(i) for i in nodes),
             layers=self.layer,
             ledger=ledger if several else ledger[:, 0],

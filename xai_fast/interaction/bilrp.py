@@ -27,7 +27,7 @@ from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.method import Method, check_finite
 from xai_fast.references import import_reference
-from xai_fast.relevance.composite import Composite, check_bounds, check_composite
+from xai_fast.relevance.composite import Composite, check_bounds, check_composite, outside_bounds
 from xai_fast.relevance.walk import Layers, Walk
 from xai_fast.terminal import short
 
@@ -148,7 +148,7 @@ class BiLRP(Method[PairRelevance]):
         second: Any
         first, second = _pair(x) if y is None else (x, y)
         sides = [self._side(*given, internal_batch_size, item_ids) for given in ((first, x_args), (second, y_args))]
-        (rows_x, phi_x, grid_x), (rows_y, phi_y, grid_y) = sides
+        (rows_x, phi_x, grid_x, outside_x), (rows_y, phi_y, grid_y, outside_y) = sides
         if phi_x.shape != phi_y.shape:
             expected = f"as many items and dimensions as x, {tuple(phi_x.shape)}"
             raise bad_argument("y", expected, str(tuple(phi_y.shape)))
@@ -157,14 +157,17 @@ class BiLRP(Method[PairRelevance]):
             scale = phi_x.norm(dim=1) * phi_y.norm(dim=1)
         scores = (phi_x * phi_y).sum(1) / scale
         pairs = rows_x @ rows_y.mT / scale[:, None, None]
+        facts = {
+            "no_relevance": pairs.flatten(1).eq(0).all(1),
+            "lost_relevance": pairs.sum((1, 2)).abs() < _LOST * scores.abs(),
+        }
+        if outside_x is not None and outside_y is not None:
+            facts["outside_bounds"] = outside_x | outside_y
         found = PairRelevance(
             attributions=pairs,
             scores=scores,
             evaluations=torch.full_like(scores, 2, dtype=torch.int64),
-            facts={
-                "no_relevance": pairs.flatten(1).eq(0).all(1),
-                "lost_relevance": pairs.sum((1, 2)).abs() < _LOST * scores.abs(),
-            },
+            facts=facts,
             grid_x=grid_x,
             grid_y=grid_y,
             size_x=tuple(first.shape[2:]) if first.ndim == 4 else (),
@@ -180,8 +183,13 @@ class BiLRP(Method[PairRelevance]):
 
     def _side(
         self, inputs: Any, arguments: object, batch_size: int | None, item_ids: Sequence[int] | Tensor | None
-    ) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-        """Give (B, n, D) what each cell contributes to each dimension, phi (B, D), and the grid of the cells."""
+    ) -> tuple[Tensor, Tensor, tuple[int, ...], Tensor | None]:
+        """Explain the dimensions of one side.
+
+        Returns:
+            (B, n, D) what each cell contributes to each dimension, phi (B, D), the grid of the cells, and which items
+            are outside the bounds, None without bounds.
+        """
         call = Call.of(
             self._encoder,
             inputs,
@@ -197,8 +205,9 @@ class BiLRP(Method[PairRelevance]):
             if self.embeddings is not None:
                 call = at_embeddings(call, self.embeddings, batch_size)
             found = [self._rows(call, chunk) for chunk in call.chunks()]
+        outside = None if self._bounds is None else outside_bounds(call.values[0], self._bounds)
         grid = _grid(self.cells, call.values[0])
-        return torch.cat([rows for rows, _ in found]), torch.cat([phi for _, phi in found]), grid
+        return torch.cat([rows for rows, _ in found]), torch.cat([phi for _, phi in found]), grid, outside
 
     def _rows(self, call: Call, chunk: range) -> tuple[Tensor, Tensor]:
         relevance, phi = (self._derivative if self.second_order == "hessian" else self._relevance)(call, chunk)

@@ -16,6 +16,8 @@ from xai_fast.relevance.rules import AlphaBeta, Epsilon, Flat, Gamma, Rule, WSqu
 
 __all__ = ["COMPOSITES", "Composite", "Position"]
 
+_ROUNDING = 1e-5  # of the range of inputs, such as that of pictures that were resized and normalised
+
 
 @dataclass(frozen=True)
 class Position:
@@ -116,3 +118,19 @@ def check_bounds(low: object, high: object) -> tuple[Tensor, Tensor] | None:
             "low", "two numbers or two per channel, low < high, or None for both", f"low={low!r}, high={high!r}"
         )
     return torch.tensor(ends[0]), torch.tensor(ends[1])
+
+
+def bounds_like(x: Tensor, bounds: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Give bounds () or (C,) so that they broadcast with inputs x (B, C, ...); an `InputError` if they do not fit."""
+    channels = bounds[0].numel()
+    if channels not in (1, *x.shape[1:2]):
+        raise bad_argument("low", f"one number, or one for each of {x.shape[1]} channels", f"{channels}")
+    low, high = (bound.to(x).view([1, -1, *[1] * x.ndim][: x.ndim]) for bound in bounds)
+    return low, high
+
+
+def outside_bounds(x: Tensor, bounds: tuple[Tensor, Tensor]) -> Tensor:
+    """Tell which inputs x (B, C, ...) have entries beyond the bounds by more than rounding, (B,) bool."""
+    low, high = bounds_like(x, bounds)
+    margin = _ROUNDING * (high - low)
+    return ((x < low - margin) | (x > high + margin)).flatten(1).any(1)

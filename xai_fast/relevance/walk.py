@@ -16,13 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_fast.errors import bad_argument
 from xai_fast.graph import Graph, State
 from xai_fast.graph.interpreter import complete
 from xai_fast.graph.lift import aligned, summed_to
 from xai_fast.graph.nodes import Node
 from xai_fast.graph.overloads import overloads_of
-from xai_fast.relevance.composite import Composite, Position
+from xai_fast.relevance.composite import Composite, Position, bounds_like
 from xai_fast.relevance.facts import is_gate, is_stop, nonnegative_nodes
 from xai_fast.relevance.ledger import COLUMNS
 from xai_fast.relevance.rules import Local, Pot, Share, Term, divided, stabilised
@@ -242,10 +241,7 @@ class Walk:
         if self.bounds is None:
             low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
         else:
-            channels = self.bounds[0].numel()
-            if channels not in (1, *x.shape[1:2]):
-                raise bad_argument("low", f"one number, or one for each of {x.shape[1]} channels", f"{channels}")
-            low, high = (bound.to(x).view([1, -1, *[1] * x.ndim][: x.ndim]) for bound in self.bounds)
+            low, high = bounds_like(x, self.bounds)
         if self.layers.reads_input and low[0].numel() == 1:
             return dict.fromkeys(self.layers.before_weights, (low.unsqueeze(1), high.unsqueeze(1)))
         items = 1 if self.bounds is not None and self.layers.shares_bounds else len(x)
