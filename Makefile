@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.with-all
 SOURCES := pyproject.toml setup.py CMakeLists.txt $(shell find csrc -type f)
-# Python compiles what it imports; most of what is installed is never imported.
-INSTALL := $(BIN)/python -m pip install --quiet --no-compile
+# Python compiles what it imports, most of what is installed never. The warning is that of setuptools about any editable
+# installation.
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-compile
 
 .PHONY: demo test bench lint format wheel env clean
 
