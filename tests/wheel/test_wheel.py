@@ -64,4 +64,4 @@ def test_the_source_distribution_is_complete_and_gave_a_wheel() -> None:
 
 
 def _python(wheel: zipfile.ZipFile) -> set[str]:
-    return {name for name in wheel.namelist() if name.startswith("xai_fast/") and ".so" not in name}
+    return {name for name in wheel.namelist() if re.match(r"xai_fast/.*[^/]$", name) and ".so" not in name}
