@@ -78,7 +78,9 @@ def table(found: Mapping[str, Any]) -> str:
     sums = {"**all**": list(steps), "**all but torch**": [name for name in steps if name != TORCH]}
     rows = {**steps, **{title: _sum(steps, names) for title, names in sums.items()}}
     lines = [f"| {name} | {row['seconds']:.0f} s | {row['cpu_seconds']:.0f} s |" for name, row in rows.items()]
-    about = f"{machine['cpu']}, {machine['processors']} processors, Python {machine['python']}, torch {machine['torch']}."
+    about = (
+        f"{machine['cpu']}, {machine['processors']} processors, Python {machine['python']}, torch {machine['torch']}."
+    )
     return "\n".join(["| step | time | processor time |", "|---|---|---|", *lines, "", about])
 
 

@@ -153,7 +153,7 @@ def _sanitized() -> tuple[str, dict[str, str]]:
 
 
 def _wheel() -> tuple[str, dict[str, str]]:
-    """Build a wheel for any Linux, of what the installation has compiled; a source distribution, and a wheel of that."""
+    """Build a wheel for any Linux of what the installation has compiled, a source distribution, and a wheel of that."""
     _gnu_compiler()
     tools = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     there = {name: importlib.util.find_spec(name) for name in ("auditwheel", "pybind11")}

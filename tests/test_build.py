@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import install
 from xai_fast import backends, native
 
 ROOT = Path(__file__).parent.parent
@@ -171,6 +173,23 @@ def test_what_was_compiled_is_used_again(changed: dict[str, str], same: bool, tm
     assert f"--parallel {changed.get('CMAKE_BUILD_PARALLEL_LEVEL', '')}" in second.stdout
     (module,) = (tmp_path / "source").glob("library/xai_fast/_native*")
     assert module.read_text() == f"{(environment | changed)['CXX']}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ends a session of processes")
+def test_the_times_of_an_installation_end_with_the_first_picture(tmp_path: Path) -> None:
+    picture = f"mkdir -p $(dirname {install.PICTURE}); touch {install.PICTURE}; sleep 60"
+    steps = {"clone": ["true"], install.TORCH: ["sleep", "0.2"], "first picture": ["sh", "-c", picture]}
+    found = install.measure(tmp_path, steps, tmp_path / "kept.json")
+    assert found == json.loads((tmp_path / "kept.json").read_text())
+    assert list(found["steps"]) == list(steps)
+    assert 0.2 <= found["steps"][install.TORCH]["seconds"] < 10
+    assert found["steps"]["first picture"]["seconds"] < 10
+    seconds = {"clone": 1, install.TORCH: 30, "first picture": 4}
+    found["steps"] = {name: {"seconds": value, "cpu_seconds": 2 * value} for name, value in seconds.items()}
+    rows = [line for line in install.table(found).splitlines() if line.startswith("| **")]
+    assert rows == ["| **all** | 35 s | 70 s |", "| **all but torch** | 5 s | 10 s |"]
+    with pytest.raises(subprocess.CalledProcessError):
+        install.measure(tmp_path / "..", {"clone": ["false"]}, tmp_path / "kept.json")
 
 
 def test_a_wheel_without_the_native_module_is_pure_and_has_its_data(tmp_path: Path) -> None:

@@ -5,14 +5,15 @@ Prints the folder of the package and the instruction set. The wheels of every pl
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import torch
 
 import xai_fast
-import xai_fast.kernels
 from xai_fast import LRP, NeFLAG, backends, native, use_backend
 
+importlib.import_module("xai_fast.kernels")
 torch.manual_seed(0)
 model = torch.nn.Sequential(
     torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 7 * 7, 5)
