@@ -2,23 +2,54 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.with-all
+SOURCES := pyproject.toml setup.py CMakeLists.txt $(shell find csrc -type f)
+# Python compiles what it imports, most of what is installed never. The warning is that of setuptools about any editable
+# installation.
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-compile
 
-.PHONY: demo test bench lint format env clean
+.PHONY: demo test bench lint format wheel env clean
 
-env: $(STAMP)
+env: $(VENV)/.demo
 
-# Torch first and by itself, so that what needs any torch is content with this one. foolbox is only read for its photos,
-# ISLP for a table, and zennit only compared with: what they depend on is not needed for that.
-$(STAMP): pyproject.toml setup.py CMakeLists.txt requirements/check.txt $(shell find csrc -type f)
+# With what builds the package, so that nothing is downloaded a second time for a build of its own.
+$(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements/check.txt
-	$(BIN)/python -m pip install --quiet --editable '.[all]'
-	$(BIN)/python -m pip install --quiet --no-deps foolbox ISLP zennit
+	$(INSTALL) --upgrade pip setuptools pybind11 cmake ninja
 	touch $@
 
-demo: $(STAMP)
+# Torch before all others, so that what needs any torch is content with this one.
+$(VENV)/.torch: requirements/check.txt | $(VENV)/.python
+	$(INSTALL) --constraint requirements/check.txt torch
+	touch $@
+
+$(VENV)/.native: $(SOURCES) | $(VENV)/.python
+	PATH="$(abspath $(BIN)):$$PATH" $(INSTALL) --no-build-isolation --no-deps --editable .
+	touch $@
+
+# What the extra $* asks for; the native module is left as it is.
+define extra
+	XAI_FAST_NATIVE=off XAI_FAST_CUDA=off $(INSTALL) --constraint requirements/check.txt --no-build-isolation --editable '.[$(1)]'
+endef
+
+# foolbox is only read for its photos, ISLP for a table: what they depend on is not needed for that.
+$(VENV)/.demo: pyproject.toml $(VENV)/.torch $(VENV)/.native
+	$(call extra,demo)
+	$(INSTALL) --no-deps foolbox ISLP
+	touch $@
+
+$(VENV)/.with-%: $(VENV)/.demo
+	$(call extra,$*)
+	touch $@
+
+# zennit is only compared with.
+$(STAMP): requirements/check.txt $(VENV)/.demo
+	$(INSTALL) --requirement requirements/check.txt
+	$(call extra,all)
+	$(INSTALL) --no-deps zennit
+	touch $@
+
+demo: $(VENV)/.demo
 	$(BIN)/xai-fast demo --out out
 
 test: $(STAMP)
@@ -27,16 +58,22 @@ test: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-lint: $(STAMP)
+lint: $(VENV)/.with-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu')
 
-format: $(STAMP)
+format: $(VENV)/.with-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu')
 
+# libgomp stays out: torch brings the OpenMP runtime, and a second one would have threads of its own.
+wheel: $(VENV)/.with-wheel
+	rm -rf build/wheel && mkdir -p build/wheel dist
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/auditwheel repair --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
+
 clean:
-	rm -rf build out $(VENV) $(VENV)-pure *.egg-info xai_fast/_native*.so
+	rm -rf build dist out $(VENV) $(VENV)-pure *.egg-info xai_fast/_native*.so

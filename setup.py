@@ -3,12 +3,17 @@
 Environment variables:
     XAI_FAST_NATIVE: ``auto`` (default) builds the module where the machine can and says why where it cannot; ``off``
         runs no CMake and gives a pure Python wheel; ``required`` fails where the module cannot be built.
-    XAI_FAST_CUDA: the same for the module's CUDA part.
+    XAI_FAST_CUDA: the same for the module's CUDA part, which ``auto`` compiles where there is an NVIDIA driver.
     XAI_FAST_SANITIZE: sanitizers for the module, as for ``-fsanitize=``, for example ``address,undefined``.
+    CMAKE_BUILD_PARALLEL_LEVEL: how many compilers run at a time; as many as there are processors by default.
+
+What was compiled stays in ``build/cmake-*``, one folder for each kind of build, and is used again by the next one.
 """
 
 from __future__ import annotations
 
+import ctypes.util
+import hashlib
 import importlib.util
 import os
 import shlex
@@ -23,6 +28,7 @@ from setuptools.errors import CompileError, SetupError
 
 ROOT = Path(__file__).parent.resolve()
 MODES = ("auto", "off", "required")
+FOUND_BY_CMAKE = ("CXX", "CXXFLAGS", "LDFLAGS", "CUDACXX", "CUDAFLAGS", "ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET")
 
 
 def mode(variable: str) -> str:
@@ -55,12 +61,20 @@ def missing() -> str | None:
     return None
 
 
+def driver() -> str | None:
+    """Return what says that CUDA code can run on this machine, or None."""
+    devices = sorted(map(str, Path("/dev").glob("nvidia*")))
+    return shutil.which("nvidia-smi") or ctypes.util.find_library("cuda") or next(iter(devices), None)
+
+
 class BuildNative(build_ext):
     """Runs CMake for the one extension."""
 
     def build_extension(self, ext: Extension) -> None:
         """Configure and build; with XAI_FAST_CUDA=auto a second time without CUDA if the first failed."""
         cuda = mode("XAI_FAST_CUDA")
+        if cuda == "auto" and driver() is None:
+            cuda = "no_driver"
         attempts = [cuda, "off"] if cuda == "auto" else [cuda]
         for attempt in attempts:
             output = self._cmake(ext, attempt)
@@ -76,30 +90,33 @@ class BuildNative(build_ext):
         import pybind11
 
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
-        sanitize = os.environ.get("XAI_FAST_SANITIZE", "")
-        # One folder for each kind of build: CMake keeps what it found before in its cache.
-        build = Path(self.build_temp).resolve() / "-".join(["cmake", f"cuda_{cuda}", *sanitize.split(",")]).rstrip("-")
-        shutil.rmtree(build, ignore_errors=True)
-        build.mkdir(parents=True)
         configure = [
             "cmake",
             f"-S{ROOT}",
-            f"-B{build}",
             "-DCMAKE_BUILD_TYPE=Release",
-            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target.parent}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DXAI_FAST_EXTENSION={target.name}",
             f"-DXAI_FAST_CUDA={cuda}",
-            f"-DXAI_FAST_SANITIZE={sanitize}",
+            f"-DXAI_FAST_SANITIZE={os.environ.get('XAI_FAST_SANITIZE', '')}",
         ]
         if shutil.which("ninja"):
             configure.append("-GNinja")
-        for command in (configure, ["cmake", "--build", str(build), "--config", "Release", "--parallel"]):
+        # CMake keeps what it found before in its cache: what it may find otherwise is another folder.
+        kind = [*configure, sys.version, compiler(), shutil.which("nvcc"), *map(os.environ.get, FOUND_BY_CMAKE)]
+        build = ROOT / "build" / f"cmake-{hashlib.sha256(repr(kind).encode()).hexdigest()[:12]}"
+        configure += [f"-B{build}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(processors))
+        for command in (configure, ["cmake", "--build", str(build), "--config", "Release", "--parallel", jobs]):
             done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             print(done.stdout, flush=True)
             if done.returncode:
+                if command is configure:
+                    shutil.rmtree(build, ignore_errors=True)  # the next attempt looks for everything anew
                 return done.stdout
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A module that runs is not written into, but replaced.
+        Path(shutil.copy(next(build.rglob(target.name)), target.with_suffix(".part"))).replace(target)
         return None
 
 

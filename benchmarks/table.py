@@ -1,4 +1,4 @@
-"""Make the tables of docs/results.md from the kept results, so that no number is typed by hand."""
+"""Make the tables of docs/results.md and docs/install.md from the kept results, so that no number is typed by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import install
 from benchmarks.interactions_table import RESULT as INTERACTIONS
 from benchmarks.interactions_table import table
 from benchmarks.quality_table import RELEVANCE, relevance_table, summary
@@ -327,7 +328,7 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def renew_tables() -> None:
-    """Write the tables of speed, quality, relevance, interactions and T-NID between the marks in docs/results.md."""
+    """Write the tables between the marks in docs/results.md and docs/install.md."""
     document = ROOT / "docs" / "results.md"
     text = document.read_text(encoding="utf-8")
     speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
@@ -343,6 +344,10 @@ def renew_tables() -> None:
     if TNID.exists():
         text = _between("tnid", tnid_summary(json.loads(TNID.read_text(encoding="utf-8"))), text)
     document.write_text(text, encoding="utf-8")
+    if install.RESULT.exists():
+        page = ROOT / "docs" / "install.md"
+        steps = install.table(json.loads(install.RESULT.read_text(encoding="utf-8")))
+        page.write_text(_between("install", steps, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _machines(results: Mapping[str, Mapping[str, Any]]) -> str:

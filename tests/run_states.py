@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
+OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray and not wheel"
 # Tests that compare numbers; of each kind of arithmetic one file.
 NUMERIC = [
     "tests/taylor/test_hessian.py",
@@ -151,6 +152,29 @@ def _sanitized() -> tuple[str, dict[str, str]]:
     }
 
 
+def _wheel() -> tuple[str, dict[str, str]]:
+    """Build a wheel for any Linux of what the installation has compiled, a source distribution, and a wheel of that."""
+    _gnu_compiler()
+    tools = {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    there = {name: importlib.util.find_spec(name) for name in ("auditwheel", "pybind11")}
+    there["patchelf"] = shutil.which("patchelf", path=tools["PATH"])
+    if lacking := [name for name, found in there.items() if found is None]:
+        raise Impossible(f"needs {', '.join(lacking)}")
+    folder = ROOT / "build" / "wheel"
+    shutil.rmtree(folder, ignore_errors=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-build-isolation", "--no-deps", "--wheel-dir"]
+    _run([*build, str(folder), "."], XAI_FAST_NATIVE="required", **tools)
+    (built,) = folder.glob("*.whl")
+    # As in the Makefile and in pyproject.toml.
+    repair = [sys.executable, "-m", "auditwheel", "repair", "--exclude", "libgomp.so.1", "--wheel-dir"]
+    _run([*repair, str(folder / "repaired"), str(built)], **tools)
+    (repaired,) = (folder / "repaired").glob("*.whl")
+    _run([sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", str(folder)], XAI_FAST_NATIVE="off")
+    (archive,) = folder.glob("*.tar.gz")
+    _run([*build, str(folder / "of-the-source"), str(archive)], XAI_FAST_NATIVE="off")
+    return sys.executable, {"XAI_FAST_WHEEL": str(repaired)}
+
+
 def _emulator() -> tuple[str, dict[str, str]]:
     if not GPU_CHECK.is_dir():
         raise Impossible(f"needs the PTX emulator in {os.path.relpath(GPU_CHECK, ROOT)}, or XAI_FAST_GPU_CHECK")
@@ -209,6 +233,7 @@ STATES = (
     State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
     State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
+    State("wheel", "a wheel where nothing can be compiled", ["tests/wheel", "-m", "wheel"], prepare=_wheel),
     State(
         "interpreter",
         "Triton kernels in Triton's interpreter",

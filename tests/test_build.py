@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import install
 from xai_fast import backends, native
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +88,108 @@ def test_a_compiler_that_fails(mode: str, succeeds: bool, tmp_path: Path) -> Non
     assert "this compiler is broken" in done.stdout
     assert ("left out the native module; the plain PyTorch kernels will run" in done.stdout) == succeeds
     assert not list((tmp_path / "source").glob("library/**/*.so"))
+
+
+# Says what it is asked for, and "builds" a file of the right name.
+CMAKE = """#!/bin/sh
+echo "cmake $*"
+for argument; do
+  case $argument in
+    -B*) folder=${argument#-B} ;;
+    -DXAI_FAST_EXTENSION=*) name=${argument#*=} ;;
+  esac
+done
+[ "$1" = --build ] && exit
+mkdir -p "$folder" && echo "$CXX" > "$folder/$name"
+exit ${CONFIGURED:-0}
+"""
+
+
+def _tools(tmp_path: Path, *others: str) -> str:
+    """Make a PATH on which cmake is the one above, and the compiler and others do nothing."""
+    folder = tmp_path / "tools"
+    folder.mkdir(exist_ok=True)
+    for name in ("cmake", "c++", "another", *others):
+        (folder / name).write_text(CMAKE if name == "cmake" else "#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    return f"{folder}:/usr/bin:/bin"
+
+
+def _given(done: subprocess.CompletedProcess[str], option: str) -> list[str]:
+    # What has failed is printed once more.
+    return list(dict.fromkeys(re.findall(rf"^cmake -S.* {option}=?(\S+)", done.stdout, re.MULTILINE)))
+
+
+# Whether there is a driver; XAI_FAST_CUDA; whether CMake fails; what CMake is told of CUDA in turn
+CUDA = [
+    (False, "auto", False, ["no_driver"]),
+    (False, "auto", True, ["no_driver"]),
+    (False, "off", False, ["off"]),
+    (False, "required", False, ["required"]),
+    (True, "auto", False, ["auto"]),
+    (True, "auto", True, ["auto", "off"]),
+    (True, "off", False, ["off"]),
+    (True, "required", True, ["required"]),
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its tools are shell scripts")
+@pytest.mark.parametrize(("driver", "mode", "fails", "told"), CUDA)
+def test_cuda_is_compiled_where_it_can_run(
+    driver: bool, mode: str, fails: bool, told: list[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("pybind11")
+    if not driver and (ctypes.util.find_library("cuda") or list(Path("/dev").glob("nvidia*"))):
+        pytest.skip("this machine has a driver")
+    path = _tools(tmp_path, *["nvidia-smi"] * driver)
+    done = _setup(BUILD, tmp_path, PATH=path, XAI_FAST_CUDA=mode, CONFIGURED=str(int(fails)))
+    assert _given(done, "-DXAI_FAST_CUDA") == told
+    assert (done.returncode == 0) == (not fails or mode == "auto"), done.stdout
+    source = tmp_path / "source"
+    assert len(list(source.glob("library/xai_fast/_native*"))) == (0 if fails else 1)
+    assert len(list(source.glob("build/cmake-*"))) == (0 if fails else 1)  # the next one looks for everything anew
+
+
+# What else the second build is given; whether it goes on where the first one was.
+AGAIN = [
+    ({}, True),
+    ({"CMAKE_BUILD_PARALLEL_LEVEL": "7"}, True),
+    ({"CXX": "another"}, False),
+    ({"CXXFLAGS": "-O0"}, False),
+    ({"XAI_FAST_CUDA": "required"}, False),
+    ({"XAI_FAST_SANITIZE": "address"}, False),
+]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="its tools are shell scripts")
+@pytest.mark.parametrize(("changed", "same"), AGAIN)
+def test_what_was_compiled_is_used_again(changed: dict[str, str], same: bool, tmp_path: Path) -> None:
+    pytest.importorskip("pybind11")
+    environment = {"PATH": _tools(tmp_path), "CXX": "c++"}
+    first = _setup(BUILD, tmp_path, **environment)
+    second = _setup(BUILD, tmp_path, **environment | changed)
+    assert (first.returncode, second.returncode) == (0, 0), second.stdout
+    assert (_given(first, "-B") == _given(second, "-B")) == same
+    assert f"--parallel {changed.get('CMAKE_BUILD_PARALLEL_LEVEL', '')}" in second.stdout
+    (module,) = (tmp_path / "source").glob("library/xai_fast/_native*")
+    assert module.read_text() == f"{(environment | changed)['CXX']}\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ends a session of processes")
+def test_the_times_of_an_installation_end_with_the_first_picture(tmp_path: Path) -> None:
+    picture = f"mkdir -p $(dirname {install.PICTURE}); touch {install.PICTURE}; sleep 60"
+    steps = {"clone": ["true"], install.TORCH: ["sleep", "0.2"], "first picture": ["sh", "-c", picture]}
+    found = install.measure(tmp_path, steps, tmp_path / "kept.json")
+    assert found == json.loads((tmp_path / "kept.json").read_text())
+    assert list(found["steps"]) == list(steps)
+    assert 0.2 <= found["steps"][install.TORCH]["seconds"] < 10
+    assert found["steps"]["first picture"]["seconds"] < 10
+    seconds = {"clone": 1, install.TORCH: 30, "first picture": 4}
+    found["steps"] = {name: {"seconds": value, "cpu_seconds": 2 * value} for name, value in seconds.items()}
+    rows = [line for line in install.table(found).splitlines() if line.startswith("| **")]
+    assert rows == ["| **all** | 35 s | 70 s |", "| **all but torch** | 5 s | 10 s |"]
+    with pytest.raises(subprocess.CalledProcessError):
+        install.measure(tmp_path / "..", {"clone": ["false"]}, tmp_path / "kept.json")
 
 
 def test_a_wheel_without_the_native_module_is_pure_and_has_its_data(tmp_path: Path) -> None:

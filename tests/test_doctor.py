@@ -1,4 +1,4 @@
-"""The text of ``xai-fast doctor``."""
+"""The texts of ``xai-fast doctor``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import xai_fast
 from xai_fast import backends, detectors, doctor, methods, use_backend
 
 
@@ -35,6 +36,46 @@ def test_optional_packages_are_listed_with_what_is_missing_without_them(
     listed = dict(line.split(None, 1) for line in lines[start : start + len(doctor._OPTIONAL)])
     assert listed[package] == f"not installed: {doctor._OPTIONAL[package]}"
     assert {found for name, found in listed.items() if name != package} == {"1.2"}
+
+
+GONE = "the native module is not there (No module named 'xai_fast._native'); reinstall with a C++ compiler"
+LACKING = "no CUDA device: the driver is older than the runtime, and this reason is longer than a line of a terminal"
+# what is not installed; whether the native module is; whether there is a GPU; what the screen says
+SCREENS = {
+    "all there": ((), True, False, ["Missing       no optional package"]),
+    "nothing there": (
+        (*doctor._OPTIONAL, "triton"),
+        False,
+        False,
+        ["10 run on reference", f"  {GONE}", "captum (no methods captum:NAME)", "pip install what you need"],
+    ),
+    "a GPU": (("ray",), True, True, ["Missing       ray (no jobs on Ray)", f"  {LACKING}", "Kernels, cuda"]),
+    "a GPU that nothing can use": (tuple(doctor._OPTIONAL), False, True, [f"  {GONE}", f"  {LACKING}"]),
+}
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_the_summary_fits_a_screen_and_tells_what_to_do(screen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing, native, gpu, expected = SCREENS[screen]
+    if native and backends.native_missing():
+        pytest.skip("no native module")
+    version = xai_fast.__version__
+    monkeypatch.setattr(doctor, "_installed", lambda name: doctor._MISSING if name in missing else version)
+    monkeypatch.setattr(doctor, "_cpu_name", lambda: "A Processor (TM) with a Name, as Long as They Are @ 2.40GHz")
+    if not native:
+        monkeypatch.setattr(backends, "native_missing", lambda: GONE)
+    if gpu:
+        kernels = doctor._kernels("cpu")
+        monkeypatch.setattr(doctor, "_devices", lambda: ("cpu", "cuda"))
+        monkeypatch.setattr(doctor, "_kernels", lambda device, lines=list(kernels): iter(lines))
+        monkeypatch.setattr(backends, "cuda_why_not", lambda tensors: LACKING)
+    lines = doctor.summary().splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"Versions      xai_fast {version}, Python ")
+    text = " ".join(" ".join(lines).split())
+    assert [part for part in expected if " ".join(part.split()) not in text] == []
+    assert text.endswith("xai-fast doctor --all: every package, method and kernel, with reasons")
 
 
 def test_every_method_and_detector_is_listed() -> None:
@@ -76,6 +117,7 @@ def test_a_build_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert "install again" not in doctor.report()
     monkeypatch.setattr(doctor, "_installed", lambda package: "0.0.0")
     assert "which is not the version that is installed: install again" in doctor.report()
+    assert "which is not the version that is installed: install again (Native module)" in doctor.summary()
 
 
 def test_a_forced_backend_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

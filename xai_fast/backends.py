@@ -2,7 +2,7 @@
 
 A kernel is a package ``xai_fast/kernels/<kernel>`` with one module per backend, whose ``run`` takes the arguments of
 the kernel's contract. Whether a backend can run on some tensors does not depend on the kernel: `why` lists the reasons
-against it, `select` chooses by them, and ``xai-fast doctor`` prints them.
+against it, `select` chooses by them, and ``xai-fast doctor --all`` prints them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""What is installed and what can run: the text of ``xai-fast doctor``."""
+"""What is installed and what can run: the texts of ``xai-fast doctor``."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import platform
+import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -15,7 +17,7 @@ from xai_fast import backends, native
 from xai_fast.errors import InputError
 from xai_fast.registry import DETECTOR_ENTRY_POINTS, ENTRY_POINTS, detectors, methods
 
-__all__ = ["report", "versions"]
+__all__ = ["report", "summary", "versions"]
 
 _MISSING = "not installed"
 _OPTIONAL = {
@@ -32,8 +34,53 @@ _OPTIONAL = {
 """What only parts of the package need, and what is missing without it."""
 
 
+def summary() -> str:
+    """Describe this installation on one screen.
+
+    Returns:
+        Plain text, at most 24 lines of 80 columns: versions, devices, which backends run the kernels, how many methods
+        there are, missing packages, and what to do next.
+    """
+    missing = [f"{name} ({without})" for name, without in _OPTIONAL.items() if _installed(name) == _MISSING]
+    rows = [("Versions", ", ".join(f"{name} {found.split(' on ')[0]}" for name, found in versions().items()))]
+    rows += [(next(lines), next(lines).strip()) for lines in (_cpu(), _cuda())]
+    steps = [f"{line.strip()} (Native module)" for line in _native_module() if line.endswith("install again")]
+    for device in _devices():
+        lines = list(_kernels(device))
+        backend = Counter(line.split()[1] for line in lines if line.startswith("  * "))
+        runs = ", ".join(f"{number} run on {name}" for name, number in backend.items())
+        rows.append((f"Kernels, {device}", runs or lines[1].strip()))
+        steps += [reason for reason in _better_backends(device) if reason not in steps]
+    rows.append(("Methods", f"{len(methods())} methods, {len(detectors())} detectors of interactions in tables"))
+    rows.append(("Missing", ", ".join(missing) or "no optional package"))
+    steps += ["pip install what you need of the missing packages"] if missing else []
+    steps += [
+        "xai-fast explain PHOTOS --out out",
+        "xai-fast demo: all methods on sample photos (pip install 'xai-fast[demo]')",
+        "xai-fast doctor --all: every package, method and kernel, with reasons",
+    ]
+    text = [line for title, found in rows for line in _wrapped(f"{title:14}{found}", " " * 14)]
+    return "\n".join([*text, "Next", *(line for step in steps for line in _wrapped(f"  {step}", " " * 4))])
+
+
+def _better_backends(device: str) -> list[str]:
+    """Tell what keeps the backends that are fast on a device from running, and what to do about it."""
+    reasons = [backends.native_missing()]
+    if device == "cuda":
+        reasons = [backends.cuda_why_not(()), backends.triton_missing()]
+    return [reason for reason in reasons if reason]
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, 80, subsequent_indent=indent, max_lines=5, placeholder=" ...")
+
+
+def _devices() -> tuple[str, ...]:
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
 def report() -> str:
-    """Describe this installation.
+    """Describe this installation in full.
 
     Returns:
         Plain text: versions, the CPU, CUDA devices, how the native module was built, methods, and for each device each
@@ -41,7 +88,7 @@ def report() -> str:
     """
     lines = ["Versions", *(f"  {name:10}{found}" for name, found in versions().items())]
     lines += [*_optional_packages(), *_cpu(), *_cuda(), *_native_module(), *_methods()]
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+    for device in _devices():
         lines += _kernels(device)
     return "\n".join(lines)
 

@@ -26,6 +26,9 @@ NEFLAG: dict[str, object] = {"radius": 0.3, "points": 20, "aggregate": "magnitud
 """Options of NeFLAG that look well on photos scaled to [-1, 1]."""
 
 _BLUR = 2.0
+_FIRST = 3
+"""Photos on the page that is written first, within seconds."""
+
 _GALLERY = 6
 """Photos that all methods explain."""
 
@@ -42,9 +45,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "demo",
         help="explain the sample photos of installed packages, generated scenes, and the table of Bikeshare",
         description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and LRP on one page, and "
-        "with Taylor-CAM, a few of them with all methods side by side, questions about generated scenes with "
-        "Taylor-CAM, and the rentals of bicycles that the package ISLP carries with T-NID. Writes maps, taylor-cam, "
-        "gallery, scenes and t-nid, each with a report.html.",
+        "with Taylor-CAM, questions about generated scenes with Taylor-CAM, the rentals of bicycles that the package "
+        "ISLP carries with T-NID, and a few photos with all methods side by side. Writes first (a few photos), maps, "
+        "taylor-cam, scenes, t-nid and gallery in this order, each with a report.html.",
     )
     parser.set_defaults(run=_run)
     parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
@@ -63,20 +66,24 @@ def _run(options: argparse.Namespace) -> bool:
     target = named_class(options.target, model)
     network = model.for_pictures()
     bounds = {"low": float(network.black.min()), "high": float(network.white.max())}
-    given: dict[str, dict[str, Mapping[str, object]]] = {
-        "maps": {"neflag": {**NEFLAG, **given_options(options)}, "lrp": {"composite": "epsilon_gamma_box", **bounds}},
-        "taylor-cam": {"taylor_cam": {"layer": chosen_layer(None, options.model, network)}},
+    maps: dict[str, Mapping[str, object]] = {
+        "neflag": {**NEFLAG, **given_options(options)},
+        "lrp": {"composite": "epsilon_gamma_box", **bounds},
     }
+    pairs: dict[str, Mapping[str, object]] = {"taylor_cam": {"layer": chosen_layer(None, options.model, network)}}
     done = True
-    for folder, methods in given.items():
+    few = photos[:: max(1, len(photos) // _FIRST)][:_FIRST]
+    for folder, explained, methods in (("first", few, maps), ("maps", photos, maps), ("taylor-cam", photos, pairs)):
         spec = jobs.JobSpec(
-            source=[str(photo.path) for photo in photos],
+            source=[str(photo.path) for photo in explained],
             method=[{"name": name, "options": settings} for name, settings in methods.items()],
             model=options.model,
             target=target,
             dtype="float32",
         )
         done &= explain(spec, model, out / folder, Look(smooth=_BLUR, signed=True), device=options.device)
+    explain_scenes(out / "scenes")
+    explain_bikeshare(options.device, out / "t-nid")
     function = import_reference("target", target) if isinstance(target, str) else target
     explain_gallery(
         photos[:: max(1, len(photos) // _GALLERY)][:_GALLERY],
@@ -87,8 +94,6 @@ def _run(options: argparse.Namespace) -> bool:
         target=function,
         device=devices_of(options.device)[0],
     )
-    explain_scenes(out / "scenes")
-    explain_bikeshare(options.device, out / "t-nid")
     return done
 
 

@@ -66,13 +66,14 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     store_actions.add_command(commands)
     tnid.add_command(commands)
     demo.add_command(commands)
-    doctor = commands.add_parser("doctor", help="list versions, devices, methods and backends, what is missing and why")
+    doctor = commands.add_parser("doctor", help="tell what is installed, what can run here, and what to do next")
+    doctor.add_argument("--all", action="store_true", help="list every package, method and kernel, with reasons")
     doctor.set_defaults(run=_doctor)
     return parser
 
 
-def _doctor(_options: argparse.Namespace) -> bool:
+def _doctor(options: argparse.Namespace) -> bool:
     from xai_fast import doctor
 
-    say(doctor.report())
+    say(doctor.report() if options.all else doctor.summary())
     return True
