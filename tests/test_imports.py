@@ -12,7 +12,7 @@ import xai_fast
 PACKAGE = Path(xai_fast.__file__).parent
 ORDER = (
     ("cli", "doctor"),
-    ("compare", "jobs"),
+    ("compare", "comparison", "jobs"),
     ("plot", "metrics", "registry", "axioms"),
     ("attribution", "interaction", "neuralize"),
     ("taylor", "relevance", "method"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.files import write_whole
+from xai_fast.files import read_tensors, write_tensors
 from xai_fast.terminal import short
 
 __all__ = ["FACTS", "Explanation"]
@@ -179,11 +178,7 @@ class Explanation:
         Args:
             path: where to; the name is used as it is.
         """
-        import safetensors.torch
-
-        tensors = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in self.tensors().items()}
-        content = safetensors.torch.save(tensors, {_METADATA: json.dumps(self.constants())})
-        write_whole(Path(path), content)
+        write_tensors(Path(path), self.tensors(), _METADATA, self.constants())
 
     @staticmethod
     def load(path: str | Path) -> Explanation:
@@ -198,18 +193,7 @@ class Explanation:
         Raises:
             InputError: the file is damaged, or holds something else.
         """
-        import safetensors
-
-        try:
-            with safetensors.safe_open(path, "pt") as file:
-                about = (file.metadata() or {}).get(_METADATA)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-            constants = json.loads(about) if about is not None else {}
-        except (safetensors.SafetensorError, ValueError) as error:
-            raise InputError(f"path: expected a file that Explanation.save wrote, got {path}: {error}") from error
-        if about is None:
-            raise bad_argument("path", "a file that Explanation.save wrote", f"other tensors in {path}")
-        return Explanation.from_parts(tensors, constants)
+        return Explanation.from_parts(*read_tensors(Path(path), _METADATA))
 
     def _changed(self: _E, change: Callable[[Tensor], Tensor]) -> _E:
         return self._with({name: change(tensor) for name, tensor in self.tensors().items()})

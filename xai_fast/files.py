@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
+from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["open_regular", "write_whole"]
+from xai_fast.errors import InputError, bad_argument
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["open_regular", "read_tensors", "write_tensors", "write_whole"]
 
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -32,3 +40,36 @@ def write_whole(path: Path, data: bytes) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, about: Mapping[str, Any]) -> None:
+    """Write named tensors, and what JSON holds about them, to one safetensors file of a kind."""
+    import safetensors.torch
+    import torch
+
+    whole = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
+    write_whole(path, safetensors.torch.save(whole, {kind: json.dumps(about)}))
+
+
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what `write_tensors` wrote, on the CPU; nothing in the file is executed.
+
+    Returns:
+        The tensors by name, and what was written about them.
+
+    Raises:
+        InputError: the file is damaged, or of another kind.
+    """
+    import safetensors
+
+    expected = f"a file that {kind.removeprefix('xai_fast.')}.save wrote"
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = (file.metadata() or {}).get(kind)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        constants = json.loads(about) if about is not None else {}
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise InputError(f"path: expected {expected}, got {path}: {error}") from error
+    if about is None:
+        raise bad_argument("path", expected, f"other tensors in {path}")
+    return tensors, constants

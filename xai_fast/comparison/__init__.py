@@ -1,0 +1,7 @@
+"""Which explanation to trust: methods on the same items, by metrics, with the errors of what is said."""
+
+from __future__ import annotations
+
+from xai_fast.comparison.result import Comparison
+
+__all__ = ["Comparison"]
