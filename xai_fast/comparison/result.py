@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from xai_fast.arguments import check_choice
+from xai_fast.comparison.conclusions import SIGNIFICANT, conclude, is_baseline
+from xai_fast.comparison.statistics import agreement, mean_and_error, paired_differences, pareto_front, spread
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import read_tensors, write_tensors
 from xai_fast.terminal import ShortRepr
@@ -16,11 +22,47 @@ from xai_fast.terminal import ShortRepr
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "Difference"]
 
 _METADATA = "xai_fast.Comparison"
 _COLUMNS = ("item", "method", "metric", "value", "evaluations")
 _TUPLES = ("methods", "items", "seconds")
+_APART = 10
+"""Items listed per metric."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much the mean score of a method is above that of another.
+
+    Attributes:
+        a: the method.
+        b: the other.
+        mean: of a - b over the items that have both scores.
+        low: lower end of the 95 % interval, of this pair alone.
+        high: upper end.
+        p: two-sided p-value of this pair alone.
+        corrected: the p-value after Holm's correction for all pairs of methods.
+        count: items with both scores.
+    """
+
+    a: str
+    b: str
+    mean: float
+    low: float
+    high: float
+    p: float
+    corrected: float
+    count: int
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a difference, at 5 % after the correction."""
+        return self.corrected < SIGNIFICANT
+
+    def reversed(self) -> Difference:
+        """Give b - a."""
+        return Difference(self.b, self.a, -self.mean, -self.high, -self.low, self.p, self.corrected, self.count)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,6 +108,77 @@ class Comparison(ShortRepr):
             raise bad_argument("maps", f"{shape} and the shape of a map", tuple(self.maps.shape))
         if self.seconds is not None and len(self.seconds) != shape[0]:
             raise bad_argument("seconds", f"{shape[0]} numbers, one per method", len(self.seconds))
+
+    def best(self, metric: str) -> tuple[str, ...]:
+        """Give the methods within error of the best mean: no difference from it was found, at 5 % after correction.
+
+        Args:
+            metric: its name.
+
+        Returns:
+            Names, the best mean first; none where the metric is not defined for any method.
+
+        Raises:
+            InputError: the metric is unknown.
+        """
+        sign, mean = self._sign(metric), mean_and_error(self.scores[metric])[0].tolist()
+        order = sorted((m for m in range(len(mean)) if not math.isnan(mean[m])), key=lambda m: -sign * mean[m])
+        names = [self.methods[m] for m in order]
+        return tuple(name for name in names if name == names[0] or not self.difference(names[0], name, metric).found)
+
+    def difference(self, a: str, b: str, metric: str) -> Difference:
+        """Compare two methods.
+
+        Args:
+            a: a method.
+            b: another.
+            metric: its name.
+
+        Returns:
+            The paired difference of their scores.
+
+        Raises:
+            InputError: a name is unknown, or the methods are the same.
+        """
+        check_choice("a", a, self.methods)
+        check_choice("b", b, [method for method in self.methods if method != a])
+        pairs = {(one.a, one.b): one for one in self.differences(metric)}
+        return pairs[a, b] if (a, b) in pairs else pairs[b, a].reversed()
+
+    def differences(self, metric: str) -> tuple[Difference, ...]:
+        """Compare all pairs of methods, see `difference`; a is before b in `methods`."""
+        self._sign(metric)
+        if metric not in self._differences:
+            first, second, found, corrected = paired_differences(self.scores[metric])
+            names = [[self.methods[m] for m in which.tolist()] for which in (first, second)]
+            columns = [*names, *(one.tolist() for one in (*found[:4], corrected, found.count))]
+            self._differences[metric] = tuple(Difference(*row) for row in zip(*columns, strict=True))
+        return self._differences[metric]
+
+    def resolution(self, metric: str) -> float:
+        """Give the difference below which two methods are as a rule not told apart: half the median 95 % interval."""
+        halves = [(one.high - one.low) / 2 for one in self.differences(metric)]
+        return float(torch.tensor(halves, dtype=torch.float64).nanmedian()) if halves else math.nan
+
+    def summary(self) -> dict[str, Any]:
+        """Give all that is known of the methods, without the scores of each item, as JSON holds it; NaN is None."""
+        cost, cost_error, _ = mean_and_error(self.evaluations)
+        found = {
+            "methods": list(self.methods),
+            "items": len(self.items),
+            "metrics": {metric: self._of_metric(metric, cost) for metric in self.scores},
+            "evaluations": {"mean": cost.tolist(), "error": cost_error.tolist()},
+            "seconds": self.seconds and list(self.seconds),
+            "agreement": None if self._agreement is None else self._agreement.tolist(),
+            "settings": dict(self.settings),
+        }
+        json: dict[str, Any] = _without_nan(found)
+        return {**json, **dict(zip(("warnings", "conclusions"), conclude(json), strict=True))}
+
+    def conclusions(self) -> list[str]:
+        """Say in sentences what can be concluded from so many items, and what cannot."""
+        summary = self.summary()
+        return [*summary["warnings"], *summary["conclusions"]]
 
     def rows(self) -> Iterator[tuple[str, str, str, float, float]]:
         """List item, method, metric, value and evaluations, item by item."""
@@ -125,3 +238,53 @@ class Comparison(ShortRepr):
             )
         except (TypeError, KeyError) as error:
             raise InputError(f"path: expected a file that Comparison.save wrote, got {path}: {error}") from error
+
+    @functools.cached_property
+    def _differences(self) -> dict[str, tuple[Difference, ...]]:
+        return {}
+
+    @functools.cached_property
+    def _agreement(self) -> Tensor | None:
+        return None if self.maps is None else agreement(self.maps)
+
+    def _sign(self, metric: str) -> int:
+        check_choice("metric", metric, list(self.scores))
+        return 1 if self.better[metric] == "higher" else -1
+
+    def _of_metric(self, metric: str, cost: Tensor) -> dict[str, Any]:
+        scores = self.scores[metric].double()
+        mean, error, count = mean_and_error(scores)
+        return {
+            "better": self.better[metric],
+            "mean": mean.tolist(),
+            "error": error.tolist(),
+            "count": count.tolist(),
+            "best": list(self.best(metric)),
+            "front": pareto_front(self._sign(metric) * mean, cost).tolist(),
+            "resolution": self.resolution(metric),
+            "differences": [asdict(one) for one in self.differences(metric)],
+            "apart": self._apart(metric, scores),
+        }
+
+    def _apart(self, metric: str, scores: Tensor) -> list[dict[str, Any]]:
+        """List the items whose scores differ the most between methods, without the baselines if there are two others."""
+        chosen = [m for m, name in enumerate(self.methods) if not is_baseline(name)]
+        chosen = chosen if len(chosen) > 1 else list(range(len(self.methods)))
+        found = spread(scores[chosen]).nan_to_num(-1.0)
+        listed = []
+        for n in found.argsort(descending=True, stable=True)[:_APART].tolist():
+            if found[n] <= 0:
+                break
+            values = {self.methods[m]: float(scores[m, n]) for m in chosen if not scores[m, n].isnan()}
+            order = sorted(values, key=lambda name: -self._sign(metric) * values[name])
+            ends = {"best": order[0], "worst": order[-1], "of_best": values[order[0]], "of_worst": values[order[-1]]}
+            listed.append({"item": self.items[n], "place": n, "spread": float(found[n]), **ends})
+        return listed
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,208 @@
+"""What scores of methods on the same items say: means, paired differences, trade-offs and agreement, with their errors.
+
+Items are the sample: errors and intervals are about other items drawn as these were. NaN is left out everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_fast.metrics.similarity import ranks
+
+__all__ = [
+    "Differences",
+    "Means",
+    "agreement",
+    "bootstrap_means",
+    "holm",
+    "mean_and_error",
+    "paired_differences",
+    "pareto_front",
+    "spread",
+]
+
+_DRAWS = 9_999
+"""Bootstrap samples; more for many pairs, so that p-values can be small enough for Holm's correction."""
+
+_PER_PAIR = 100
+_CHUNK = 4_000_000
+_CONSTANT = 1e-12
+"""Share of the variance of the differences below which a bootstrap sample of them counts as constant."""
+
+_TOO_OFTEN = 0.01
+
+
+class Means(NamedTuple):
+    """Means of P samples, each with a confidence interval.
+
+    Attributes:
+        mean: (P,) float64.
+        low: (P,) float64, lower end of the interval.
+        high: (P,) float64, upper end.
+        p: (P,) float64, two-sided, of the mean being zero; below 1 - level where zero is outside the interval.
+        count: (P,) int64, numbers in the sample.
+    """
+
+    mean: Tensor
+    low: Tensor
+    high: Tensor
+    p: Tensor
+    count: Tensor
+
+
+class Differences(NamedTuple):
+    """Paired differences of all pairs of methods, P of them.
+
+    Attributes:
+        first: (P,) int64, position of the first method of each pair.
+        second: (P,) int64, position of the second; the differences are first minus second.
+        found: their means over the items with both scores, with an interval and a p-value of each pair alone.
+        corrected: (P,) float64, p-values after Holm's correction for all P pairs.
+    """
+
+    first: Tensor
+    second: Tensor
+    found: Means
+    corrected: Tensor
+
+
+def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Give mean, standard error of the mean, and count over the last dimension.
+
+    Args:
+        values: (..., N) float64.
+
+    Returns:
+        (...) each; the error is NaN where there are fewer than two numbers.
+    """
+    known = ~values.isnan()
+    count = known.sum(-1)
+    mean = values.nanmean(-1)
+    squares = torch.where(known, values - mean[..., None], 0).square().sum(-1)
+    variance = squares / (count - 1).clamp(min=0)  # 0 / 0 is NaN
+    return mean, (variance / count).sqrt(), count
+
+
+def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS, seed: int = 0) -> Means:
+    """Give means with intervals of the studentised bootstrap, equal tails, which allows for skewed numbers.
+
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5. Where more than 1 % of the bootstrap
+    samples are constant, as with very few numbers or few that differ, it is Student's t instead; where all numbers are
+    equal, the p-value is that of the sign test. With 20 numbers a 95 % interval covers the mean of normal and
+    exponential numbers in 94 to 96 % of all samples, of heavier tails less (92 % of log-normal ones of unit variance).
+
+    Args:
+        values: (P, N) float64.
+        level: of the intervals.
+        draws: bootstrap samples.
+        seed: of the samples, which are the same for all P.
+
+    Returns:
+        P of each; NaN where there are fewer than two numbers, but the mean of one.
+    """
+    mean, error, count = mean_and_error(values)
+    drawn = _studentized(values - mean[:, None], draws, seed)
+    degenerate = (drawn.isnan().sum(0) > _TOO_OFTEN * draws) & (count > 1)
+    random = np.random.default_rng(seed)
+    for row in degenerate.nonzero().flatten().tolist():
+        drawn[:, row] = torch.from_numpy(random.standard_t(int(count[row]) - 1, draws))
+    drawn = drawn.nan_to_num(0.0).sort(0).values  # at most 1 %, which the middle takes
+    tail = max(round((1 - level) / 2 * (draws + 1)), 1)
+    low, high = mean - drawn[draws - tail] * error, mean - drawn[tail - 1] * error
+    observed = mean / error
+    beyond = torch.minimum((drawn >= observed).sum(0), (drawn <= observed).sum(0)) + 1
+    p = (2 * beyond.double() / (draws + 1)).clamp(max=1.0)
+    p = torch.where(error > 0, p, torch.where(mean == 0, 1.0, 0.5 ** (count - 1.0)))
+    return Means(mean, low, high, torch.where(count > 1, p, torch.nan), count)
+
+
+def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> Differences:
+    """Compare each pair of methods on the items that have both scores, see `bootstrap_means`.
+
+    Args:
+        scores: (M, N) float64.
+        level: of the intervals.
+        seed: of the bootstrap samples.
+
+    Returns:
+        The differences of the pairs in the order of ``itertools.combinations(range(M), 2)``.
+    """
+    first, second = torch.triu_indices(len(scores), len(scores), 1)
+    draws = max(_DRAWS, _PER_PAIR * len(first))
+    found = bootstrap_means(scores[first].double() - scores[second].double(), level=level, draws=draws, seed=seed)
+    return Differences(first, second, found, holm(found.p))
+
+
+def _studentized(centred: Tensor, draws: int, seed: int) -> Tensor:
+    """Give the t statistic of bootstrap samples (draws, P) of centred differences (P, N); NaN for constant samples."""
+    items = centred.shape[1]
+    known = ~centred.isnan()
+    values = torch.where(known, centred, 0)
+    least = _CONSTANT * values.square().sum(1) / known.sum(1)
+    parts = torch.stack([known.double(), values, values.square()]).mT
+    random = torch.Generator().manual_seed(seed)
+    found = []
+    for begin in range(0, draws, step := max(_CHUNK // items, 1)):
+        chosen = torch.randint(items, (min(step, draws - begin), items), generator=random)
+        times = torch.zeros(chosen.shape, dtype=torch.float64)
+        times.scatter_add_(1, chosen, torch.ones_like(times))  # how often each item is in the sample
+        count, total, squares = times @ parts
+        variance = (squares - total.square() / count) / (count - 1)
+        found.append(torch.where(variance > least, total / count / (variance / count).sqrt(), torch.nan))
+    return torch.cat(found)
+
+
+def holm(p: Tensor) -> Tensor:
+    """Correct p-values (P,) for their number (Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979)."""
+    order = p.argsort()  # NaN comes last
+    tests = (~p.isnan()).sum()
+    stepped = p[order] * (tests - torch.arange(len(p))).clamp(min=1)
+    corrected = torch.empty_like(p)
+    corrected[order] = stepped.cummax(0).values.clamp(max=1.0)
+    return torch.where(p.isnan(), p, corrected)
+
+
+def pareto_front(quality: Tensor, cost: Tensor) -> Tensor:
+    """Say of each method (M,) whether no other is at least as good at no more cost, and better in one of the two.
+
+    Args:
+        quality: (M,) the larger the better.
+        cost: (M,) the smaller the better.
+
+    Returns:
+        (M,) bool; False where a number is NaN.
+    """
+    at_least = (quality[:, None] >= quality) & (cost[:, None] <= cost)
+    beaten = (at_least & ~at_least.T).any(0)
+    return ~beaten & ~quality.isnan() & ~cost.isnan()
+
+
+def agreement(maps: Tensor) -> Tensor:
+    """Correlate the ranks of the entries of the maps (Spearman) for each item, and average over items.
+
+    Args:
+        maps: (M, N, ...).
+
+    Returns:
+        (M, M) float64; items where one of the two maps is constant are left out.
+    """
+    total = torch.zeros(len(maps), len(maps), dtype=torch.float64)
+    count = torch.zeros_like(total)
+    for item in range(maps.shape[1]):  # as the ranks of all items are as large as the maps, twice
+        places = ranks(maps[:, item].flatten(1))
+        places -= places.mean(1, keepdim=True)
+        products = places @ places.T
+        scale = products.diagonal().sqrt().outer(products.diagonal().sqrt())
+        total += torch.where(scale > 0, products / scale, 0)
+        count += scale > 0
+    return total / count
+
+
+def spread(scores: Tensor) -> Tensor:
+    """Give the standard deviation over the methods for each item: (N,) from (M, N); NaN with fewer than two scores."""
+    _, error, count = mean_and_error(scores.T)
+    return error * count.sqrt()
