@@ -38,13 +38,20 @@ class Found:
 
     Attributes:
         entry: the method.
-        fields: those of `xai_fast.comparison.measured.MeasuredExplanation`, by flat names, (N, ...).
-        good: (N,) bool, the items that have results.
+        numbers: those fields of `xai_fast.comparison.measured.MeasuredExplanation` that are one number per item, by
+            flat names, (N,) float64; NaN of items that failed.
+        maps: (N, ...) the importance of pixels, at most 112 a side, or of columns.
     """
 
     entry: Entry
-    fields: Mapping[str, Tensor]
-    good: Tensor
+    numbers: Mapping[str, Tensor]
+    maps: Tensor
+
+    @classmethod
+    def of(cls, entry: Entry, fields: Mapping[str, Tensor], good: Tensor) -> Found:
+        """Read the fields (N, ...) by flat names, of which the items ``good`` (N,) bool have results."""
+        numbers = {n: torch.where(good, one.double(), torch.nan) for n, one in fields.items() if one.ndim == 1}
+        return cls(entry, numbers, _smaller(fields["attributions"]))
 
 
 def compare(
@@ -96,7 +103,8 @@ def compare(
             continue
         measured = Measured(model, method=entry, metrics=measures, boxes=boxes, seed=seed)
         explained = measured.explain(inputs, target, additional_forward_args, None, internal_batch_size)
-        found.append(Found(entry, explained.to("cpu").tensors(), torch.ones(len(explained), dtype=torch.bool)))
+        good = torch.ones(len(explained), dtype=torch.bool)
+        found.append(Found.of(entry, explained.to("cpu").tensors(), good))
     names = [str(number) for number in range(len(inputs))] if items is None else items
     if len(names) != len(inputs):
         raise bad_argument("items", f"{len(inputs)} names", f"{len(names)}")
@@ -119,10 +127,9 @@ def comparison_of(
     """
 
     def numbers(name: str) -> Tensor:
-        columns = [torch.where(one.good, one.fields[name].double(), torch.nan) for one in found]
-        return torch.stack(columns)
+        return torch.stack([one.numbers[name] for one in found])
 
-    maps = [_smaller(one.fields["attributions"]) for one in found]
+    maps = [one.maps for one in found]
     options = {
         "methods": {one.entry.text: dict(one.entry.options) for one in found},
         "metrics": {entry.text: dict(entry.options) for entry in metrics},
