@@ -66,7 +66,7 @@ def _warnings(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any])
     if baselines and baselines[0] == best[0]:
         yield f"In {metric}, the best mean is that of {best[0]}, which does not look at the model."
     elif baselines:
-        yield f"In {metric}, {best[0]}, the best, is within error of {_listed(baselines)}, which any method should beat."
+        yield f"In {metric}, {best[0]}, the best, is within error of {_listed(baselines)}, which it should beat."
     if metric in _OF_MAPS:
         yield f"{metric} is about the maps alone: a good value does not make an explanation true."
     favoured, why = _FAVOURED.get(metric, ((), ""))

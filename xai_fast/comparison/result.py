@@ -267,7 +267,7 @@ class Comparison(ShortRepr):
         }
 
     def _apart(self, metric: str, scores: Tensor) -> list[dict[str, Any]]:
-        """List the items whose scores differ the most between methods, without the baselines if there are two others."""
+        """List the items whose scores differ most between methods, without baselines if two others are there."""
         chosen = [m for m, name in enumerate(self.methods) if not is_baseline(name)]
         chosen = chosen if len(chosen) > 1 else list(range(len(self.methods)))
         found = spread(scores[chosen]).nan_to_num(-1.0)

@@ -39,8 +39,10 @@ def page(
     legend: str = "",
     signed: tuple[str, str] | None = None,
     values: Mapping[str, str],
+    data: object = None,
 ) -> bytes:
-    """Render a document of the kind "items" or "ranking", with a legend of the colours and values for its templates."""
+    """Render a document of the kind "items", "ranking" or "comparison", with a legend of the colours and values."""
+    # `values` are for its templates. `data`, if any, is a part of the page, which then loads nothing.
     # `signed` are the reading and the legend that are shown in the place of the others while maps have their signs.
     # The content security policy allows the page's own style and script, by hash, and scripts beside it.
     from xai_fast import __version__
@@ -62,7 +64,8 @@ def page(
         lead=_lead(front.reading, legend, "legend", signs=False)
         + (_lead(*signed, "scale signs-scale", signs=True) if signed else ""),
         warning=f'<p class="warning" role="note">{_text(front.warning)}</p>' if front.warning else "",
-        body=_template(f"{kind}.html"),
+        body=_template(f"{kind}.html") + ("" if data is None else _embedded(data)),
+        source=f"loads its data from the folder {DATA} beside it" if data is None else "holds all its data",
         summary=_pairs(front.summary),
         notes="".join(f'<p class="omitted">{_text(note)}</p>' for note in front.notes),
         settings=_details("Run settings", {n.replace("_", " "): _setting(v) for n, v in front.settings.items()}),
@@ -81,6 +84,11 @@ def script(name: str, content: object) -> bytes:
     # Letters beyond ASCII are escaped, so neither the encoding nor a line separator can end a text early.
     data = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return f"xaiFast({json.dumps(name)},{data});\n".encode("ascii")
+
+
+def _embedded(data: object) -> str:
+    content = json.dumps(plain_json(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<script type="application/json" id="data">{content}</script>'
 
 
 def packed(values: NDArray[Any]) -> str:

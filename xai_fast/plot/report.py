@@ -175,7 +175,7 @@ class ItemPages:
             "status": packed(columns.statuses),
             "headings": columns.headings,
             "classes": packed(columns.classes),
-            "numbers": [_number(name, values) for name, values in columns.numbers.items()],
+            "numbers": [_number(n, values) for n, values in columns.numbers.items() if not np.isnan(values).all()],
             "facts": [
                 {
                     "label": name,

@@ -456,4 +456,7 @@ load("index").then((content) => {
   find(".toolbar").hidden = false;
   find("#keys").hidden = false;
   return arrange();
+}).then(() => {
+  const wanted = Number(/^#item-(\d+)$/.exec(location.hash)?.[1] ?? NaN); // the position of an item to open
+  if (wanted < index.count) openItem(wanted);
 }).catch(sayFault);
