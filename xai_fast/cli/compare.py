@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,7 @@ from xai_fast.terminal import say, shown
 
 __all__ = ["METHODS_OF_PICTURES", "add_command"]
 
-METHODS_OF_PICTURES = (
-    *("gradient_x_input", "integrated_gradients", "smoothgrad", "neflag", "lrp", "deeplift", "gradcam", "occlusion"),
-)
+METHODS_OF_PICTURES = ("gradient_x_input", "integrated_gradients", "smoothgrad", "neflag", "lrp", "gradcam")
 """Unless a user says; their options are those of the gallery."""
 
 _LIMIT = 200
@@ -75,8 +73,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _run(options: argparse.Namespace) -> bool:
     out, loaded = Path(options.out), ModelRef(options.model).load()
-    if (out / "comparison.html").exists() is False:
-        refuse_results(out)
+    refuse_results(out)
     spec = read_spec(
         options,
         source=options.source[0] if len(options.source) == 1 else options.source,
@@ -109,11 +106,10 @@ def _methods(
     """Read the methods, with the options that suit pictures; give by name which of the default ones refuse the model."""
     kept, left_out = [], {}
     for entry in read_methods(asked or (METHODS if rows else METHODS_OF_PICTURES)):
-        method = find_method(entry.name)
         try:
             if not rows:
-                given = {"layer": entry.options["layer"]} if "layer" in entry.options else {}
-                entry = entry.with_defaults(method.options(), **options_of(entry.name, method, model, loaded), **given)
+                given = options_of(entry.name, find_method(entry.name), model, loaded, entry.options)
+                entry = replace(entry, options=given)
             entry.method(loaded.module, seed)
         except InputError as error:
             if asked:

@@ -29,9 +29,9 @@ METHODS = (
 """Methods that are compared unless a user says, where nothing is known about the model."""
 
 METRICS_OF_PICTURES = (
-    "insertion_deletion(steps=14)",
-    "abpc(steps=20)",
-    "faithfulness_correlation(subsets=40)",
+    "insertion_deletion(steps=10)",
+    "abpc(region=28,steps=12)",
+    "faithfulness_correlation(subsets=20)",
     "random_logit",
     "max_sensitivity(samples=1)",
     "sparseness",
@@ -39,7 +39,7 @@ METRICS_OF_PICTURES = (
 """Metrics of pictures unless a user says: faithful by three definitions, of the class, robust, and concise."""
 
 METRICS_OF_ROWS = (
-    "insertion_deletion(steps=14,score=auto,baselines=[0.0])",
+    "insertion_deletion(steps=10,score=auto,baselines=[0.0])",
     "faithfulness_correlation(subsets=40)",
     "faithfulness_estimate",
     "infidelity(samples=40)",

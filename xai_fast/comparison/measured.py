@@ -95,7 +95,7 @@ class Measured(Method[MeasuredExplanation]):
             targets=found.targets,
             evaluations=found.evaluations,
             facts=found.facts,
-            metrics=self._measure(call, maps, {"target": target, **how}),
+            metrics=self._measure(call, maps, {"target": target, "clean": found, **how}),
             seconds=torch.full((call.batch,), seconds),
         )
 
@@ -122,12 +122,12 @@ class Measured(Method[MeasuredExplanation]):
         return values
 
     def _call(self, entry: Entry, call: Call, maps: Tensor, how: Mapping[str, Any]) -> Any:
-        metric, options = METRICS[entry.name], dict(entry.options)
+        metric = METRICS[entry.name]
         known = inspect.signature(metric.function).parameters
-        if any(one.kind is one.VAR_KEYWORD for one in known.values()):
-            options |= how
-        else:
-            options |= {name: value for name, value in how.items() if name in known}
+        every = any(one.kind is one.VAR_KEYWORD for one in known.values())
+        given = {name: value for name, value in how.items() if every or name in known}
+        if metric.needs != "method":
+            given.pop("clean", None)
         x = call.values[0]
         arguments: Mapping[str, Callable[[], tuple[Any, ...]]] = {
             "attributions": lambda: (call.model, x, maps),
@@ -135,7 +135,7 @@ class Measured(Method[MeasuredExplanation]):
             "maps": lambda: (maps,),
             "boxes": lambda: (maps, self._boxes_of(call.item_ids.tolist())),
         }
-        return metric.function(*arguments[metric.needs](), **options)
+        return metric.function(*arguments[metric.needs](), **entry.options, **given)
 
     def _boxes_of(self, items: Sequence[int]) -> list[Any]:
         boxes = self.boxes or ()
