@@ -31,7 +31,7 @@ _CHANGED = (
     *("relative_output_stability", "relative_representation_stability", "input_invariance"),
 )
 _FAVOURED: dict[str, tuple[Sequence[str], str]] = {
-    **dict.fromkeys(_PERTURBED, (_PERTURBING, "such methods replace parts of the input, as the metric does")),
+    **dict.fromkeys(_PERTURBED, (_PERTURBING, "such methods replace parts of the input, as metrics of this kind do")),
     **dict.fromkeys(_CHANGED, (("random", "edges", "smoothgrad"), "what hardly depends on the model hardly changes")),
     "completeness": ([name for name, claimed in CLAIMS.items() if "completeness" in claimed], "their papers prove it"),
     "non_sensitivity": ([n for n, claimed in CLAIMS.items() if "sensitivity_b" in claimed], "their papers prove it"),
@@ -51,32 +51,35 @@ def conclude(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     Returns:
         Warnings, and what was found, a text per metric.
     """
-    warnings = []
+    told: dict[str, list[str]] = {}
+    for metric, found in summary["metrics"].items():
+        for text in _warnings(found, summary, metric):
+            told.setdefault(text, []).append(metric)
+    warnings = [f"In {_listed(names)}, {text}" for text, names in told.items()]
     if summary["items"] < _FEW:
         few = f"With {_items(summary['items'])}, intervals are rough and only large differences can be found"
-        warnings.append(f"{few}; compare on {_FEW} or more.")
-    for metric, found in summary["metrics"].items():
-        warnings += _warnings(metric, found, summary)
+        warnings.insert(0, f"{few}; compare on {_FEW} or more.")
     return warnings, [_finding(metric, found, summary) for metric, found in summary["metrics"].items()]
 
 
-def _warnings(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any]) -> Iterator[str]:
-    best, methods = found["best"], summary["methods"]
-    baselines = [name for name in best if is_baseline(name)]
-    if baselines and baselines[0] == best[0]:
-        yield f"In {metric}, the best mean is that of {best[0]}, which does not look at the model."
+def _warnings(found: Mapping[str, Any], summary: Mapping[str, Any], metric: str) -> Iterator[str]:
+    """Give what has to be known of a metric, alike for all metrics of which it is true."""
+    best = found["best"]
+    baselines = [name for name in summary["methods"] if name in best and is_baseline(name)]
+    if best and best[0] in baselines:
+        yield f"the best mean is that of {best[0]}, which does not look at the model."
     elif baselines:
-        yield f"In {metric}, {best[0]}, the best, is within error of {_listed(baselines)}, which it should beat."
+        yield f"the best method is within error of {_listed(baselines)}, which it should beat."
     if metric in _OF_MAPS:
-        yield f"{metric} is about the maps alone: a good value does not make an explanation true."
+        yield "values are about the maps alone: a good one does not make an explanation true."
     favoured, why = _FAVOURED.get(metric, ((), ""))
     wanted = {_plain(name) for name in favoured}
-    present = [name for name in methods if _plain(name) in wanted]
+    present = [name for name in summary["methods"] if _plain(name) in wanted]
     if present:
-        yield f"{metric} favours {_listed(present)} by construction: {why}."
+        yield f"{_listed(present)} {'is' if len(present) == 1 else 'are'} favoured by construction: {why}."
     least = min(found["count"])
     if least < summary["items"]:
-        yield f"{metric} is not defined for all of {_items(summary['items'])}: {least} are left for some methods."
+        yield f"not all items have a value for each method: at least {least} of {summary['items']:,} have one."
 
 
 def _finding(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
@@ -89,9 +92,11 @@ def _finding(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any]) 
     behind = sorted(_behind(top, found), key=lambda one: one["mean"])
     if behind:
         one, rest = behind[0], [other["b"] for other in behind[1:]]
-        interval = f"95 % interval {one['low']:.2g} to {one['high']:.2g}, {_p(one['corrected'])}"
+        interval = f"{one['low']:.2g} to {one['high']:.2g}, {_p(one['corrected_p'])}"
         more = f", and than {_listed(rest)}" if rest else ""
-        told.append(f"It is better than {one['b']} by {one['mean']:.2g} ({interval}){more}.")
+        told.append(
+            f"It is better than {one['b']} by {one['mean']:.2g} (95 % interval {interval} after correction){more}."
+        )
     if len(best) > 1:
         others = "any other method" if not behind else _listed(best[1:], "or")
         told.append(f"No difference was found between it and {others}.")
@@ -111,9 +116,9 @@ def _behind(top: str, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Give the differences between the best method and those that are worse, as by how much it is better."""
     sign = 1 if found["better"] == "higher" else -1
     for one in found["differences"]:
-        if top in (one["a"], one["b"]) and one["corrected"] is not None and one["corrected"] < SIGNIFICANT:
+        if top in (one["a"], one["b"]) and one["corrected_p"] is not None and one["corrected_p"] <= SIGNIFICANT:
             turn = sign if one["a"] == top else -sign
-            low, high = sorted((turn * one["low"], turn * one["high"]))
+            low, high = sorted((turn * one["corrected_low"], turn * one["corrected_high"]))
             b = one["b"] if one["a"] == top else one["a"]
             yield {**one, "a": top, "b": b, "mean": turn * one["mean"], "low": low, "high": high}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Difference"]
 
 _METADATA = "xai_fast.Comparison"
-_COLUMNS = ("item", "method", "metric", "value", "evaluations")
 _TUPLES = ("methods", "items", "seconds")
 _APART = 10
 """Items listed per metric."""
@@ -42,8 +41,10 @@ class Difference:
         low: lower end of the 95 % interval, of this pair alone.
         high: upper end.
         p: two-sided p-value of this pair alone.
-        corrected: the p-value after Holm's correction for all pairs of methods.
         count: items with both scores.
+        corrected_low: lower end of the interval after Holm's correction for all pairs of methods.
+        corrected_high: upper end.
+        corrected_p: the p-value after the correction.
     """
 
     a: str
@@ -52,17 +53,21 @@ class Difference:
     low: float
     high: float
     p: float
-    corrected: float
     count: int
+    corrected_low: float
+    corrected_high: float
+    corrected_p: float
 
     @property
     def found(self) -> bool:
         """Whether there is a difference, at 5 % after the correction."""
-        return self.corrected < SIGNIFICANT
+        return self.corrected_p <= SIGNIFICANT
 
     def reversed(self) -> Difference:
         """Give b - a."""
-        return Difference(self.b, self.a, -self.mean, -self.high, -self.low, self.p, self.corrected, self.count)
+        ends = {"low": -self.high, "high": -self.low}
+        ends |= {"corrected_low": -self.corrected_high, "corrected_high": -self.corrected_low}
+        return replace(self, a=self.b, b=self.a, mean=-self.mean, **ends)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,6 +97,9 @@ class Comparison(ShortRepr):
     maps: Tensor | None = None
     seconds: tuple[float, ...] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+
+    columns: ClassVar = ("item", "method", "metric", "value", "evaluations")
+    """Of `rows`."""
 
     def __post_init__(self) -> None:
         shape = (len(self.methods), len(self.items))
@@ -149,15 +157,15 @@ class Comparison(ShortRepr):
         """Compare all pairs of methods, see `difference`; a is before b in `methods`."""
         self._sign(metric)
         if metric not in self._differences:
-            first, second, found, corrected = paired_differences(self.scores[metric])
+            first, second, found, *corrected = paired_differences(self.scores[metric])
             names = [[self.methods[m] for m in which.tolist()] for which in (first, second)]
-            columns = [*names, *(one.tolist() for one in (*found[:4], corrected, found.count))]
+            columns = [*names, *(one.tolist() for one in (*found, *corrected))]
             self._differences[metric] = tuple(Difference(*row) for row in zip(*columns, strict=True))
         return self._differences[metric]
 
     def resolution(self, metric: str) -> float:
-        """Give the difference below which two methods are as a rule not told apart: half the median 95 % interval."""
-        halves = [(one.high - one.low) / 2 for one in self.differences(metric)]
+        """Give the difference below which methods are as a rule not told apart: half the median corrected interval."""
+        halves = [(one.corrected_high - one.corrected_low) / 2 for one in self.differences(metric)]
         return float(torch.tensor(halves, dtype=torch.float64).nanmedian()) if halves else math.nan
 
     def summary(self) -> dict[str, Any]:
@@ -181,7 +189,7 @@ class Comparison(ShortRepr):
         return [*summary["warnings"], *summary["conclusions"]]
 
     def rows(self) -> Iterator[tuple[str, str, str, float, float]]:
-        """List item, method, metric, value and evaluations, item by item."""
+        """List the values of `columns` for each item, method and metric."""
         scores = {metric: values.tolist() for metric, values in self.scores.items()}
         evaluations = self.evaluations.tolist()
         for n, item in enumerate(self.items):
@@ -202,7 +210,7 @@ class Comparison(ShortRepr):
             import pandas
         except ImportError as error:
             raise InputError("to_dataframe: expected pandas, which is not installed; pip install pandas") from error
-        return pandas.DataFrame(self.rows(), columns=list(_COLUMNS))
+        return pandas.DataFrame(self.rows(), columns=list(self.columns))
 
     def save(self, path: str | Path) -> None:
         """Write the comparison to one safetensors file; a file that is there is replaced.

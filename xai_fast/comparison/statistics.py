@@ -43,7 +43,7 @@ class Means(NamedTuple):
         mean: (P,) float64.
         low: (P,) float64, lower end of the interval.
         high: (P,) float64, upper end.
-        p: (P,) float64, two-sided, of the mean being zero; below 1 - level where zero is outside the interval.
+        p: (P,) float64, two-sided, of the mean being zero; at most 1 - level where zero is outside the interval.
         count: (P,) int64, numbers in the sample.
     """
 
@@ -61,13 +61,17 @@ class Differences(NamedTuple):
         first: (P,) int64, position of the first method of each pair.
         second: (P,) int64, position of the second; the differences are first minus second.
         found: their means over the items with both scores, with an interval and a p-value of each pair alone.
-        corrected: (P,) float64, p-values after Holm's correction for all P pairs.
+        low: (P,) float64, lower end of the interval after Holm's correction for all P pairs; see `holm`.
+        high: (P,) float64, upper end.
+        p: (P,) float64, p-value after the correction, at most 1 - level where zero is outside that interval.
     """
 
     first: Tensor
     second: Tensor
     found: Means
-    corrected: Tensor
+    low: Tensor
+    high: Tensor
+    p: Tensor
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -104,20 +108,9 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
     Returns:
         P of each; NaN where there are fewer than two numbers, but the mean of one.
     """
-    mean, error, count = mean_and_error(values)
-    drawn = _studentized(values - mean[:, None], draws, seed)
-    degenerate = (drawn.isnan().sum(0) > _TOO_OFTEN * draws) & (count > 1)
-    random = np.random.default_rng(seed)
-    for row in degenerate.nonzero().flatten().tolist():
-        drawn[:, row] = torch.from_numpy(random.standard_t(int(count[row]) - 1, draws))
-    drawn = drawn.nan_to_num(0.0).sort(0).values  # at most 1 %, which the middle takes
-    tail = max(round((1 - level) / 2 * (draws + 1)), 1)
-    low, high = mean - drawn[draws - tail] * error, mean - drawn[tail - 1] * error
-    observed = mean / error
-    beyond = torch.minimum((drawn >= observed).sum(0), (drawn <= observed).sum(0)) + 1
-    p = (2 * beyond.double() / (draws + 1)).clamp(max=1.0)
-    p = torch.where(error > 0, p, torch.where(mean == 0, 1.0, 0.5 ** (count - 1.0)))
-    return Means(mean, low, high, torch.where(count > 1, p, torch.nan), count)
+    drawn, found = _bootstrap(values, draws, seed)
+    low, high = _interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    return found._replace(low=low, high=high)
 
 
 def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> Differences:
@@ -132,9 +125,35 @@ def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) ->
         The differences of the pairs in the order of ``itertools.combinations(range(M), 2)``.
     """
     first, second = torch.triu_indices(len(scores), len(scores), 1)
-    draws = max(_DRAWS, _PER_PAIR * len(first))
-    found = bootstrap_means(scores[first].double() - scores[second].double(), level=level, draws=draws, seed=seed)
-    return Differences(first, second, found, holm(found.p))
+    differences = scores[first].double() - scores[second].double()
+    drawn, found = _bootstrap(differences, max(_DRAWS, _PER_PAIR * len(first)), seed)
+    low, high = _interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    corrected, shares = holm(found.p, 1 - level)
+    return Differences(first, second, found._replace(low=low, high=high), *_interval(drawn, found, shares), corrected)
+
+
+def _bootstrap(values: Tensor, draws: int, seed: int) -> tuple[Tensor, Means]:
+    """Give the t statistics of bootstrap samples in ascending order (draws, P), and means whose ends are the errors."""
+    mean, error, count = mean_and_error(values)
+    drawn = _studentized(values - mean[:, None], draws, seed)
+    degenerate = (drawn.isnan().sum(0) > _TOO_OFTEN * draws) & (count > 1)
+    random = np.random.default_rng(seed)
+    for row in degenerate.nonzero().flatten().tolist():
+        drawn[:, row] = torch.from_numpy(random.standard_t(int(count[row]) - 1, draws))
+    drawn = drawn.nan_to_num(0.0).sort(0).values  # at most 1 %, which the middle takes
+    observed = mean / error
+    beyond = torch.minimum((drawn >= observed).sum(0), (drawn <= observed).sum(0)) + 1
+    p = (2 * beyond.double() / (draws + 1)).clamp(max=1.0)
+    p = torch.where(error > 0, p, torch.where(mean == 0, 1.0, 0.5 ** (count - 1.0)))
+    return drawn, Means(mean, -error, error, torch.where(count > 1, p, torch.nan), count)
+
+
+def _interval(drawn: Tensor, found: Means, outside: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the ends of intervals outside of which there are shares (P,) of the samples; see `_bootstrap`."""
+    draws = len(drawn)
+    tail = (outside / 2 * (draws + 1) + 1e-9).long().clamp(1, draws)[None]
+    ends = (drawn.gather(0, draws - tail)[0], drawn.gather(0, tail - 1)[0])
+    return found.mean - ends[0] * found.high, found.mean - ends[1] * found.high
 
 
 def _studentized(centred: Tensor, draws: int, seed: int) -> Tensor:
@@ -156,14 +175,26 @@ def _studentized(centred: Tensor, draws: int, seed: int) -> Tensor:
     return torch.cat(found)
 
 
-def holm(p: Tensor) -> Tensor:
-    """Correct p-values (P,) for their number (Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979)."""
+def holm(p: Tensor, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
+    """Correct p-values for their number (Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979).
+
+    Args:
+        p: (P,) float64; NaN are no tests.
+        alpha: the level of all tests together.
+
+    Returns:
+        The corrected p-values (P,), and the level at which each test was made (P,): that of its step, or of the last
+        step for tests after it. Intervals at these levels exclude zero where the corrected p-value is at most alpha.
+    """
     order = p.argsort()  # NaN comes last
-    tests = (~p.isnan()).sum()
-    stepped = p[order] * (tests - torch.arange(len(p))).clamp(min=1)
-    corrected = torch.empty_like(p)
-    corrected[order] = stepped.cummax(0).values.clamp(max=1.0)
-    return torch.where(p.isnan(), p, corrected)
+    left = ((~p.isnan()).sum() - torch.arange(len(p))).clamp(min=1)
+    stepped = (p[order] * left).cummax(0).values.clamp(max=1.0)
+    found = int((stepped <= alpha).sum())
+    level = alpha / left.double()
+    level[found:] = level[found : found + 1]
+    corrected, levels = torch.empty_like(p), torch.empty_like(p)
+    corrected[order], levels[order] = stepped, level
+    return torch.where(p.isnan(), p, corrected), levels
 
 
 def pareto_front(quality: Tensor, cost: Tensor) -> Tensor:
@@ -205,4 +236,4 @@ def agreement(maps: Tensor) -> Tensor:
 def spread(scores: Tensor) -> Tensor:
     """Give the standard deviation over the methods for each item: (N,) from (M, N); NaN with fewer than two scores."""
     _, error, count = mean_and_error(scores.T)
-    return error * count.sqrt()
+    return error * count.double().sqrt()

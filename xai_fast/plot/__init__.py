@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from xai_fast.plot.colormap import PAIR_COLORS, colormap
+from xai_fast.plot.comparison import write_comparison
 from xai_fast.plot.drawing import Look
 from xai_fast.plot.heatmap import heat, heat_layer, overlay
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
@@ -38,4 +39,5 @@ __all__ = [
     "show_ranking",
     "similarity_svg",
     "walks_svg",
+    "write_comparison",
 ]

@@ -25,7 +25,6 @@ from xai_fast.plot.report import report
 __all__ = ["write_comparison"]
 
 _MAPS = "maps"
-_COLUMNS = ("item", "method", "metric", "value", "evaluations")
 
 
 def write_comparison(comparison: Any, folder: str | Path, *, pictures: Sequence[Any] | None = None) -> Path:
@@ -54,12 +53,12 @@ def write_comparison(comparison: Any, folder: str | Path, *, pictures: Sequence[
             _explanations(comparison),
             target / _MAPS,
             front=_front(summary, "Maps"),
-            look=Look(beside=True),
+            look=Look(ranking="signed_sum", beside=True),
             pictures=pictures,
             names=comparison.items,
         )
     rows = io.StringIO(newline="")
-    csv.writer(rows).writerows([_COLUMNS, *comparison.rows()])
+    csv.writer(rows).writerows([comparison.columns, *comparison.rows()])
     write_whole(target / "comparison.csv", rows.getvalue().encode("utf-8", "replace"))
     write_whole(target / "comparison.json", json.dumps(summary, indent=1, default=str).encode())
     data = {name: part for name, part in summary.items() if name != "settings"}

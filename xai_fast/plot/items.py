@@ -256,7 +256,8 @@ def items_of(
 
 def label(name: str) -> str:
     """Give the flat name of a field as readers see it, such as "score" for "scores"."""
-    return re.sub(r"\bscores$", "score", name.replace("_", " ").replace(".", ": "))
+    method, dot, field = name.rpartition(".")  # a method may have dots, such as "lrp(gamma=0.25)"
+    return re.sub(r"\bscores$", "score", f"{method}{': ' if dot else ''}{field}".replace("_", " "))
 
 
 def _numbers_and_facts(

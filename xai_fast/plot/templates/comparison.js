@@ -17,6 +17,7 @@ function written(value, error, sign = false) {
 }
 const amount = (value) => known(value) ? Number(value.toPrecision(3)).toLocaleString("en") : "\u2013";
 const broken = (name) => make("bdi", {}, ...name.split(/(?<=[_(,:])/).flatMap((part, i) => (i ? [make("wbr"), part] : [part])));
+const numbered = (m) => [make("span", { class: "number" }, `${m + 1} `), broken(data.methods[m])];
 const head = (scope, ...content) => make("th", { scope }, ...content);
 
 // ---- the table of scores
@@ -61,7 +62,7 @@ function showScores() {
     if (column === state.column) column.head.setAttribute("aria-sort", column.lower !== state.turned ? "ascending" : "descending");
     else column.head.removeAttribute("aria-sort");
   }
-  find("#scores tbody").replaceChildren(...order().map((m) => make("tr", {}, head("row", broken(data.methods[m])), ...columns.map((column) => cell(column, m)))));
+  find("#scores tbody").replaceChildren(...order().map((m) => make("tr", {}, head("row", ...numbered(m)), ...columns.map((column) => cell(column, m)))));
 }
 
 // ---- quality against cost; the best is at the top left, whichever way is better
@@ -106,23 +107,29 @@ function showCost() {
     draw("circle", { cx: x(costs[m]), cy: y(found.mean[m]), r: found.front[m] ? 5.5 : 4.5 })));
   const names = front.map((m) => `${data.methods[m]} (${written(found.mean[m], found.error[m])} at ${amount(costs[m])})`).join(", ");
   const svg = draw("svg", { viewBox: `0 0 ${wide} ${high}`, role: "img", "aria-label": `${state.metric} against gradient evaluations per item. On the front: ${names}.` }, grid, line, ...points);
-  figure.replaceChildren(svg, make("figcaption", {}, `The ${data.metrics[state.metric].better} the better; the best is at the top. On the front, which no method beats at its cost: ${names}.`));
-  nameAll(svg, [...front, ...shown.filter((m) => !found.front[m])].map((m) => [data.methods[m], x(costs[m]), y(found.mean[m])]), wide, high - bottom);
+  figure.replaceChildren(svg, make("figcaption", {}, `The ${data.metrics[state.metric].better} the better; the best is at the top. On the front, which no method beats at its cost: ${names}. Bars are standard errors.`));
+  nameAll(svg, [...front, ...shown.filter((m) => !found.front[m])].map((m) => [data.methods[m], x(costs[m]), y(found.mean[m]), Math.abs(y(found.error[m] ?? 0) - y(0))]), wide, high - bottom);
 }
 
-// Each name goes where it covers no point and no other name, those of the front first; what finds no place has a tooltip and its row in the table.
+// Each name goes where it covers no point and no other name, those of the front first; where there is no place, the number of its row in the table does.
 function nameAll(svg, wanted, wide, high) {
-  const taken = wanted.map(([, x, y]) => ({ x: x - 5, y: y - 5, w: 10, h: 10 }));
+  const taken = wanted.flatMap(([, x, y, error]) => [{ x: x - 5, y: y - 5, w: 10, h: 10 }, { x: x - 1, y: y - error, w: 2, h: 2 * error }]);
   for (const [name, x, y] of wanted) {
-    const text = draw("text", { class: "name" }, name.length > 26 ? `${name.slice(0, 25)}\u2026` : name);
+    for (const words of [name.length > 26 ? `${name.slice(0, 25)}\u2026` : name, String(data.methods.indexOf(name) + 1)]) {
+      if (put(words, x, y)) break;
+    }
+  }
+  function put(words, x, y) {
+    const text = draw("text", { class: "name" }, words);
     svg.append(text);
     const w = text.getComputedTextLength();
-    const places = [[x + 9, y], [x - 9 - w, y], [x - w / 2, y - 15], [x - w / 2, y + 15], [x + 7, y - 12], [x + 7, y + 12], [x - 7 - w, y - 12], [x - 7 - w, y + 12]];
+    const places = [-11, 11, -24, 24].flatMap((shift) => [[x + 5, y + shift], [x - 5 - w, y + shift]]);
     const free = places.map(([left, middle]) => ({ x: left, y: middle - 7, w, h: 14 })).find((box) => box.x > 50 && box.x + w <= wide && box.y > 0 && box.y + 14 < high
       && taken.every((other) => box.x >= other.x + other.w || other.x >= box.x + w || box.y >= other.y + other.h || other.y >= box.y + 14));
-    if (!free) { text.remove(); continue; }
+    if (!free) { text.remove(); return false; }
     fillIn(text, { x: free.x, y: free.y + 7 }, []);
     taken.push(free);
+    return true;
   }
 }
 
@@ -130,44 +137,49 @@ function nameAll(svg, wanted, wide, high) {
 function showDifferences() {
   const found = data.metrics[state.metric];
   const from = state.reference;
-  const rows = found.differences.filter((one) => one.a === from || one.b === from).map((one) => (one.b === from
-    ? { ...one, who: one.a } : { ...one, who: one.b, mean: -one.mean, low: known(one.high) ? -one.high : null, high: known(one.low) ? -one.low : null }));
+  const minus = (value) => (known(value) ? -value : null);
+  const rows = found.differences.filter((one) => one.a === from || one.b === from).map((one) => {
+    const inner = [one.low, one.high];
+    const outer = [one.corrected_low, one.corrected_high];
+    return one.b === from ? { who: one.a, mean: one.mean, p: one.corrected_p, inner, outer }
+      : { who: one.b, mean: minus(one.mean), p: one.corrected_p, inner: inner.map(minus).reverse(), outer: outer.map(minus).reverse() };
+  });
   const sign = lower(state.metric) ? -1 : 1;
   rows.sort((a, b) => (known(b.mean) - known(a.mean)) || sign * (b.mean - a.mean));
-  const widest = Math.max(...rows.flatMap((one) => [Math.abs(one.low ?? 0), Math.abs(one.high ?? 0), Math.abs(one.mean ?? 0)])) || 1;
-  const at = (value) => 100 + (96 * value) / widest;
+  const ends = [0, ...rows.flatMap((one) => one.outer.map((end) => end ?? 0))];
+  const [least, most] = [Math.min(...ends), Math.max(...ends)];
+  const at = (value) => 4 + (192 * (value - least)) / (most - least || 1);
   find("#differences").replaceChildren(...rows.map((one) => {
-    const error = known(one.low) ? (one.high - one.low) / 4 : null;
-    const significant = known(one.corrected) && one.corrected < 0.05;
-    const verdict = !significant ? "" : sign * one.mean > 0 ? "better" : "worse";
+    const interval = known(one.inner[0]);
+    const error = interval ? (one.inner[1] - one.inner[0]) / 4 : null;
+    const verdict = !known(one.p) || one.p > 0.05 ? "" : sign * one.mean > 0 ? "better" : "worse";
+    const stretch = (kind, [low, high], y, height) => (interval ? draw("rect", { class: kind, x: at(low), y, width: at(high) - at(low), height }) : null);
     const strip = draw("svg", { viewBox: "0 0 200 12", preserveAspectRatio: "none", "aria-hidden": "true" },
-      draw("line", { class: "zero", x1: 100, x2: 100, y1: 0, y2: 12 }),
-      known(one.low) ? draw("rect", { class: "interval", x: at(one.low), y: 4, width: at(one.high) - at(one.low), height: 4 }) : null,
+      draw("line", { class: "zero", x1: at(0), x2: at(0), y1: 0, y2: 12 }), stretch("outer", one.outer, 5.5, 1), stretch("interval", one.inner, 4, 4),
       known(one.mean) ? draw("rect", { class: "mean", x: at(one.mean) - 1, y: 1, width: 2, height: 10 }) : null);
-    const p = known(one.corrected) ? `, p ${one.corrected < 0.001 ? "< 0.001" : `= ${Number(one.corrected.toPrecision(2))}`}` : "";
+    const p = known(one.p) ? `, p ${one.p < 0.001 ? "< 0.001" : `= ${Number(one.p.toPrecision(2))}`}` : "";
     return make("li", { class: verdict }, make("span", { class: "who" }, broken(one.who), make("small", {}, make("span", { class: "verdict" }, verdict || "no difference found"), p)),
-      strip, make("span", { class: "amount" }, written(one.mean, error, true), make("small", {}, known(one.low) ? `${written(one.low, error)} to ${written(one.high, error)}` : "")));
+      strip, make("span", { class: "amount" }, written(one.mean, error, true), make("small", {}, interval ? one.outer.map((end) => written(end, error)).join(" to ") : "")));
   }));
 }
 
 // ---- items
-const place = (one) => (data.maps ? make("a", { href: `${data.maps}#item-${one.place}` }, bdi(one.item)) : bdi(one.item));
+const itemOf = (one) => (data.maps ? make("a", { href: `${data.maps}#item-${one.place}` }, broken(one.item)) : broken(one.item));
 function showApart() {
   const rows = data.metrics[state.metric].apart;
   find("#apart").hidden = !rows.length;
-  find("#apart thead").replaceChildren(make("tr", {}, head("col", "Item"), head("col", "Deviation"), head("col", "Best"), head("col"), head("col", "Worst"), head("col")));
-  find("#apart tbody").replaceChildren(...rows.map((one) => make("tr", {}, head("row", place(one)), make("td", {}, amount(one.spread)),
-    make("td", {}, amount(one.of_best)), make("td", { class: "named" }, broken(one.best)), make("td", {}, amount(one.of_worst)), make("td", { class: "named" }, broken(one.worst)))));
+  find("#apart thead").replaceChildren(make("tr", {}, ...["Item", "Deviation", "Best method", "Its score", "Worst method", "Its score"].map((name) => head("col", name))));
+  find("#apart tbody").replaceChildren(...rows.map((one) => make("tr", {}, head("row", itemOf(one)), make("td", {}, amount(one.spread)),
+    ...["best", "worst"].flatMap((end) => [make("td", {}, broken(one[end])), make("td", {}, amount(one[`of_${end}`]))]))));
 }
 
 // ---- agreement
 function buildAgreement() {
   if (!data.agreement) return;
-  const number = (m) => make("span", { class: "number" }, String(m + 1));
   find("#agreement-part").hidden = false;
   find("#agreement thead").append(make("tr", {}, head("col", "Method"), ...data.methods.map((name, m) => fillIn(head("col"), { title: name, "aria-label": name }, [String(m + 1)]))));
-  find("#agreement tbody").append(...data.agreement.map((row, m) => make("tr", {}, head("row", number(m), broken(data.methods[m])), ...row.map((value) => {
-    const shade = make("td", {}, known(value) ? value.toFixed(2).replace("-", "\u2212") : "\u2013");
+  find("#agreement tbody").append(...data.agreement.map((row, m) => make("tr", {}, head("row", ...numbered(m)), ...row.map((value) => {
+    const shade = make("td", {}, known(value) ? (Math.round(100 * value) / 100 + 0).toFixed(2).replace("-", "\u2212") : "\u2013");
     if (known(value)) shade.style.background = `color-mix(in srgb, var(${value < 0 ? "--down" : "--up"}) ${Math.round(38 * Math.abs(value))}%, var(--paper))`;
     return shade;
   }))));
@@ -202,9 +214,9 @@ function select(position, focus) {
   showApart();
 }
 
-const listed = (element, texts) => { element.hidden = !texts.length; element.append(...texts.map((text) => make("li", {}, bdi(text)))); };
-listed(find("#warnings"), data.warnings);
-listed(find("#findings"), data.conclusions);
+find("#warnings").hidden = !data.warnings.length;
+find("#warnings").append(...data.warnings.map((text) => make("li", {}, bdi(text))));
+find("#findings").append(...data.conclusions.map((text, i) => make("li", {}, make("strong", {}, bdi(metrics[i])), bdi(text.slice(metrics[i].length)))));
 find("#reference").append(...data.methods.map((name) => make("option", { value: name }, name)));
 find("#reference").addEventListener("change", () => { state.reference = find("#reference").value; showDifferences(); });
 find("[role=tablist]").append(...tabs);

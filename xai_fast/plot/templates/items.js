@@ -458,5 +458,7 @@ load("index").then((content) => {
   return arrange();
 }).then(() => {
   const wanted = Number(/^#item-(\d+)$/.exec(location.hash)?.[1] ?? NaN); // the position of an item to open
-  if (wanted < index.count) openItem(wanted);
+  if (!(wanted < index.count)) return;
+  press(viewerBeside, pressed(cardsBeside));
+  openItem(wanted);
 }).catch(sayFault);
