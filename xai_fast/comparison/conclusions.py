@@ -45,8 +45,7 @@ def conclude(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Say in sentences what follows.
 
     Args:
-        summary: as `xai_fast.comparison.Comparison.summary` gives it, of which "methods", "items", "metrics" and
-            "evaluations" are read.
+        summary: as `xai_fast.comparison.Comparison.summary` gives it, without what this gives.
 
     Returns:
         Warnings, and what was found, a text per metric.
@@ -87,16 +86,16 @@ def _finding(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any]) 
     if not best:
         return f"{metric}: not defined for any item."
     top = best[0]
-    value = dict(zip(methods, zip(found["mean"], found["error"], strict=True), strict=True))[top]
-    told = [f"{metric} ({found['better']} is better): {top} has the best mean, {_with_error(*value)}."]
+    mean, error = (found[what][methods.index(top)] for what in ("mean", "error"))
+    with_error = f"{mean:.3g}" if error is None else f"{mean:.3g} \u00b1 {error:.2g}"
+    told = [f"{metric} ({found['better']} is better): {top} has the best mean, {with_error}."]
     behind = sorted(_behind(top, found), key=lambda one: one["mean"])
     if behind:
         one, rest = behind[0], [other["b"] for other in behind[1:]]
-        interval = f"{one['low']:.2g} to {one['high']:.2g}, {_p(one['corrected_p'])}"
+        p = "p < 0.001" if one["p"] < 0.001 else f"p = {one['p']:.2g}"
+        interval = f"95 % interval {one['low']:.2g} to {one['high']:.2g}, {p} after correction"
         more = f", and than {_listed(rest)}" if rest else ""
-        told.append(
-            f"It is better than {one['b']} by {one['mean']:.2g} (95 % interval {interval} after correction){more}."
-        )
+        told.append(f"It is better than {one['b']} by {one['mean']:.2g} ({interval}){more}.")
     if len(best) > 1:
         others = "any other method" if not behind else _listed(best[1:], "or")
         told.append(f"No difference was found between it and {others}.")
@@ -120,7 +119,7 @@ def _behind(top: str, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             turn = sign if one["a"] == top else -sign
             low, high = sorted((turn * one["corrected_low"], turn * one["corrected_high"]))
             b = one["b"] if one["a"] == top else one["a"]
-            yield {**one, "a": top, "b": b, "mean": turn * one["mean"], "low": low, "high": high}
+            yield {"b": b, "mean": turn * one["mean"], "low": low, "high": high, "p": one["corrected_p"]}
 
 
 def is_baseline(method: str) -> bool:
@@ -131,14 +130,6 @@ def is_baseline(method: str) -> bool:
 def _plain(method: str) -> str:
     """Give the name of a method without its options, its source and underscores."""
     return method.partition("(")[0].rpartition(":")[2].replace("_", "").lower()
-
-
-def _with_error(mean: float, error: float | None) -> str:
-    return f"{mean:.3g}" if error is None else f"{mean:.3g} \u00b1 {error:.2g}"
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def _items(count: int) -> str:

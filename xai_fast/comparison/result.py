@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice
 from xai_fast.comparison.conclusions import SIGNIFICANT, conclude, is_baseline
-from xai_fast.comparison.statistics import agreement, mean_and_error, paired_differences, pareto_front, spread
+from xai_fast.comparison.statistics import agreement, mean_and_error, paired_differences, pareto_front
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import read_tensors, write_tensors
 from xai_fast.terminal import ShortRepr
@@ -41,10 +42,10 @@ class Difference:
         low: lower end of the 95 % interval, of this pair alone.
         high: upper end.
         p: two-sided p-value of this pair alone.
-        count: items with both scores.
         corrected_low: lower end of the interval after Holm's correction for all pairs of methods.
         corrected_high: upper end.
         corrected_p: the p-value after the correction.
+        count: items with both scores.
     """
 
     a: str
@@ -53,10 +54,10 @@ class Difference:
     low: float
     high: float
     p: float
-    count: int
     corrected_low: float
     corrected_high: float
     corrected_p: float
+    count: int
 
     @property
     def found(self) -> bool:
@@ -65,9 +66,8 @@ class Difference:
 
     def reversed(self) -> Difference:
         """Give b - a."""
-        ends = {"low": -self.high, "high": -self.low}
-        ends |= {"corrected_low": -self.corrected_high, "corrected_high": -self.corrected_low}
-        return replace(self, a=self.b, b=self.a, mean=-self.mean, **ends)
+        corrected = (-self.corrected_high, -self.corrected_low, self.corrected_p)
+        return Difference(self.b, self.a, -self.mean, -self.high, -self.low, self.p, *corrected, self.count)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,10 +157,12 @@ class Comparison(ShortRepr):
         """Compare all pairs of methods, see `difference`; a is before b in `methods`."""
         self._sign(metric)
         if metric not in self._differences:
-            first, second, found, *corrected = paired_differences(self.scores[metric])
-            names = [[self.methods[m] for m in which.tolist()] for which in (first, second)]
-            columns = [*names, *(one.tolist() for one in (*found, *corrected))]
-            self._differences[metric] = tuple(Difference(*row) for row in zip(*columns, strict=True))
+            found, corrected = paired_differences(self.scores[metric])
+            rows = torch.stack([*found[:4], *corrected[1:4]], 1).tolist()
+            self._differences[metric] = tuple(
+                Difference(*pair, *row, count)
+                for pair, row, count in zip(combinations(self.methods, 2), rows, found.counts.tolist(), strict=True)
+            )
         return self._differences[metric]
 
     def resolution(self, metric: str) -> float:
@@ -170,23 +172,15 @@ class Comparison(ShortRepr):
 
     def summary(self) -> dict[str, Any]:
         """Give all that is known of the methods, without the scores of each item, as JSON holds it; NaN is None."""
-        cost, cost_error, _ = mean_and_error(self.evaluations)
-        found = {
-            "methods": list(self.methods),
-            "items": len(self.items),
-            "metrics": {metric: self._of_metric(metric, cost) for metric in self.scores},
-            "evaluations": {"mean": cost.tolist(), "error": cost_error.tolist()},
-            "seconds": self.seconds and list(self.seconds),
-            "agreement": None if self._agreement is None else self._agreement.tolist(),
-            "settings": dict(self.settings),
-        }
-        json: dict[str, Any] = _without_nan(found)
-        return {**json, **dict(zip(("warnings", "conclusions"), conclude(json), strict=True))}
+        found = agreement(self.maps) if self.maps is not None else None
+        rest = {"agreement": found if found is None else found.tolist(), "settings": dict(self.settings)}
+        said = dict(zip(("warnings", "conclusions"), conclude(self._measured), strict=True))
+        return {**self._measured, **_without_nan(rest), **said}
 
     def conclusions(self) -> list[str]:
         """Say in sentences what can be concluded from so many items, and what cannot."""
-        summary = self.summary()
-        return [*summary["warnings"], *summary["conclusions"]]
+        warnings, findings = conclude(self._measured)
+        return [*warnings, *findings]
 
     def rows(self) -> Iterator[tuple[str, str, str, float, float]]:
         """List the values of `columns` for each item, method and metric."""
@@ -252,8 +246,17 @@ class Comparison(ShortRepr):
         return {}
 
     @functools.cached_property
-    def _agreement(self) -> Tensor | None:
-        return None if self.maps is None else agreement(self.maps)
+    def _measured(self) -> dict[str, Any]:
+        cost, error, _ = mean_and_error(self.evaluations.double())
+        found = {
+            "methods": list(self.methods),
+            "items": len(self.items),
+            "metrics": {metric: self._of_metric(metric, cost) for metric in self.scores},
+            "evaluations": {"mean": cost.tolist(), "error": error.tolist()},
+            "seconds": self.seconds and list(self.seconds),
+        }
+        json: dict[str, Any] = _without_nan(found)
+        return json
 
     def _sign(self, metric: str) -> int:
         check_choice("metric", metric, list(self.scores))
@@ -278,7 +281,8 @@ class Comparison(ShortRepr):
         """List the items whose scores differ most between methods, without baselines if two others are there."""
         chosen = [m for m, name in enumerate(self.methods) if not is_baseline(name)]
         chosen = chosen if len(chosen) > 1 else list(range(len(self.methods)))
-        found = spread(scores[chosen]).nan_to_num(-1.0)
+        _, error, count = mean_and_error(scores[chosen].T)
+        found = (error * count.double().sqrt()).nan_to_num(-1.0)
         listed = []
         for n in found.argsort(descending=True, stable=True)[:_APART].tolist():
             if found[n] <= 0:

@@ -14,7 +14,6 @@ from torch import Tensor
 from xai_fast.metrics.similarity import ranks
 
 __all__ = [
-    "Differences",
     "Means",
     "agreement",
     "bootstrap_means",
@@ -22,7 +21,6 @@ __all__ = [
     "mean_and_error",
     "paired_differences",
     "pareto_front",
-    "spread",
 ]
 
 _DRAWS = 9_999
@@ -33,8 +31,6 @@ _CHUNK = 4_000_000
 _CONSTANT = 1e-12
 """Share of the variance of the differences below which a bootstrap sample of them counts as constant."""
 
-_TOO_OFTEN = 0.01
-
 
 class Means(NamedTuple):
     """Means of P samples, each with a confidence interval.
@@ -44,34 +40,14 @@ class Means(NamedTuple):
         low: (P,) float64, lower end of the interval.
         high: (P,) float64, upper end.
         p: (P,) float64, two-sided, of the mean being zero; at most 1 - level where zero is outside the interval.
-        count: (P,) int64, numbers in the sample.
+        counts: (P,) int64, numbers in the sample.
     """
 
     mean: Tensor
     low: Tensor
     high: Tensor
     p: Tensor
-    count: Tensor
-
-
-class Differences(NamedTuple):
-    """Paired differences of all pairs of methods, P of them.
-
-    Attributes:
-        first: (P,) int64, position of the first method of each pair.
-        second: (P,) int64, position of the second; the differences are first minus second.
-        found: their means over the items with both scores, with an interval and a p-value of each pair alone.
-        low: (P,) float64, lower end of the interval after Holm's correction for all P pairs; see `holm`.
-        high: (P,) float64, upper end.
-        p: (P,) float64, p-value after the correction, at most 1 - level where zero is outside that interval.
-    """
-
-    first: Tensor
-    second: Tensor
-    found: Means
-    low: Tensor
-    high: Tensor
-    p: Tensor
+    counts: Tensor
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,11 +85,10 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
         P of each; NaN where there are fewer than two numbers, but the mean of one.
     """
     drawn, found = _bootstrap(values, draws, seed)
-    low, high = _interval(drawn, found, torch.full_like(found.mean, 1 - level))
-    return found._replace(low=low, high=high)
+    return _with_interval(drawn, found, torch.full_like(found.mean, 1 - level))
 
 
-def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> Differences:
+def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> tuple[Means, Means]:
     """Compare each pair of methods on the items that have both scores, see `bootstrap_means`.
 
     Args:
@@ -122,21 +97,22 @@ def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) ->
         seed: of the bootstrap samples.
 
     Returns:
-        The differences of the pairs in the order of ``itertools.combinations(range(M), 2)``.
+        The mean differences, first minus second, of ``itertools.combinations(range(M), 2)``: each pair for itself, and
+        with intervals and p-values after Holm's correction for all pairs.
     """
     first, second = torch.triu_indices(len(scores), len(scores), 1)
     differences = scores[first].double() - scores[second].double()
     drawn, found = _bootstrap(differences, max(_DRAWS, _PER_PAIR * len(first)), seed)
-    low, high = _interval(drawn, found, torch.full_like(found.mean, 1 - level))
-    corrected, shares = holm(found.p, 1 - level)
-    return Differences(first, second, found._replace(low=low, high=high), *_interval(drawn, found, shares), corrected)
+    p, shares = holm(found.p, 1 - level)
+    alone = _with_interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    return alone, _with_interval(drawn, found, shares)._replace(p=p)
 
 
 def _bootstrap(values: Tensor, draws: int, seed: int) -> tuple[Tensor, Means]:
     """Give the t statistics of bootstrap samples in ascending order (draws, P), and means whose ends are the errors."""
     mean, error, count = mean_and_error(values)
     drawn = _studentized(values - mean[:, None], draws, seed)
-    degenerate = (drawn.isnan().sum(0) > _TOO_OFTEN * draws) & (count > 1)
+    degenerate = (drawn.isnan().sum(0) > 0.01 * draws) & (count > 1)
     random = np.random.default_rng(seed)
     for row in degenerate.nonzero().flatten().tolist():
         drawn[:, row] = torch.from_numpy(random.standard_t(int(count[row]) - 1, draws))
@@ -148,12 +124,12 @@ def _bootstrap(values: Tensor, draws: int, seed: int) -> tuple[Tensor, Means]:
     return drawn, Means(mean, -error, error, torch.where(count > 1, p, torch.nan), count)
 
 
-def _interval(drawn: Tensor, found: Means, outside: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the ends of intervals outside of which there are shares (P,) of the samples; see `_bootstrap`."""
+def _with_interval(drawn: Tensor, found: Means, outside: Tensor) -> Means:
+    """Put in intervals outside of which there are shares (P,) of the samples; see `_bootstrap`."""
     draws = len(drawn)
     tail = (outside / 2 * (draws + 1) + 1e-9).long().clamp(1, draws)[None]
     ends = (drawn.gather(0, draws - tail)[0], drawn.gather(0, tail - 1)[0])
-    return found.mean - ends[0] * found.high, found.mean - ends[1] * found.high
+    return found._replace(low=found.mean - ends[0] * found.high, high=found.mean - ends[1] * found.high)
 
 
 def _studentized(centred: Tensor, draws: int, seed: int) -> Tensor:
@@ -231,9 +207,3 @@ def agreement(maps: Tensor) -> Tensor:
         total += torch.where(scale > 0, products / scale, 0)
         count += scale > 0
     return total / count
-
-
-def spread(scores: Tensor) -> Tensor:
-    """Give the standard deviation over the methods for each item: (N,) from (M, N); NaN with fewer than two scores."""
-    _, error, count = mean_and_error(scores.T)
-    return error * count.double().sqrt()

@@ -24,8 +24,6 @@ from xai_fast.plot.report import report
 
 __all__ = ["write_comparison"]
 
-_MAPS = "maps"
-
 
 def write_comparison(comparison: Any, folder: str | Path, *, pictures: Sequence[Any] | None = None) -> Path:
     """Write ``comparison.html``, its numbers in ``comparison.csv`` and ``comparison.json``, and the maps.
@@ -47,22 +45,21 @@ def write_comparison(comparison: Any, folder: str | Path, *, pictures: Sequence[
     if pictures is not None and len(pictures) != len(comparison.items):
         raise bad_argument("pictures", f"{len(comparison.items)} of them, one per item", len(pictures))
     target, summary = Path(folder), comparison.summary()
-    kept = comparison.maps is not None
-    if kept:
+    data = {name: part for name, part in summary.items() if name != "settings"} | {"maps": None}
+    if comparison.maps is not None:
         maps = report(
             _explanations(comparison),
-            target / _MAPS,
+            target / "maps",
             front=_front(summary, "Maps"),
             look=Look(ranking="signed_sum", beside=True),
             pictures=pictures,
             names=comparison.items,
         )
+        data["maps"] = maps.relative_to(target).as_posix()
     rows = io.StringIO(newline="")
     csv.writer(rows).writerows([comparison.columns, *comparison.rows()])
     write_whole(target / "comparison.csv", rows.getvalue().encode("utf-8", "replace"))
     write_whole(target / "comparison.json", json.dumps(summary, indent=1, default=str).encode())
-    data = {name: part for name, part in summary.items() if name != "settings"}
-    data["maps"] = maps.relative_to(target).as_posix() if kept else None
     content = page(_front(summary, "Methods compared"), "comparison", ["comparison.js"], values={}, data=data)
     write_whole(target / "comparison.html", content)
     return target / "comparison.html"
