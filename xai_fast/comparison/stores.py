@@ -64,11 +64,13 @@ def run_comparison(
             continue
         batch: Any = store[:]
         found.append(Found.of(entry, batch.fields, batch.status == 0))
-        names, settings = batch.ids, _settings(store)
+        names, settings = batch.ids, settings or _settings(store)
     return comparison_of(found, metrics, names, settings), left_out
 
 
 def _settings(store: jobs.Store) -> Mapping[str, object]:
+    """Say what a comparison is about; its "run" is the same with further methods."""
     spec = store.job["spec"]
     kept = {name: spec[name] for name in ("source", "target", "seed", "limit")}
-    return {"model": ModelRef.read(spec["model"]).reference, **kept, "versions": store.job["versions"]}
+    kept["model"] = ModelRef.read(spec["model"]).reference
+    return {**kept, "versions": store.job["versions"], "run": store.job["fingerprint"]}
