@@ -18,8 +18,9 @@ from xai_fast.registry import find_method
 
 def model() -> nn.Sequential:
     torch.manual_seed(0)
-    convolutions = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3, stride=2), nn.ReLU()]
-    made = nn.Sequential(*convolutions, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)).eval()
+    first = [nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()]
+    rest = [nn.Conv2d(4, 6, 3, stride=2), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(24, 4)]
+    made = nn.Sequential(*first, *rest).eval()
     made[1].running_var.uniform_(0.5, 2.0)
     return made
 

@@ -61,7 +61,7 @@ def test_pictures_become_a_comparison(place: Path, capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     found = Comparison.load(place / "out" / "comparison.safetensors")
     methods = ("random", "edges", "saliency", "neflag(points=2,score=output)", "captum:IntegratedGradients(n_steps=3)")
-    kept = [names[0], names[1], names[2], names[3]]
+    kept = names[:4]  # of five, i * 5 // 4
     assert (found.methods, found.items) == (methods, tuple(kept))
     assert {"comparison.html", "comparison.csv", "comparison.json"} < set(os.listdir(place / "out"))
     assert json.loads((place / "out" / "comparison.json").read_text())["items"] == 4
@@ -91,7 +91,7 @@ def times(out: Path) -> dict[str, int]:
 
 
 def test_killed_and_resumed_without_loss(place: Path) -> None:
-    """Killed within the first method, and between and within others; what was done is kept, and the rest is the same."""
+    """Killed within the first method and within others: what was done is kept, and the rest is the same."""
     photos(place, 6)
     (place / "slow_models.py").write_text(SLOW)
     program = "import sys; from xai_fast.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -156,7 +156,7 @@ REFUSED = {
     "a metric": (["--metrics", "roads"], 2, "metrics: expected one of"),
     "boxes": (["--metrics", "pointing_game"], 2, "metrics: expected boxes"),
     "a file of boxes": (["--boxes", "nowhere.json"], 2, "--boxes: nowhere.json cannot be read"),
-    "what no item can be measured by": (["--metrics", "relative_representation_stability"], 1, "no item can be measured"),
+    "a metric that fails": (["--metrics", "relative_representation_stability"], 1, "no item can be measured"),
     "items": (["--limit", "0"], 2, "limit: expected an integer"),
 }
 

@@ -80,9 +80,9 @@ def test_no_metric_sees_the_other_items_of_a_batch() -> None:
     method = Measured(MODEL, method=Entry("s", "saliency"), metrics=metrics, boxes=[[], *BOXES], seed=7)
     together = method.explain(X, item_ids=[1, 2, 3, 4], internal_batch_size=3)
     alone = [method.explain(X[i : i + 1], item_ids=[i + 1]) for i in (1, 3)]
-    for name, values in together.metrics.items():
-        expected = torch.cat([one.metrics[name] for one in alone])
-        torch.testing.assert_close(values[[1, 3]], expected, rtol=1e-4, atol=1e-5, equal_nan=True, msg=lambda m: f"{name}: {m}")
+    expected = {name: torch.cat([one.metrics[name] for one in alone]) for name in together.metrics}
+    found = {name: values[[1, 3]] for name, values in together.metrics.items()}
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True)
     assert len(together.metrics) == len(METRICS) - 1
 
 
@@ -126,9 +126,10 @@ def test_what_cannot_be_compared_is_refused_by_name(given: dict[str, Any], messa
 
 
 def test_entries_are_read_with_the_options_of_the_command_line() -> None:
-    (entry,) = read_methods("random,edges,expected_gradients(samples=4, baselines=(blur,0.5),score=output)")[2:]
-    assert entry.text == "expected_gradients(samples=4,baselines=(blur,0.5),score=output)"
+    (entry,) = read_methods('random,edges,expected_gradients(samples=4, baselines=["blur",0.5],score=output)')[2:]
+    assert entry.text == 'expected_gradients(samples=4,baselines=["blur",0.5],score=output)'
     assert entry.key == "expected_gradients-samples-4-baselines-blur-0.5-score-output"
+    assert entry.options == {"samples": 4, "baselines": ["blur", 0.5], "score": "output"}
     (metric,) = read_metrics('insertion_deletion(baselines=["blur",0.5],black=[0,1,0.5])', boxes=False)
     assert metric.options == {"baselines": ["blur", 0.5], "black": [0, 1, 0.5]}
 

@@ -75,4 +75,5 @@ class Edges(_Blind):
         kernels = torch.stack([torch.outer(smooth, step), torch.outer(step, smooth)])[:, None].to(x)
         padded = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
         found = nn.functional.conv2d(padded.flatten(0, 1)[:, None], kernels)
-        return torch.linalg.vector_norm(found, dim=1).view(x.shape).sum(1, keepdim=True)
+        edges: Tensor = torch.linalg.vector_norm(found, dim=1).view(x.shape).sum(1, keepdim=True)
+        return edges

@@ -82,7 +82,7 @@ class _Function(nn.Module):
 
     def __init__(self, function: Callable[..., object]) -> None:
         super().__init__()
-        self.forward = function  # type: ignore[assignment]
+        self.forward = function
 
 
 def captum_method(explainer: type, name: str) -> type[Method]:

@@ -103,7 +103,7 @@ def _run(options: argparse.Namespace) -> bool:
 def _methods(
     asked: str | None, model: str, loaded: LoadedModel, *, rows: bool, seed: int
 ) -> tuple[list[Entry], dict[str, str]]:
-    """Read the methods, with the options that suit pictures; give by name which of the default ones refuse the model."""
+    """Read the methods, with the options that suit pictures; name those of the default ones that refuse the model."""
     kept, left_out = [], {}
     for entry in read_methods(asked or (METHODS if rows else METHODS_OF_PICTURES)):
         try:

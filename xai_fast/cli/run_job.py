@@ -68,7 +68,7 @@ def add_spec(parser: argparse.ArgumentParser, leave_out: Sequence[str] = (), **d
 
     # Names are not read from xai_fast.models, which needs Pillow: the help does not.
     names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
-    field("--method", "one that xai-fast doctor lists, captum:NAME, zennit:NAME, grad_cam:NAME, or package.module:Class")
+    field("--method", "one that xai-fast doctor lists, captum:NAME (or zennit, grad_cam), or package.module:Class")
     field("--model", f"{names}, or module:function")
     field("--target", "explain this class instead of the predicted one: its number or name, or 'label'", "CLASS")
     field("--seed", "of random methods", "N", int)

@@ -71,14 +71,13 @@ class Measured(Method[MeasuredExplanation]):
         if self._explained.pairs:
             raise bad_argument("methods", "methods that explain one input", f"{self._explained.name}, of pairs")
         self._entries = [
-            entry.with_defaults(metric_options(entry.name), seed=self.seed)
-            for entry in map(_entry, metrics)
+            entry.with_defaults(metric_options(entry.name), seed=self.seed) for entry in map(_entry, metrics)
         ]
 
     def _explain(self, call: Call) -> MeasuredExplanation:
         if call.several:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
-        how = {
+        how: dict[str, Any] = {
             "additional_forward_args": call.extra.given(),
             "item_ids": call.item_ids,
             "internal_batch_size": call.rows,

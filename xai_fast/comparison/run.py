@@ -150,5 +150,5 @@ def _smaller(maps: Tensor) -> Tensor:
     """Give maps (N, 1, ...) without their channel and at most `_MOST_CELLS` a side; rows (N, F) as they are."""
     if maps.ndim != 4:
         return maps if maps.ndim == 2 else maps.squeeze(1)
-    size = [min(side, _MOST_CELLS) for side in maps.shape[2:]]
-    return nn.functional.adaptive_avg_pool2d(maps, size).squeeze(1)
+    height, width = (min(side, _MOST_CELLS) for side in maps.shape[2:])
+    return nn.functional.adaptive_avg_pool2d(maps, (height, width)).squeeze(1)

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from xai_fast import jobs
 from xai_fast.comparison.entries import Entry
 from xai_fast.comparison.result import Comparison

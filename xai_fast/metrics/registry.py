@@ -112,9 +112,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             monotonicity_correlation, "higher", "attributions", "ten per feature", "Nguyen and Martinez, 2020"
         ),
         "infidelity": Metric(infidelity, "lower", "attributions", "one per perturbation", "Yeh et al., NeurIPS 2019"),
-        "sufficiency": Metric(
-            sufficiency, "higher", "attributions", "one", "Dasgupta et al., ICML 2022", alone=False
-        ),
+        "sufficiency": Metric(sufficiency, "higher", "attributions", "one", "Dasgupta et al., ICML 2022", alone=False),
         "pointing_game": Metric(pointing_game, "higher", "boxes", "none", "Zhang et al., ECCV 2016", "hits"),
         "max_sensitivity": _perturbed(sensitivity, paper="Yeh et al., NeurIPS 2019"),
         "average_sensitivity": _perturbed(sensitivity, paper="Bhatt et al., IJCAI 2020", value="average"),
