@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from xai_fast.arguments import check_integer
 from xai_fast.engine.call import Call
 from xai_fast.engine.draws import MAX_SEED, random_entries
+from xai_fast.engine.masked import MaskedScores
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
@@ -25,20 +26,10 @@ class _Blind(Method[Explanation]):
     integers = True
 
     def _explain(self, call: Call) -> Explanation:
-        if call.several:
-            raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
-        scores, targets = [], []
-        for chunk in call.chunks():
-            outputs = call.run(call.take(chunk), call.positions(chunk))
-            classes = call.targets(outputs, chunk)
-            scores.append(call.objective(outputs, classes))
-            targets += [] if classes is None else [classes]
-        return Explanation(
-            attributions=self._map(call.values[0], call.item_ids),
-            scores=torch.cat(scores),
-            targets=torch.cat(targets) if targets else None,
-            evaluations=torch.ones_like(call.item_ids),
-        )
+        masked = MaskedScores(call)
+        scores, targets = masked.clean()
+        maps = self._map(masked.inputs, call.item_ids)
+        return Explanation(attributions=maps, scores=scores, targets=targets, evaluations=masked.evaluations)
 
     def _map(self, x: Tensor, item_ids: Tensor) -> Tensor:
         raise NotImplementedError

@@ -1,4 +1,8 @@
-"""Reference implementations of installed packages as methods: captum, zennit and pytorch-grad-cam."""
+"""Reference implementations of installed packages as methods: captum, zennit and pytorch-grad-cam.
+
+"captum:NAME" is an explainer; "zennit:NAME" a composite, with batch normalisation merged into what stands before it,
+whose relevance starts from the output; "grad_cam:NAME" a class of pytorch-grad-cam, with the option ``layer``.
+"""
 
 from __future__ import annotations
 
@@ -27,19 +31,7 @@ PEERS = {
 
 
 def peer_method(reference: str) -> type[Method]:
-    """Make a method of a class of another package.
-
-    Args:
-        reference: "captum:NAME", an explainer; "zennit:NAME", a composite, with batch normalisation merged into what
-            stands before it, whose relevance starts from the output; or "grad_cam:NAME", a class of pytorch-grad-cam,
-            with ``layer`` as an option.
-
-    Returns:
-        The class; its options are those of the other one.
-
-    Raises:
-        InputError: the package cannot be imported, and which to install; or it has no such class.
-    """
+    """Make a method, with its options, of what follows a word of `PEERS`; an `InputError` says what to install."""
     peer, _, name = reference.partition(":")
     module, package = PEERS[peer]
     try:
@@ -67,9 +59,7 @@ def _of_zennit(composite: type[Any]) -> type:
 
         def attribute(self, inputs: Tensor, target: Tensor | None = None) -> Tensor:
             def start(outputs: Tensor) -> Tensor:
-                if target is None:
-                    return outputs
-                return outputs * nn.functional.one_hot(target, outputs.shape[1])
+                return outputs if target is None else outputs * nn.functional.one_hot(target, outputs.shape[1])
 
             with importlib.import_module("zennit.attribution").Gradient(self._model, self._composite) as attributor:
                 found: Tensor = attributor(inputs, start)[1]

@@ -18,15 +18,14 @@ from xai_fast.comparison.entries import (
     METHODS,
     METRICS_OF_PICTURES,
     METRICS_OF_ROWS,
-    Entry,
     metric_options,
     read_methods,
     read_metrics,
 )
 from xai_fast.comparison.stores import run_comparison
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError
 from xai_fast.jobs.pages import pictures_of
-from xai_fast.references import LoadedModel, ModelRef
+from xai_fast.references import ModelRef
 from xai_fast.registry import find_method
 from xai_fast.terminal import say, shown
 
@@ -81,14 +80,24 @@ def _run(options: argparse.Namespace) -> bool:
         limit=options.limit,
     )
     rows = spec.source["kind"] == "table"
+    pictures = spec.source["kind"] in ("images", "webdataset") or loaded.image_model is not None
     boxes = None if options.boxes is None else _read_boxes(Path(options.boxes))
-    metrics = read_metrics(
-        options.metrics or (METRICS_OF_ROWS if rows else METRICS_OF_PICTURES), boxes=boxes is not None
-    )
-    methods, left_out = _methods(options.methods, options.model, loaded, rows=rows, seed=spec.seed)
-    if rows:
-        methods = [entry for entry in methods if entry.name != "edges"]
-    else:
+    suit = METRICS_OF_ROWS if rows else METRICS_OF_PICTURES
+    metrics = read_metrics(options.metrics or suit, boxes=boxes is not None)
+    methods, left_out = [], {}
+    for entry in read_methods(options.methods or (METHODS_OF_PICTURES if pictures else METHODS)):
+        try:
+            if pictures:
+                given = options_of(entry.name, find_method(entry.name), options.model, loaded, entry.options)
+                entry = replace(entry, options=given)
+            entry.method(loaded.module, spec.seed)
+        except InputError as error:
+            if options.methods:
+                raise
+            left_out[entry.text] = str(error)
+            continue
+        methods.append(entry)
+    if pictures:
         black = loaded.for_pictures().black.flatten().tolist()
         metrics = [entry.with_defaults(metric_options(entry.name), black=black) for entry in metrics]
         tell_preparation(loaded.preparation)
@@ -100,34 +109,11 @@ def _run(options: argparse.Namespace) -> bool:
     return not failed and not bool(comparison.evaluations.isnan().any())
 
 
-def _methods(
-    asked: str | None, model: str, loaded: LoadedModel, *, rows: bool, seed: int
-) -> tuple[list[Entry], dict[str, str]]:
-    """Read the methods, with the options that suit pictures; name those of the default ones that refuse the model."""
-    kept, left_out = [], {}
-    for entry in read_methods(asked or (METHODS if rows else METHODS_OF_PICTURES)):
-        try:
-            if not rows:
-                given = options_of(entry.name, find_method(entry.name), model, loaded, entry.options)
-                entry = replace(entry, options=given)
-            entry.method(loaded.module, seed)
-        except InputError as error:
-            if asked:
-                raise
-            left_out[entry.text] = str(error)
-            continue
-        kept.append(entry)
-    return kept, left_out
-
-
-def _read_boxes(path: Path) -> list[Any]:
+def _read_boxes(path: Path) -> Any:
     try:
-        boxes = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"--boxes: {path} cannot be read: {error}") from error
-    if not isinstance(boxes, list):
-        raise bad_argument("--boxes", "a list with the boxes of each item", type(boxes).__name__)
-    return boxes
 
 
 def _report(comparison: Comparison, out: Path, folder: Path) -> None:

@@ -54,11 +54,7 @@ _CELLS = 7
 
 
 def options_of(
-    name: str,
-    method: type[Method],
-    model: str,
-    loaded: LoadedModel,
-    asked: Mapping[str, object] = {},
+    name: str, method: type[Method], model: str, loaded: LoadedModel, asked: Mapping[str, object] = {}
 ) -> dict[str, object]:
     """Choose the options of a method for the pictures of a model.
 

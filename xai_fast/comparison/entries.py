@@ -91,43 +91,21 @@ class Entry:
 
 
 def read_methods(asked: str | Sequence[str | Method]) -> list[Entry]:
-    """Read methods, and put the baselines before them.
-
-    Args:
-        asked: entries such as "neflag(points=20,score=output)" or "captum:IntegratedGradients", or a text of them
-            between commas; or methods. Of an entry with the option ``upsample`` that is true, so that its maps have the
-            size of pictures.
-
-    Returns:
-        The entries, "random" and "edges" first.
-
-    Raises:
-        InputError: a method or option is unknown, or an entry comes twice.
-    """
+    """Read methods, "neflag(points=20,score=output)" or constructed ones, and put the baselines before them."""
     given = _listed("methods", asked, Method)
     entries = []
-    for one in [*(name for name in BASELINES if name not in given), *given]:
+    for one in [*BASELINES, *(one for one in given if one not in BASELINES)]:
         if isinstance(one, Method):
             entries.append(_entry_of(one))
             continue
         known = find_method(split_call("methods", one)[0]).options()
+        # Metrics need maps of the size of pictures.
         entries.append(_read("methods", one, known).with_defaults(known, upsample=True))
     return _different("methods", entries)
 
 
 def read_metrics(texts: str | Sequence[str], *, boxes: bool) -> list[Entry]:
-    """Read metrics, such as "insertion_deletion(steps=14,ranking=per_channel)".
-
-    Args:
-        texts: see `read_methods`.
-        boxes: whether there are boxes for those that need them.
-
-    Returns:
-        The entries.
-
-    Raises:
-        InputError: a metric or option is unknown, needs what there is not, or an entry comes twice.
-    """
+    """Read metrics, such as "insertion_deletion(steps=14,ranking=per_channel)"; ``boxes``: whether there are some."""
     entries = []
     for text in _listed("metrics", texts):
         name = split_call("metrics", text)[0]
@@ -146,6 +124,14 @@ def metric_options(name: str) -> dict[str, inspect.Parameter]:
     """Give the options of a metric by name."""
     found = inspect.signature(METRICS[name].function, eval_str=True).parameters
     return {n: one for n, one in found.items() if one.kind is one.KEYWORD_ONLY and n not in _OF_THE_CALL}
+
+
+def call_options(name: str) -> tuple[str, ...]:
+    """Name what a metric takes of how the method was called, and of what it said."""
+    found = inspect.signature(METRICS[name].function).parameters
+    if any(one.kind is one.VAR_KEYWORD for one in found.values()):
+        return (*_OF_THE_CALL, "clean") if METRICS[name].needs == "method" else _OF_THE_CALL
+    return tuple(option for option in _OF_THE_CALL if option in found)
 
 
 def _listed(where: str, given: Any, *kinds: type) -> list[Any]:

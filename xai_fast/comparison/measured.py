@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
-from xai_fast.comparison.entries import Entry, metric_options
+from xai_fast.comparison.entries import Entry, call_options, metric_options
 from xai_fast.engine.call import Call
 from xai_fast.engine.draws import MAX_SEED
 from xai_fast.errors import bad_argument
@@ -85,16 +84,15 @@ class Measured(Method[MeasuredExplanation]):
         started = time.perf_counter()
         found = self._explained.explain(call.values[0], call.objective.target, **how)
         seconds = (time.perf_counter() - started) / call.batch
-        target = call.objective.target if found.targets is None else found.targets
-        maps = only_map(found)
-        importance = self._importance(maps, call.values[0])
+        how |= {"target": call.objective.target if found.targets is None else found.targets, "clean": found}
+        importance = self._importance(only_map(found), call.values[0])
         return MeasuredExplanation(
             attributions=importance,
             scores=found.scores.float(),
             targets=found.targets,
             evaluations=found.evaluations,
             facts=found.facts,
-            metrics=self._measure(call, maps, {"target": target, "clean": found, **how}),
+            metrics=self._measure(call, how),
             seconds=torch.full((call.batch,), seconds),
         )
 
@@ -108,33 +106,25 @@ class Measured(Method[MeasuredExplanation]):
         found = rank_pixels(rows).float()
         return found if inputs.ndim == 2 else found.view(-1, 1, *shape)
 
-    def _measure(self, call: Call, maps: Tensor, how: Mapping[str, Any]) -> dict[str, Tensor]:
+    def _measure(self, call: Call, how: Mapping[str, Any]) -> dict[str, Tensor]:
         """Compute the metrics; several numbers of one function come from one call of it."""
-        results: dict[tuple[Any, str], Any] = {}
-        values = {}
-        for entry in self._entries:
-            metric = METRICS[entry.name]
-            same = metric.function, json.dumps(entry.options, sort_keys=True)
-            if same not in results:
-                results[same] = self._call(entry, call, maps, how)
-            values[entry.key] = getattr(results[same], metric.value).detach().float()
-        return values
-
-    def _call(self, entry: Entry, call: Call, maps: Tensor, how: Mapping[str, Any]) -> Any:
-        metric = METRICS[entry.name]
-        known = inspect.signature(metric.function).parameters
-        every = any(one.kind is one.VAR_KEYWORD for one in known.values())
-        given = {name: value for name, value in how.items() if every or name in known}
-        if metric.needs != "method":
-            given.pop("clean", None)
-        x = call.values[0]
+        x, maps = call.values[0], only_map(how["clean"])
         arguments: Mapping[str, Callable[[], tuple[Any, ...]]] = {
             "attributions": lambda: (call.model, x, maps),
             "method": lambda: (self._explained, x),
             "maps": lambda: (maps,),
             "boxes": lambda: (maps, self._boxes_of(call.item_ids.tolist())),
         }
-        return metric.function(*arguments[metric.needs](), **entry.options, **given)
+        results: dict[tuple[Any, str], Any] = {}
+        values = {}
+        for entry in self._entries:
+            metric = METRICS[entry.name]
+            same = metric.function, json.dumps(entry.options, sort_keys=True)
+            if same not in results:
+                taken = {name: how[name] for name in call_options(entry.name) if name in how}
+                results[same] = metric.function(*arguments[metric.needs](), **entry.options, **taken)
+            values[entry.key] = getattr(results[same], metric.value).detach().float()
+        return values
 
     def _boxes_of(self, items: Sequence[int]) -> list[Any]:
         boxes = self.boxes or ()

@@ -48,8 +48,9 @@ class Found:
     maps: Tensor
 
     @classmethod
-    def of(cls, entry: Entry, fields: Mapping[str, Tensor], good: Tensor) -> Found:
+    def of(cls, entry: Entry, fields: Mapping[str, Tensor], good: Tensor | bool = True) -> Found:
         """Read the fields (N, ...) by flat names, of which the items ``good`` (N,) bool have results."""
+        good = torch.as_tensor(good)
         numbers = {n: torch.where(good, one.double(), torch.nan) for n, one in fields.items() if one.ndim == 1}
         return cls(entry, numbers, _smaller(fields["attributions"]))
 
@@ -103,8 +104,7 @@ def compare(
             continue
         measured = Measured(model, method=entry, metrics=measures, boxes=boxes, seed=seed)
         explained = measured.explain(inputs, target, additional_forward_args, None, internal_batch_size)
-        good = torch.ones(len(explained), dtype=torch.bool)
-        found.append(Found.of(entry, explained.to("cpu").tensors(), good))
+        found.append(Found.of(entry, explained.to("cpu").tensors()))
     names = [str(number) for number in range(len(inputs))] if items is None else items
     if len(names) != len(inputs):
         raise bad_argument("items", f"{len(inputs)} names", f"{len(names)}")
@@ -114,17 +114,7 @@ def compare(
 def comparison_of(
     found: Sequence[Found], metrics: Sequence[Entry], items: Sequence[str], settings: Mapping[str, object]
 ) -> Comparison:
-    """Put together what was measured.
-
-    Args:
-        found: of each method.
-        metrics: the metrics.
-        items: N names.
-        settings: what else has to be known; the options of methods and metrics are added.
-
-    Returns:
-        The comparison; items that failed have NaN.
-    """
+    """Put together what was measured on N items; options of methods and metrics are added to the settings."""
 
     def numbers(name: str) -> Tensor:
         return torch.stack([one.numbers[name] for one in found])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,35 +29,24 @@ def run_comparison(
     boxes: Sequence[Any] | None = None,
     **how: Any,
 ) -> tuple[Comparison, dict[str, str]]:
-    """Explain and measure all items by each method, in a store of its own, and compare.
-
-    Args:
-        spec: source, model and all else but the method.
-        out: folder; the stores are those of its folder "methods".
-        methods: the first one tells what the metrics make of the items.
-        metrics: of each.
-        boxes: see `xai_fast.comparison.measured.Measured`.
-        **how: those of `xai_fast.jobs.run`.
-
-    Returns:
-        The comparison, and by method why it could explain nothing and is not in it.
-
-    Raises:
-        InputError: see `xai_fast.jobs.run`.
-        StoreError: see there.
-        JobError: see there; or no item can be measured.
-    """
+    """Run a job per method below ``out``, and compare; gives by name why others could explain no item."""
     options = {"metrics": [one.to_dict() for one in metrics], **({} if boxes is None else {"boxes": boxes})}
-    found, left_out, names, settings = [], {}, [], {}
+    found: list[Found] = []
+    left_out: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    names, shape = [], ()
     for number, entry in enumerate(methods, 1):
         folder = out / "methods" / entry.key
+        if entry.name == "edges" and len(shape) != 3:
+            continue
         say(f"method {number} of {len(methods)}: {entry.text}", error=True)
         measured = {"method": entry.to_dict(), **options}
         status = jobs.run(dataclasses.replace(spec, method=_MEASURED, options=measured), folder, **how)
         store = jobs.open(folder)
+        shape = store.job["plan"]["shape"] or ()
         if status.done == status.failed:
             left_out[entry.text] = next(reason for *_, reason in store.failures())
-            if not found:
+            if not found:  # nothing is wrong with random maps: metrics or data do not fit
                 raise JobError(f"no item can be measured, with {entry.text} as the method: {left_out[entry.text]}")
             continue
         batch: Any = store[:]
@@ -66,7 +55,7 @@ def run_comparison(
     return comparison_of(found, metrics, names, settings), left_out
 
 
-def _settings(store: jobs.Store) -> Mapping[str, object]:
+def _settings(store: jobs.Store) -> dict[str, Any]:
     """Say what a comparison is about; its "run" is the same with further methods."""
     spec = store.job["spec"]
     kept = {name: spec[name] for name in ("source", "target", "seed", "limit")}
