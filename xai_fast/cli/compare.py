@@ -24,7 +24,6 @@ from xai_fast.comparison.entries import (
 )
 from xai_fast.comparison.stores import run_comparison
 from xai_fast.errors import InputError
-from xai_fast.jobs.pages import pictures_of
 from xai_fast.references import ModelRef
 from xai_fast.registry import find_method
 from xai_fast.terminal import say, shown
@@ -118,6 +117,7 @@ def _read_boxes(path: Path) -> Any:
 
 def _report(comparison: Comparison, out: Path, folder: Path) -> None:
     """Write the page and what is beside it, and print the means and what follows."""
+    from xai_fast.jobs.pages import pictures_of
     from xai_fast.plot.comparison import write_comparison
 
     store = jobs.open(folder)

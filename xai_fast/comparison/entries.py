@@ -29,9 +29,9 @@ METHODS = (
 """Methods that are compared unless a user says, where nothing is known about the model."""
 
 METRICS_OF_PICTURES = (
-    "insertion_deletion(steps=10)",
-    "abpc(region=28,steps=12)",
-    "faithfulness_correlation(subsets=20)",
+    "insertion_deletion(steps=8)",
+    "abpc(region=28,steps=10)",
+    "faithfulness_correlation(subsets=16)",
     "random_logit",
     "max_sensitivity(samples=1)",
     "sparseness",
