@@ -158,11 +158,9 @@ class Comparison(ShortRepr):
         self._sign(metric)
         if metric not in self._differences:
             found, corrected = paired_differences(self.scores[metric])
-            rows = torch.stack([*found[:4], *corrected[1:4]], 1).tolist()
-            self._differences[metric] = tuple(
-                Difference(*pair, *row, count)
-                for pair, row, count in zip(combinations(self.methods, 2), rows, found.counts.tolist(), strict=True)
-            )
+            columns = [one.tolist() for one in (*found[:4], *corrected[1:4], found.counts)]
+            rows = zip(combinations(self.methods, 2), *columns, strict=True)
+            self._differences[metric] = tuple(Difference(*pair, *row) for pair, *row in rows)
         return self._differences[metric]
 
     def resolution(self, metric: str) -> float:
