@@ -77,8 +77,8 @@ def _warnings(found: Mapping[str, Any], summary: Mapping[str, Any], metric: str)
     if present:
         yield f"{_listed(present)} {'is' if len(present) == 1 else 'are'} favoured by construction: {why}."
     least = min(found["count"])
-    if least < summary["items"]:
-        yield f"not all items have a value for each method: at least {least} of {summary['items']:,} have one."
+    if best and least < summary["items"]:
+        yield f"values are missing: some method has only {least:,} of {summary['items']:,}."
 
 
 def _finding(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
