@@ -173,7 +173,10 @@ SENTENCES: dict[str, tuple[Comparison, list[str]]] = {
         ["In completeness, captum:IntegratedGradients is favoured by construction"],
     ),
     "of maps": (comparison({"sparseness": APART}), ["In sparseness, values are about the maps alone"]),
-    "undefined": (comparison({"road": (NAN, 0.3, 0.0, 0.0, 0.0)}), ["In road, values are missing: some method has only 0 of 40."]),
+    "undefined": (
+        comparison({"road": (NAN, 0.3, 0.0, 0.0, 0.0)}),
+        ["values are missing: some method has only 0 of 40."],
+    ),
     "undefined for all": (comparison({"road": (NAN,) * 5}), ["road: not defined for any item."]),
     "one method": (
         comparison({"road": (0.3,)}, methods=("lrp",)),

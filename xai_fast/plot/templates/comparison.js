@@ -78,7 +78,7 @@ function showCost() {
   const found = data.metrics[state.metric];
   const shown = data.methods.map((_, m) => m).filter((m) => known(found.mean[m]) && known(costs[m]));
   const figure = find("#cost");
-  if (!shown.length) { figure.replaceChildren("Nothing is known."); return; }
+  if (!shown.length) { figure.replaceChildren("Scores or costs are not known."); return; }
   const [wide, high, left, right, top, bottom] = [Math.max(figure.clientWidth, 280), 320, 48, 12, 12, 46];
   const errors = shown.map((m) => found.error[m] ?? 0);
   let least = Math.min(...shown.map((m, i) => found.mean[m] - errors[i]));
@@ -158,7 +158,7 @@ function showDifferences() {
       draw("line", { class: "zero", x1: at(0), x2: at(0), y1: 0, y2: 12 }), stretch("outer", one.outer, 5.5, 1), stretch("interval", one.inner, 4, 4),
       known(one.mean) ? draw("rect", { class: "mean", x: at(one.mean) - 1, y: 1, width: 2, height: 10 }) : null);
     const p = known(one.p) ? `, p ${one.p < 0.001 ? "< 0.001" : `= ${Number(one.p.toPrecision(2))}`}` : "";
-    return make("li", { class: verdict }, make("span", { class: "who" }, broken(one.who), make("small", {}, make("span", { class: "verdict" }, verdict || "no difference found"), p)),
+    return make("li", { class: verdict }, make("span", { class: "who" }, broken(one.who), make("small", {}, make("span", { class: "verdict" }, verdict || (known(one.p) ? "no difference found" : "too few items with both scores")), p)),
       strip, make("span", { class: "amount" }, written(one.mean, error, true), make("small", {}, interval ? one.outer.map((end) => written(end, error)).join(" to ") : "")));
   }));
 }
@@ -167,7 +167,7 @@ function showDifferences() {
 const itemOf = (one) => (data.maps ? make("a", { href: `${data.maps}#item-${one.place}` }, broken(one.item)) : broken(one.item));
 function showApart() {
   const rows = data.metrics[state.metric].apart;
-  find("#apart").hidden = !rows.length;
+  find("#apart").closest("section").hidden = !rows.length;
   find("#apart thead").replaceChildren(make("tr", {}, ...["Item", "Deviation", "Best method", "Its score", "Worst method", "Its score"].map((name) => head("col", name))));
   find("#apart tbody").replaceChildren(...rows.map((one) => make("tr", {}, head("row", itemOf(one)), make("td", {}, amount(one.spread)),
     ...["best", "worst"].flatMap((end) => [make("td", {}, broken(one[end])), make("td", {}, amount(one[`of_${end}`]))]))));
@@ -224,6 +224,7 @@ if (data.maps) {
   find("#maps").hidden = false;
   find("#maps").append(make("a", { href: data.maps }, "All maps, side by side"), " for each item.");
 }
+find("#differences").closest("section").hidden = data.methods.length < 2;
 buildScores();
 showScores();
 buildAgreement();
