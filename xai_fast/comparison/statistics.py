@@ -73,7 +73,7 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5. Where more than 1 % of the bootstrap
     samples are constant, as with very few numbers or few that differ, it is Student's t instead; where all numbers are
     equal, the p-value is that of the sign test. With 20 numbers a 95 % interval covers the mean of normal and
-    exponential numbers in 94 to 96 % of all samples, of heavier tails less (92 % where logarithms are normal with variance 1).
+    exponential numbers in 94 to 96 % of all samples, of heavier tails less (92 % of log-normal ones, sigma 1).
 
     Args:
         values: (P, N) float64.
