@@ -21,7 +21,7 @@ ORDER = (
     ("kernels",),
     ("backends",),
     ("native",),
-    ("arguments", "errors", "files", "images", "progress", "references", "tables", "terminal", "values"),
+    ("arguments", "errors", "files", "images", "option_text", "progress", "references", "tables", "terminal", "values"),
 )
 """Each may import what stands below it, and what stands beside it as long as that is no circle."""
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -51,6 +51,12 @@ def test_the_page_about_neuralized_estimators_runs() -> None:
     assert names["pixels"].attributions.flatten(1).argmax(1).tolist() == [0, 0, 0, 0]
 
 
+def test_the_page_about_comparisons_runs() -> None:
+    found = run_blocks(ROOT / "docs" / "compare.md")["found"]
+    assert found.methods == ("random", "edges", "saliency", "integrated_gradients(steps=10)", "neflag(points=5)")
+    assert found.scores["random_logit"].shape == (5, 20)
+
+
 def test_the_page_about_the_command_line_runs() -> None:
     pytest.importorskip("PIL")
     assert run_blocks(ROOT / "docs" / "command-line.md")["load_classifier"]().size == (64, 64)

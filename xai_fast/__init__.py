@@ -39,6 +39,7 @@ from xai_fast.attribution import (
     TransformerAttribution,
 )
 from xai_fast.backends import use_backend
+from xai_fast.comparison import Comparison, compare
 from xai_fast.engine.extra import shared
 from xai_fast.errors import (
     BackendUnavailable,
@@ -89,6 +90,7 @@ __all__ = [
     "BackendUnavailable",
     "BiLRP",
     "BlurIG",
+    "Comparison",
     "Deconvolution",
     "DeepLIFT",
     "DeepSHAP",
@@ -133,6 +135,7 @@ __all__ = [
     "XaiFastError",
     "ZeroCurvatureError",
     "__version__",
+    "compare",
     "detectors",
     "fit_mlp",
     "log_ratio",

@@ -126,7 +126,8 @@ class Explanation:
         """List what there is per item, by flat names.
 
         Returns:
-            Name to (B, ...): each field, facts as ``facts.NAME``, several attributions as ``attributions.0`` and so on.
+            Name to (B, ...): each field, those of a mapping as ``facts.NAME``, several attributions as
+            ``attributions.0`` and so on.
         """
         found: dict[str, Tensor] = {}
         for entry in fields(self):
@@ -135,8 +136,8 @@ class Explanation:
                 found[entry.name] = value
             elif isinstance(value, tuple) and value and isinstance(value[0], Tensor):
                 found |= {f"{entry.name}.{i}": part for i, part in enumerate(value)}
-            elif entry.name == "facts":
-                found |= {f"facts.{name}": fact for name, fact in value.items()}
+            elif isinstance(value, Mapping):
+                found |= {f"{entry.name}.{n}": part for n, part in value.items() if isinstance(part, Tensor)}
         return found
 
     def stored(self) -> dict[str, Tensor]:
@@ -227,8 +228,8 @@ def _nested(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         first, _, rest = name.partition(".")
         if not rest:
             values[first] = tensor
-        elif first == "facts":
-            values["facts"][rest] = tensor
-        else:
+        elif rest.isdecimal():
             several.setdefault(first, {})[int(rest)] = tensor
+        else:
+            values.setdefault(first, {})[rest] = tensor
     return values | {name: tuple(parts[i] for i in sorted(parts)) for name, parts in several.items()}

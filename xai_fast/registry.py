@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -43,7 +42,9 @@ from xai_fast.attribution import (
     SmoothGrad,
     TransformerAttribution,
 )
+from xai_fast.attribution.baselines import Edges, RandomMap
 from xai_fast.attribution.captum import captum_method
+from xai_fast.attribution.peers import PEERS, peer_method
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.interaction import (
     ANOVA,
@@ -119,6 +120,9 @@ _OWN: tuple[type[Method], ...] = (
     Neuralize,
 )
 
+_BASELINES: tuple[type[Method], ...] = (RandomMap, Edges)
+"""Known by name, but not listed as methods: they know nothing of the model."""
+
 _OWN_DETECTORS: tuple[type[Detector], ...] = (
     TNID,
     NID,
@@ -157,8 +161,9 @@ def find_method(name: str) -> type[Method]:
     """Find a method.
 
     Args:
-        name: one of `methods`; "captum:NAME" for an explainer of captum; or "package.module:Class", a subclass of
-            `Method`, or a class that has ``attribute`` as captum's have.
+        name: one of `methods`; "captum:NAME", "zennit:NAME" or "grad_cam:NAME", see
+            `xai_fast.attribution.peers.peer_method`; or "package.module:Class", a subclass of `Method`, or a class that
+            has ``attribute`` as captum's have.
 
     Returns:
         The class.
@@ -168,7 +173,7 @@ def find_method(name: str) -> type[Method]:
     """
     if ":" in name:
         return _referenced(name)
-    for own in _OWN:
+    for own in (*_OWN, *_BASELINES):
         if own.name == name:
             return own
     entry = next(iter(entry_points(group=ENTRY_POINTS, name=name)), None)
@@ -178,7 +183,9 @@ def find_method(name: str) -> type[Method]:
     known = sorted(methods())
     near = difflib.get_close_matches(name, known, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise bad_argument("method", f"one of {', '.join(known)}, captum:NAME or package.module:Class{hint}", repr(name))
+    raise bad_argument(
+        "method", f"one of {', '.join(known)}, {', '.join(PEERS)}:NAME, or package.module:Class{hint}", repr(name)
+    )
 
 
 def _registered(group: str, kind: type[Any]) -> dict[str, Any]:
@@ -202,7 +209,9 @@ def _loaded(entry: EntryPoint, kind: type[Any]) -> Any:
 
 
 def _referenced(reference: str) -> type[Method]:
-    found = import_reference("method", re.sub("^captum:", "captum.attr:", reference))
+    if reference.partition(":")[0] in PEERS:
+        return peer_method(reference)
+    found = import_reference("method", reference)
     if isinstance(found, type) and not issubclass(found, Method) and hasattr(found, "attribute"):
         return captum_method(found, reference)
     method: type[Method] = _checked(found, reference, Method)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
+from xai_fast.engine.layers import hooked
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
@@ -41,7 +42,9 @@ class _CaptumMethod(Method[Explanation]):
         for name, parameter in known.items():
             setattr(self, name, options.get(name, parameter.default))
         self._later = {name: options.pop(name) for name in self.later if name in options}
-        self._explainer = self.explainer(model, **options)
+        # What the explainer asks of the model is counted by a hook, which a plain function lacks.
+        self._module = model if isinstance(model, nn.Module) else _Function(model)
+        self._explainer = self.explainer(self._module, **options)
 
     def _explain(self, call: Call) -> Explanation:
         return Explanation.cat([self._chunk(call, chunk) for chunk in call.chunks()])
@@ -54,7 +57,9 @@ class _CaptumMethod(Method[Explanation]):
         if callable(call.objective.target):
             raise bad_argument("target", f"classes, since {self.name} takes no function of the outputs", "a function")
         options = {**self._later, **({"additional_forward_args": extra} if extra else {})}
-        with frozen_parameters(call.model), torch.enable_grad(), warnings.catch_warnings():
+        passed: list[int] = []
+        counted = hooked([self._module], lambda _module, given, _output: passed.append(len(given[0])))
+        with counted, frozen_parameters(call.model), torch.enable_grad(), warnings.catch_warnings():
             # Captum says at each call what it does with its inputs and layers.
             warnings.filterwarnings("ignore", module="captum")
             given = tuple(inputs) if call.several else inputs[0]
@@ -68,14 +73,16 @@ class _CaptumMethod(Method[Explanation]):
             attributions=tuple(part.detach() for part in parts) if call.several else parts[0].detach(),
             scores=call.objective(outputs, targets).detach(),
             targets=targets,
-            evaluations=torch.full((len(chunk),), self._evaluations(), device=call.device),
+            evaluations=torch.full((len(chunk),), -(-sum(passed) // len(chunk)), device=call.device),
         )
 
-    def _evaluations(self) -> int:
-        """Count the passes per item that the options tell of; one where they tell of none."""
-        return next(
-            (int(getattr(self, name)) for name in ("n_steps", "nt_samples", "n_samples") if hasattr(self, name)), 1
-        )
+
+class _Function(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        super().__init__()
+        self.forward = function
 
 
 def captum_method(explainer: type, name: str) -> type[Method]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from xai_fast import __version__
-from xai_fast.cli import demo, explain, run_job, store_actions, tnid
+from xai_fast.cli import compare, demo, explain, run_job, store_actions, tnid
 from xai_fast.errors import InputError, XaiFastError
 from xai_fast.terminal import flush, say
 
@@ -17,7 +17,7 @@ __all__ = ["main"]
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
 _OPTIONAL = {"PIL": "Pillow", "matplotlib": "matplotlib", "safetensors": "safetensors"}
-_RESUMABLE = ("explain", "run", "demo")
+_RESUMABLE = ("explain", "run", "compare", "demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +63,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     explain.add_command(commands, arguments[1:] if arguments[:1] == ["explain"] else None)
     run_job.add_command(commands)
+    compare.add_command(commands)
     store_actions.add_command(commands)
     tnid.add_command(commands)
     demo.add_command(commands)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,9 @@ _CELLS = 7
 """Rows and columns of the features that methods leave out."""
 
 
-def options_of(name: str, method: type[Method], model: str, loaded: LoadedModel) -> dict[str, object]:
+def options_of(
+    name: str, method: type[Method], model: str, loaded: LoadedModel, asked: Mapping[str, object] = {}
+) -> dict[str, object]:
     """Choose the options of a method for the pictures of a model.
 
     Args:
@@ -62,9 +64,10 @@ def options_of(name: str, method: type[Method], model: str, loaded: LoadedModel)
             where it has no default.
         model: the name of the model.
         loaded: the model.
+        asked: what a user gave.
 
     Returns:
-        Option to value: those in `OPTIONS`, and those above. What is left out has its default.
+        Option to value: what the user gave, those in `OPTIONS`, and those above. What is left out has its default.
     """
     network, known, given = loaded.for_pictures(), method.options(), OPTIONS.get(name, {})
     shared: dict[str, object] = {
@@ -73,11 +76,12 @@ def options_of(name: str, method: type[Method], model: str, loaded: LoadedModel)
         "low": float(network.black.min()),
         "high": float(network.white.max()),
     }
-    options = {option: value for option, value in shared.items() if option in known} | given
+    options = {option: value for option, value in shared.items() if option in known} | given | dict(asked)
     layer = known.get("layer")
     if layer is not None and layer.default is layer.empty:
         there = {*SIZES, *dict(network.model.named_modules())}
-        options["layer"] = chosen_layer(str(given["layer"]) if given.get("layer") in there else None, model, network)
+        wanted = asked.get("layer") or (given["layer"] if given.get("layer") in there else None)
+        options["layer"] = chosen_layer(None if wanted is None else str(wanted), model, network)
     return options
 
 

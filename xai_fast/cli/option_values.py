@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import inspect
-import json
 import re
-import types
-import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.option_text import metavar, read_assignment, read_value, readable
 from xai_fast.options import HasOptions
 from xai_fast.registry import find_method
 
 __all__ = ["add_options", "described_options", "given_options", "option_parameters", "read_option"]
 
-_WORDS = {"none": None, "true": True, "false": False}
 _PREFIX = "option_"
 
 
@@ -39,7 +34,7 @@ def add_options(
     group = parser.add_argument_group(f"options of {title}")
     texts = described_options(source)
     for name, parameter in option_parameters(source).items():
-        if name in leave_out or not _readable(parameter.annotation):
+        if name in leave_out or not readable(parameter.annotation):
             continue
         flag = f"--{name.replace('_', '-')}"
         if flag in parser._option_string_actions:  # argparse does not tell in another way
@@ -54,8 +49,8 @@ def add_options(
         if parameter.annotation is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, **described)
         else:
-            metavar = _metavar(parameter.annotation)
-            group.add_argument(flag, type=_reader(parameter.annotation), metavar=metavar, **described)
+            shown = metavar(parameter.annotation)
+            group.add_argument(flag, type=_reader(parameter.annotation), metavar=shown, **described)
 
 
 def option_parameters(source: type[HasOptions] | Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -74,16 +69,7 @@ def given_options(options: argparse.Namespace) -> dict[str, object]:
 
 def read_option(method: str, text: str) -> tuple[str, object]:
     """Read NAME=VALUE by the types in the signature of the method; an `InputError` says what does not fit."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise bad_argument("--option", "NAME=VALUE", repr(text))
-    known = find_method(method).options()
-    if name not in known:
-        raise bad_argument("--option", f"an option of {method}: {', '.join(known) or 'it has none'}", repr(name))
-    try:
-        return name, _reader(known[name].annotation)(value)
-    except argparse.ArgumentTypeError as error:
-        raise InputError(f"--option {name}: {error}") from error
+    return read_assignment("--option", text, method, find_method(method).options())
 
 
 def described_options(source: type | Callable[..., Any]) -> dict[str, str]:
@@ -99,101 +85,14 @@ def described_options(source: type | Callable[..., Any]) -> dict[str, str]:
     return found
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
-    if isinstance(annotation, str):  # an alias that is written as text
-        return (str,)
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return typing.get_args(annotation) if union else (annotation,)
-
-
-def _is_sequence(kind: Any) -> bool:
-    origin = typing.get_origin(kind) or kind
-    return isinstance(origin, type) and origin is not str and issubclass(origin, Sequence)
-
-
-def _readable(annotation: Any) -> bool:
-    """Say whether text can be read as a value of this kind: a module, a tensor or a function cannot."""
-    plain = (inspect.Parameter.empty, Any, str, int, float, bool)
-    return any(m in plain or typing.get_origin(m) is typing.Literal or _is_sequence(m) for m in _members(annotation))
-
-
 def _reader(annotation: Any) -> Callable[[str], object]:
     def read(text: str) -> object:
         try:
-            return _value(text, annotation)
+            return read_value(text, annotation)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"expected {_metavar(annotation)}, got {text!r}") from None
+            raise argparse.ArgumentTypeError(f"expected {metavar(annotation)}, got {text!r}") from None
 
     return read
-
-
-def _value(text: str, annotation: Any) -> object:
-    """Read text as the first kind of a union that takes it; ValueError where none does."""
-    for member in sorted(_members(annotation), key=_rank):
-        with contextlib.suppress(ValueError):
-            return _read(text, member)
-    raise ValueError(text)
-
-
-def _rank(kind: Any) -> int:
-    """Order kinds by how little text they take, so that "7" is a number where numbers and words are possible."""
-    order = (types.NoneType, bool, int, float)
-    return order.index(kind) if kind in order else 6 if kind is str else 5
-
-
-def _read(text: str, kind: Any) -> object:
-    """Read text as a value of a kind that is no union; ValueError where it is none."""
-    if kind in (int, float):
-        return kind(text)
-    if kind in (bool, types.NoneType):
-        value = _WORDS.get(text.lower(), text)
-        if isinstance(value, kind):
-            return value
-        raise ValueError(text)
-    if typing.get_origin(kind) is typing.Literal:
-        choices = {str(choice): choice for choice in typing.get_args(kind)}
-        if text in choices:
-            return choices[text]
-        raise ValueError(text)
-    if kind is str:
-        return text
-    if _is_sequence(kind):
-        return _read_sequence(text, kind)
-    if kind in (inspect.Parameter.empty, Any):
-        try:
-            return _WORDS[text.lower()] if text.lower() in _WORDS else json.loads(text)
-        except ValueError:
-            return text
-    raise ValueError(text)
-
-
-def _read_sequence(text: str, kind: Any) -> list[object]:
-    """Read values between commas, or a list as JSON has it, such as one of lists."""
-    if text.startswith("["):
-        return list(json.loads(text))
-    members = typing.get_args(kind)
-    # A word is a word where words are possible.
-    if "," not in text and any(str in _members(member) for member in members):
-        raise ValueError(text)
-    parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
-    fixed = typing.get_origin(kind) is tuple and Ellipsis not in members
-    if fixed and len(parts) != len(members):
-        raise ValueError(text)
-    kinds = members if fixed else (members[:1] or (inspect.Parameter.empty,)) * len(parts)
-    return [_value(part, one) for part, one in zip(parts, kinds, strict=True)]
-
-
-def _metavar(annotation: Any) -> str:
-    words = {int: "N", float: "X", str: "TEXT", bool: "true|false", types.NoneType: "none"}
-    shown = []
-    for member in _members(annotation):
-        if typing.get_origin(member) is typing.Literal:
-            shown.append("|".join(map(str, typing.get_args(member))))
-        elif _is_sequence(member):
-            shown.append("A,B,...")
-        elif member in words:
-            shown.append(words[member])
-    return "|".join(dict.fromkeys(shown)) or "VALUE"
 
 
 def _shown(value: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,18 +55,22 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add_runner(parser)
 
 
-def add_spec(parser: argparse.ArgumentParser, **defaults: object) -> None:
+def add_spec(parser: argparse.ArgumentParser, leave_out: Sequence[str] = (), **defaults: object) -> None:
     """Add the options that describe a job; ``defaults`` are what the command uses where the user gives nothing."""
     add = parser.add_argument_group("what is computed").add_argument
 
     def field(flag: str, about: str, metavar: str = "NAME", kind: Any = str) -> None:
         name = flag.removeprefix("--").replace("-", "_")
+        if name in leave_out:
+            return
         text = f"{about} (default: {defaults[name]})" if name in defaults else about
         add(flag, type=kind, metavar=metavar, default=defaults.get(name), help=text)
 
     # Names are not read from xai_fast.models, which needs Pillow: the help does not.
     names = "efficientnet-lite0, efficientnet-lite1, efficientnet-lite2, resnet18-random"
-    field("--method", "one that xai-fast doctor --all lists, captum:NAME, or package.module:Class")
+    field(
+        "--method", "one that xai-fast doctor --all lists, captum:NAME (or zennit, grad_cam), or package.module:Class"
+    )
     field("--model", f"{names}, or module:function")
     field("--target", "explain this class instead of the predicted one: its number or name, or 'label'", "CLASS")
     field("--seed", "of random methods", "N", int)
@@ -77,12 +81,13 @@ def add_spec(parser: argparse.ArgumentParser, **defaults: object) -> None:
     field("--max-attempts", "how often an item may kill its process", "N", int)
 
 
-def add_runner(parser: argparse.ArgumentParser) -> None:
+def add_runner(parser: argparse.ArgumentParser, *, workers: int | None = None) -> None:
     """Add the options that say where a job runs; `runner_options` reads them."""
     add = parser.add_argument_group("how it is run").add_argument
     runner = "processes of this machine, one of many processes (torchrun, SLURM, Kubernetes), or Ray (default: local)"
     add("--runner", choices=("local", "rank", "ray"), default="local", help=runner)
-    add("--workers", type=int, metavar="N", help="processes (default: what suits the machine; 0: this process)")
+    suits = "what suits the machine; 0: this process" if workers is None else "0, this process"
+    add("--workers", type=int, default=workers, metavar="N", help=f"processes (default: {suits})")
     add("--device", metavar="NAME", help=DEVICE)
     add("--address", metavar="HOST:PORT", help="of a cluster of Ray (default: one is started on this machine)")
 
@@ -103,7 +108,7 @@ def tell_preparation(preparation: Mapping[str, Any] | None) -> None:
 
 def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:
     """Read the file of a job, where there is one, and put the command's options and ``changes`` in their places."""
-    given = {name: value for name in _PLAIN if (value := getattr(options, name)) is not None}
+    given = {name: value for name in _PLAIN if (value := getattr(options, name, None)) is not None}
     if options.target is not None:
         given["target"] = int(options.target) if options.target.isdecimal() else options.target
     given |= changes

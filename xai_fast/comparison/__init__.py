@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from xai_fast.comparison.result import Comparison
+from xai_fast.comparison.run import compare
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "compare"]

@@ -18,6 +18,7 @@ from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, StoreError, bad_argument
 from xai_fast.jobs.computation import Computation, Plan, form_of, parts_of
 from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
+from xai_fast.jobs.sources.base import Listing
 from xai_fast.jobs.spec import JobSpec, flat
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
@@ -119,7 +120,7 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
         )
     for entry in spec.methods:  # what is wrong with them is told before files are hashed
         entry.make(model.module, spec.seed)
-    listing, identity = source.listing(), source.identity()
+    listing, identity = _limited(source.listing(), spec.limit), source.identity()
     root = Folder(path, create=True)
     described: dict[str, Any] = {"count": listing, "folder": None}
     if not isinstance(listing, int):
@@ -144,6 +145,16 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
         if not made_it and described["folder"] is not None:
             root.remove_folder(described["folder"])
     return made_it
+
+
+def _limited(listing: Listing, limit: int | None) -> Listing:
+    """Choose the items of a job."""
+    if limit is None:
+        return listing
+    if isinstance(listing, int):
+        return min(listing, limit)
+    rows = list(listing)
+    return iter(rows if len(rows) <= limit else [rows[i * len(rows) // limit] for i in range(limit)])
 
 
 def _plan(spec: JobSpec, made: Computation, threads: int) -> Plan:
@@ -188,7 +199,7 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
         if was == now:
             raise
         return [f"source.path: {was} in the store, {now} asked for, whose content is another: {error}"]
-    if source.kind == "images" and source.count() != len(job.items):
+    if source.kind == "images" and job.spec.limit is None and source.count() != len(job.items):
         line = f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}"
         tell(line, job, stacklevel=_CALLER)
     return []

@@ -14,7 +14,7 @@ from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.reader import Store, open_store
 
-__all__ = ["View", "report"]
+__all__ = ["View", "pictures_of", "report"]
 
 
 def report(out: str | os.PathLike[str], *, folder: str | os.PathLike[str] | None = None, **options: Any) -> Path:
@@ -43,7 +43,7 @@ def View(out: str | os.PathLike[str], **options: Any) -> plot.View:
 def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreItems:
     store = open_store(out)
     spec = JobSpec.from_dict(store.job["spec"])
-    pictures, class_names, note = _pictures(spec, store, options.pop("trust", False))
+    pictures, class_names, note = pictures_of(spec, store, options.pop("trust", False))
     if spec.source["kind"] == "table":
         look = options.get("look") or plot.Look()
         names = look.feature_names or (store.job.get("source") or {}).get("columns", ())
@@ -57,7 +57,7 @@ def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreIt
     return plot.StoreItems(store, front, options.pop("class_names", ()) or class_names, pictures)
 
 
-def _pictures(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence[str], str]:
+def pictures_of(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence[str], str]:
     """Give what reads the pictures, the names of the classes, and what is to be said of them."""
     indexable = spec.source["kind"] == "indexable"
     named = spec.source["path"] if indexable else spec.decoder if ":" in spec.decoder else None

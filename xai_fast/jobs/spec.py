@@ -58,6 +58,8 @@ class JobSpec:
         max_attempts: how often an item may kill the process that works on it alone.
         batch_size: rows that go through the model at once, see `xai_fast.Method.explain`; None for what suits the
             device.
+        limit: items, at most: spread evenly over the list of a source whose items have names, such as pictures, the
+            first ones of an array or a table; None for all.
 
     Nothing is imported or opened here, so that reading the description of a foreign store runs no code.
 
@@ -76,6 +78,7 @@ class JobSpec:
     decoder: str = "pillow"
     max_attempts: int = 3
     batch_size: int | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         source = describe(self.source)
@@ -93,6 +96,7 @@ class JobSpec:
             "seed": check_integer("seed", self.seed, 0, _MAX_SEED),
             "max_attempts": check_integer("max_attempts", self.max_attempts, 1),
             "batch_size": None if self.batch_size is None else check_integer("batch_size", self.batch_size, 1),
+            "limit": None if self.limit is None else check_integer("limit", self.limit, 1),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)

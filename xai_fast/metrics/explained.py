@@ -36,12 +36,14 @@ class MethodCallOptions(TypedDict, total=False):
         additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
         item_ids: (B,) identities of the items, for what is random; their positions by default.
         internal_batch_size: the most rows that reach the model at once, which bounds the memory.
+        clean: what the method said of these items, called like this; None to ask it.
     """
 
     target: Target
     additional_forward_args: object
     item_ids: Sequence[int] | Tensor | None
     internal_batch_size: int | None
+    clean: Explanation | None
 
 
 class Explained:
@@ -57,6 +59,7 @@ class Explained:
         additional_forward_args: see there.
         item_ids: see there.
         internal_batch_size: see there.
+        clean: see there.
 
     Attributes:
         call: the batch.
@@ -75,6 +78,7 @@ class Explained:
         additional_forward_args: object = None,
         item_ids: Sequence[int] | Tensor | None = None,
         internal_batch_size: int | None = None,
+        clean: Explanation | None = None,
     ) -> None:
         if not isinstance(method, Method):
             raise bad_argument("method", "a method, such as xai_fast.Saliency(model)", type(method).__name__)
@@ -89,7 +93,9 @@ class Explained:
         )
         if self.call.several:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
-        self.clean = method.explain(self.inputs, target, additional_forward_args, item_ids, internal_batch_size)
+        if clean is None:
+            clean = method.explain(self.inputs, target, additional_forward_args, item_ids, internal_batch_size)
+        self.clean = clean
         self.maps = only_map(self.clean)
         self.target = target if callable(target) else self.clean.targets
 

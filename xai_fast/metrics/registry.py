@@ -46,6 +46,7 @@ class Metric:
         cost: evaluations of the model per item, in words.
         paper: where it was introduced.
         value: the field of the function's result that has the metric of each item, (B,).
+        alone: whether the metric of an item does not depend on the others of its batch.
     """
 
     function: Callable[..., Any]
@@ -54,6 +55,7 @@ class Metric:
     cost: str
     paper: str
     value: str = "values"
+    alone: bool = True
 
 
 _again = partial(Metric, needs="method")
@@ -110,7 +112,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             monotonicity_correlation, "higher", "attributions", "ten per feature", "Nguyen and Martinez, 2020"
         ),
         "infidelity": Metric(infidelity, "lower", "attributions", "one per perturbation", "Yeh et al., NeurIPS 2019"),
-        "sufficiency": Metric(sufficiency, "higher", "attributions", "one", "Dasgupta et al., ICML 2022"),
+        "sufficiency": Metric(sufficiency, "higher", "attributions", "one", "Dasgupta et al., ICML 2022", alone=False),
         "pointing_game": Metric(pointing_game, "higher", "boxes", "none", "Zhang et al., ECCV 2016", "hits"),
         "max_sensitivity": _perturbed(sensitivity, paper="Yeh et al., NeurIPS 2019"),
         "average_sensitivity": _perturbed(sensitivity, paper="Bhatt et al., IJCAI 2020", value="average"),

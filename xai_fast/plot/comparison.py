@@ -75,6 +75,7 @@ def _front(summary: dict[str, Any], title: str) -> Front:
         summary={name: f"{count:,}" for name, count in counts.items()},
         settings=settings,
         versions={name: str(version) for name, version in versions.items()},
+        run=str(settings.pop("run", "")),
     )
 
 
