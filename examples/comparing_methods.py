@@ -2,76 +2,74 @@
 Comparing methods: which map should I trust?
 ============================================
 
-Five methods explain the same pictures and do not agree. Three metrics tell which maps
-say what the network really uses: insertion and deletion of pixels, the share of the map
-on the object, and what happens to the map when the weights are random.
+Five methods explain the same pictures and do not agree. `xai_fast.compare` measures on
+each picture how good their maps are, and says which differences are more than chance.
 
 Needs ``pip install 'xai-fast[images]'``.
 """
 
 # %%
-# Methods
-# -------
+# The pictures
+# ------------
 # The scenes are drawn, so that the boxes of what decides are known: a yield sign and a
 # car together mean "stop".
 
 from matplotlib import pyplot as plt
 
-from xai_fast import LRP, IntegratedGradients, LayerCAM, NeFLAG, Saliency
+from xai_fast import compare
 from xai_fast.datasets.yield_or_go import ANSWERS, image_batch, road_scene
-from xai_fast.metrics import insertion_deletion, localization, parameter_randomization
 from xai_fast.models.yield_or_go import yield_or_go
 
 model = yield_or_go()
-scenes = [road_scene(index) for index in range(40)]
-scenes = [scene for scene in scenes if ANSWERS[scene.answer] == "stop"][:6]
+scenes = [road_scene(index) for index in range(80)]
+scenes = [scene for scene in scenes if ANSWERS[scene.answer] == "stop"][:20]
 images = image_batch(scenes)
 objects = [[scene.sign, *scene.cars] for scene in scenes]
 
-methods = {
-    "Saliency": Saliency(model),
-    "IntegratedGradients": IntegratedGradients(model, steps=20),
-    "NeFLAG": NeFLAG(model, radius=0.3, points=10),
-    "LRP": LRP(model, low=0.0, high=1.0),
-    "LayerCAM": LayerCAM(model, "features", upsample=True),
-}
+# %%
+# Methods and metrics
+# -------------------
+# Both are names with options, or methods as they are constructed. Random numbers and
+# the edges of the pictures are always among the methods: a map that is no better than
+# these says nothing. `xai_fast.metrics.METRICS` lists all metrics.
+
+comparison = compare(
+    model,
+    images,
+    methods=[
+        "saliency",
+        "integrated_gradients(steps=20)",
+        "neflag(points=10,radius=0.3)",
+        "lrp(low=0.0,high=1.0)",
+        "layer_cam(layer=features,upsample=true)",
+    ],
+    metrics=["insertion_deletion(steps=10)", "relevance_mass"],
+    boxes=objects,
+)
+for metric in comparison.scores:
+    print(metric, "- best within error:", *comparison.best(metric))
 
 # %%
-# Metrics
-# -------
-# Each gives a number per picture; `xai_fast.metrics.METRICS` lists them all, with which
-# way is better. Metrics that explain again, here with random weights, take the method
-# in the place of its maps.
-
-names = ["insertion - deletion", "mass on the objects", "likeness with random weights"]
-table = []
-for name, method in methods.items():
-    maps = method.attribute(images)
-    values = (
-        insertion_deletion(model, images, maps, steps=20).difference,
-        localization(maps, objects).mass,
-        parameter_randomization(method, images, only_last=True).last,
-    )
-    table.append([float(value.mean()) for value in values])
-    print(f"{name:20}", *(f"{value:7.2f}" for value in table[-1]))
-
-# %%
-# The table as a picture
-# ----------------------
-# Higher is better for the first two, lower for the third: a map that stays the same
-# without the weights does not show what the network has learned.
+# The means, and what follows from them
+# -------------------------------------
+# Each bar is a mean over the pictures, with the standard deviation.
 
 figure, axes = plt.subplots(
-    1, len(names), figsize=(10, 3), layout="constrained", sharey=True
+    1, len(comparison.scores), figsize=(10, 3.4), layout="constrained", sharey=True
 )
-for ax, name, values in zip(axes, names, zip(*table, strict=True), strict=True):
-    ax.barh(list(methods), values)
-    ax.set_title(name)
+for ax, (metric, scores) in zip(axes, comparison.scores.items(), strict=True):
+    ax.barh(comparison.methods, scores.mean(1).tolist(), xerr=scores.std(1).tolist())
+    ax.set_title(f"{metric}\n({comparison.better[metric]} is better)", fontsize=9)
 axes[0].invert_yaxis()
 plt.show()
 
 # %%
-# LRP and saliency win by insertion and deletion, and LRP by far on the objects. The map
-# of the last layer is coarse: it hits the places but not the pixels. Integrated
-# gradients carry the picture itself in their map, so a fifth of it remains without any
-# weights.
+# What can be concluded, in words:
+
+for sentence in comparison.conclusions():
+    print("-", sentence)
+
+# %%
+# LRP is best by both, by the first within error of saliency: without the pixels that it
+# calls important the score is gone, and most of its map lies on the sign and the cars.
+# The command ``xai-fast compare`` makes a page of this.
