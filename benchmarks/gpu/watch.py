@@ -37,7 +37,7 @@ _WAITING = {
     aten.repeat_interleave.Tensor,
     aten.lift_fresh.default,
 }
-_READING = {Tensor.tolist, Tensor.numpy, Tensor.cpu, Tensor.__array__}
+_READING = {Tensor.tolist, Tensor.cpu}  # of a tensor on a GPU, Tensor.numpy raises
 
 
 class Watch:
