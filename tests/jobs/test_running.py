@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from batch_faults import check_clean, check_undisturbed, make_spec, our_threads, results
 
 from xai_fast import jobs
