@@ -44,11 +44,22 @@ def compiler() -> str | None:
     return next((found for name in wanted if (found := shutil.which(name))), None)
 
 
+def pybind11_headers() -> Path | None:
+    """Return the folder of pybind11's headers: the package's, or else those that torch brings along; None without."""
+    for package in ("pybind11", "torch"):
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            headers = Path(found.origin).parent / "include"
+            if (headers / "pybind11" / "pybind11.h").is_file():
+                return headers
+    return None
+
+
 def missing() -> str | None:
     """Return what the machine lacks to build the module, or None."""
     if shutil.which("cmake") is None:
         return "there is no cmake"
-    if importlib.util.find_spec("pybind11") is None:
+    if pybind11_headers() is None:
         return "there is no pybind11"
     if os.name == "posix" and compiler() is None:
         return f"there is no C++ compiler ({os.environ.get('CXX') or 'c++, g++, clang++'})"
@@ -73,8 +84,6 @@ class BuildNative(build_ext):
         raise CompileError("the native module could not be built, see above; XAI_FAST_NATIVE=off does without it")
 
     def _cmake(self, ext: Extension, cuda: str) -> str | None:
-        import pybind11
-
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         sanitize = os.environ.get("XAI_FAST_SANITIZE", "")
         # One folder for each kind of build: CMake keeps what it found before in its cache.
@@ -88,7 +97,7 @@ class BuildNative(build_ext):
             "-DCMAKE_BUILD_TYPE=Release",
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target.parent}",
             f"-DPython_EXECUTABLE={sys.executable}",
-            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-DXAI_FAST_PYBIND11={pybind11_headers()}",
             f"-DXAI_FAST_EXTENSION={target.name}",
             f"-DXAI_FAST_CUDA={cuda}",
             f"-DXAI_FAST_SANITIZE={sanitize}",
