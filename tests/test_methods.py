@@ -134,9 +134,7 @@ def items_for(name: str, dtype: torch.dtype = torch.float64, count: int = ITEMS)
     return torch.rand(count, *shape, dtype=dtype)
 
 
-def assert_equal(
-    got: Explanation, expected: Explanation, tolerances: Mapping[torch.dtype, float] = TOLERANCE
-) -> None:
+def assert_equal(got: Explanation, expected: Explanation, tolerances: Mapping[torch.dtype, float] = TOLERANCE) -> None:
     """Compare each field within the rounding of what it is made of."""
     assert type(got) is type(expected)
     assert got.constants() == expected.constants()

@@ -7,6 +7,7 @@ import functools
 import json
 import multiprocessing
 import os
+import signal
 import sys
 import time
 import traceback
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import describe
-from benchmarks.gpu.setting import Setting, clocks
+from benchmarks.gpu.setting import Setting, clocks, precision
 from benchmarks.gpu.steps import STEPS
 from benchmarks.gpu.table import table
 
@@ -56,13 +57,14 @@ def _step(setting: Setting) -> dict[str, Any]:
     files = {what: setting.out / f"{setting.name}.{what}.json" for what in ("part", "end")}
     for file in files.values():
         file.unlink(missing_ok=True)
-    process = multiprocessing.get_context("fork").Process(target=functools.partial(_in_a_process, setting, files["end"]))
+    run = functools.partial(_in_a_process, setting, files["end"])
+    process = multiprocessing.get_context("fork").Process(target=run)
     begun = time.monotonic()
     process.start()
     process.join(setting.seconds)
     found: dict[str, Any] = {"status": "cut", "error": f"it took longer than {setting.seconds:.0f} s"}
     if process.is_alive():
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # with the processes that it has started
         process.join()
     elif files["end"].exists():
         found = json.loads(files["end"].read_text())
@@ -76,11 +78,13 @@ def _step(setting: Setting) -> dict[str, Any]:
 
 
 def _in_a_process(setting: Setting, file: Path) -> None:
+    os.setsid()
     if setting.rehearse:  # the same calls of torch.compile, without a compiler of C++
         torch.compile = functools.partial(torch.compile, backend="aot_eager")
     before, ended = clocks(), {"status": "done"}
     try:
-        STEPS[setting.name].run(setting)
+        with precision("float32"):
+            STEPS[setting.name].run(setting)
     except BaseException:
         ended = {"status": "failed", "error": traceback.format_exc()}
     measured = {"environment": describe()} if setting.name not in ("build", "checks") else {}

@@ -111,7 +111,7 @@ KERNELS: Mapping[str, Callable[[torch.device, int, int], KernelRun]] = {
     ),
     "tuple_sum triples": _of_case(
         "tuple_sum",
-        tuples.Case("real", order=3, directions=200, units=320, items=1),
+        tuples.Case("real", order=3, directions=80, units=320, items=8),
         tuples.Case("tiny", order=3, directions=5, units=63),
         "out",
     ),

@@ -91,7 +91,7 @@ def precision(name: str) -> Iterator[None]:
 
 def clocks() -> Mapping[str, str]:
     """Ask nvidia-smi for clocks, power and temperature; nothing without it."""
-    asked = ("name", "driver_version", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu", "clocks_throttle_reasons.active")
+    asked = ("name", "driver_version", "clocks.sm", "clocks.mem", "power.draw", "temperature.gpu")
     try:
         done = subprocess.run(
             ["nvidia-smi", f"--query-gpu={','.join(asked)}", "--format=csv,noheader"],

@@ -5,7 +5,9 @@ Nothing is timed before it is known to be right.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import itertools
 import os
 import subprocess
 import sys
@@ -48,16 +50,11 @@ class Step:
 def _logged(setting: Setting, command: list[str], **environment: str) -> None:
     """Run a command, keep what it prints in a file, and raise with the end of it where the command fails."""
     log = setting.out / f"{setting.name}.txt"
+    setting.keep("log", file=log.name)
+    folders = [str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/local/cuda/bin"]
+    environment = {**os.environ, "PATH": os.pathsep.join(folders), "PYTHONUNBUFFERED": "1", **environment}
     with log.open("w") as file:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=False,
-            timeout=setting.seconds,
-        )
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT, check=False)
     lines = log.read_text(errors="replace").splitlines()
     setting.keep("log", file=log.name, last_line=lines[-1] if lines else "", code=done.returncode)
     if done.returncode:
@@ -67,16 +64,20 @@ def _logged(setting: Setting, command: list[str], **environment: str) -> None:
 def build(setting: Setting) -> None:
     """Compile the native module in place, for this GPU; without isolation, nothing is fetched."""
     command = [sys.executable, "setup.py", "build_ext"]
-    if setting.rehearse:  # what it takes to compile is what the tests of the build are about
-        where = [f"--build-{name}={setting.out / 'build'}" for name in ("lib", "temp")]
-        return _logged(setting, [*command, *where], XAI_FAST_NATIVE="off")
-    where = ["--inplace", f"--build-temp={setting.out / 'build'}"]
-    _logged(setting, [*command, *where], XAI_FAST_NATIVE="required", XAI_FAST_CUDA="required", CUDAARCHS="native")
+    with tempfile.TemporaryDirectory() as folder:
+        if setting.rehearse:  # what it takes to compile is what the tests of the build are about
+            where = [f"--build-{name}={folder}" for name in ("lib", "temp")]
+            return _logged(setting, [*command, *where], XAI_FAST_NATIVE="off")
+        where = ["--inplace", f"--build-temp={folder}"]
+        modes = {"XAI_FAST_NATIVE": "required", "XAI_FAST_CUDA": "required"}
+        _logged(setting, [*command, *where], **modes, CUDAARCHS="native")
 
 
 def checks(setting: Setting) -> None:
-    """Run the state `cuda` of the tests."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/cuda", "-m", "cuda"]
+    """Run the state `cuda` of the tests, in several processes where pytest can: most of it is Triton's compiler."""
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "tests/cuda", "-m", "cuda"]
+    if not setting.rehearse and importlib.util.find_spec("xdist") is not None:
+        command += ["-n", str(min(8, os.cpu_count() or 1))]
     _logged(setting, command, XAI_FAST_CHECK_DEVICE=setting.device.type)
 
 
@@ -155,7 +156,8 @@ def _gradient(model: nn.Module, x: Tensor, bf16: bool = False) -> Callable[[], N
 
 
 def _neflag(model: nn.Module, kind: str, **options: Any) -> NeFLAG:
-    return NeFLAG(model, radius=0.1, points=2, max_steps=3, precision="bf16" if kind == "bfloat16" else "fp32", **options)
+    half = "bf16" if kind == "bfloat16" else "fp32"
+    return NeFLAG(model, radius=0.1, points=2, max_steps=3, precision=half, **options)
 
 
 def _measure(setting: Setting, label: str, method: NeFLAG, x: Tensor, kind: str) -> None:
@@ -253,17 +255,16 @@ def relevance(setting: Setting) -> None:
 
 def taylor_cam(setting: Setting) -> None:
     """Taylor-CAM's pairs of cells against batched Hessian-vector products; float32."""
+    model, x = _network("EfficientNet-Lite0", setting), _pictures("EfficientNet-Lite0", 2, setting)
     for layer in setting.pick(("1.10", "1.15"), ("1.15",)):
-        model, x = _network("EfficientNet-Lite0", setting), _pictures("EfficientNet-Lite0", 2, setting)
-        ours, products = TaylorCAM(model, layer), TaylorCAM(model, layer, method="hvp")
-        one, other = ours.explain(x, 0).sums, products.explain(x, 0).sums
-        assert one is not None
-        assert other is not None
-        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2 * float(other.abs().max()))
-        seconds = setting.seconds_of(4.0, taylor=lambda: ours.explain(x, 0), products=lambda: products.explain(x, 0))
+        methods = {"taylor": TaylorCAM(model, layer), "products": TaylorCAM(model, layer, method="hvp")}
+        runs = {name: functools.partial(method.explain, x, 0) for name, method in methods.items()}
+        ours, products = (run().sums for run in runs.values())
+        torch.testing.assert_close(ours, products, rtol=1e-2, atol=1e-2 * float(products.abs().max()))
+        seconds = setting.seconds_of(4.0, **runs)
         setting.keep(
             f"EfficientNet-Lite0, layer {layer}",
-            pairs_per_second=2 * one[0].numel() / seconds["taylor"],
+            pairs_per_second=ours.numel() / seconds["taylor"],
             products_over_taylor=seconds["products"] / seconds["taylor"],
             seconds=seconds,
         )
@@ -275,7 +276,7 @@ def tnid(setting: Setting) -> None:
     torch.manual_seed(0)
     widths = (features, 140, 100, 60, 20, 1)
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), nn.GELU()]
     network = nn.Sequential(*layers[:-1]).eval().requires_grad_(False).to(setting.device)
     data = torch.randn(200, features, generator=torch.Generator().manual_seed(1)).to(setting.device)

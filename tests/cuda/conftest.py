@@ -13,14 +13,24 @@ import torch
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]  # these checks, and test_methods
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if _is_chosen(config) and _device().type == "cuda":
+        # CUDA's libraries warn of what is no error, such as a thread without a context.
+        config.addinivalue_line("filterwarnings", "default")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    chosen = config.option.markexpr.strip() == "cuda"
+    chosen = _is_chosen(config)
     reason = "needs a run of its own: python tests/run_states.py cuda"
     if chosen and _device().type == "cuda" and not torch.cuda.is_available():
         chosen, reason = False, "needs a CUDA device, or XAI_FAST_CHECK_DEVICE=cpu for a rehearsal"
     for item in items:
         if item.get_closest_marker("cuda") and not chosen:
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _is_chosen(config: pytest.Config) -> bool:
+    return bool(config.option.markexpr.strip() == "cuda")
 
 
 def _device() -> torch.device:

@@ -43,7 +43,7 @@ ROOM = 1 << 28
 
 
 @pytest.fixture
-def _shortage(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def shortage(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Leave little memory; in a rehearsal, pretend that more than 100 tangents do not fit. Gives the tries."""
     original, tried = Program.tangents, []
 
@@ -59,19 +59,19 @@ def _shortage(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> Iterator
         torch.cuda.set_per_process_memory_fraction(1.0, device)
 
 
-def test_running_out_of_memory_halves_the_rows(device: torch.device, _shortage: list[int]) -> None:
+def test_running_out_of_memory_halves_the_rows(device: torch.device, shortage: list[int]) -> None:
     layers = [nn.Conv2d(8, 32, 3, padding=1), nn.GELU(), nn.Conv2d(32, 32, 3, padding=1), nn.GELU(), nn.Flatten()]
     side, directions = (64, 512) if device.type == "cuda" else (6, 128)
     model = nn.Sequential(*layers, nn.Linear(32 * side**2, 3)).eval().to(device)
     x, V = torch.rand(2, 8, side, side), torch.rand(2, directions, 8, side, side)
     x, V = x.to(device), V.to(device)
     few = taylor.bilinear_form(model, x, V[:, :8], target=0, method="forward")
-    _shortage.clear()
+    shortage.clear()
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
         room = torch.cuda.memory_allocated(device) + ROOM
         torch.cuda.set_per_process_memory_fraction(room / torch.cuda.mem_get_info(device)[1], device)
-    found = taylor.bilinear_form(taylor.prepare(model, x, target=0), x, V, method="forward", memory_limit=1 << 40)
+    found = taylor.bilinear_form(taylor.prepare(model, x, target=0), x, V, method="forward")
     torch.testing.assert_close(found[:, :8, :8], few, rtol=1e-4, atol=1e-4 * float(few.abs().max()))
-    assert max(_shortage) > min(_shortage)
+    assert max(shortage) > min(shortage)

@@ -82,7 +82,7 @@ def test_runs_on_a_second_device(device: torch.device) -> None:
     if device.type == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("there is one device")
     second = torch.device("cuda:1") if device.type == "cuda" else device
-    for name in NAMES:  # while the first is the current one
+    for name in NAMES if device.type == "cuda" else NAMES[:3]:  # while the first is the current one
         method, x = method_for(name), items_for(name)
         got = moved(method, second).explain(x.to(second))
         assert all(value.device == second for value in got.tensors().values())
