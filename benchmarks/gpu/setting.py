@@ -60,7 +60,7 @@ class Setting:
         """Time functions in turn, for about so many seconds, at least 3 rounds; returns the median of each."""
         clock = wall_clock if self.rehearse else _device_clock
         most = time.monotonic() + seconds
-        times = in_turn(runs, 1, self.pick(2, 0), clock)
+        times = in_turn(runs, 1, self.pick(1, 0), clock)
         while len(next(iter(times.values()))) < self.pick(3, 1) or (
             not self.rehearse and time.monotonic() < most and len(next(iter(times.values()))) < 50
         ):

@@ -174,7 +174,7 @@ def _measure(setting: Setting, label: str, method: NeFLAG, x: Tensor, kind: str)
             if counts["reads"] > counts["steps"]:
                 raise RuntimeError(f"{label}: expected one read of the host per step at most, got {dict(counts)}")
         gradient = _gradient(method.model, x, kind == "bfloat16")
-        seconds = setting.seconds_of(neflag=explain, gradient=gradient)
+        seconds = setting.seconds_of(2.0, neflag=explain, gradient=gradient)
     bare = seconds["gradient"] * evaluations / batch
     setting.keep(
         label,
@@ -192,7 +192,11 @@ def neflag(setting: Setting) -> None:
         for name in NETWORKS:
             model, x = _network(name, setting), _pictures(name, batch, setting)
             for kind in PRECISIONS:
-                _measure(setting, f"{name}, {kind}, batch {batch}", _neflag(model, kind), x, kind)
+                label = f"{name}, {kind}, batch {batch}"
+                try:
+                    _measure(setting, label, _neflag(model, kind), x, kind)
+                except torch.OutOfMemoryError as error:  # a result, too: the next batch is a smaller one
+                    setting.keep(label, does_not_fit=str(error))
 
 
 def compiled(setting: Setting) -> None:

@@ -38,6 +38,7 @@ def test_every_step_is_done(tmp_path: Path) -> None:
     for name, step in results["steps"].items():
         assert step["results"], name
         for measured in step["results"].values():
+            assert "does_not_fit" not in measured, (name, measured)
             assert all(value > 0 for value in measured.values() if isinstance(value, float)), (name, measured)
     assert len(table(results).splitlines()) > 40
     skipped = [line for line in (tmp_path / "checks.txt").read_text().splitlines() if "SKIPPED" in line]
