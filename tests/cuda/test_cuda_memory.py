@@ -15,7 +15,7 @@ from xai_fast import taylor
 from xai_fast.taylor.program import Program
 
 pytestmark = pytest.mark.cuda
-CALLS = {"cuda": 200, "cpu": 20}
+CALLS = {"cuda": 200, "cpu": 5}
 
 
 def _in_use(device: torch.device) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from typing import Any
 
 import pytest
@@ -25,6 +26,9 @@ from xai_fast.attribution.neflag import _FluxWalk
 pytestmark = pytest.mark.cuda
 NAMES = [name for name in ALL if CAPTUM or not name.startswith("captum:")]
 everywhere = pytest.mark.parametrize("name", NAMES)
+# On a CPU tests/test_methods.py has all of them; here the checks themselves are rehearsed.
+EVERY = 5 if os.environ.get("XAI_FAST_CHECK_DEVICE") == "cpu" else 1
+everywhere_on_a_gpu = pytest.mark.parametrize("name", NAMES[::EVERY])
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 LOOPS = {
     "queue": ("neflag", "guided_ig", "blur_ig", "agi", "integrated_gradients", "smoothgrad", "expected_gradients"),
@@ -47,7 +51,7 @@ def test_equals_the_cpu(name: str, dtype: torch.dtype, device: torch.device) -> 
     assert_equal(got.to("cpu"), method.explain(x), TOLERANCE)
 
 
-@everywhere
+@everywhere_on_a_gpu
 def test_items_do_not_depend_on_their_batch(name: str, device: torch.device) -> None:
     assert_items_do_not_depend_on_their_batch(moved(method_for(name), device), items_for(name).to(device))
 
@@ -59,13 +63,13 @@ def _strided(x: Tensor) -> Tensor:
     return wide[..., 1].permute(*range(x.ndim)[::-1])
 
 
-@everywhere
+@everywhere_on_a_gpu
 def test_takes_inputs_that_are_not_contiguous(name: str, device: torch.device) -> None:
     method, x = moved(method_for(name), device), items_for(name).to(device)
     assert_equal(method.explain(_strided(x)), method.explain(x))
 
 
-@everywhere
+@everywhere_on_a_gpu
 def test_runs_on_the_current_stream(name: str, device: torch.device) -> None:
     method, x = moved(method_for(name), device), items_for(name).to(device)
     expected = method.explain(x)
