@@ -28,7 +28,16 @@ from setuptools.errors import CompileError, SetupError
 
 ROOT = Path(__file__).parent.resolve()
 MODES = ("auto", "off", "required")
-FOUND_BY_CMAKE = ("CXX", "CXXFLAGS", "LDFLAGS", "CUDACXX", "CUDAFLAGS", "ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET")
+FOUND_BY_CMAKE = (
+    "CXX",
+    "CXXFLAGS",
+    "LDFLAGS",
+    "CUDACXX",
+    "CUDAFLAGS",
+    "CUDAARCHS",
+    "ARCHFLAGS",
+    "MACOSX_DEPLOYMENT_TARGET",
+)
 
 
 def mode(variable: str) -> str:
@@ -50,11 +59,22 @@ def compiler() -> str | None:
     return next((found for name in wanted if (found := shutil.which(name))), None)
 
 
+def pybind11_headers() -> Path | None:
+    """Return the folder of pybind11's headers: the package's, or else those that torch brings along; None without."""
+    for package in ("pybind11", "torch"):
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            headers = Path(found.origin).parent / "include"
+            if (headers / "pybind11" / "pybind11.h").is_file():
+                return headers
+    return None
+
+
 def missing() -> str | None:
     """Return what the machine lacks to build the module, or None."""
     if shutil.which("cmake") is None:
         return "there is no cmake"
-    if importlib.util.find_spec("pybind11") is None:
+    if pybind11_headers() is None:
         return "there is no pybind11"
     if os.name == "posix" and compiler() is None:
         return f"there is no C++ compiler ({os.environ.get('CXX') or 'c++, g++, clang++'})"
@@ -87,8 +107,6 @@ class BuildNative(build_ext):
         raise CompileError("the native module could not be built, see above; XAI_FAST_NATIVE=off does without it")
 
     def _cmake(self, ext: Extension, cuda: str) -> str | None:
-        import pybind11
-
         target = Path(self.get_ext_fullpath(ext.name)).resolve()
         configure = [
             "cmake",
@@ -104,7 +122,7 @@ class BuildNative(build_ext):
         # CMake keeps what it found before in its cache: what it may find otherwise is another folder.
         kind = [*configure, sys.version, compiler(), shutil.which("nvcc"), *map(os.environ.get, FOUND_BY_CMAKE)]
         build = ROOT / "build" / f"cmake-{hashlib.sha256(repr(kind).encode()).hexdigest()[:12]}"
-        configure += [f"-B{build}", f"-Dpybind11_DIR={pybind11.get_cmake_dir()}"]
+        configure += [f"-B{build}", f"-DXAI_FAST_PYBIND11={pybind11_headers()}"]
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         jobs = os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", str(processors))
         for command in (configure, ["cmake", "--build", str(build), "--config", "Release", "--parallel", jobs]):

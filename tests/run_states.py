@@ -25,7 +25,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray and not wheel"
+ELSEWHERE = (
+    "interpreter", "gpu_gate", "emulator", "host_threads", "ray", "cuda", "rehearsal", "wheel", "docs",
+)  # fmt: skip
+OTHER_PROCESSES = " and ".join(f"not {marker}" for marker in ELSEWHERE)
 # Tests that compare numbers; of each kind of arithmetic one file.
 NUMERIC = [
     "tests/taylor/test_hessian.py",
@@ -188,6 +191,14 @@ def _triton() -> tuple[str, dict[str, str]]:
     return sys.executable, {}
 
 
+def _cuda() -> tuple[str, dict[str, str]]:
+    program = "import torch; raise SystemExit(not torch.cuda.is_available())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    if done.returncode:
+        raise Impossible("needs a CUDA device")
+    return sys.executable, {}
+
+
 def _ray() -> tuple[str, dict[str, str]]:
     done = subprocess.run([sys.executable, "-c", "import ray.data"], capture_output=True, check=False)
     if done.returncode:
@@ -229,6 +240,7 @@ STATES = (
         ],
         prepare=_pure,
     ),
+    State("rehearsal", "what runs on a machine with a GPU, on the CPU", ["tests/benchmarks", "-m", "rehearsal"]),
     State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
     State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
@@ -249,6 +261,7 @@ STATES = (
         ["tests/gpu", "-m", "host_threads"],
         prepare=_host_threads,
     ),
+    State("cuda", "kernels and methods on a CUDA device", ["tests/cuda", "-m", "cuda"], prepare=_cuda),
 )
 
 

@@ -192,6 +192,22 @@ def test_the_times_of_an_installation_end_with_the_first_picture(tmp_path: Path)
         install.measure(tmp_path / "..", {"clone": ["false"]}, tmp_path / "kept.json")
 
 
+@pytest.mark.parametrize("package", ["pybind11", "torch"])
+def test_headers_are_those_of_pybind11_or_else_of_torch(package: str, tmp_path: Path) -> None:
+    pytest.importorskip("pybind11")
+    cmake = tmp_path / "bin" / "cmake"
+    cmake.parent.mkdir()
+    cmake.write_text('#!/bin/sh\necho "$@"\nexit 1\n')
+    cmake.chmod(0o755)
+    if package == "torch":  # a pybind11 without its headers
+        (tmp_path / "first" / "pybind11").mkdir(parents=True)
+        (tmp_path / "first" / "pybind11" / "__init__.py").touch()
+    path = os.pathsep.join([str(cmake.parent), os.environ["PATH"]])
+    done = _setup(BUILD, tmp_path, PATH=path, PYTHONPATH=str(tmp_path / "first"), XAI_FAST_CUDA="off")
+    (headers,) = {word for word in done.stdout.split() if word.startswith("-DXAI_FAST_PYBIND11=")}
+    assert headers.endswith(f"/{package}/include")
+
+
 def test_a_wheel_without_the_native_module_is_pure_and_has_its_data(tmp_path: Path) -> None:
     done = _setup(["-q", "bdist_wheel", "-d", "wheels"], tmp_path, XAI_FAST_NATIVE="off")
     assert done.returncode == 0, done.stdout

@@ -59,11 +59,24 @@ def test_batches_stay_full_to_the_end() -> None:
     assert max(seen) == 8
 
 
+class _Compiled:
+    """What torch.compile gives, without the compiler: it has a length only where the module has one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __call__(self, *args: Tensor) -> Tensor:
+        return self.model(*args)
+
+    def __len__(self) -> int:
+        raise TypeError("_VisionTransformer does not support len()")
+
+
 def test_static_shapes_pad_the_last_batches_and_do_not_count_them() -> None:
     model = bumpy_mlp()
     expected = NeFLAG(model, radius=0.4, points=7, max_steps=4).explain(vectors(5), internal_batch_size=8)
     method = NeFLAG(model, radius=0.4, points=7, max_steps=4, compile=True)
-    method._compiled["cpu"] = model  # static shapes without the compiler
+    method._compiled["cpu"] = _Compiled(model)
     seen = _rows_seen(model)
     got = method.explain(vectors(5), internal_batch_size=8)
     assert set(seen) == {8}

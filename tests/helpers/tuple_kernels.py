@@ -43,6 +43,7 @@ def place(arguments: dict[str, Any], before: int, after: int) -> Placed:
     for name, value in arguments.items():
         if isinstance(value, Tensor):
             around = torch.nan if value.is_floating_point() else 99
-            storages[name] = torch.full((before + value.numel() + after,), around, dtype=value.dtype)
+            size = before + value.numel() + after
+            storages[name] = torch.full((size,), around, dtype=value.dtype, device=value.device)
             placed[name] = storages[name][before : before + value.numel()].view(value.shape).copy_(value)
     return Placed(placed, storages, {name: storage.clone() for name, storage in storages.items()})

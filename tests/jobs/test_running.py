@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from batch_faults import check_clean, check_undisturbed, make_spec, our_threads, results
 
 from xai_fast import jobs
@@ -19,6 +22,7 @@ from xai_fast.errors import InputError, JobError, StoreError
 from xai_fast.jobs import JobSpec, ModelRef, retry_failed, run, status
 from xai_fast.jobs import open as open_store
 from xai_fast.jobs.runners import local
+from xai_fast.jobs.work import _Run
 
 LONG = {"length": 1 << 17}
 """A sum that is rounded in another way by every other number of threads."""
@@ -273,3 +277,21 @@ def test_reading_loads_no_runner() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_did_not_fit_is_free_before_a_smaller_batch_is_tried() -> None:
+    begun: list[weakref.ref[torch.Tensor]] = []
+
+    def explain(items: object) -> tuple[dict[str, object], dict[str, object]]:
+        assert all(value() is None for value in begun)
+        activations = torch.zeros(8)
+        begun.append(weakref.ref(activations))
+        if len(begun) < 3:
+            raise torch.OutOfMemoryError("pretended")
+        return {}, {}
+
+    run = object.__new__(_Run)
+    run.held = SimpleNamespace(explain=explain, rows=8, device=torch.device("cpu"))
+    run.span, run.methods, run.rows = range(1), {}, SimpleNamespace(put=lambda places, fields: None)
+    run._explain([SimpleNamespace(index=0)])
+    assert (len(begun), run.held.rows) == (3, 2)

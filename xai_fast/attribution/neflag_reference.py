@@ -73,7 +73,7 @@ def neflag_reference(
         for k in range(points):
             draw = normals if start == "sphere" else uniforms
             z = draw(torch.tensor([ids[i]]), torch.tensor([k]), x.numel(), seed).reshape(x.shape)
-            near = x + (radius * (z / z.norm() if start == "sphere" else z)).to(x.dtype)
+            near = x + (radius * (z / z.norm() if start == "sphere" else z)).to(x)
             for _ in range(max_steps):
                 near = _step(step, x, near, gradient(near), radius)
                 with torch.no_grad():

@@ -76,7 +76,9 @@ class Occlusion(Method[Explanation]):
 
         def make(row: Tensor) -> Tensor:
             inside = torch.ones((), dtype=torch.bool, device=call.device)
-            for dim, shift in enumerate(torch.unravel_index(row % windows, shifts)):
+            for dim, several in enumerate(shifts):
+                # Not torch.unravel_index, which copies the shape to the device and waits.
+                shift = row.div(math.prod(shifts[dim + 1 :]), rounding_mode="floor") % several
                 inside = inside & covered[dim][shift].view(-1, *[1] * dim, sizes[dim], *[1] * (len(sizes) - 1 - dim))
             of = item[row]
             return torch.where(inside.view(-1, *[1] * (x.ndim - 1 - len(sizes)), *sizes), baseline[of], x[of])

@@ -209,8 +209,10 @@ class Call:
         Raises:
             ModelError: the model leaves torch, where a gradient is needed.
         """
+        # Not by their truth: a compiled module has the length of the module, and so none.
+        model = next(form for form in (forward, self.at, self.model) if form is not None)
         try:
-            return self.extra.call(forward or self.at or self.model, self.narrowed(inputs), self.extra.rows(item))
+            return self.extra.call(model, self.narrowed(inputs), self.extra.rows(item))
         except RuntimeError as error:
             if "Can't call numpy()" not in str(error):
                 raise

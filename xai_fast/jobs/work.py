@@ -121,8 +121,9 @@ class _Run:
         except Exception as error:  # whatever the model or a method of the user raises
             if isinstance(error, RuntimeError) and "CUDA error" in str(error) and not is_out_of_memory(error):
                 raise DeviceLost(f"shard {self.order.shard}: {error}") from error
-            failure, reason = error, reason_of(error)
-        if is_out_of_memory(failure):
+            # The error itself is not kept: its traceback holds the tensors of the batch that did not fit.
+            out_of_memory, reason, said = is_out_of_memory(error), reason_of(error), str(error)
+        if out_of_memory:
             if self.held.device.type == "cuda":
                 torch.cuda.empty_cache()
             rows = self.held.rows or 1
@@ -130,7 +131,7 @@ class _Run:
                 self.held.rows = rows // 2
                 tell(f"out of memory: from now on {rows // 2} rows go through the model at once, not {rows}", self.held)
                 return self._explain(items)
-            reason = _last_resort(failure, self.held.device)
+            reason = _last_resort(said, self.held.device)
         if len(items) > 1:
             for item in items:
                 self._explain([item])
@@ -184,10 +185,10 @@ class _Run:
         )
 
 
-def _last_resort(error: BaseException, device: torch.device) -> str:
+def _last_resort(said: str, device: torch.device) -> str:
     """Say what a user can change where a single row does not fit."""
     return (
         f"one row at a time does not fit into the memory of {device} ({free_bytes(device) >> 20} MiB are free): "
-        f"{error}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a smaller input, "
+        f"{said}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a smaller input, "
         "or another device"
     )
