@@ -55,6 +55,9 @@ WITHOUT_KERNELS = [
     "tests/plot",
     "tests/relevance/test_cost.py",
 ]
+# What calls kernels, and takes long. `tests/kernels` compares each kernel with its reference; that the reference serves
+# what is built on it, the tests beside these and the contract show.
+MANY_ARCHITECTURES = ["tests/relevance/test_reference.py", "tests/taylor/test_rules.py"]
 # Tests of processes that are killed, wait and race.
 PROCESSES = ["tests/jobs/test_local_faults.py", "tests/jobs/test_rank.py"]
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
@@ -234,7 +237,7 @@ STATES = (
         "pip install . with XAI_FAST_NATIVE=off, without Triton",
         [
             "tests",
-            *(f"--ignore={path}" for path in WITHOUT_KERNELS),
+            *(f"--ignore={path}" for path in [*WITHOUT_KERNELS, *MANY_ARCHITECTURES]),
             "-m",
             f"{OTHER_PROCESSES} and not browser and not slow",
         ],
