@@ -143,6 +143,17 @@ def test_a_model_that_changes(change: Callable[[PairOf], None], monkeypatch: pyt
         torch.testing.assert_close(gradient(model, x), off(monkeypatch, gradient, model, x), rtol=1e-10, atol=1e-10)
 
 
+def test_a_hook_that_comes_later_sees_the_convolution() -> None:
+    model, x = made("one after the other")
+    gradient(model, x)
+    seen: list[tuple[Tensor, Tensor]] = []
+    model.convolution.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    gradient(model, x)
+    for inputs, output in seen:
+        torch.testing.assert_close(F.conv2d(inputs, model.convolution.weight, padding=1), output)
+    assert len(seen) > 3
+
+
 def test_a_model_that_does_something_else_for_several_items(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = randomized(PairOf(depends_on_the_batch)).double(), torch.randn(3, 3, 6, 6).double()
     torch.testing.assert_close(gradient(model, x), off(monkeypatch, gradient, model, x), rtol=1e-10, atol=1e-10)

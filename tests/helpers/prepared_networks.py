@@ -140,9 +140,10 @@ def _hooked(kind: str) -> nn.Module:
 
 
 def _parametrized() -> nn.Module:
-    model = PairOf(plain)
-    parametrizations.weight_norm(model.convolution)
-    return model
+    computed = parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    return nn.Sequential(
+        computed, nn.BatchNorm2d(4), nn.Tanh(), nn.Conv2d(4, 4, 2), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(36, 3)
+    )
 
 
 def _scripted() -> nn.Module:
@@ -177,7 +178,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "statistics of the batch": (lambda: PairOf(plain, track_running_stats=False), 1),
     "a hook": (lambda: _hooked("register_forward_hook"), 1),
     "a hook on the way back": (lambda: _hooked("register_full_backward_hook"), 1),
-    "a weight that is computed": (_parametrized, 1),
+    "a weight that is computed, and one that is not": (_parametrized, 1),
     "a part that is scripted": (_scripted, 0),  # whose norm calls no function that could be seen
     "a checkpoint": (lambda: PairOf(checkpointed), 1),
     "a reentrant checkpoint": (lambda: PairOf(checkpointed_reentrant), 0),
