@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from architectures import ARCHITECTURES
-from prepared_networks import NETWORKS, PairOf, depends_on_the_batch, plain, randomized
+from prepared_networks import NETWORKS, PairOf, depends_on_the_batch, plain, randomized, read_twice
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -94,6 +94,16 @@ def test_what_is_folded(name: str) -> None:
     assert state(model) == before
 
 
+def test_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = made("one after the other", torch.float32)
+
+    def run() -> Tensor:
+        return IntegratedGradients(model, steps=2, score="output", precision="bf16").attribute(x, target=1)
+
+    expected = off(monkeypatch, run)
+    torch.testing.assert_close(run(), expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("name", PHOTOS)
 def test_architectures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, x = randomized(ARCHITECTURES[name].make()), ARCHITECTURES[name].inputs()
@@ -124,7 +134,7 @@ def _other_eps(model: PairOf) -> None:
 
 
 def _other_way(model: PairOf) -> None:
-    model.how = lambda net, x: net.norm(net.convolution(x)) + net.convolution(x)
+    model.how = read_twice
 
 
 def _a_hook(model: PairOf) -> None:
@@ -141,6 +151,20 @@ def test_a_model_that_changes(change: Callable[[PairOf], None], monkeypatch: pyt
     change(model)  # type: ignore[arg-type]
     for _ in range(2):
         torch.testing.assert_close(gradient(model, x), off(monkeypatch, gradient, model, x), rtol=1e-10, atol=1e-10)
+
+
+def test_a_model_that_ends_earlier(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = (
+        randomized(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))).double(),
+        torch.randn(2, 3, 6, 6).double(),
+    )
+
+    def mean() -> Tensor:
+        return IntegratedGradients(model, steps=2).attribute(x, target=lambda outputs: outputs.square().mean((1, 2, 3)))
+
+    mean()
+    model[1] = nn.Identity()
+    torch.testing.assert_close(mean(), off(monkeypatch, mean), rtol=1e-10, atol=1e-10)
 
 
 def test_a_hook_that_comes_later_sees_the_convolution() -> None:
@@ -166,7 +190,7 @@ def test_the_bits_depend_on_the_item_alone() -> None:
     gradient(other, x[1:2])
     assert torch.equal(gradient(other, x[:1]), first)
     with pytest.raises(ModelError, match="finite"):
-        gradient(third, torch.full_like(x[:1], torch.nan))
+        Occlusion(third, window=2).attribute(torch.full_like(x[:1], torch.nan))
     assert torch.equal(gradient(third, x[:1]), first)
     torch.testing.assert_close(gradient(copy.deepcopy(model), x)[:1], first, rtol=1e-5, atol=1e-6)
 

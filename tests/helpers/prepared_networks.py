@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["NETWORKS", "PairOf", "randomized"]
+__all__ = ["NETWORKS", "PairOf", "depends_on_the_batch", "plain", "randomized", "read_twice"]
 
 
 def randomized(model: nn.Module) -> nn.Module:
