@@ -44,8 +44,8 @@ _VARIABLE = "XAI_FAST_PREPARE"
 _CHANGED = "xai_fast: the model does not do what it did when it was prepared"
 _CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
-_LARGE = 2**16
-"""Entries of weights whose format matters; below, replacing functions costs as much."""
+_MOVED_PER_STEP = 2**12
+"""Entries of weights that are reordered in about the time that one more function call of Python takes."""
 Run: TypeAlias = "Callable[[Sequence[Tensor], Callable[..., object] | None], object]"
 
 
@@ -69,6 +69,11 @@ class _Convolution:
     tensors: tuple[Any, ...]
     norm: tuple[Any, ...] = ()
     norm_at: int = -1
+
+    def moved(self, memory_format: torch.memory_format) -> int:
+        """Count the entries of the weight that are elsewhere in a format."""
+        weight: Tensor = self.tensors[0]
+        return 0 if weight.ndim != 4 or weight.is_contiguous(memory_format=memory_format) else weight.numel()
 
     def folded(self, memory_format: torch.memory_format) -> tuple[Tensor, Tensor | None]:
         """Give the new weight and bias."""
@@ -162,8 +167,9 @@ def _planned(
         if isinstance(expected, Tensor) and not expected.isfinite().all():
             return None
         for memory_format in (torch.channels_last, own) if any(value.ndim == 4 for value in values) else (own,):
-            chosen = {at: one for at, one in convolutions.items() if one.norm or memory_format == torch.channels_last}
-            if not any(one.norm or one.tensors[0].numel() >= _LARGE for one in chosen.values()):
+            chosen = {at: one for at, one in convolutions.items() if one.norm or one.moved(memory_format)}
+            moved = sum(one.moved(memory_format) for one in chosen.values())
+            if not any(one.norm for one in chosen.values()) and moved < _MOVED_PER_STEP * len(recorder.steps):
                 chosen = {}
             plan = _Plan(memory_format, recorder.steps if chosen else [], chosen)
             if (memory_format == own and not chosen) or _gives_the_same(model, plan, values, run, expected):
