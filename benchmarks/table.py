@@ -265,6 +265,23 @@ ROWS = (
         "{:.2f}",
         "<= 4.5",
     ),
+    *(
+        (
+            f"the owner's gradient / that of a prepared model, {label}, batch {batch}",
+            f"test_preparation::test_over_the_owners_gradient[{name}-{batch}]",
+            "gain",
+            "{:.2f}",
+            goal,
+        )
+        for name, label, goal in (
+            ("resnet18", "ResNet-18", ">= 1.5"),
+            ("resnet50", "ResNet-50", ">= 1.5"),
+            ("lite0", "Lite0", ">= 1.25"),
+            ("vit", "six blocks of ViT-S/16", ">= 1"),
+            ("convnext", "ConvNeXt-tiny", ">= 1"),
+        )
+        for batch in (1, 8, 32)
+    ),
     (
         "memory of LRP / of a gradient, ResNet-50, one item, the largest",
         "test_relevance::test_memory",

@@ -64,7 +64,7 @@ class _Masked:
             expected = f"a layer whose map has the axes of the inputs {tuple(inputs.shape)} behind (B, C)"
             raise bad_argument("layer", expected, f"a map {axes.grid}")
         self.places = places
-        self.format = call.fast_format()
+        self.prepared = call.prepared()
 
     def scores(self, of: Tensor, channel: Tensor) -> Tensor:
         """Score items (r,) of the chunk behind channels (r,): (r,)."""
@@ -72,7 +72,8 @@ class _Masked:
         inputs = [value[item] for value in self.call.values]
         with torch.autocast(self.call.device.type, enabled=False):
             inputs[0] = inputs[0] * self._masks(of, channel, inputs[0])
-        outputs = self.call.run([self.call.formatted(value, self.format) for value in inputs], item)
+        inputs = [self.call.formatted(value, self.prepared.memory_format) for value in inputs]
+        outputs = self.call.run(inputs, item, self.prepared.forward)
         return self.call.objective(outputs, None if self.targets is None else self.targets[of])
 
     def _masks(self, of: Tensor, channel: Tensor, inputs: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,8 @@ from xai_fast.arguments import check_integer, item_id_tensor
 from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, no_gradient_path, wrong_model
 from xai_fast.engine.context import as_owner
 from xai_fast.engine.extra import ExtraArguments
-from xai_fast.engine.layout import fast_memory_format, own_memory_format
 from xai_fast.engine.objective import Objective
+from xai_fast.engine.prepared import Prepared, own_memory_format, prepare
 from xai_fast.errors import bad_argument
 from xai_fast.terminal import tell
 
@@ -224,11 +225,17 @@ class Call:
             return inputs
         return [value.to(self.narrow) if value.is_floating_point() else value for value in inputs]
 
-    def fast_format(self, precision: str = "fp32") -> torch.memory_format:
-        """Choose the memory format for many passes, see `xai_fast.engine.layout`."""
+    def prepared(self, precision: str = "fp32", fold: bool = True) -> Prepared:
+        """Prepare the model for many passes, see `xai_fast.engine.prepared`."""
         first = [self.formatted(value[:1]) for value in self.values]
-        item = self.positions(range(1))
-        return fast_memory_format(self.model, first, lambda inputs: self.run(inputs, item), precision)
+        run = functools.partial(self.run, item=self.positions(range(1)))
+        return prepare(
+            self.model,
+            first,
+            lambda inputs, forward: run(inputs, forward=forward),
+            precision=precision,
+            fold=fold and self.at is None,
+        )
 
     def targets(self, outputs: object, chunk: range) -> Tensor | None:
         """Resolve the targets of a chunk; see `Objective.targets`. What the first outputs tell is noted."""

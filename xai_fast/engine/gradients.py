@@ -16,6 +16,7 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import Objective
+from xai_fast.engine.prepared import Prepared
 from xai_fast.errors import InputError
 
 __all__ = ["PRECISIONS", "FlatInputs", "Rival", "ScoreGradient", "compiled", "gradients_through_checkpoints"]
@@ -119,14 +120,14 @@ class ScoreGradient:
         self._forward_again = False
 
     @functools.cached_property
-    def memory_format(self) -> torch.memory_format:
-        """The format of rows."""
-        return self.call.fast_format(self._precision)
+    def prepared(self) -> Prepared:
+        """How rows go through the model; a compiled model stays as it is."""
+        return self.call.prepared(self._precision, fold=self._forward is None)
 
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         bf16 = self._precision == "bf16"
         with torch.autocast(item.device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
-            return self.call.run(inputs, item, self._forward)
+            return self.call.run(inputs, item, self._forward or self.prepared.forward)
 
     def items(self) -> tuple[Tensor, Tensor | None]:
         """Score the items themselves, as the model's owner runs it, and resolve their targets.
@@ -157,7 +158,7 @@ class ScoreGradient:
             (B,) scores.
         """
         model, call = self.call.model, self.call
-        plain = self._forward is None and self._precision == "fp32" and self.memory_format == call.memory_format
+        plain = self._forward is None and self._precision == "fp32" and self.prepared == Prepared(call.memory_format)
         known: dict[object, bool] = {}
         if plain and isinstance(model, nn.Module):
             known = _rounds_alike.setdefault(model, {})
@@ -189,7 +190,7 @@ class ScoreGradient:
             # A static shape is padded with the last row.
             row = torch.arange(start, stop, device=item.device).clamp_(max=len(item) - 1)
             of = item[row]
-            inputs = [call.formatted(value, self.memory_format) for value in make(row)]
+            inputs = [call.formatted(value, self.prepared.memory_format) for value in make(row)]
             found = call.objective(self._outputs(inputs, of), None if targets is None else targets[of])
             parts.append(self._checked(found, of)[: len(item) - start].clone())
         return torch.cat(parts)
@@ -209,7 +210,7 @@ class ScoreGradient:
             ModelError: no gradient reaches the rows.
             InputError: the scores do not fit the rows.
         """
-        parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
+        parts = [self.call.formatted(value.detach(), self.prepared.memory_format) for value in self.layout.split(rows)]
         scores, gradients, *_ = self._pass(parts, item, lambda _: targets)
         return scores, self.layout.join(gradients)
 
@@ -227,7 +228,7 @@ class ScoreGradient:
         Returns:
             f (R,) and F (R, N) of the targets, and what there is of the rivals.
         """
-        parts = [self.call.formatted(value.detach(), self.memory_format) for value in self.layout.split(rows)]
+        parts = [self.call.formatted(value.detach(), self.prepared.memory_format) for value in self.layout.split(rows)]
         scores, gradients, _, rival = self._pass(parts, item, lambda _: targets, rivals)
         return scores, self.layout.join(gradients), rival
 
@@ -241,6 +242,7 @@ class ScoreGradient:
             ModelError: no gradient reaches the inputs.
         """
         found = []
+        self.prepared = Prepared(self.call.memory_format)
         for chunk in self.call.chunks():
             item, resolve = self.call.positions(chunk), functools.partial(self.call.targets, chunk=chunk)
             found.append(self._pass(self.call.take(chunk), item, resolve))

@@ -186,7 +186,7 @@ class MaskedScores:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
         self.call = call
         self.evaluations = torch.zeros_like(call.item_ids)
-        self._format = call.fast_format()
+        self._prepared = call.prepared()
 
     @property
     def inputs(self) -> Tensor:
@@ -284,7 +284,8 @@ class MaskedScores:
         for start in range(0, len(item), self.call.rows):
             row = torch.arange(start, min(start + self.call.rows, len(item)), device=item.device)
             of = item[row]
-            outputs = self.call.run([self.call.formatted(make(row), self._format)], of)
+            inputs = self.call.formatted(make(row), self._prepared.memory_format)
+            outputs = self.call.run([inputs], of, self._prepared.forward)
             self.evaluations.index_add_(0, of, torch.ones_like(of))
             yield row, self._one_per_row(outputs, None if targets is None else targets[of], of)
 
