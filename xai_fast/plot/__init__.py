@@ -7,6 +7,7 @@ from xai_fast.plot.drawing import Look
 from xai_fast.plot.heatmap import heat, heat_layer, overlay
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
 from xai_fast.plot.ledger import ledger_svg
+from xai_fast.plot.markup import Markup
 from xai_fast.plot.ranking_page import Fit
 from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.report import report
@@ -23,6 +24,7 @@ __all__ = [
     "Item",
     "ItemList",
     "Look",
+    "Markup",
     "StoreItems",
     "View",
     "colormap",

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from xai_fast.errors import bad_argument
+from xai_fast.plot.markup import Markup
 from xai_fast.plot.rankings import ORDER_COLORS
 from xai_fast.relevance.ledger import COLUMNS, Relevance
 
@@ -83,7 +84,7 @@ def _percent(share: float) -> str:
     return f"{number}\u202f%".replace("-", "\u2212")
 
 
-def ledger_svg(relevance: Relevance) -> str:
+def ledger_svg(relevance: Relevance) -> Markup:
     """Draw where relevance goes, a bar for each operation, from the input to the score.
 
     A grey bar is what arrives at the operation; coloured is what bias, stabiliser and rule keep, left of the line where
@@ -115,7 +116,7 @@ def ledger_svg(relevance: Relevance) -> str:
         text = f'<text x="{_NAMES - 8}" y="{y + _BAR - 1}" text-anchor="end">{html.escape(short)}</text>'
         drawn.append(f"<g><title>{html.escape(f'{name}: {values}')}</title>{text}{''.join(bars)}</g>")
     height = _ROW * (len(account.names) + 2) + 6
-    return (
+    return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'role="img" font-family="system-ui, sans-serif" font-size="11" fill="{_INK}">'
         f"<title>Where relevance goes</title><desc>{html.escape(account.text)}</desc>{''.join(drawn)}"

@@ -16,6 +16,7 @@ from PIL import Image
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.pair_relevance import Pair, PairRelevance
 from xai_fast.plot.colormap import COLORS, diverging_colormap
+from xai_fast.plot.markup import Markup
 
 __all__ = ["Links", "links_of_cells", "links_of_words", "similarity_svg"]
 
@@ -53,7 +54,7 @@ def similarity_svg(
     *,
     item: int = 0,
     top_k: int = 20,
-) -> str:
+) -> Markup:
     """Draw a pair of inputs as SVG with a line for each of the strongest pairs of cells.
 
     Lines are red where a pair speaks for the similarity and blue where against it; the wider, the stronger. Pointing at
@@ -67,7 +68,7 @@ def similarity_svg(
         top_k: how many pairs are drawn, at least 1.
 
     Returns:
-        The text of an SVG, such as for ``IPython.display.SVG``.
+        The text of an SVG; a notebook shows it.
 
     Raises:
         InputError: the inputs are not what the relevance is of.
@@ -122,14 +123,14 @@ def links_of_words(x: Sequence[str], y: Sequence[str], pairs: Sequence[Pair]) ->
     return Links(width, _GAP + 2 * _LINE + 6, lines, parts)
 
 
-def _svg(links: Links, *pictures: str) -> str:
+def _svg(links: Links, *pictures: str) -> Markup:
     words = (
         f'<text x="{x:.1f}" y="{y}" textLength="{length:.1f}" text-anchor="middle"'
         f' font-family="monospace" font-size="16">{html.escape(word)}</text>'
         for word, (x, y), length in links.words
     )
     lines = (_line(*line, abs(links.lines[0][2])) for line in reversed(links.lines))
-    return (
+    return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {links.width:.1f} {links.height:.1f}"'
         f' width="{links.width:.0f}"'
         f' role="img" aria-label="Pairs of parts that make two inputs similar, red, or different, blue">'

@@ -14,6 +14,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.walk_relevance import RelevantWalk, WalkRelevance
 from xai_fast.plot.colormap import COLORS, diverging_colormap
+from xai_fast.plot.markup import Markup
 
 __all__ = ["walks_svg"]
 
@@ -24,7 +25,7 @@ _APART = 2.5  # between walks along one edge
 
 def walks_svg(
     relevance: WalkRelevance, *, item: int = 0, top_k: int = 10, positions: NDArray[Any] | None = None
-) -> str:
+) -> Markup:
     """Draw a graph as SVG with its strongest walks.
 
     Walks are red where they speak for the target and blue where against it; the wider, the stronger. A circle is a step
@@ -37,7 +38,7 @@ def walks_svg(
         positions: (n, 2) where nodes are; by default edges pull them together, and all push each other apart.
 
     Returns:
-        The text of an SVG, such as for ``IPython.display.SVG``.
+        The text of an SVG; a notebook shows it.
 
     Raises:
         InputError: the positions do not fit.
@@ -60,7 +61,7 @@ def walks_svg(
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_NODE}"><title>{i}</title></circle>' for i, (x, y) in enumerate(places)
     ]
     drawn = [_walk(walk, rank, places, abs(walks[0].relevance)) for rank, walk in enumerate(walks)]
-    return (
+    return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" role="img"'
         ' aria-label="Walks in a graph that speak for the target, red, or against it, blue">'
         '<rect width="100%" height="100%" fill="#ffffff"/>'

@@ -13,6 +13,7 @@ from torch import Tensor
 from xai_fast.arguments import as_tensor
 from xai_fast.errors import bad_argument
 from xai_fast.plot.colormap import COLORS, diverging_colormap
+from xai_fast.plot.markup import Markup
 
 __all__ = ["coloured_words", "marked_words"]
 
@@ -26,7 +27,7 @@ def coloured_words(
     relevance: Tensor | NDArray[Any],
     *,
     mask: Tensor | NDArray[Any] | None = None,
-) -> str:
+) -> Markup:
     """Write words as HTML on red where they speak for the score, on blue where against it.
 
     Colours are relative to the strongest word of the item; pointing at a word shows its number.
@@ -38,7 +39,7 @@ def coloured_words(
         mask: (n,) or (B, n), 0 where a word is padding, such as the attention mask of a tokenizer; None for no mask.
 
     Returns:
-        A paragraph per item, with all styles inside, such as for ``IPython.display.HTML``.
+        A paragraph per item, with all styles inside; a notebook shows it.
 
     Raises:
         InputError: the shapes do not fit, or a number is not finite.
@@ -60,7 +61,7 @@ def coloured_words(
             for word, background, ink, number in marked_words(item, numbers[i], None if kept is None else kept[i])
         ]
         paragraphs.append(f'<p style="line-height:1.9">{" ".join(spans)}</p>')
-    return "\n".join(paragraphs)
+    return Markup("\n".join(paragraphs))
 
 
 def marked_words(words: Sequence[str], relevance: Tensor, mask: Tensor | None = None) -> list[tuple[str, ...]]:
