@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray"
+OTHER_PROCESSES = "not interpreter and not gpu_gate and not emulator and not host_threads and not ray and not docs"
 # Tests that compare numbers; of each kind of arithmetic one file.
 NUMERIC = [
     "tests/taylor/test_hessian.py",
@@ -171,6 +171,13 @@ def _ray() -> tuple[str, dict[str, str]]:
     return sys.executable, {}
 
 
+def _docs() -> tuple[str, dict[str, str]]:
+    done = subprocess.run([sys.executable, "-c", "import sphinx"], capture_output=True, check=False)
+    if done.returncode:
+        raise Impossible("needs Sphinx, which `make docs` installs")
+    return sys.executable, {}
+
+
 # The longest come first, so that both lanes end together.
 STATES = (
     State(
@@ -205,6 +212,7 @@ STATES = (
         ],
         prepare=_pure,
     ),
+    State("docs", "the documentation, with its examples executed", ["tests/docs", "-m", "docs"], prepare=_docs),
     State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
     State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.

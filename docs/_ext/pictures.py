@@ -51,7 +51,9 @@ def draw(folder: Path) -> dict[str, str]:
     for name, method in methods().items():
         known = method.options()
         shared = {"features": 8, "score": "output", "upsample": True, "low": 0.0, "high": 1.0, "layer": "features"}
-        options = {key: value for key, value in shared.items() if key in known and not (key == "layer" and name == "lrp")}
+        options = {
+            key: value for key, value in shared.items() if key in known and not (key == "layer" and name == "lrp")
+        }
         options |= BEST.get(name, OPTIONS.get(name, {}))
         try:
             found = method(model, **options).explain(x)
@@ -71,7 +73,7 @@ def draw(folder: Path) -> dict[str, str]:
             f".. figure:: ../pictures/{file.name}\n"
             f"   :alt: A drawn crossing with a yield sign and cars, and beside it the same with the map of {method.__name__}\n"
             f"   :width: 684px\n\n"
-            f"   ``{what}`` for the answer \"{yield_or_go.ANSWERS[int(found.targets[0])]}\" of a small CNN, which rests on the\n"
+            f'   ``{what}`` for the answer "{yield_or_go.ANSWERS[int(found.targets[0])]}" of a small CNN, which rests on the\n'
             f"   yield sign and the crossing cars: {int(found.evaluations[0])} evaluations. Red speaks for it, blue against.\n\n"
         )
     return figures

@@ -26,6 +26,7 @@ from xai_fast.options import HasOptions
 
 DOCS = Path(__file__).parent.parent
 GENERATED = DOCS / "generated"
+EXAMPLES = sorted((DOCS.parent / "examples").glob("*.py"))
 PACKAGES = {
     "xai_fast": "Methods, detectors, results, errors",
     "xai_fast.attribution": "Attribution: the classes that results and methods share",
@@ -74,7 +75,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 def write(app: Sphinx) -> None:
     """Write all pages, those that changed; those that are no longer wanted are removed."""
-    pages = {path: text for part in (_api(), _methods(), _kernels(), _metrics(), _command_line()) for path, text in part}
+    pages = {
+        path: text for part in (_api(), _methods(), _kernels(), _metrics(), _command_line()) for path, text in part
+    }
     for path, text in pages.items():
         file = GENERATED / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +112,9 @@ def _summary(name: str, value: Any) -> str:
 
 
 def _toctree(entries: list[str], *options: str) -> str:
-    return "\n".join([".. toctree::", *(f"   {option}" for option in options), "", *(f"   {e}" for e in entries), "", ""])
+    return "\n".join(
+        [".. toctree::", *(f"   {option}" for option in options), "", *(f"   {e}" for e in entries), "", ""]
+    )
 
 
 # API
@@ -168,7 +173,9 @@ def _api() -> Iterator[tuple[str, str]]:
         text = "".join(_directive(part, name, getattr(module, name)) for name in names)
         yield f"api/{part}.rst", _title(part) + f".. automodule:: {part}\n   :no-members:\n\n" + text
     text = _title("API") + "Every public name. Methods, detectors and kernels have pages of their own.\n\n"
-    text += _toctree(list(PACKAGES), ":maxdepth: 1") + "Parts that these name:\n\n" + _toctree(list(PARTS), ":maxdepth: 1")
+    text += (
+        _toctree(list(PACKAGES), ":maxdepth: 1") + "Parts that these name:\n\n" + _toctree(list(PARTS), ":maxdepth: 1")
+    )
     yield "api/index.rst", text
 
 
@@ -207,9 +214,12 @@ def _glance(method: type[Any], paper: str) -> str:
     """List what a reader wants to know first."""
     options = method.options()
     layered = "layer" in options and options["layer"].default is inspect.Parameter.empty
-    facts = {"Paper": paper}
+    result = getattr(method, "_explain", method.detect if issubclass(method, xai_fast.Detector) else None)
+    gives = str(result.__annotations__["return"]).strip("\"'")
+    facts = {"Paper": paper, "Result": f":py:obj:`{gives}`" if gives != "E" else ""}
     if issubclass(method, xai_fast.Method):
-        facts["Name"] = f"``{method.name}``, on the command line and in jobs"
+        facts["Call"] = ":py:meth:`xai_fast.Method.explain`"
+        facts["Command line"] = f"``xai-fast explain --method {method.name}``"
         inputs = "pairs" if method.pairs else "real numbers"
         inputs += ", token ids" if method.integers else ""
         inputs += ", token ids by ``embeddings=``" if "embeddings" in options else ""
@@ -219,7 +229,7 @@ def _glance(method: type[Any], paper: str) -> str:
         facts["Stops early"] = "at a ``tolerance``" if options.keys() & {"tolerance"} else ""
         facts["Claims"] = ", ".join(CLAIMS.get(method.name, ())).replace("_", " ")
     else:
-        facts["Inputs"] = "a table of numbers, by :py:meth:`xai_fast.Detector.detect`"
+        facts["Call"] = ":py:meth:`xai_fast.Detector.detect`, with a table of numbers"
         facts["Groups of columns"] = "yes" if method.takes_groups else "no"
     return "".join(f":{name}: {value}\n" for name, value in facts.items() if value) + "\n"
 
@@ -230,12 +240,13 @@ def _methods() -> Iterator[tuple[str, str]]:
     for group, entries in groups.items():
         for name, method in entries.items():
             row = _row_of(method)
-            text = _title(method.__name__) + f"{row[0][0].upper()}{row[0][1:]}.\n\n" + _glance(method, row[2])
-            if name in drawn:
-                text += drawn[name]
-            text += f".. autoclass:: {_documented(method)}\n\n"
-            if group == "methods":
-                text += f"Call it by :py:meth:`xai_fast.Method.explain`; on the command line by ``xai-fast explain --method {name}``.\n"
+            text = _title(method.__name__)
+            text += f"{row[0][0].upper()}{row[0][1:]}.\n\n" if row[0] != method.__name__ else ""
+            text += _glance(method, row[2]) + drawn.get(name, "") + f".. autoclass:: {_documented(method)}\n\n"
+            examples = [path for path in EXAMPLES if re.search(rf"\b{method.__name__}\b", path.read_text("utf-8"))]
+            if examples:
+                text += _title("Examples", "-") + ".. minigallery::\n\n"
+                text += "".join(f"   ../examples/{path.name}\n" for path in examples)
             yield f"{group}/{name}.rst", text
         rows = [(f":doc:`{method.__name__} <{name}>`", *_row_of(method)[::2]) for name, method in entries.items()]
         listed = _table([("class", "method", "paper"), *rows])
@@ -243,9 +254,7 @@ def _methods() -> Iterator[tuple[str, str]]:
         yield f"{group}/index.rst", _title(title) + listed + "\n" + _toctree(list(entries), ":hidden:")
 
 
-def complete_options(
-    _app: Sphinx, _what: str, _name: str, value: object, _options: object, lines: list[str]
-) -> None:
+def complete_options(_app: Sphinx, _what: str, _name: str, value: object, _options: object, lines: list[str]) -> None:
     """Let a method's list of arguments be complete: with types, defaults, and the texts of its bases."""
     if not (isinstance(value, type) and issubclass(value, HasOptions)) or inspect.isabstract(value):
         return
@@ -306,13 +315,18 @@ def _kernels() -> Iterator[tuple[str, str]]:
 
 
 def _metrics() -> Iterator[tuple[str, str]]:
-    text = _title("All metrics") + "From ``xai_fast.metrics.METRICS``: its names, the function, and the result's field.\n\n"
+    text = (
+        _title("All metrics")
+        + "From ``xai_fast.metrics.METRICS``: its names, the function, and the result's field.\n\n"
+    )
     head = ("name", "function", "field", "better", "needs", "evaluations per item", "paper")
     rows = [head]
     for name, metric in METRICS.items():
         function = getattr(metric.function, "func", metric.function).__name__
         link = f":py:func:`{function} <xai_fast.metrics.{function}>`"
-        rows.append((f"``{name}``", link, f"``{metric.value}``", metric.better, metric.needs, metric.cost, metric.paper))
+        rows.append(
+            (f"``{name}``", link, f"``{metric.value}``", metric.better, metric.needs, metric.cost, metric.paper)
+        )
     yield "metrics.rst", text + _table(rows)
 
 
