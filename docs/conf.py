@@ -68,7 +68,7 @@ html_theme_options = {
     "back_to_top_button": False,
 }
 html_sidebars = {"index": [], "start": [], "which-method": []}
-copyright = author  # noqa: A001
+copyright = author
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"

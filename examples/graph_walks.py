@@ -3,7 +3,7 @@ Graphs: which walks?
 ====================
 
 A graph network passes messages along edges, so what it sees are walks: what one node told the next, and that one the
-next. `GNNLRP` finds the strongest walks for a prediction, without computing all of them.
+next. `xai_fast.GNNLRP` finds the strongest walks for a prediction, without computing all of them.
 
 Needs ``pip install 'xai-fast[images]'``.
 """
@@ -12,8 +12,8 @@ Needs ``pip install 'xai-fast[images]'``.
 # A network that tells trees from graphs with cycles
 # --------------------------------------------------
 # Graphs grow by preferential attachment. The network, a GIN, is trained in seconds. Any network in plain PyTorch or
-# PyTorch Geometric will do whose message passing is a product with an adjacency. In this graph only the first ten of
-# 20 nodes have grown with two edges each, the others as a tree.
+# PyTorch Geometric will do whose message passing is a product with an adjacency. In this graph only the first ten of 20
+# nodes have grown with two edges each, the others as a tree.
 
 import torch
 from matplotlib import pyplot as plt
@@ -24,7 +24,7 @@ from xai_fast.models.grown_graphs import grown_graphs_network
 from xai_fast.plot import walks_svg
 
 network = grown_graphs_network()
-adjacency = grown_graph(10, 2, core=10, split="test")
+adjacency = grown_graph(8, 2, core=10, split="test")
 nodes = torch.ones(20, 1)
 probability = network(nodes, adjacency).softmax(0)
 print({answer: f"{p:.2f}" for answer, p in zip(ANSWERS, probability.tolist(), strict=True)})
@@ -40,7 +40,7 @@ for walk in result.walks(5)[0]:
     print(walk.nodes, f"{walk.relevance:.3f}")
 print("the five nodes with the most relevance of walks within them:", result.best_subgraph(5)[0].nodes)
 
-walks_svg(result, top_k=20)
+walks_svg(result, top_k=8)
 
 # %%
 # Red walks speak for "not a tree", and blue ones would against it: they go round the cycles in the middle, not out on

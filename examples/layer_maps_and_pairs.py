@@ -1,10 +1,10 @@
 """
 A CNN and a layer: which places, and which act together?
-=========================================================
+========================================================
 
 A car must stop at a crossing if there is a yield sign and another car comes; either alone means go. Maps of the
-Grad-CAM family show the places of a layer that speak for "stop"; `RemovalInteractions` and `TaylorCAM` show which of
-them act together.
+Grad-CAM family show the places of a layer that speak for "stop"; `xai_fast.RemovalInteractions` and
+`xai_fast.TaylorCAM` show which of them act together.
 
 Needs ``pip install 'xai-fast[images]'``.
 """

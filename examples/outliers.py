@@ -2,8 +2,8 @@
 scikit-learn: what makes a row an outlier?
 ==========================================
 
-`Neuralize` rewrites an estimator of scikit-learn as a network of two layers with the same value, and sends relevance
-back through it: a number for each column. Here a density, and a one-class model of pictures.
+`xai_fast.Neuralize` rewrites an estimator of scikit-learn as a network of two layers with the same value, and sends
+relevance back through it: a number for each column. Here a density, and a one-class model of pictures.
 
 Needs ``pip install 'xai-fast[images]' scikit-learn``.
 """
@@ -11,8 +11,8 @@ Needs ``pip install 'xai-fast[images]' scikit-learn``.
 # %%
 # A density
 # ---------
-# Rows of six columns, and one whose third is far off. The score is minus the log-density: the less
-# likely a row is, the higher. Pipelines with a scaler or a PCA in front are understood.
+# Rows of six columns, and one whose third is far off. The score is minus the log-density: the less likely a row is, the
+# higher. Pipelines with a scaler or a PCA in front are understood.
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -28,7 +28,7 @@ from xai_fast.plot import overlay
 columns = ["weight", "length", "pressure", "voltage", "speed", "noise"]
 draw = np.random.default_rng(0)
 usual = draw.normal(size=(500, 6))
-odd = draw.normal(size=(1, 6)) + [0, 0, 6, 0, 0, 0]
+odd = draw.normal(size=(1, 6)) + 6 * np.eye(6)[2]
 density = make_pipeline(StandardScaler(), KernelDensity(bandwidth=0.5)).fit(usual)
 
 result = Neuralize(density).explain(odd)
@@ -66,5 +66,5 @@ for ax in axes.flat:
 plt.show()
 
 # %%
-# The first picture is a usual zero, and its score is negative. What is there and should not be, the dot, and what should
-# be there and is not, the stroke on the right, are brightest.
+# The first picture is a usual zero, and its score is negative. What is there and should not be, the dot, and what
+# should be there and is not, the stroke on the right, are brightest.

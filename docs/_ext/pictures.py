@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from xai_fast import InteractionMap
@@ -63,17 +62,20 @@ def draw(folder: Path) -> dict[str, str]:
             continue
         file = folder / f"{name}.png"
         relevance = found.attributions[0]
-        picture = overlay(photo, relevance, smooth=1.0, signed=bool(relevance.min() < 0))
+        signed = bool(relevance.min() < 0)
+        picture = overlay(photo, relevance, smooth=1.0, signed=signed)
         both = np.concatenate([photo, np.full((photo.shape[0], 4, 3), 255, np.uint8), np.asarray(picture)], 1)
         image = Image.fromarray(both)
         image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST).save(file, optimize=True)
-        settings = ", ".join(f"{key}={value!r}" for key, value in options.items())
-        what = f"{method.__name__}({', '.join(['model', settings] if settings else ['model'])})"
+        settings = "".join(f", {key}={value!r}" for key, value in options.items())
+        what = f"{method.__name__}(model{settings})"
+        answer = yield_or_go.ANSWERS[int(found.targets[0])]
+        signs = "Red speaks for it, blue against." if signed else "Bright places count most."
         figures[name] = (
             f".. figure:: ../pictures/{file.name}\n"
-            f"   :alt: A drawn crossing with a yield sign and cars, and beside it the same with the map of {method.__name__}\n"
-            f"   :width: 684px\n\n"
-            f'   ``{what}`` for the answer "{yield_or_go.ANSWERS[int(found.targets[0])]}" of a small CNN, which rests on the\n'
-            f"   yield sign and the crossing cars: {int(found.evaluations[0])} evaluations. Red speaks for it, blue against.\n\n"
+            f"   :alt: A drawn crossing with a yield sign and two cars, and beside it the map of {method.__name__}\n"
+            f"   :width: {image.width * SCALE}px\n\n"
+            f"   ``{what}``, for the answer \"{answer}\" of a small CNN that looks for the yield sign and the cars:\n"
+            f"   {int(found.evaluations[0])} evaluations. {signs}\n\n"
         )
     return figures

@@ -70,6 +70,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", complete_options, priority=100)
     app.connect("autodoc-process-docstring", set_formulas, priority=101)
     app.connect("include-read", mend_links)
+    app.connect("source-read", mend_links)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -88,11 +89,13 @@ def write(app: Sphinx) -> None:
             file.unlink()
 
 
-def mend_links(_app: Sphinx, path: Path, _docname: str, content: list[str]) -> None:
-    """Let links of the Markdown files of other folders lead to their pages here."""
-    if path.suffix == ".md":
-        content[0] = content[0].replace("](docs/", "](").replace("](CONTRIBUTING.md", "](contributing.md")
-        content[0] = content[0].replace("](CHANGELOG.md", "](changelog.md")
+def mend_links(_app: Sphinx, _source: object, *content: Any) -> None:
+    """Let links of Markdown between folders of the repository lead to pages of the site."""
+    text = content[-1]
+    text[0] = re.sub(r"\]\((?:\.\./)?examples/?\)", "](gallery/index.rst)", text[0])
+    text[0] = re.sub(r"\]\((?:\.\./)?examples/(\w+)\.py\)", r"](gallery/\1.rst)", text[0])
+    for folder, page in (("docs/", ""), ("CONTRIBUTING.md", "contributing.md"), ("CHANGELOG.md", "changelog.md")):
+        text[0] = text[0].replace(f"]({folder}", f"]({page}")
 
 
 def _title(text: str, line: str = "=") -> str:
