@@ -1,4 +1,7 @@
-"""The site, built once for all tests of this folder, with the examples executed unless XAI_FAST_EXAMPLES=0."""
+"""The site, built once for all tests of this folder, with the examples executed unless XAI_FAST_EXAMPLES=0.
+
+XAI_FAST_SITE names a folder that has it already.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="session")
 def site() -> Path:
+    if built := os.environ.get("XAI_FAST_SITE"):
+        return Path(built).resolve()
     for package in ("sphinx", "pydata_sphinx_theme", "myst_parser", "sphinx_gallery", "sphinx_copybutton"):
         pytest.importorskip(package, reason="needs what requirements/docs.txt lists")
     out = ROOT / "build" / "docs"

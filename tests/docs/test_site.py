@@ -73,11 +73,9 @@ class Page(HTMLParser):
         self.tags.append((tag, attributes))
         self.identities |= {str(attributes[key]) for key in ("id", "name") if attributes.get(key)}
 
-    def links(self) -> Iterator[tuple[str, str]]:
-        for tag, attributes in self.tags:
-            for key in ("href", "src"):
-                if attributes.get(key):
-                    yield tag, str(attributes[key])
+    def links(self) -> set[tuple[str, str]]:
+        keys = ("href", "src")
+        return {(tag, str(of[key])) for tag, of in self.tags for key in keys if of.get(key)}
 
 
 @pytest.fixture(scope="module")
@@ -98,14 +96,12 @@ def test_every_public_name_has_a_page(site: Path) -> None:
     with (site / "objects.inv").open("rb") as file:
         inventory = InventoryFile.load(file, "", os.path.join)
     documented = {name for kind in inventory for name in inventory[kind] if kind.startswith("py:")}
-    missing = []
-    for module, name in public():
-        value: Any = getattr(module, name)
-        names = {f"{module.__name__}.{name}"}
-        if hasattr(value, "__qualname__"):
-            names.add(f"{value.__module__}.{value.__qualname__}")
-        if not names & documented:
-            missing.append(f"{module.__name__}.{name}")
+    pages: dict[int, bool] = {}
+    for module, name in public():  # a name that several packages have is documented in one of them
+        key = id(getattr(module, name))
+        pages[key] = pages.get(key, False) or f"{module.__name__}.{name}" in documented
+    missing = {f"{module.__name__}.{name}" for module, name in public() if not pages[id(getattr(module, name))]}
+    assert len(pages) > 200
     assert not missing
 
 
@@ -117,6 +113,7 @@ def test_every_example_ran_and_is_in_the_gallery(site: Path, example: Path) -> N
 
 
 def test_every_link_leads_somewhere_and_nothing_is_fetched(site: Path, pages: dict[Path, Page]) -> None:
+    files = {str(file) for file in site.rglob("*") if file.suffix != ".md"}
     wrong = []
     for file, page in pages.items():
         for tag, link in page.links():
@@ -124,13 +121,13 @@ def test_every_link_leads_somewhere_and_nothing_is_fetched(site: Path, pages: di
                 if tag != "a" and link.startswith("http"):
                     wrong.append(f"{file.relative_to(site)}: {tag} fetches {link}")
                 continue
-            path, anchor = urldefrag(unquote(link))
-            target = (file.parent / path).resolve() if path else file
-            if target.suffix == ".md" or not target.is_file():
+            path, anchor = urldefrag(re.sub(r"\?[^#]*", "", unquote(link)))
+            target = os.path.normpath(file.parent / path) if path else str(file)
+            if target not in files:
                 wrong.append(f"{file.relative_to(site)}: {link}")
-            elif target in pages and anchor not in pages[target].identities:
+            elif anchor and anchor not in pages[Path(target)].identities:
                 wrong.append(f"{file.relative_to(site)}: no anchor {link}")
-    assert not sorted(set(wrong))
+    assert not wrong
     assert len(pages) > 250
 
 
@@ -163,7 +160,7 @@ def test_pages_can_be_read_on_wide_and_narrow_screens(
     assert browser.evaluate("document.documentElement.dataset.theme") == ("dark" if dark else "light")
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     assert browser.evaluate(COLOURS) == []
-    assert browser.complaints() == []
+    assert [complaint for complaint in browser.complaints() if "exceptionDetails" in complaint] == []
     assert all(request.startswith(("file:", "data:", "about:")) for request in browser.requests())
 
 
