@@ -84,7 +84,8 @@ if EXAMPLES.is_dir():
         "plot_gallery": os.environ.get("XAI_FAST_EXAMPLES", "1") != "0",
         "backreferences_dir": "generated/backreferences",
         "doc_module": ("xai_fast",),
-        "min_reported_time": 1,
+        "write_computation_times": False,  # its page fetches scripts
+        "within_subsection_order": "FileNameSortKey",
         "remove_config_comments": True,
         "download_all_examples": False,
         "show_signature": False,

@@ -75,7 +75,7 @@ def draw(folder: Path) -> dict[str, str]:
             f".. figure:: ../pictures/{file.name}\n"
             f"   :alt: A drawn crossing with a yield sign and two cars, and beside it the map of {method.__name__}\n"
             f"   :width: {image.width * SCALE}px\n\n"
-            f'   ``{what}``, for the answer "{answer}" of a small CNN that looks for the yield sign and the cars:\n'
-            f"   {int(found.evaluations[0])} evaluations. {signs}\n\n"
+            f'   ``{what}``, for the answer "{answer}" of a small CNN that looks for the yield sign and the cars;\n'
+            f"   evaluations: {int(found.evaluations[0])}. {signs}\n\n"
         )
     return figures

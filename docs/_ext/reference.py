@@ -230,7 +230,7 @@ def _glance(method: type[Any], paper: str) -> str:
         facts["Needs"] = "a layer" if layered else ""
         facts["Random"] = "yes, by ``seed`` and the identity of the item" if "seed" in options else "no"
         facts["Stops early"] = "at a ``tolerance``" if options.keys() & {"tolerance"} else ""
-        facts["Claims"] = ", ".join(CLAIMS.get(method.name, ())).replace("_", " ")
+        facts["Axioms"] = ", ".join(CLAIMS.get(method.name, ())).replace("_", " ")
     else:
         facts["Call"] = ":py:meth:`xai_fast.Detector.detect`, with a table of numbers"
         facts["Groups of columns"] = "yes" if method.takes_groups else "no"
@@ -336,7 +336,7 @@ def _metrics() -> Iterator[tuple[str, str]]:
 def _command_line() -> Iterator[tuple[str, str]]:
     from xai_fast.cli.entry import _parser
 
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "88"
     text = _title("Commands and options") + "What ``--help`` prints.\n\n"
     for command, parser in _leaves(_parser([])):
         shown = "\n".join(f"   {line}".rstrip() for line in parser.format_help().splitlines())

@@ -50,7 +50,9 @@ COLOURS = """
     if (!walker.currentNode.data.trim() || !element.checkVisibility({checkVisibilityCSS: true})) continue;
     if (element.closest("script, style, [aria-hidden=true]")) continue;
     const below = ground(element);
-    const [one, two] = [luminance(over(parse(getComputedStyle(element).color), below)), luminance(below)];
+    const ink = parse(getComputedStyle(element).color);
+    for (let node = element; node; node = node.parentElement) ink[3] *= Number(getComputedStyle(node).opacity);
+    const [one, two] = [luminance(over(ink, below)), luminance(below)];
     const ratio = (Math.max(one, two) + 0.05) / (Math.min(one, two) + 0.05);
     if (ratio < 4.5) weak.add(element.tagName + "." + element.className + " " + ratio.toFixed(2));
   }
@@ -151,7 +153,15 @@ def test_pictures_have_texts_and_the_keyboard_reaches_the_content(site: Path, pa
 @pytest.mark.parametrize("width", [1280, 420])
 @pytest.mark.parametrize(
     "page",
-    ["index", "which-method", "generated/methods/lrp", "generated/api/xai_fast", "generated/metrics", "gallery/index"],
+    [
+        "index",
+        "which-method",
+        "generated/methods/lrp",
+        "generated/api/xai_fast",
+        "generated/metrics",
+        "gallery/index",
+        "gallery/photo_pixels",
+    ],
 )
 def test_pages_can_be_read_on_wide_and_narrow_screens(
     browser: Any, site: Path, page: str, width: int, dark: bool
