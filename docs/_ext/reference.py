@@ -163,7 +163,7 @@ def _api() -> Iterator[tuple[str, str]]:
             if where != f"{package}.{name}" or known or package == "xai_fast.kernels":
                 continue
             # Names that differ only by case share a page: some file systems cannot tell two apart.
-            page = pages.setdefault(name.lower(), _title(f"{package}.{name}".replace("xai_fast.xai", "xai")))
+            page = pages.setdefault(name.lower(), _title(name))
             pages[name.lower()] = page + _directive(package, name, value)
         yield from ((f"api/{package}.{page}.rst", text) for page, text in pages.items())
         table = _table([("name", "what"), *rows])

@@ -27,6 +27,13 @@ ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 INSIDE = ("cli", "engine")
 """Packages whose names are not for users."""
+WIDER = """
+[document.documentElement, ...document.querySelectorAll("main, main div, article, section")]
+  .filter((box) => box.scrollWidth > box.clientWidth + 1 && !box.closest(".highlight, pre, table"))
+  .filter((box) => getComputedStyle(box).display !== "inline" && box.checkVisibility({checkVisibilityCSS: true}))
+  .map((box) => `${box.tagName}.${box.className} ${box.scrollWidth} > ${box.clientWidth}`)
+"""
+"""What is wider than its place, but for code and tables, which scroll by themselves."""
 COLOURS = """
 (() => {
   const parse = (text) => {
@@ -149,15 +156,16 @@ def test_pictures_have_texts_and_the_keyboard_reaches_the_content(site: Path, pa
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 420])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (420, True)], ids=["wide-light", "narrow-dark"])
 @pytest.mark.parametrize(
     "page",
     [
         "index",
         "which-method",
-        "generated/methods/lrp",
-        "generated/api/xai_fast",
+        "results",
+        "generated/methods/quantitative_input_influence",
+        "generated/api/xai_fast.plot",
+        "generated/api/xai_fast.plot.show_interaction_network",
         "generated/metrics",
         "gallery/index",
         "gallery/photo_pixels",
@@ -168,7 +176,7 @@ def test_pages_can_be_read_on_wide_and_narrow_screens(
 ) -> None:
     browser.open(site / f"{page}.html", width=width, dark=dark)
     assert browser.evaluate("document.documentElement.dataset.theme") == ("dark" if dark else "light")
-    assert browser.evaluate("document.documentElement.scrollWidth") <= width
+    assert browser.evaluate(WIDER) == []
     assert browser.evaluate(COLOURS) == []
     assert [complaint for complaint in browser.complaints() if "exceptionDetails" in complaint] == []
     assert all(request.startswith(("file:", "data:", "about:")) for request in browser.requests())
