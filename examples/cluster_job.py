@@ -2,9 +2,10 @@
 A million images on a cluster
 =============================
 
-A job explains a data set into a folder of shards. It may be killed at any moment and started again, on one machine or
-many; no item is lost or done twice. The results are read by memory map, like an array. Here the same job in small: 240
-pictures on this machine, killed on the way.
+A job explains a data set into a folder of shards. It may be killed at any moment and
+started again, on one machine or many; no item is lost or done twice. The results are
+read by memory map, like an array. Here the same job in small: 240 pictures on this
+machine, killed on the way.
 
 Needs ``pip install 'xai-fast[jobs]'``; on a cluster of Ray ``'xai-fast[ray]'``.
 """
@@ -12,8 +13,9 @@ Needs ``pip install 'xai-fast[jobs]'``; on a cluster of Ray ``'xai-fast[ray]'``.
 # %%
 # The job
 # -------
-# A source, one or more methods with their options, and a model by the name of a function that makes it, so that other
-# processes can make it too. A shard of items is the unit of work; for a million, leave it at 1,024.
+# A source, one or more methods with their options, and a model by the name of a
+# function that makes it, so that other processes can make it too. A shard of items is
+# the unit of work; for a million, leave it at 1,024.
 
 import subprocess
 import sys
@@ -44,12 +46,15 @@ shard_size: 20
 # %%
 # Start it, and kill it
 # ---------------------
-# This is ``xai-fast run job.yaml --out explained`` in a shell. On a cluster the same file runs with ``--runner rank``
-# under torchrun, SLURM or Kubernetes, or with ``--runner ray``; each process takes shards that nobody has done.
+# This is ``xai-fast run job.yaml --out explained`` in a shell. On a cluster the same
+# file runs with ``--runner rank`` under torchrun, SLURM or Kubernetes, or with
+# ``--runner ray``; each process takes shards that nobody has done.
 
 out = folder / "explained"
 command = Path(sys.executable).with_name("xai-fast")
-process = subprocess.Popen([command, "run", job, "--out", out, "--workers", "0"], stderr=subprocess.DEVNULL)
+process = subprocess.Popen(
+    [command, "run", job, "--out", out, "--workers", "0"], stderr=subprocess.DEVNULL
+)
 while not (out / "job.json").exists() or not jobs.status(out).done:
     time.sleep(0.05)
 process.kill()
@@ -63,7 +68,7 @@ print(f"killed with {status.done} of {status.items} items done")
 # The same call goes on where the last one was ended, here from Python.
 
 status = jobs.run(jobs.JobSpec.from_file(job), out, workers=0, progress=False)
-print(f"{status.done} of {status.items} done, {status.failed} failed, complete: {status.complete}")
+print(f"{status.done} of {status.items} done, {status.failed} of them failed")
 
 # %%
 # Read it
@@ -73,7 +78,10 @@ print(f"{status.done} of {status.items} done, {status.failed} failed, complete: 
 store = jobs.open(out)
 print(store)
 print(store[7].id, tuple(store[7].fields["neflag.attributions"].shape))
-print("mean score of the first hundred:", float(store[:100].fields["neflag.scores"].mean()))
+print(
+    "mean score of the first hundred:",
+    float(store[:100].fields["neflag.scores"].mean()),
+)
 
 figure, axes = plt.subplots(2, 6, figsize=(9, 3.4), layout="constrained")
 for (above, below), index in zip(axes.T, range(0, 240, 40), strict=True):

