@@ -47,7 +47,6 @@ names = ["insertion - deletion", "mass on the objects", "likeness with random we
 table = []
 for name, method in methods.items():
     maps = method.attribute(images)
-    maps = maps[:, None] if maps.ndim == 3 else maps
     values = (
         insertion_deletion(model, images, maps, steps=20).difference,
         localization(maps, objects).mass,

@@ -29,12 +29,7 @@ network = grown_graphs_network()
 adjacency = grown_graph(8, 2, core=10, split="test")
 nodes = torch.ones(20, 1)
 probability = network(nodes, adjacency).softmax(0)
-print(
-    {
-        answer: f"{p:.2f}"
-        for answer, p in zip(ANSWERS, probability.tolist(), strict=True)
-    }
-)
+print(dict(zip(ANSWERS, probability.tolist(), strict=True)))
 
 # %%
 # The strongest walks
@@ -44,11 +39,8 @@ print(
 
 result = GNNLRP(network, gamma=0.1).explain(nodes, adjacency, 1)
 for walk in result.walks(5)[0]:
-    print(walk.nodes, f"{walk.relevance:.3f}")
-print(
-    "the five nodes with the most relevance of walks within them:",
-    result.best_subgraph(5)[0].nodes,
-)
+    print(walk.nodes, f"{walk.relevance:.4f}")
+print("the strongest five nodes together:", result.best_subgraph(5)[0].nodes)
 
 walks_svg(result, top_k=8)
 

@@ -27,9 +27,7 @@ SIDE = 48
 
 def draw(count, generator):
     """Draw pictures (count, 3, 48, 48) and the class of each pixel (count, 48, 48)."""
-    rows, columns = torch.meshgrid(
-        torch.arange(SIDE), torch.arange(SIDE), indexing="ij"
-    )
+    rows, columns = torch.arange(SIDE)[:, None], torch.arange(SIDE)
     y, x, v, u = torch.randint(8, SIDE - 8, (4, count, 1, 1), generator=generator)
     disc = (rows - y) ** 2 + (columns - x) ** 2 <= 49
     square = ((rows - v).abs() <= 6) & ((columns - u).abs() <= 6)

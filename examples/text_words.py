@@ -34,10 +34,7 @@ reviews = [
 ]
 classifier = text_transformer()
 ids = token_batch(reviews)
-print(
-    "probability of positive:",
-    [f"{p:.2f}" for p in classifier(ids).softmax(1)[:, 1].tolist()],
-)
+print("probability of positive:", classifier(ids).softmax(1)[:, 1].tolist())
 
 result = LRP(classifier, embeddings="words", composite="attn_lrp").explain(ids, 1)
 words = [review.split() for review in reviews]
@@ -89,10 +86,7 @@ method = IntegratedGradients(
 result = method.explain(
     given["input_ids"], additional_forward_args=given["attention_mask"]
 )
-print(
-    "cosine with 'Someone makes music.':",
-    [f"{score:.2f}" for score in result.scores.tolist()],
-)
+print("closeness to music:", result.scores.tolist())
 
 tokens = [tokenizer.convert_ids_to_tokens(row) for row in given["input_ids"].tolist()]
 coloured_words(tokens, result.attributions, mask=given["attention_mask"])

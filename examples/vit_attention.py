@@ -28,9 +28,7 @@ model = vision_transformer()
 pictures, labels = digits("test")
 chosen = [320, 430, 720, 940]
 inputs = pictures[chosen]
-print(
-    "predicted:", model(inputs).argmax(1).tolist(), "labels:", labels[chosen].tolist()
-)
+print("predicted:", model(inputs).argmax(1).tolist())
 
 # %%
 # The methods
@@ -39,13 +37,10 @@ print(
 # for the picture. The composite ``"attn_lrp"`` has the rules of relevance for attention
 # and norms.
 
-maps = {
-    kind.__name__: kind(model)
-    .attribute(inputs)
-    .repeat_interleave(4, 1)
-    .repeat_interleave(4, 2)
-    for kind in (AttentionRollout, AttCAT, TransformerAttribution)
-}
+kinds = (AttentionRollout, AttCAT, TransformerAttribution)
+maps = {kind.__name__: kind(model).attribute(inputs) for kind in kinds}
+for name, found in maps.items():
+    maps[name] = found.repeat_interleave(4, 1).repeat_interleave(4, 2)
 maps["LRP, attn_lrp"] = LRP(model, composite="attn_lrp").attribute(inputs)
 
 figure, axes = plt.subplots(
