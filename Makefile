@@ -55,6 +55,18 @@ demo: $(VENV)/.demo
 test: $(STAMP)
 	$(BIN)/python tests/run_states.py
 
+# The documentation and its tools. It needs no network; EXAMPLES=0 leaves the examples unexecuted.
+EXAMPLES ?= 1
+.PHONY: docs docs-tools
+docs-tools: $(VENV)/.docs
+docs: docs-tools
+	XAI_FAST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m sphinx -W --keep-going -n -q -d build/docs/doctrees docs build/docs/html
+	@echo build/docs/html/index.html
+
+$(VENV)/.docs: $(STAMP) requirements/docs.txt
+	$(BIN)/python -m pip install --quiet -r requirements/docs.txt
+	touch $@
+
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 

@@ -209,6 +209,13 @@ def _ray() -> tuple[str, dict[str, str]]:
     return sys.executable, {}
 
 
+def _docs() -> tuple[str, dict[str, str]]:
+    done = subprocess.run([sys.executable, "-c", "import sphinx"], capture_output=True, check=False)
+    if done.returncode:
+        raise Impossible("needs Sphinx, which `make docs` installs")
+    return sys.executable, {}
+
+
 # The longest come first, so that both lanes end together.
 STATES = (
     State(
@@ -243,6 +250,7 @@ STATES = (
         ],
         prepare=_pure,
     ),
+    State("docs", "the documentation, with its examples executed", ["tests/docs", "-m", "docs"], prepare=_docs),
     State("rehearsal", "what runs on a machine with a GPU, on the CPU", ["tests/benchmarks", "-m", "rehearsal"]),
     State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
     State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),

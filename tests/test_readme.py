@@ -26,6 +26,15 @@ def test_the_readme_runs() -> None:
     assert names["ranking"]["a", "b", "c"].effect > 0
 
 
+def test_the_page_to_start_with_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL")
+    monkeypatch.chdir(tmp_path)
+    names = run_blocks(ROOT / "docs" / "start.md")
+    assert names["page"].is_file()
+    assert names["picture"].shape == (32, 32, 3)
+    assert names["strongest"][0].features == ("a", "b")
+
+
 def test_the_page_about_methods_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("PIL")
     monkeypatch.chdir(tmp_path)

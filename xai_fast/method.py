@@ -30,8 +30,8 @@ E = TypeVar("E", bound=Explanation)
 class Method(HasOptions, abc.ABC, Generic[E]):
     """An explanation method; ``Method[E]`` where its explanations are of the class E.
 
-    A subclass takes the model and its options, each kept as an attribute of the same name, and says in `_explain` what
-    it does with a batch that is checked. Command line, jobs and reports read its options from the signature.
+    A subclass takes the model and its options, each kept as an attribute of the same name; its ``_explain`` gets a
+    batch that is checked. Command line, jobs and reports read its options from the signature.
 
     The result for an item depends on the item, the model, the options and the item's identity, never on the batch that
     it comes in (up to the rounding of the model itself).

@@ -28,9 +28,9 @@ __all__ = ["AblationCAM"]
 class AblationCAM(LayerMaps):
     """Class activation maps weighted by the share of the score that is lost without a channel.
 
-    With A the output of the layer, y the score and y_k the score where A_k is zero, the weight of a channel is w_k =
-    (y - y_k) / |y|, and the map is ReLU(sum over k of w_k A_k). The paper divides by y, which is positive for the class
-    that is predicted: a negative one would turn the map into its opposite. Where y is 0, nothing is divided.
+    With A the output of the layer, y the score and y_k the score where A_k is zero, the weight of a channel is
+    ``w_k = (y - y_k) / |y|``, and the map is ReLU(sum over k of w_k A_k). The paper divides by y, which is positive for
+    the class that is predicted: a negative one would turn the map into its opposite. Where y is 0, nothing is divided.
 
     One pass for the item, one for each channel that is not zero already, forward only, in full batches of items and
     channels. What comes after the layer is traced and runs alone; a model that cannot be traced, or is in half

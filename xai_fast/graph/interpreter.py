@@ -14,7 +14,7 @@ __all__ = ["ItemScores", "State", "complete", "run"]
 
 
 class State:
-    """The values of all nodes for some items: (B, *shape) what depends on the item, constants as they are.
+    """The values of all nodes for some items: ``(B, *shape)`` what depends on the item, constants as they are.
 
     Args:
         values: by node.
@@ -45,7 +45,7 @@ def run(graph: Graph, x: Tensor, extras: Sequence[Tensor] = (), start: int = 0) 
 
     Args:
         graph: what `xai_fast.graph.trace` gave.
-        x: (B, *shape), the shape of an item without the batch dimension of the graph's input.
+        x: ``(B, *shape)``, the shape of an item without the batch dimension of the graph's input.
         extras: (B, ...) each.
         start: a node of which ``x`` is the value, in the place of the input; only what follows from it and from the
             extras is computed then.
@@ -84,7 +84,7 @@ class ItemScores:
         """Compute scores.
 
         Args:
-            x: (R, *shape), inputs.
+            x: ``(R, *shape)``, inputs.
             item: (R,) int64, the item of each.
 
         Returns:

@@ -35,7 +35,7 @@ _FINE = 200
 
 
 class IntegratedHessians(Detector):
-    """Interactions of features along the way from a baseline: the mean of |G_ij| over the rows, with their spread.
+    """Interactions of features along the way from a baseline: the mean of ``|G_ij|`` over the rows, with their spread.
 
     With ``target=None`` the class that is explained is the one that is predicted at the row, all along the path.
 

@@ -83,7 +83,7 @@ class PairRelevance(Explanation):
         return Pair(tuple(map(int, x)), tuple(map(int, y)), relevance)
 
     def marginals(self) -> tuple[Tensor, Tensor]:
-        """Sum over the cells of the other input: (B, *grid_x) and (B, *grid_y)."""
+        """Sum over the cells of the other input: ``(B, *grid_x)`` and ``(B, *grid_y)``."""
         x, y = self.attributions.sum(2), self.attributions.sum(1)
         return x.reshape(-1, *self.grid_x), y.reshape(-1, *self.grid_y)
 

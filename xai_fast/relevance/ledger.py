@@ -22,7 +22,7 @@ class Relevance(Explanation):
     """The relevance of B items.
 
     Attributes:
-        attributions: (B, *inputs), or (B, T, *inputs) for T classes at once; a tuple of them for several inputs.
+        attributions: ``(B, *inputs)``, or ``(B, T, *inputs)`` for T classes at once; a tuple for several inputs.
         inner: the relevance at each of the ``layers``, likewise with the shape of the layer's output.
         layers: dotted names, as they were given.
         ledger: (B, L, 4), or (B, T, L, 4), where relevance is lost: a row for each of the ``operations``, `COLUMNS`.

@@ -1,8 +1,8 @@
 """``tuple_sum``: mixed derivatives of tuples of k directions through elementwise nodes, by the 2n+1 rule.
 
 Let z be the arguments of the nodes ``y = s(z)``, U units side by side, z_S their mixed derivative along the directions
-in S, and mu_S that of the adjoint ``mu = dF/dy``. With z_S known for |S| <= n = k // 2 and mu_S for |S| <= m =
-(k - 1) // 2, the mixed derivative of F along the k directions of T is (`xai_fast.taylor.lattice`)
+in S, and mu_S that of the adjoint ``mu = dF/dy``. With z_S known for ``|S| <= n = k // 2`` and mu_S for ``|S| <= m =
+(k - 1) // 2``, the mixed derivative of F along the k directions of T is (`xai_fast.taylor.lattice`)
 
     F_T = sum_u sum over S in T, |S| <= m, of mu_S * sum over p of s^(len p)(z) * product over the blocks B in p of z_B
 
