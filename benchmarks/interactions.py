@@ -52,13 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what was asked for, keep the result of each part as JSON, print tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interactions", description=__doc__.split("\n\n")[0])
     parser.add_argument("--images", type=int, default=200, help="images a question (200)")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="all by default")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help="those not measured yet by default")
     parser.add_argument("--out", type=Path, default=RESULT, help="the JSON file; parts that are not run stay")
     options = parser.parse_args(arguments)
     results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
-    for part in options.parts:
+    for part in options.parts or [part for part in PARTS if part not in results]:
         results[part] = {"environment": describe(), "images": options.images, "found": PARTS[part](options.images)}
-        options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        lines = [f"{json.dumps(name)}: {json.dumps(results[name])}" for name in PARTS if name in results]
+        options.out.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        print(f"{part}: {results[part]['found']}", file=sys.stderr, flush=True)
     print(table(results))
     return 0
 
@@ -104,7 +106,8 @@ def _by_taylor_cam(network: RelationNetwork, scope: str) -> Finder:
 
 def _by_removal(network: RelationNetwork, score: str) -> Finder:
     """The largest interaction, and for comparison the one of largest magnitude."""
-    method = RemovalInteractions(network, "convolutions", score=score, sign="both")
+    single = relation_network().requires_grad_(False)
+    method = RemovalInteractions(single, "convolutions", score=score, sign="both")
 
     def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
         found = method.explain(images.float(), target=answers, additional_forward_args=questions.float())
@@ -117,14 +120,15 @@ def _by_removal(network: RelationNetwork, score: str) -> Finder:
 
 def _by_occlusion(network: RelationNetwork) -> Finder:
     """The two cells whose removal takes most from the probability."""
+    single = relation_network().requires_grad_(False)
 
     def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
         rows: Pairs = []
         with torch.no_grad():
-            maps = network.convolutions(images.float())
+            maps = single.convolutions(images.float())
             for map_, question, answer in zip(maps, questions.float(), answers, strict=True):
                 kept = 1 - torch.eye(math.prod(GRID)).reshape(-1, 1, *GRID)
-                logits = network.relate(network.tag(map_ * kept), question.expand(len(kept), -1))
+                logits = single.relate(single.tag(map_ * kept), question.expand(len(kept), -1))
                 # By log-probability, whose order is that of the probability, also near 1.
                 one, other = logits.double().log_softmax(1)[:, answer].topk(2, largest=False).indices.tolist()
                 rows.append((one, other))
@@ -199,32 +203,36 @@ def _hit(asked: Asked, boxes: Sequence[Sequence[float]]) -> bool:
     return _joins(boxes, [named], [scene.objects[i].box for i in question.relevant_objects])
 
 
-def _question(subtype: int, count: int) -> list[dict[str, object]]:
-    network, single = (relation_network().to(t).requires_grad_(False) for t in (torch.float64, torch.float32))
-    finders = [
-        _by_taylor_cam(network, "local"),
-        _by_taylor_cam(network, "global"),
-        _by_grad_cam(network),
-        _by_squared_derivatives(network),
-        _by_occlusion(single),
-        _by_removal(single, "log_odds"),
-        _by_removal(single, "probability"),
-    ]
+FINDERS: Mapping[str, Callable[[RelationNetwork], Finder] | None] = {
+    "random pair": None,
+    "Taylor-CAM, local": functools.partial(_by_taylor_cam, scope="local"),
+    "Taylor-CAM, global": functools.partial(_by_taylor_cam, scope="global"),
+    "Grad-CAM": _by_grad_cam,
+    "squared cross derivatives": _by_squared_derivatives,
+    "occlusion": _by_occlusion,
+    "removal, log-odds": functools.partial(_by_removal, score="log_odds"),
+    "removal, probability": functools.partial(_by_removal, score="probability"),
+}
+
+
+def _question(count: int, subtype: int, finder: str) -> list[dict[str, object]]:
+    """Give the rates of hits of one way to find pairs, which may have several names, with both kinds of boxes."""
+    network = relation_network().to(torch.float64).requires_grad_(False)
     asked = answered_right(network, subtype, count)
     batches = batches_of(asked)
     boxes = _boxes(cell_geometry(network, "convolutions", batches[0][0], batches[0][1]))
     every = list(itertools.combinations(range(math.prod(GRID)), 2))
-    hits = {
-        ("random pair", kind): [sum(_hit(one, [of[a], of[b]]) for a, b in every) / len(every) for one in asked]
-        for kind, of in boxes.items()
-    }
-    for finder in finders:
-        for batch, start in zip(batches, itertools.count(0, _BATCH)):  # counting has no end
-            for name, pairs in finder(*batch).items():
-                for kind, of in boxes.items():
-                    found = hits.setdefault((name, kind), [])
-                    found += [_hit(asked[start + i], [of[a], of[b]]) for i, (a, b) in enumerate(pairs)]
-        print(f"question {subtype} {name}: {sum(hits[name, 'cell']) / count}", file=sys.stderr, flush=True)
+    hits: dict[tuple[str, str], list[float]] = {}
+    make = FINDERS[finder]
+    if make is None:
+        for kind, of in boxes.items():
+            hits[finder, kind] = [sum(_hit(one, [of[a], of[b]]) for a, b in every) / len(every) for one in asked]
+    find = make(network) if make else lambda *_: {}
+    for batch, start in zip(batches, itertools.count(0, _BATCH)):  # counting has no end
+        for name, pairs in find(*batch).items():
+            for kind, of in boxes.items():
+                found = hits.setdefault((name, kind), [])
+                found += [_hit(asked[start + i], [of[a], of[b]]) for i, (a, b) in enumerate(pairs)]
     return [
         {"method": name, "box": kind, "rate": fmean(found), "standard_error": stdev(found) / math.sqrt(count)}
         for (name, kind), found in hits.items()
@@ -280,7 +288,10 @@ def _three_objects(count: int) -> dict[str, object]:
 
 
 PARTS: Mapping[str, Callable[[int], object]] = {
-    **{name: functools.partial(_question, subtype) for subtype, name in enumerate(QUESTIONS)},
+    **{
+        f"{question}: {finder}": functools.partial(_question, subtype=subtype, finder=finder)
+        for (subtype, question), finder in itertools.product(enumerate(QUESTIONS), FINDERS)
+    },
     "yield_or_go": _yield_or_go,
     "three_objects": _three_objects,
 }

@@ -25,13 +25,18 @@ def table(results: Mapping[str, Any]) -> str:
     Returns:
         Markdown; hits in per cent, with boxes of cells, and with those of 24 pixels.
     """
-    there = [name for name in QUESTIONS if name in results]
-    lines = [f"| top-1 pair by | {' | '.join(there)} |", f"|---|{'---|' * len(there)}"]
-    rows = {(name, row["method"], row["box"]): row for name in there for row in results[name]["found"]}
+    rows = {
+        (question, row["method"], row["box"]): row
+        for question in QUESTIONS
+        for part, result in results.items()
+        if part.startswith(question)
+        for row in result["found"]
+    }
+    lines = [f"| top-1 pair by | {' | '.join(QUESTIONS)} |", f"|---|{'---|' * len(QUESTIONS)}"]
     for method in dict.fromkeys(name for _, name, _ in rows):
-        cells = [" / ".join(_percent(rows[name, method, box]) for box in _BOXES) for name in there]
+        cells = [" / ".join(_percent(rows.get((name, method, box))) for box in _BOXES) for name in QUESTIONS]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    known = [f"{SORT_OF_CLEVR[QUESTIONS.index(name)]:.0%}; not reproduced" for name in there]
+    known = [f"{rate:.0%}; not reproduced" for rate in SORT_OF_CLEVR]
     lines.append(f"| Taylor-CAM, published ({SORT_OF_CLEVR_IMAGES} images, judged by people) | {' | '.join(known)} |")
     if {"yield_or_go", "three_objects"} <= results.keys():
         road, three = results["yield_or_go"]["found"], results["three_objects"]["found"]
@@ -66,5 +71,5 @@ def reader_table(results: Mapping[str, Any]) -> str:
     )
 
 
-def _percent(row: Mapping[str, float]) -> str:
-    return f"{row['rate']:.0%} ± {100 * row['standard_error']:.1f}"
+def _percent(row: Mapping[str, float] | None) -> str:
+    return "" if row is None else f"{row['rate']:.0%} ± {100 * row['standard_error']:.1f}"
