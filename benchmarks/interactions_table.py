@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +48,9 @@ def table(results: Mapping[str, Any]) -> str:
             f"finds the three keys in {three['order_3_finds_the_three_keys']:.0%}, order 2 two of them in "
             f"{three['order_2_finds_two_of_the_keys']:.0%}.",
         ]
-    runs = [part["environment"] for part in results.values()]
-    said = sorted({f"{run['cpu']}, torch {run['torch']}, commit {run['commit']}" for run in runs})
-    counts = sorted({part["images"] for part in results.values()})
-    return "\n".join([*lines, "", f"{', '.join(map(str, counts))} images a question; {'; '.join(said)}."])
+    counts = ", ".join(map(str, sorted({part["images"] for part in results.values()})))
+    said = _machines(part["environment"] for part in results.values())
+    return "\n".join([*lines, "", f"{counts} images a question; {said}."])
 
 
 def reader_table(results: Mapping[str, Any]) -> str:
@@ -59,16 +58,13 @@ def reader_table(results: Mapping[str, Any]) -> str:
     lines = ["| pairs by | question | object |", "|---|---|---|"]
     for name, row in results["rows"].items():
         lines.append(f"| {name} | {_percent(row['question'])} | {_percent(row['object'])} |")
-    run = results["environment"]
-    return "\n".join(
-        [
-            *lines,
-            "| chance | 33% | 17% |",
-            "",
-            f"{results['read']} samples, after {results['learned']} others; {run['cpu']}, torch {run['torch']}, commit "
-            f"{run['commit']}.",
-        ]
-    )
+    said = _machines(row["environment"] for row in results["rows"].values())
+    counts = f"{results['read']} samples, after {results['learned']} others; {said}."
+    return "\n".join([*lines, "| chance | 33% | 17% |", "", counts])
+
+
+def _machines(runs: Iterable[Mapping[str, Any]]) -> str:
+    return "; ".join(sorted({f"{run['cpu']}, torch {run['torch']}, commit {run['commit']}" for run in runs}))
 
 
 def _percent(row: Mapping[str, float] | None) -> str:
