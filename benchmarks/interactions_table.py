@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import said
 from benchmarks.published import SORT_OF_CLEVR, SORT_OF_CLEVR_IMAGES
 
 __all__ = ["QUESTIONS", "READER", "RESULT", "reader_table", "table"]
@@ -14,6 +16,7 @@ RESULT = Path(__file__).parent / "results" / "interactions.json"
 READER = RESULT.with_name("reader.json")
 QUESTIONS = ("shape of the closest", "shape of the furthest", "how many of that shape")
 _BOXES = ("cell", "24 pixels")
+_OURS = "Taylor-CAM, local"
 
 
 def table(results: Mapping[str, Any]) -> str:
@@ -36,7 +39,10 @@ def table(results: Mapping[str, Any]) -> str:
     for method in dict.fromkeys(name for _, name, _ in rows):
         cells = [" / ".join(_percent(rows.get((name, method, box))) for box in _BOXES) for name in QUESTIONS]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    known = [f"{rate:.0%}; not reproduced" for rate in SORT_OF_CLEVR]
+    known = [
+        _published(rate, rows.get((name, _OURS, _BOXES[1])))
+        for name, rate in zip(QUESTIONS, SORT_OF_CLEVR, strict=True)
+    ]
     lines.append(f"| Taylor-CAM, published ({SORT_OF_CLEVR_IMAGES} images, judged by people) | {' | '.join(known)} |")
     if {"yield_or_go", "three_objects"} <= results.keys():
         road, three = results["yield_or_go"]["found"], results["three_objects"]["found"]
@@ -49,8 +55,8 @@ def table(results: Mapping[str, Any]) -> str:
             f"{three['order_2_finds_two_of_the_keys']:.0%}.",
         ]
     counts = ", ".join(map(str, sorted({part["images"] for part in results.values()})))
-    said = _machines(part["environment"] for part in results.values())
-    return "\n".join([*lines, "", f"{counts} images a question; {said}."])
+    machines = said(part["environment"] for part in results.values())
+    return "\n".join([*lines, "", f"{counts} images a question; {machines}"])
 
 
 def reader_table(results: Mapping[str, Any]) -> str:
@@ -58,13 +64,16 @@ def reader_table(results: Mapping[str, Any]) -> str:
     lines = ["| pairs by | question | object |", "|---|---|---|"]
     for name, row in results["rows"].items():
         lines.append(f"| {name} | {_percent(row['question'])} | {_percent(row['object'])} |")
-    said = _machines(row["environment"] for row in results["rows"].values())
-    counts = f"{results['read']} samples, after {results['learned']} others; {said}."
+    machines = said(row["environment"] for row in results["rows"].values())
+    counts = f"{results['read']} samples, after {results['learned']} others; {machines}"
     return "\n".join([*lines, "| chance | 33% | 17% |", "", counts])
 
 
-def _machines(runs: Iterable[Mapping[str, Any]]) -> str:
-    return "; ".join(sorted({f"{run['cpu']}, torch {run['torch']}, commit {run['commit']}" for run in runs}))
+def _published(rate: float, ours: Mapping[str, float] | None) -> str:
+    """Give a published rate with its binomial error, and say where ours, with the published box, is not that."""
+    error = math.sqrt(rate * (1 - rate) / SORT_OF_CLEVR_IMAGES)
+    far = ours is not None and abs(rate - ours["rate"]) > 2 * math.hypot(error, ours["standard_error"])
+    return _percent({"rate": rate, "standard_error": error}) + "; not reproduced" * far
 
 
 def _percent(row: Mapping[str, float] | None) -> str:

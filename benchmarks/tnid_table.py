@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import said
 from benchmarks.published import INTERACTION_AUC, INTERACTION_AUC_SPREAD, ORDERS
 
 __all__ = ["RESULT", "summary", "table"]
@@ -54,10 +55,9 @@ def table(results: Mapping[str, Any]) -> str:
 
 def summary(results: Mapping[str, Any]) -> str:
     """Make the tables of docs/results.md: pairs, the choice of effects, higher orders, and the choice of rows."""
-    functions, environment = results["functions"], results["environment"]
+    functions = results["functions"]
     parts = (pairs(functions), choices(functions), orders(functions), held_out(functions))
-    machine = f"{environment['cpu']}, torch {environment['torch']}, commit {environment['commit']}."
-    return "\n\n".join(filter(None, (*parts, machine)))
+    return "\n\n".join(filter(None, (*parts, said([results["environment"]]))))
 
 
 def _values(functions: Functions, name: str, part: str, method: str) -> list[float] | None:

@@ -36,9 +36,10 @@ from benchmarks.truth_methods import (
     measure,
     read,
 )
-from benchmarks.truth_table import RESULT, chosen, key_of, tables
+from benchmarks.truth_table import FIRST, RESULT, chosen, key_of, tables
 
-LITE = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2")
+LITE = (FIRST, "efficientnet-lite1", "efficientnet-lite2")
+NETWORKS = (*LITE, DIGITS)
 _STEPS = 8
 _PLAIN = [f"curves: {READINGS[0]}", f"curves: {READINGS[1]}", f"road: {READINGS[2]}"]
 _PROTOCOL = {"steps": _STEPS, "baselines": ["black", "blur"], "blur_sigma": 20.0, "road_shares": list(ROAD_SHARES)}
@@ -55,7 +56,7 @@ STAGES = (
     *((stage, name, 16) for stage in ("radius", "defaults", "grid", "chosen") for name in LITE),
     *((stage, name, _EVERY) for stage in ("radius", "defaults", "grid", "chosen") for name in LITE),
 )
-"""What is measured, on which network and how many items, in turn; the grid is of the first network only."""
+"""What is measured, on which network and how many items, in turn; grid and radius are of the first network only."""
 
 Step = tuple[Settings, int, list[str]]
 """Settings, the item, and what is measured of its map."""
@@ -66,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.truth", description=__doc__.split("\n\n")[0])
     help_ = "photos and labels.json, ImageNet classes by file name, in the place of foolbox's; only numbers are kept"
     parser.add_argument("--photos", type=Path, metavar="DIR", help=help_)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="all by default")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="when to stop; at the end by default")
     parser.add_argument("--out", type=Path, default=RESULT, help="the JSON file")
     options = parser.parse_args(arguments)
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out: expected results of the protocol {_PROTOCOL}, got {kept['protocol']}")
     suites = functools.cache(lambda name: suite(name, options.photos))
     for stage, name, count in STAGES:
-        if stage == "grid" and name != LITE[0]:
+        if name not in options.networks or (stage in ("grid", "radius") and name != FIRST):
             continue
         photos = suites(name)
         network = kept["networks"].setdefault(name, {"about": photos.about, "records": {}})
@@ -105,7 +107,7 @@ def _steps(stage: str, photos: Suite, count: int, kept: dict[str, Any]) -> Itera
         names = [f"curves: {reading}" for reading in READINGS]
         which = [(settings, names) for several in GRID.values() for settings in several]
     else:
-        best = chosen(kept["networks"].get(LITE[0], {"records": {}})["records"]).values()
+        best = chosen(kept["networks"].get(FIRST, {"records": {}})["records"]).values()
         which = [(settings, [f"curves: {reading}", f"road: {reading}"]) for settings, reading in best]
     for item in photos.half(0 if stage == "grid" else 1)[:count]:
         yield from ((settings, item, names) for settings, names in which)
@@ -156,7 +158,7 @@ def _write(path: Path, kept: dict[str, Any]) -> None:
         + f'"about": {json.dumps(network["about"])},\n"records": {{\n'
         + ",\n".join(f" {json.dumps(key)}: {json.dumps(record)}" for key, record in network["records"].items())
         + "}}"
-        for name, network in kept["networks"].items()
+        for name, network in sorted(kept["networks"].items(), key=lambda item: NETWORKS.index(item[0]))
     ]
     head = f'{{"protocol": {json.dumps(kept["protocol"])},\n"runs": {json.dumps(kept["runs"])},\n"networks": {{\n'
     beside = path.with_suffix(".tmp")

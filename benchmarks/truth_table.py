@@ -10,11 +10,15 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.environment import said
 from benchmarks.truth_methods import DEFAULTS, GRID, OURS, PAPER, RADII, READINGS, Settings
 
-__all__ = ["RESULT", "chosen", "key_of", "paper_tables", "tables", "truth_tables"]
+__all__ = ["FIRST", "RESULT", "chosen", "key_of", "paper_tables", "tables", "truth_tables"]
 
 RESULT = Path(__file__).parent / "results" / "truth.json"
+
+FIRST = "efficientnet-lite0"
+"""The network that settings are chosen on, and of which NeFLAG's tables are."""
 
 Records = Mapping[str, Mapping[str, Mapping[str, Any]]]
 """`key_of` some settings to the position of an item to what was measured."""
@@ -93,9 +97,8 @@ def _reported(positions: Sequence[str]) -> list[str]:
 
 
 def paper_tables(kept: Mapping[str, Any]) -> str:
-    """Make NeFLAG's tables under both rankings, and the sweep of its radius, of the first network."""
-    name, network = next(iter(kept["networks"].items()))
-    records, rankings = network["records"], ("sum_of_abs", "per_channel")
+    """Make NeFLAG's tables under both rankings, and the sweep of its radius, of one network."""
+    records, rankings = kept["networks"].get(FIRST, {"records": {}})["records"], ("sum_of_abs", "per_channel")
     names = [f"curves: {ranking}" for ranking in rankings]
     positions = _reported(_common(records, [(DEFAULTS[label], names) for label in PAPER]))
     if not positions:
@@ -103,7 +106,7 @@ def paper_tables(kept: Mapping[str, Any]) -> str:
     measures = [f"{m}: {ranking}" for ranking in rankings for m in ("deletion", "insertion", "curves")]
     titles = [f"{m}, `{ranking}`" for ranking in rankings for m in ("deletion ↓", "insertion ↑", "difference ↑")]
     columns = [[_values(records, DEFAULTS[label], m, positions) for label in PAPER] for m in measures]
-    lines = _head([f"{name}, {len(positions)} photos", *titles])
+    lines = _head([f"{FIRST}, {len(positions)} photos", *titles])
     for i, label in enumerate(PAPER):
         lines.append(f"| {label} | {' | '.join(_cell(column[i]) for column in columns)} |")
     positions = _reported(_common(records, [(settings, names) for settings in RADII.values()]))
@@ -146,12 +149,11 @@ def _defaults(name: str, records: Records) -> str:
 
 def _tuned(networks: Mapping[str, Any]) -> str:
     """Make the table of the chosen settings on all networks; paired differences are with NeFLAG on the same items."""
-    first = next(iter(networks))
-    best = chosen(networks[first]["records"])
+    best = chosen(networks.get(FIRST, {"records": {}})["records"])
     wanted = [(settings, [f"curves: {reading}", f"road: {reading}"]) for settings, reading in best.values()]
     by_network = {name: _reported(_common(network["records"], wanted)) for name, network in networks.items()}
     by_network = {name: positions for name, positions in by_network.items() if positions}
-    if len(best) < len(GRID) or first not in by_network:
+    if len(best) < len(GRID) or FIRST not in by_network:
         return ""
     measures = [(name, metric) for name in by_network for metric in ("curves", "road")]
     columns = [
@@ -159,15 +161,15 @@ def _tuned(networks: Mapping[str, Any]) -> str:
         for name, metric in measures
     ]
     names = [f"curves: {reading}" for reading in READINGS]
-    searched = _tuning(_common(networks[first]["records"], [(s, names) for several in GRID.values() for s in several]))
-    titles = [f"chosen on {len(searched)} other items of {first}", "gradients"]
+    searched = _tuning(_common(networks[FIRST]["records"], [(s, names) for several in GRID.values() for s in several]))
+    titles = [f"chosen on {len(searched)} other items of {FIRST}", "gradients"]
     for name, positions in by_network.items():
         titles += [f"{name}, {len(positions)} items: difference", "ROAD"]
     lines = _head([*titles, f"difference less {OURS}'s", "setting"])
     ours = columns[0][list(best).index(OURS)]
     for (method, (settings, reading)), cells, values in zip(best.items(), _columns(columns), columns[0], strict=True):
         less = _cell([a - b for a, b in zip(values, ours, strict=True)]) if method != OURS else ""
-        cost = _cost(networks[first]["records"], settings, by_network[first])
+        cost = _cost(networks[FIRST]["records"], settings, by_network[FIRST])
         options = ", ".join(f"{k}={v}" for k, v in settings.items() if k not in ("method", "low", "high", "upsample"))
         lines.append(f"| {method} | {cost} | {' | '.join(cells)} | {less} | {options}; {reading} |")
     return "\n".join(lines)
@@ -176,8 +178,7 @@ def _tuned(networks: Mapping[str, Any]) -> str:
 def _small_print(kept: Mapping[str, Any]) -> str:
     abouts = {name: network["about"] for name, network in kept["networks"].items()}
     right = ", ".join(f"{name} {a['items_classified_right']} of {a['items_there']}" for name, a in abouts.items())
-    runs = "; ".join(f"{run['cpu']}, torch {run['torch']}, commit {run['commit']}" for run in kept["runs"])
-    return f"Mean ± standard error; {kept['protocol']['steps']} steps per curve. Classified right: {right}. {runs}."
+    return f"Mean ± standard error; {kept['protocol']['steps']} steps per curve. Classified right: {right}. {said(kept['runs'])}"
 
 
 def tables(kept: Mapping[str, Any]) -> str:

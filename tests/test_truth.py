@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.truth_methods import DEFAULTS, GRID, PAPER, READINGS
-from benchmarks.truth_table import chosen, key_of, paper_tables, truth_tables
+from benchmarks.truth_table import FIRST, chosen, key_of, paper_tables, truth_tables
 
 
 def _record(difference: float) -> dict[str, Any]:
@@ -28,12 +28,12 @@ def _kept() -> dict[str, Any]:
             }
     environment = {"cpu": "one", "torch": "2", "commit": "c0"}
     about = {"items_classified_right": 6, "items_there": 7}
-    return {"protocol": {"steps": 8}, "runs": [environment], "networks": {"net": {"about": about, "records": records}}}
+    return {"protocol": {"steps": 8}, "runs": [environment], "networks": {FIRST: {"about": about, "records": records}}}
 
 
 def test_settings_are_chosen_on_the_even_items() -> None:
     """The best mean difference there decides, whatever the odd items say."""
-    records = _kept()["networks"]["net"]["records"]
+    records = _kept()["networks"][FIRST]["records"]
     assert {method: settings for method, (settings, _) in chosen(records).items()} == {
         method: several[1] for method, several in GRID.items()
     }
@@ -42,12 +42,12 @@ def test_settings_are_chosen_on_the_even_items() -> None:
 def test_tables_report_the_items_that_every_row_has() -> None:
     """An item that one row lacks is in none, and the number of items is said."""
     kept = _kept()
-    del kept["networks"]["net"]["records"][key_of(DEFAULTS["RISE"])]["5"]
-    del kept["networks"]["net"]["records"][key_of(DEFAULTS[PAPER[0]])]["3"]
+    del kept["networks"][FIRST]["records"][key_of(DEFAULTS["RISE"])]["5"]
+    del kept["networks"][FIRST]["records"][key_of(DEFAULTS[PAPER[0]])]["3"]
     text = truth_tables(kept)
-    assert "| net, 1 items |" in text  # items 1, 3 and 5 less the two
-    assert "| chosen on 3 other items of net | gradients | net, 3 items: difference |" in text
-    assert "| net, 2 photos |" in paper_tables(kept)
+    assert f"| {FIRST}, 1 items |" in text  # items 1, 3 and 5 less the two
+    assert f"| chosen on 3 other items of {FIRST} | gradients | {FIRST}, 3 items: difference |" in text
+    assert f"| {FIRST}, 2 photos |" in paper_tables(kept)
 
 
 def test_rows_are_means_with_errors() -> None:
