@@ -101,7 +101,7 @@ def _by_taylor_cam(asked: Sequence[Asked]) -> list[Pairs]:
 
 
 def _by_removal(asked: Sequence[Asked]) -> list[Pairs]:
-    method = RemovalInteractions(relation_network(), "convolutions")
+    method = RemovalInteractions(relation_network(), "convolutions", shortlist=8)
     found: list[Pairs] = []
     for images, questions, answers in batches_of(asked):
         one = method.explain(images.float(), target=answers, additional_forward_args=questions.float())

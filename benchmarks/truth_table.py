@@ -178,7 +178,8 @@ def _tuned(networks: Mapping[str, Any]) -> str:
 def _small_print(kept: Mapping[str, Any]) -> str:
     abouts = {name: network["about"] for name, network in kept["networks"].items()}
     right = ", ".join(f"{name} {a['items_classified_right']} of {a['items_there']}" for name, a in abouts.items())
-    return f"Mean ± standard error; {kept['protocol']['steps']} steps per curve. Classified right: {right}. {said(kept['runs'])}"
+    steps = kept["protocol"]["steps"]
+    return f"Mean ± standard error; {steps} steps per curve. Classified right: {right}. {said(kept['runs'])}"
 
 
 def tables(kept: Mapping[str, Any]) -> str:
