@@ -115,9 +115,9 @@ def _at_random(asked: Sequence[Asked]) -> list[Pairs]:
 
 
 _METHODS: Mapping[str, Callable[[Sequence[Asked]], list[Pairs]]] = {
+    "random pairs": _at_random,
     "Taylor-CAM, local": _by_taylor_cam,
     "removal, log-odds": _by_removal,
-    "random pairs": _at_random,
 }
 
 
