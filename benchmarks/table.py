@@ -339,7 +339,8 @@ def renew_tables() -> None:
     text = document.read_text(encoding="utf-8")
     for mark, (path, made) in TABLES.items():
         if path.exists():
-            text = _between(mark, made(json.loads(path.read_text(encoding="utf-8"))), text)
+            content = made(json.loads(path.read_text(encoding="utf-8")))
+            text = _between(mark, content or "Not measured yet.", text)
     document.write_text(text, encoding="utf-8")
 
 
