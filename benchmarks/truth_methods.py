@@ -138,7 +138,7 @@ def attributions(suite: Suite, item: int, settings: Settings) -> tuple[Tensor, f
     """
     x, position = suite.inputs[item : item + 1], suite.positions[item]
     if settings["method"] == "random":
-        return torch.rand(1, 1, *x.shape[2:], generator=torch.Generator().manual_seed(position)), 0.0
+        return torch.rand(x.shape, generator=torch.Generator().manual_seed(position)), 0.0
     method = find_method(str(settings["method"]))(suite.model, **_options(suite, settings))
     found: list[Tensor] = []
     target = suite.targets[item : item + 1]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.truth_methods import DEFAULTS, GRID, PAPER, READINGS
+import torch
+from torch import nn
+
+from benchmarks.suites import Suite
+from benchmarks.truth_methods import DEFAULTS, GRID, PAPER, READINGS, attributions
 from benchmarks.truth_table import FIRST, chosen, key_of, paper_tables, truth_tables
 
 
@@ -55,3 +59,10 @@ def test_rows_are_means_with_errors() -> None:
     row = next(line for line in truth_tables(_kept()).splitlines() if line.startswith("| Saliency |"))
     # 0.125 + item / 64: 0.140625, 0.171875, 0.203125; less NeFLAG-10's, which are the same.
     assert row == "| Saliency | 2 | 0.172 ± 0.018 | 0.172 ± 0.018 | 0.086 ± 0.009 | 0.000 ± 0.000 |"
+
+
+def test_a_random_map_has_the_channels_of_the_input() -> None:
+    """Or its channels would all order the pixels alike, and "per_channel" would be as the other readings."""
+    x = torch.zeros(2, 3, 5, 4)
+    suite = Suite("net", nn.Identity(), x, torch.zeros(2), (0, 1), (0.0,) * 3, x, ("", ""), {})
+    assert attributions(suite, 1, DEFAULTS["Random"])[0].shape == (1, 3, 5, 4)
