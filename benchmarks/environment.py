@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import xai_fast
 
-__all__ = ["describe"]
+__all__ = ["describe", "said"]
 
 
 def _cpu() -> str:
@@ -24,11 +26,14 @@ def _cpu() -> str:
 
 
 def _commit() -> str:
-    root = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=root, text=True, capture_output=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
+    """Give the commit, and say whether the code differs from it; results and documents do not count."""
+
+    def git(*words: str) -> str:
+        root = Path(__file__).parent.parent
+        return subprocess.run(["git", *words], cwd=root, text=True, capture_output=True, check=False).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "xai_fast", "csrc", "benchmarks/*.py")
+    return (git("describe", "--always") or "unknown") + "-dirty" * bool(changed)
 
 
 def describe() -> dict[str, object]:
@@ -46,3 +51,11 @@ def describe() -> dict[str, object]:
         "numpy": np.__version__,
         "xai_fast": xai_fast.__version__,
     }
+
+
+def said(environments: Iterable[Mapping[str, Any]]) -> str:
+    """Say on which machines and at which commits something was measured."""
+    commits: dict[str, list[str]] = {}
+    for one in environments:
+        commits.setdefault(f"{one['cpu']}, torch {one['torch']}", []).append(str(one["commit"]))
+    return "; ".join(f"{machine}, commit {', '.join(sorted(set(found)))}" for machine, found in commits.items()) + "."

@@ -2,8 +2,8 @@
 
 Sort-of-CLEVR: for each relational question, images that the relation network answers right; a hit is a top-1 pair of
 cells of which one box meets the object that the question names and the other an object that decides the answer. Boxes
-are the cells, those of 24 pixels that the published code of Taylor-CAM draws, and receptive fields. A random pair is
-not drawn: its rate is the share of all pairs that are hits.
+are the cells, and those of 24 pixels that the published code of Taylor-CAM draws. A random pair is not drawn: its rate
+is the share of all pairs that are hits.
 Yield-or-Go: how often the top pair joins the yield sign and a car where the answer is "stop". Three objects: whether
 order 3 finds the triple that order 2 cannot see.
 
@@ -14,18 +14,20 @@ derivatives are zero. Removal needs float32 only.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 
 import torch
 from torch import Tensor
 
 from benchmarks.environment import describe
-from benchmarks.interactions_table import RESULT, table
+from benchmarks.interactions_table import QUESTIONS, RESULT, table
 from xai_fast import GradCAM, RemovalInteractions, TaylorCAM, taylor
 from xai_fast.datasets import sort_of_clevr as clevr
 from xai_fast.datasets import three_objects as three
@@ -47,26 +49,25 @@ Asked = tuple[clevr.Scene, clevr.Question]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run all three, keep the result as JSON, print tables."""
+    """Run what was asked for, keep the result of each part as JSON, print tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.interactions", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--images", type=int, nargs="+", default=[20, 200], help="images a question (20 and 200)")
-    parser.add_argument("--out", type=Path, default=RESULT)
+    parser.add_argument("--images", type=int, default=200, help="images a question (200)")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, metavar="PART", help="those not measured yet by default")
+    parser.add_argument("--out", type=Path, default=RESULT, help="the JSON file; parts that are not run stay")
     options = parser.parse_args(arguments)
-    results = {
-        "environment": describe(),
-        "sort_of_clevr": _sort_of_clevr(sorted(options.images)),
-        "yield_or_go": _yield_or_go(max(options.images)),
-        "three_objects": _three_objects(max(options.images)),
-    }
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
+    for part in options.parts or [part for part in PARTS if part not in results]:
+        results[part] = {"environment": describe(), "images": options.images, "found": PARTS[part](options.images)}
+        lines = [f"{json.dumps(name)}: {json.dumps(results[name])}" for name in PARTS if name in results]
+        options.out.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        print(f"{part}: {results[part]['found']}", file=sys.stderr, flush=True)
     print(table(results))
     return 0
 
 
-def _answered_right(network: RelationNetwork, subtype: int, count: int) -> list[Asked]:
+def answered_right(network: RelationNetwork, subtype: int, count: int, start: int = 0) -> list[Asked]:
     """Take test scenes in turn, one question each, as long as the answer is right and something decides it."""
     found: list[Asked] = []
-    start = 0
     while len(found) < count:
         batch = clevr.scenes(64, start=start, split="test")
         asked = [(s, clevr.ask(s, (start + i) % len(clevr.COLORS), "relational", subtype)) for i, s in enumerate(batch)]
@@ -78,7 +79,7 @@ def _answered_right(network: RelationNetwork, subtype: int, count: int) -> list[
     return found[:count]
 
 
-def _batches(asked: Sequence[Asked]) -> list[tuple[Tensor, Tensor, Tensor]]:
+def batches_of(asked: Sequence[Asked]) -> list[tuple[Tensor, Tensor, Tensor]]:
     parts = [asked[i : i + _BATCH] for i in range(0, len(asked), _BATCH)]
     batches = []
     for part in parts:
@@ -105,7 +106,8 @@ def _by_taylor_cam(network: RelationNetwork, scope: str) -> Finder:
 
 def _by_removal(network: RelationNetwork, score: str) -> Finder:
     """The largest interaction, and for comparison the one of largest magnitude."""
-    method = RemovalInteractions(network, "convolutions", score=score, sign="both")
+    single = relation_network().requires_grad_(False)
+    method = RemovalInteractions(single, "convolutions", score=score, sign="both")
 
     def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
         found = method.explain(images.float(), target=answers, additional_forward_args=questions.float())
@@ -118,14 +120,15 @@ def _by_removal(network: RelationNetwork, score: str) -> Finder:
 
 def _by_occlusion(network: RelationNetwork) -> Finder:
     """The two cells whose removal takes most from the probability."""
+    single = relation_network().requires_grad_(False)
 
     def pairs(images: Tensor, questions: Tensor, answers: Tensor) -> dict[str, Pairs]:
         rows: Pairs = []
         with torch.no_grad():
-            maps = network.convolutions(images.float())
+            maps = single.convolutions(images.float())
             for map_, question, answer in zip(maps, questions.float(), answers, strict=True):
                 kept = 1 - torch.eye(math.prod(GRID)).reshape(-1, 1, *GRID)
-                logits = network.relate(network.tag(map_ * kept), question.expand(len(kept), -1))
+                logits = single.relate(single.tag(map_ * kept), question.expand(len(kept), -1))
                 # By log-probability, whose order is that of the probability, also near 1.
                 one, other = logits.double().log_softmax(1)[:, answer].topk(2, largest=False).indices.tolist()
                 rows.append((one, other))
@@ -167,21 +170,21 @@ def _by_squared_derivatives(network: RelationNetwork) -> Finder:
     return pairs
 
 
-def _meets(box: Sequence[float], other: Sequence[float]) -> bool:
+def meets(box: Sequence[float], other: Sequence[float]) -> bool:
     return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
 def _joins(boxes: Sequence[Sequence[float]], first: Sequence[Box], second: Sequence[Box]) -> bool:
     """Whether one box meets one of the first things, and another box one of the second."""
     return any(
-        any(_meets(one, thing) for thing in first) and any(_meets(other, thing) for thing in second)
+        any(meets(one, thing) for thing in first) and any(meets(other, thing) for thing in second)
         for i, one in enumerate(boxes)
         for j, other in enumerate(boxes)
         if i != j
     )
 
 
-def _published_box(cell: Sequence[int]) -> Box:
+def published_box(cell: Sequence[int]) -> Box:
     """Give the box that the published code of Taylor-CAM draws, a fifth of the picture and 4.5 pixels around it."""
     side, around = clevr.IMAGE_SIZE / GRID[0], 4.5
     row, column = (side * at for at in cell)
@@ -190,7 +193,7 @@ def _published_box(cell: Sequence[int]) -> Box:
 
 def _boxes(geometry: CellGeometry) -> dict[str, list[Sequence[float]]]:
     """Give the box of each cell, by the kind of box."""
-    kinds = {"cell": geometry.cell_box, "24 pixels": _published_box, "receptive field": geometry.field_box}
+    kinds = {"cell": geometry.cell_box, "24 pixels": published_box}
     return {name: [box(divmod(i, GRID[1])) for i in range(math.prod(GRID))] for name, box in kinds.items()}
 
 
@@ -200,41 +203,38 @@ def _hit(asked: Asked, boxes: Sequence[Sequence[float]]) -> bool:
     return _joins(boxes, [named], [scene.objects[i].box for i in question.relevant_objects])
 
 
-def _sort_of_clevr(counts: Sequence[int]) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
-    for subtype in range(3):
-        rows += _question(subtype, counts)
-    return rows
+FINDERS: Mapping[str, Callable[[RelationNetwork], Finder] | None] = {
+    "random pair": None,
+    "Taylor-CAM, local": functools.partial(_by_taylor_cam, scope="local"),
+    "Taylor-CAM, global": functools.partial(_by_taylor_cam, scope="global"),
+    "squared cross derivatives": _by_squared_derivatives,
+    "Grad-CAM": _by_grad_cam,
+    "occlusion": _by_occlusion,
+    "removal, log-odds": functools.partial(_by_removal, score="log_odds"),
+    "removal, probability": functools.partial(_by_removal, score="probability"),
+}
 
 
-def _question(subtype: int, counts: Sequence[int]) -> list[dict[str, object]]:
-    network, single = (relation_network().to(t).requires_grad_(False) for t in (torch.float64, torch.float32))
-    finders = [
-        _by_taylor_cam(network, "local"),
-        _by_taylor_cam(network, "global"),
-        _by_grad_cam(network),
-        _by_squared_derivatives(network),
-        _by_occlusion(single),
-        _by_removal(single, "log_odds"),
-        _by_removal(single, "probability"),
-    ]
-    asked = _answered_right(network, subtype, max(counts))
-    batches = _batches(asked)
+def _question(count: int, subtype: int, finder: str) -> list[dict[str, object]]:
+    """Give the rates of hits of one way to find pairs, which may have several names, with both kinds of boxes."""
+    network = relation_network().to(torch.float64).requires_grad_(False)
+    asked = answered_right(network, subtype, count)
+    batches = batches_of(asked)
     boxes = _boxes(cell_geometry(network, "convolutions", batches[0][0], batches[0][1]))
     every = list(itertools.combinations(range(math.prod(GRID)), 2))
-    hits = {
-        ("random pair", kind): [sum(_hit(one, [of[a], of[b]]) for a, b in every) / len(every) for one in asked]
-        for kind, of in boxes.items()
-    }
-    for finder in finders:
-        for batch, start in zip(batches, itertools.count(0, _BATCH)):  # counting has no end
-            for name, pairs in finder(*batch).items():
-                for kind, of in boxes.items():
-                    found = hits.setdefault((name, kind), [])
-                    found += [_hit(asked[start + i], [of[a], of[b]]) for i, (a, b) in enumerate(pairs)]
-        print(f"question {subtype} {name}: {sum(hits[name, 'cell']) / max(counts)}", file=sys.stderr, flush=True)
+    hits: dict[tuple[str, str], list[float]] = {}
+    make = FINDERS[finder]
+    if make is None:
+        for kind, of in boxes.items():
+            hits[finder, kind] = [sum(_hit(one, [of[a], of[b]]) for a, b in every) / len(every) for one in asked]
+    find = make(network) if make else lambda *_: {}
+    for batch, start in zip(batches, itertools.count(0, _BATCH)):  # counting has no end
+        for name, pairs in find(*batch).items():
+            for kind, of in boxes.items():
+                found = hits.setdefault((name, kind), [])
+                found += [_hit(asked[start + i], [of[a], of[b]]) for i, (a, b) in enumerate(pairs)]
     return [
-        {"question": subtype, "method": name, "box": kind, "hits": {str(n): sum(found[:n]) / n for n in counts}}
+        {"method": name, "box": kind, "rate": fmean(found), "standard_error": stdev(found) / math.sqrt(count)}
         for (name, kind), found in hits.items()
     ]
 
@@ -285,6 +285,16 @@ def _three_objects(count: int) -> dict[str, object]:
         / count,
         "order_2_finds_the_partners": sum(cells(p) == b.partners for p, b in zip(pairs, boards, strict=True)) / count,
     }
+
+
+PARTS: Mapping[str, Callable[[int], object]] = {
+    **{
+        f"{question}: {finder}": functools.partial(_question, subtype=subtype, finder=finder)
+        for (subtype, question), finder in itertools.product(enumerate(QUESTIONS), FINDERS)
+    },
+    "yield_or_go": _yield_or_go,
+    "three_objects": _three_objects,
+}
 
 
 if __name__ == "__main__":

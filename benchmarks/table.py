@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import install
-from benchmarks.interactions_table import RESULT as INTERACTIONS
-from benchmarks.interactions_table import table
-from benchmarks.quality_table import RELEVANCE, relevance_table, summary
-from benchmarks.tnid_table import RESULT as TNID
-from benchmarks.tnid_table import summary as tnid_summary
+from benchmarks import install, interactions_table, tnid_table, truth_table
 
 __all__ = ["renew_tables", "speed_table"]
 
@@ -344,27 +339,27 @@ def speed_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+TABLES: Mapping[str, tuple[Path, Callable[[Any], str]]] = {
+    "benchmarks": (RESULTS / "speed.json", lambda results: f"{speed_table(results)}\n\n{_machines(results)}"),
+    "neflag": (truth_table.RESULT, truth_table.paper_tables),
+    "truth": (truth_table.RESULT, truth_table.truth_tables),
+    "interactions": (interactions_table.RESULT, interactions_table.table),
+    "reader": (interactions_table.READER, interactions_table.reader_table),
+    "tnid": (tnid_table.RESULT, tnid_table.summary),
+    "install": (install.RESULT, install.table),
+}
+"""Mark in a page of docs/ to the file of results, and what makes the table of it."""
+
+
 def renew_tables() -> None:
-    """Write the tables between the marks in docs/results.md and docs/install.md."""
-    document = ROOT / "docs" / "results.md"
-    text = document.read_text(encoding="utf-8")
-    speed, quality = RESULTS / "speed.json", RESULTS / "quality.json"
-    if speed.exists():
-        results = json.loads(speed.read_text(encoding="utf-8"))
-        text = _between("benchmarks", f"{speed_table(results)}\n\n{_machines(results)}", text)
-    if quality.exists():
-        text = _between("quality", summary(json.loads(quality.read_text(encoding="utf-8"))), text)
-    if RELEVANCE.exists():
-        text = _between("relevance", relevance_table(json.loads(RELEVANCE.read_text(encoding="utf-8"))), text)
-    if INTERACTIONS.exists():
-        text = _between("interactions", table(json.loads(INTERACTIONS.read_text(encoding="utf-8"))), text)
-    if TNID.exists():
-        text = _between("tnid", tnid_summary(json.loads(TNID.read_text(encoding="utf-8"))), text)
-    document.write_text(text, encoding="utf-8")
-    if install.RESULT.exists():
-        page = ROOT / "docs" / "install.md"
-        steps = install.table(json.loads(install.RESULT.read_text(encoding="utf-8")))
-        page.write_text(_between("install", steps, page.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the tables between their marks in the pages of docs/."""
+    for page in (ROOT / "docs").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        for mark, (path, made) in TABLES.items():
+            if path.exists() and f"<!-- {mark} -->" in text:
+                content = made(json.loads(path.read_text(encoding="utf-8")))
+                text = _between(mark, content or "Not measured yet.", text)
+        page.write_text(text, encoding="utf-8")
 
 
 def _machines(results: Mapping[str, Mapping[str, Any]]) -> str:

