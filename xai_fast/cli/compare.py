@@ -65,7 +65,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     limit = f"items, at most: spread evenly over the pictures, or the first rows (default: {_LIMIT})"
     add("--limit", type=int, default=_LIMIT, metavar="N", help=limit)
     add_spec(parser, leave_out=("method", "dtype"), model=MODEL, shard_size=_SHARD_SIZE)
-    add_runner(parser, workers=0)
+    add_runner(parser)
     parser.add_argument("--out", default="out", metavar="DIR", help="folder of the results (default: out)")
 
 
