@@ -95,7 +95,16 @@ def test_killed_and_resumed_without_loss(place: Path) -> None:
     photos(place, 6)
     (place / "slow_models.py").write_text(SLOW)
     program = "import sys; from xai_fast.cli import main; sys.exit(main(sys.argv[1:]))"
-    arguments = ["compare", "photos", "--workers", "0", "--methods", "saliency,smoothgrad(samples=2)", "--metrics", METRICS]
+    arguments = [
+        "compare",
+        "photos",
+        "--workers",
+        "0",
+        "--methods",
+        "saliency,smoothgrad(samples=2)",
+        "--metrics",
+        METRICS,
+    ]
     arguments += ["--shard-size", "2", "--threads", "1", "--model", "slow_models:build_slow", "--out"]
     environment = {**os.environ, "PYTHONPATH": f"{place}{os.pathsep}{Path(xai_fast.__file__).parents[1]}"}
     kept: dict[str, int] = {}
