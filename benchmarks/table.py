@@ -356,7 +356,7 @@ def renew_tables() -> None:
     for page in (ROOT / "docs").glob("*.md"):
         text = page.read_text(encoding="utf-8")
         for mark, (path, made) in TABLES.items():
-            if path.exists() and f"<!-- {mark} -->" in text:
+            if path.exists() and f"\n<!-- {mark} -->\n" in text:
                 content = made(json.loads(path.read_text(encoding="utf-8")))
                 text = _between(mark, content or "Not measured yet.", text)
         page.write_text(text, encoding="utf-8")

@@ -47,6 +47,7 @@ NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_ar
 # What calls no kernel, or counts what is not in one: it does in `pure` what it does in `native`.
 WITHOUT_KERNELS = [
     "tests/datasets",
+    "tests/examples",
     "tests/jobs/store",
     "tests/kernels/test_activations.py",
     "tests/kernels/test_combinations.py",

@@ -61,6 +61,7 @@ def test_the_page_about_neuralized_estimators_runs() -> None:
 
 
 def test_the_page_about_comparisons_runs() -> None:
+    pytest.importorskip("pandas")
     found = run_blocks(ROOT / "docs" / "compare.md")["found"]
     assert found.methods == ("random", "edges", "saliency", "integrated_gradients(steps=10)", "neflag(points=5)")
     assert found.scores["random_logit"].shape == (5, 20)

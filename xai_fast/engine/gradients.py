@@ -127,7 +127,8 @@ class ScoreGradient:
     def _outputs(self, inputs: Sequence[Tensor], item: Tensor) -> object:
         bf16 = self._precision == "bf16"
         with torch.autocast(item.device.type, dtype=torch.bfloat16) if bf16 else contextlib.nullcontext():
-            return self.call.run(inputs, item, self._forward or self.prepared.forward)
+            forward = self.prepared.forward if self._forward is None else self._forward
+            return self.call.run(inputs, item, forward)
 
     def items(self) -> tuple[Tensor, Tensor | None]:
         """Score the items themselves, as the model's owner runs it, and resolve their targets.
