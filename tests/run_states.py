@@ -46,15 +46,20 @@ NUMERIC = [
 NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_are", "bad_arguments", "refused", "_say")
 # What calls no kernel, or counts what is not in one: it does in `pure` what it does in `native`.
 WITHOUT_KERNELS = [
+    "tests/comparison",
     "tests/datasets",
     "tests/examples",
-    "tests/jobs/store",
+    "tests/graph",
+    "tests/jobs",
     "tests/kernels/test_activations.py",
     "tests/kernels/test_combinations.py",
     "tests/metrics",
     "tests/models",
+    "tests/neuralize",
     "tests/plot",
     "tests/relevance/test_cost.py",
+    "tests/tables",
+    "tests/test_build.py",
 ]
 # What calls kernels, and takes long. `tests/kernels` compares each kernel with its reference; that the reference serves
 # what is built on it, the tests beside these and the contract show.
@@ -234,7 +239,6 @@ STATES = (
             {name: value, "OMP_NUM_THREADS": threads, "OMP_WAIT_POLICY": "passive"}
             for name, value, threads in (
                 ("ATEN_CPU_CAPABILITY", "default", "1"),
-                ("ATEN_CPU_CAPABILITY", "default", "2"),
                 ("ATEN_CPU_CAPABILITY", "avx2", "2"),
                 ("ONEDNN_MAX_CPU_ISA", "AVX2", "2"),
             )
