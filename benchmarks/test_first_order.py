@@ -36,7 +36,7 @@ GRADIENTS: dict[str, Callable[[nn.Module], Method]] = {
     "neflag": lambda model: NeFLAG(model, radius=0.3, points=10),
     "integrated_gradients": lambda model: IntegratedGradients(model, steps=25),
     "smoothgrad": lambda model: SmoothGrad(model, samples=25),
-    "expected_gradients": lambda model: ExpectedGradients(model, samples=25),
+    "expected_gradients": lambda model: ExpectedGradients(model, samples=26),
 }
 SCORES: dict[str, Callable[[nn.Module], Method]] = {
     "rise": lambda model: RISE(model, masks=32),
