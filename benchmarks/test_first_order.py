@@ -54,7 +54,7 @@ def photos(count: int = ITEMS) -> Tensor:
 
 def _passes(model: nn.Module, x: Tensor, evaluations: int, backward: bool) -> Callable[[], None]:
     """Return a function that runs so many rows through the model, 32 at a time, and back where gradients are asked."""
-    call = Call.of(model, x.repeat(ROWS // len(x), 1, 1, 1), Objective(0))
+    call = Call.of(model, x.repeat(ROWS // len(x), 1, 1, 1), Objective(0), internal_batch_size=ROWS)
     gradients, scores = ScoreGradient(call), MaskedScores(call)
     rows, item = call.values[0].flatten(1), torch.arange(ROWS)
     targets = torch.zeros(ROWS, dtype=torch.int64)
