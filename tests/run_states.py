@@ -63,7 +63,17 @@ WITHOUT_KERNELS = [
 ]
 # What calls kernels, and takes long. `tests/kernels` compares each kernel with its reference; that the reference serves
 # what is built on it, the tests beside these and the contract show.
-MANY_ARCHITECTURES = ["tests/relevance/test_reference.py", "tests/taylor/test_rules.py"]
+MANY_ARCHITECTURES = [
+    "tests/attribution/test_attention_methods.py",
+    "tests/attribution/test_layer_maps.py",
+    "tests/engine/test_architectures.py",
+    "tests/interaction/test_bilrp.py",
+    "tests/interaction/test_fit_mlp.py",
+    "tests/interaction/test_taylor_cam_architectures.py",
+    "tests/relevance/test_reference.py",
+    "tests/taylor/test_feedforward.py",
+    "tests/taylor/test_rules.py",
+]
 # Tests of processes that are killed, wait and race.
 PROCESSES = ["tests/jobs/test_local_faults.py", "tests/jobs/test_rank.py"]
 GPU_CHECK = Path(os.environ.get("XAI_FAST_GPU_CHECK", ROOT.parent / "shared" / "gpu_check"))
