@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 
 import torch
@@ -31,12 +32,13 @@ class _Blind(Method[Explanation]):
         maps = self._map(masked.inputs, call.item_ids)
         return Explanation(attributions=maps, scores=scores, targets=targets, evaluations=masked.evaluations)
 
+    @abc.abstractmethod
     def _map(self, x: Tensor, item_ids: Tensor) -> Tensor:
-        raise NotImplementedError
+        """Make the map of inputs (B, ...)."""
 
 
 class RandomMap(_Blind):
-    """Random numbers from 0 to 1: one per pixel (B, 1, ...), or per column (B, N).
+    """Random numbers from 0 to 1, one per entry of the inputs, so that rankings of each channel are by chance too.
 
     Args:
         model: a module in evaluation mode, or any other callable.
@@ -50,14 +52,13 @@ class RandomMap(_Blind):
         self.seed = check_integer("seed", seed, 0, MAX_SEED)
 
     def _map(self, x: Tensor, item_ids: Tensor) -> Tensor:
-        rows = x if x.ndim == 2 else x[:, :1]
-        like = torch.empty_like(rows, dtype=torch.float32).flatten(1)
+        like = torch.empty_like(x, dtype=torch.float32).flatten(1)
         drawn = random_entries(like, item_ids, torch.zeros_like(item_ids), "box", self.seed, _STEP)
-        return ((drawn + 1) / 2).view(rows.shape)
+        return ((drawn + 1) / 2).view(x.shape)
 
 
 class Edges(_Blind):
-    """Edges of a picture: the magnitude of its Sobel gradient, (B, 1, H, W), added up over the channels."""
+    """Edges of a picture: the magnitude of the Sobel gradient of each channel, (B, C, H, W)."""
 
     def _map(self, x: Tensor, item_ids: Tensor) -> Tensor:
         if x.ndim != 4:
@@ -66,5 +67,5 @@ class Edges(_Blind):
         kernels = torch.stack([torch.outer(smooth, step), torch.outer(step, smooth)])[:, None].to(x)
         padded = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
         found = nn.functional.conv2d(padded.flatten(0, 1)[:, None], kernels)
-        edges: Tensor = torch.linalg.vector_norm(found, dim=1).view(x.shape).sum(1, keepdim=True)
+        edges: Tensor = torch.linalg.vector_norm(found, dim=1).view(x.shape)
         return edges

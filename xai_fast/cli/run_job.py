@@ -81,13 +81,12 @@ def add_spec(parser: argparse.ArgumentParser, leave_out: Sequence[str] = (), **d
     field("--max-attempts", "how often an item may kill its process", "N", int)
 
 
-def add_runner(parser: argparse.ArgumentParser, *, workers: int | None = None) -> None:
+def add_runner(parser: argparse.ArgumentParser) -> None:
     """Add the options that say where a job runs; `runner_options` reads them."""
     add = parser.add_argument_group("how it is run").add_argument
     runner = "processes of this machine, one of many processes (torchrun, SLURM, Kubernetes), or Ray (default: local)"
     add("--runner", choices=("local", "rank", "ray"), default="local", help=runner)
-    suits = "what suits the machine; 0: this process" if workers is None else "0, this process"
-    add("--workers", type=int, default=workers, metavar="N", help=f"processes (default: {suits})")
+    add("--workers", type=int, metavar="N", help="processes (default: what suits the machine; 0: this process)")
     add("--device", metavar="NAME", help=DEVICE)
     add("--address", metavar="HOST:PORT", help="of a cluster of Ray (default: one is started on this machine)")
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from xai_fast.axioms import CLAIMS
 
-__all__ = ["SIGNIFICANT", "conclude", "is_baseline"]
+__all__ = ["BASELINES", "SIGNIFICANT", "conclude", "is_baseline"]
 
 SIGNIFICANT = 0.05
 """Corrected p-values below are a difference that was found."""
 
-_BASELINES = ("random", "edges")
+BASELINES = ("random", "edges")
+"""Methods that know nothing of the model; edges of pictures only."""
+
 _FEW = 20
 _NAMED = 6
 """Methods named in a list, at most."""
@@ -124,7 +126,7 @@ def _behind(top: str, found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def is_baseline(method: str) -> bool:
     """Say whether a method does not look at the model, so that a useful explanation has to beat it."""
-    return _plain(method) in _BASELINES
+    return _plain(method) in BASELINES
 
 
 def _plain(method: str) -> str:

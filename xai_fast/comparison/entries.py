@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from xai_fast.comparison.conclusions import BASELINES
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.methods import MethodSpec
 from xai_fast.method import Method
@@ -47,9 +48,6 @@ METRICS_OF_ROWS = (
     "sparseness",
 )
 """The same of rows of numbers (B, N)."""
-
-BASELINES = ("random", "edges")
-"""Always among the methods, edges of pictures only."""
 
 _OF_THE_CALL = ("target", "additional_forward_args", "item_ids", "internal_batch_size")
 
