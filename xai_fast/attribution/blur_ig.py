@@ -111,6 +111,6 @@ class BlurIG(SampledMethod[PathExplanation]):
             scores=scores,
             targets=items.targets,
             evaluations=found.evaluations + 1,
-            delta=found.mean.sum(1) - (items.scores - begun),
+            delta=found.mean.sum(1) - (scores - begun),
             baseline_scores=begun,
         )

@@ -144,6 +144,6 @@ class GuidedIG(SampledMethod[PathExplanation]):
             scores=scores,
             targets=items.targets,
             evaluations=found.evaluations,
-            delta=found.mean.sum(1) - (items.scores - begun),
+            delta=found.mean.sum(1) - (scores - begun),
             baseline_scores=begun,
         )

@@ -131,6 +131,6 @@ class IntegratedGradients(SampledMethod[PathExplanation]):
             scores=scores,
             targets=items.targets,
             evaluations=found.evaluations,
-            delta=sums.sum(1) - (items.scores - walk.baseline_scores),
+            delta=sums.sum(1) - (scores - walk.baseline_scores),
             baseline_scores=walk.baseline_scores,
         )

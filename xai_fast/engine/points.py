@@ -10,6 +10,7 @@ pairs no longer guarantee full rows.
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -38,14 +39,19 @@ class Items:
     Attributes:
         centers: (B, N) the items.
         ids: (B,) int64, identities for random numbers.
-        scores: (B,) the items' own scores f(x), computed as those of points.
         targets: (B,) int64 classes, or None for a callable target.
+        score: computes ``scores``.
     """
 
     centers: Tensor
     ids: Tensor
-    scores: Tensor
     targets: Tensor | None
+    score: Callable[[], Tensor]
+
+    @functools.cached_property
+    def scores(self) -> Tensor:
+        """The items' own scores f(x) (B,), computed as those of points; a pass, for the walks that read them."""
+        return self.score()
 
 
 @dataclass
@@ -251,7 +257,7 @@ def walk_items(
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
     statistics = Statistics.zeros(centers)
     with frozen_parameters(call.model):
-        items = Items(centers, call.item_ids, gradient.base(scores, targets), targets)
+        items = Items(centers, call.item_ids, targets, lambda: gradient.base(scores, targets))
         queue = _Queue(gradient, items, walk, statistics)
         for wanted, first, last in walk.rounds(call, items, statistics, points, tolerance):
             queue.run(wanted, first, last)
