@@ -52,13 +52,11 @@ STAGES = (
     *((stage, DIGITS, 20) for stage in ("defaults", "others")),
     *((stage, FIRST, count) for stage, count in (("defaults", 8), ("radius", 8), ("grid", 20), ("chosen", 16))),
     *((stage, FIRST, 16) for stage in ("defaults", "radius")),
-    *(("chosen", name, 12) for name in LITE[1:]),
-    *(
-        (stage, name, count)
-        for count in (28, _EVERY)
-        for stage, name in (*(("chosen", name) for name in LITE), ("defaults", FIRST), ("radius", FIRST))
-    ),
-    *((stage, FIRST, _EVERY) for stage in ("others", "grid")),
+    *(("chosen", name, count) for name, count in ((LITE[1], 12), (FIRST, 28), (LITE[2], 12))),
+    *(("chosen", name, 20) for name in LITE),
+    *((stage, FIRST, 28) for stage in ("defaults", "radius")),
+    *(("chosen", name, _EVERY) for name in LITE),
+    *((stage, FIRST, _EVERY) for stage in ("defaults", "radius", "others", "grid")),
     *(("chosen", name, _EVERY) for name in LITE),
 )
 """What is measured, on which network and how many items, in turn."""

@@ -93,11 +93,10 @@ GRID: dict[str, Sequence[Settings]] = {
     "Integrated Gradients": [
         {"method": "integrated_gradients", "steps": 10, "baseline": baseline} for baseline in ("black", "blur")
     ],
-    "Guided IG": [{"method": "guided_ig", "steps": 10, "baseline": baseline} for baseline in ("black", "blur")],
+    "Guided IG": [{"method": "guided_ig", "steps": 10, "baseline": "black"}],
     "Saliency": [{"method": "saliency", "score": score} for score in ("logit", "probability")],
     "Grad-CAM": [{"method": "gradcam", "layer": layer, "upsample": True} for layer in ("coarse", "fine")],
-    "LayerCAM": [{"method": "layer_cam", "layer": layer, "upsample": True} for layer in ("coarse", "fine")],
-    "Occlusion": [_WINDOWS | {"window": "1/4", "stride": "1/7", "baseline": b} for b in ("black", "blur")],
+    "Occlusion": [_WINDOWS | {"window": "1/4", "stride": "1/7"}],
 }
 """Method to the settings of which the best is chosen, with the best of `READINGS`; who samples has eleven gradients."""
 
