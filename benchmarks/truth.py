@@ -1,10 +1,10 @@
 """Which explanation finds what a classifier goes by? ``python -m benchmarks.truth --photos DIR --minutes M``.
 
-Insertion, deletion and their difference, as in the tables of the NeFLAG paper, and ROAD, on photos with labels: first
-every method at its defaults, on more and more photos that no setting is chosen on; then a grid of settings on the other
-half of the photos; then what is best there, on the first half, also for networks on which nothing was chosen.
+Insertion, deletion and their difference, as in the tables of the NeFLAG paper, and ROAD, on photos with labels: methods
+at their defaults on one half of the photos; a grid of settings on the other half; what is best there on the first half,
+also for networks on which nothing was chosen. More time gives more photos of each in turn.
 
-A photo by one method is a step, and each step is kept: a run that was stopped goes on with the same command, and the
+Four photos by one method are a step, and each step is kept: a run that is stopped goes on with the same command. The
 tables say of how many photos they are.
 """
 
@@ -27,10 +27,12 @@ from benchmarks.suites import DIGITS, Suite, suite
 from benchmarks.truth_methods import (
     DEFAULTS,
     GRID,
+    OTHERS,
     PAPER,
     RADII,
     READINGS,
     ROAD_SHARES,
+    STEPS,
     Settings,
     attributions,
     measure,
@@ -40,26 +42,27 @@ from benchmarks.truth_table import FIRST, RESULT, chosen, key_of, tables
 
 LITE = (FIRST, "efficientnet-lite1", "efficientnet-lite2")
 NETWORKS = (*LITE, DIGITS)
-_STEPS = 8
-_PLAIN = [f"curves: {READINGS[0]}", f"curves: {READINGS[1]}", f"road: {READINGS[2]}"]
-_PROTOCOL = {"steps": _STEPS, "baselines": ["black", "blur"], "blur_sigma": 20.0, "road_shares": list(ROAD_SHARES)}
+_PLAIN = [f"curves: {READINGS[0]}", f"road: {READINGS[1]}"]
+_PROTOCOL = {"steps": STEPS, "baselines": ["black", "blur"], "blur_sigma": 20.0, "road_shares": list(ROAD_SHARES)}
 _EVERY = 1000
+_TOGETHER = 4
+"""Items per step: one trace and one preparation of the model serves them all."""
 
 STAGES = (
-    ("defaults", LITE[0], 8),
-    ("radius", LITE[0], 8),
-    ("defaults", DIGITS, 20),
-    *(("defaults", name, 8) for name in LITE[1:]),
-    ("defaults", LITE[0], 16),
-    ("grid", LITE[0], 8),
-    *(("chosen", name, 8) for name in LITE),
-    *((stage, name, 16) for stage in ("radius", "defaults", "grid", "chosen") for name in LITE),
-    *((stage, name, _EVERY) for stage in ("radius", "defaults", "grid", "chosen") for name in LITE),
+    *((stage, DIGITS, 20) for stage in ("defaults", "others")),
+    *((stage, FIRST, count) for stage, count in (("defaults", 8), ("radius", 8), ("grid", 20), ("chosen", 16))),
+    *((stage, FIRST, 16) for stage in ("defaults", "radius")),
+    *(("chosen", name, count) for name, count in ((LITE[1], 12), (FIRST, 28), (LITE[2], 12))),
+    *(("chosen", name, 20) for name in LITE),
+    *((stage, FIRST, 28) for stage in ("defaults", "radius")),
+    *(("chosen", name, _EVERY) for name in LITE),
+    *((stage, FIRST, _EVERY) for stage in ("defaults", "radius", "others", "grid")),
+    *(("chosen", name, _EVERY) for name in LITE),
 )
-"""What is measured, on which network and how many items, in turn; grid and radius are of the first network only."""
+"""What is measured, on which network and how many items, in turn."""
 
-Step = tuple[Settings, int, list[str]]
-"""Settings, the item, and what is measured of its map."""
+Step = tuple[Settings, list[int], list[str]]
+"""Settings, the items, and what is measured of their maps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,62 +82,70 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--out: expected results of the protocol {_PROTOCOL}, got {kept['protocol']}")
     suites = functools.cache(lambda name: suite(name, options.photos))
     for stage, name, count in STAGES:
-        if name not in options.networks or (stage in ("grid", "radius") and name != FIRST):
+        if name not in options.networks:
             continue
         photos = suites(name)
         network = kept["networks"].setdefault(name, {"about": photos.about, "records": {}})
         if network["about"] != photos.about:
             parser.error(f"--photos: expected those of the kept results, {network['about']}, got {photos.about}")
-        for settings, item, names in _steps(stage, photos, count, kept):
+        for settings, items, names in _steps(stage, photos, count, kept):
             if time.monotonic() > until:
                 print(tables(kept))
                 return 0
-            if _step(network, photos, settings, item, names, _run(kept["runs"])):
+            if _step(network, photos, settings, items, names, _run(kept["runs"])):
                 _write(options.out, kept)
     print(tables(kept))
     return 0
 
 
 def _steps(stage: str, photos: Suite, count: int, kept: dict[str, Any]) -> Iterator[Step]:
-    """Give the steps of a stage, item by item, so that a run that is cut has all methods on the items it reached."""
+    """Give the steps of a stage, all methods on a few items, then on the next ones, so that a run may be cut."""
     which: list[tuple[Settings, list[str]]]
-    if stage == "defaults":
+    if stage == "others":
+        which = [(settings, _PLAIN) for settings in OTHERS.values()]
+    elif stage == "defaults":
         channels = [*_PLAIN, "curves: per_channel"]
         which = [(settings, channels if label in PAPER else _PLAIN) for label, settings in DEFAULTS.items()]
     elif stage == "radius":
         which = [(settings, [_PLAIN[0], "curves: per_channel"]) for settings in RADII.values()]
     elif stage == "grid":
-        names = [f"curves: {reading}" for reading in READINGS]
+        names = [f"tuning: {reading}" for reading in READINGS]
         which = [(settings, names) for several in GRID.values() for settings in several]
     else:
         best = chosen(kept["networks"].get(FIRST, {"records": {}})["records"]).values()
         which = [(settings, [f"curves: {reading}", f"road: {reading}"]) for settings, reading in best]
-    for item in photos.half(0 if stage == "grid" else 1)[:count]:
-        yield from ((settings, item, names) for settings, names in which)
+    items = photos.half(0 if stage == "grid" else 1)[:count]
+    for start in range(0, len(items), _TOGETHER):
+        yield from ((settings, items[start : start + _TOGETHER], names) for settings, names in which)
 
 
-def _step(network: dict[str, Any], photos: Suite, settings: Settings, item: int, names: list[str], run: int) -> bool:
-    """Measure what a record lacks; return whether there was anything."""
+def _step(
+    network: dict[str, Any], photos: Suite, settings: Settings, items: list[int], names: list[str], run: int
+) -> bool:
+    """Measure what the records of the items lack; return whether there was anything."""
     records = network["records"].setdefault(key_of(settings), {})
-    record = records.get(str(photos.positions[item]), {})
-    missing = [name for name in names if name not in record]
-    if not missing:
+    items = [item for item in items if not records.get(str(photos.positions[item]), {}).keys() >= {*names}]
+    if not items:
         return False
-    began = time.monotonic()
-    found, cost = attributions(photos, item, settings)
-    record |= {"runs": sorted({*record.get("runs", []), run}), "gradients": round(cost, 3)}
-    measured: dict[tuple[str, str, bytes], list[float]] = {}  # maps without signs are read alike
-    for name in missing:
+    began = time.process_time()
+    found, cost = attributions(photos, items, settings)
+    kept = [records.setdefault(str(photos.positions[item]), {}) for item in items]
+    for record in kept:
+        record |= {"runs": sorted({*record.get("runs", []), run}), "gradients": round(cost, 3)}
+    measured: dict[tuple[object, ...], list[list[float]]] = {}  # maps without signs are read alike
+    for name in names:
         metric, reading = name.split(": ")
-        importance, ranking = read(found, reading)
-        same = metric, ranking, importance.numpy().tobytes()
+        rows = [row for row, record in enumerate(kept) if name not in record]
+        if not rows:
+            continue
+        importance, ranking = read(found[rows], reading)
+        same = metric, ranking, tuple(rows), importance.numpy().tobytes()
         if same not in measured:
-            values = measure(photos, item, metric, importance, ranking, _STEPS)
-            measured[same] = [round(value, 5) for value in values]
-        record[name] = measured[same]
-    records[str(photos.positions[item])] = record
-    line = f"{photos.name} {photos.positions[item]} {key_of(settings)}: {time.monotonic() - began:.1f} s"
-    print(f"{time.strftime('%H:%M:%S')} {line}", file=sys.stderr, flush=True)
+            measured[same] = measure(photos, [items[row] for row in rows], metric, importance, ranking)
+        for row, values in zip(rows, measured[same], strict=True):
+            kept[row][name] = [round(value, 5) for value in values]
+    line = f"{photos.name}, {len(items)} items to {photos.positions[items[-1]]}, {key_of(settings)}"
+    print(f"{time.strftime('%H:%M:%S')} {line}: {time.process_time() - began:.1f} s", file=sys.stderr, flush=True)
     return True
 
 

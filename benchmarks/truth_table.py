@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.environment import said
-from benchmarks.truth_methods import DEFAULTS, GRID, OURS, PAPER, RADII, READINGS, Settings
+from benchmarks.truth_methods import DEFAULTS, GRID, OTHERS, OURS, PAPER, RADII, READINGS, Settings
 
 __all__ = ["FIRST", "RESULT", "chosen", "key_of", "paper_tables", "tables", "truth_tables"]
 
@@ -39,7 +39,7 @@ def _common(records: Records, wanted: Sequence[tuple[Settings, Sequence[str]]]) 
 
 
 def _values(records: Records, settings: Settings, name: str, positions: Sequence[str]) -> list[float]:
-    """Give a measure of items; "curves" is insertion less deletion, of which "deletion" and "insertion" are parts."""
+    """Give a measure of items; of curves insertion less deletion, or one of the parts of "curves" by its name."""
     metric, reading = name.split(": ")
     part = {"deletion": 0, "insertion": 1}.get(metric)
     rows = [
@@ -74,10 +74,10 @@ def chosen(records: Records) -> dict[str, tuple[Settings, str]]:
     """Choose settings and a reading for each method of the grid that was measured: the largest mean difference."""
     best = {}
     for method, several in GRID.items():
-        names = [f"curves: {reading}" for reading in READINGS]
+        names = [f"tuning: {reading}" for reading in READINGS]
         positions = _tuning(_common(records, [(settings, names) for settings in several]))
         means = {
-            (i, reading): fmean(_values(records, settings, f"curves: {reading}", positions))
+            (i, reading): fmean(_values(records, settings, f"tuning: {reading}", positions))
             for i, settings in enumerate(several)
             for reading in READINGS
             if positions
@@ -121,57 +121,43 @@ def paper_tables(kept: Mapping[str, Any]) -> str:
 
 
 def truth_tables(kept: Mapping[str, Any]) -> str:
-    """Make the tables of all methods at their defaults, a network each, and that of the chosen settings."""
-    parts = [_defaults(name, network["records"]) for name, network in kept["networks"].items()]
-    return "\n\n".join([*filter(None, parts), *filter(None, [_tuned(kept["networks"])]), _small_print(kept)])
-
-
-def _defaults(name: str, records: Records) -> str:
-    measures = [f"curves: {READINGS[0]}", f"curves: {READINGS[1]}", f"road: {READINGS[2]}"]
-    positions = _reported(_common(records, [(settings, measures) for settings in DEFAULTS.values()]))
-    if not positions:
-        return ""
-    columns = [[_values(records, settings, m, positions) for settings in DEFAULTS.values()] for m in measures]
-    ours = columns[0][list(DEFAULTS).index("NeFLAG-10")]
-    titles = (
-        "gradients",
-        "difference, `sum_of_abs`",
-        "difference, `signed_sum`",
-        "ROAD",
-        "difference less NeFLAG-10's",
-    )
-    lines = _head([f"{name}, {len(positions)} items", *titles])
-    for (label, settings), cells, values in zip(DEFAULTS.items(), _columns(columns), columns[0], strict=True):
-        less = _cell([a - b for a, b in zip(values, ours, strict=True)]) if values is not ours else ""
-        lines.append(f"| {label} | {_cost(records, settings, positions)} | {' | '.join(cells)} | {less} |")
-    return "\n".join(lines)
-
-
-def _tuned(networks: Mapping[str, Any]) -> str:
-    """Make the table of the chosen settings on all networks; paired differences are with NeFLAG on the same items."""
-    best = chosen(networks.get(FIRST, {"records": {}})["records"])
-    wanted = [(settings, [f"curves: {reading}", f"road: {reading}"]) for settings, reading in best.values()]
-    by_network = {name: _reported(_common(network["records"], wanted)) for name, network in networks.items()}
-    by_network = {name: positions for name, positions in by_network.items() if positions}
-    if len(best) < len(GRID) or FIRST not in by_network:
-        return ""
-    measures = [(name, metric) for name in by_network for metric in ("curves", "road")]
-    columns = [
-        [_values(networks[name]["records"], s, f"{metric}: {r}", by_network[name]) for s, r in best.values()]
-        for name, metric in measures
-    ]
-    names = [f"curves: {reading}" for reading in READINGS]
-    searched = _tuning(_common(networks[FIRST]["records"], [(s, names) for several in GRID.values() for s in several]))
-    titles = [f"chosen on {len(searched)} other items of {FIRST}", "gradients"]
-    for name, positions in by_network.items():
-        titles += [f"{name}, {len(positions)} items: difference", "ROAD"]
-    lines = _head([*titles, f"difference less {OURS}'s", "setting"])
-    ours = columns[0][list(best).index(OURS)]
-    for (method, (settings, reading)), cells, values in zip(best.items(), _columns(columns), columns[0], strict=True):
-        less = _cell([a - b for a, b in zip(values, ours, strict=True)]) if method != OURS else ""
-        cost = _cost(networks[FIRST]["records"], settings, by_network[FIRST])
+    """Make the tables of the methods at their defaults and at the chosen settings, a network each."""
+    networks: Mapping[str, Any] = kept["networks"]
+    plain = [f"curves: {READINGS[0]}", f"road: {READINGS[1]}"]
+    defaults = {label: (settings, plain) for label, settings in (DEFAULTS | OTHERS).items()}
+    parts = [_compared(f"{name}, defaults", one["records"], defaults, "NeFLAG-10") for name, one in networks.items()]
+    first = networks.get(FIRST, {"records": {}})["records"]
+    best, rows = chosen(first), {}
+    for method, (settings, reading) in best.items():
         options = ", ".join(f"{k}={v}" for k, v in settings.items() if k not in ("method", "low", "high", "upsample"))
-        lines.append(f"| {method} | {cost} | {' | '.join(cells)} | {less} | {options}; {reading} |")
+        rows[f"{method}: {options}; {reading}"] = settings, [f"curves: {reading}", f"road: {reading}"]
+    if len(best) == len(GRID):
+        names = [f"tuning: {reading}" for reading in READINGS]
+        searched = _tuning(_common(first, [(settings, names) for several in GRID.values() for settings in several]))
+        ours = next(label for label in rows if label.startswith(f"{OURS}: "))
+        title = f"chosen on {len(searched)} other items of {FIRST}"
+        parts += [_compared(f"{name}, {title}", one["records"], rows, ours) for name, one in networks.items()]
+    return "\n\n".join([*filter(None, parts), _small_print(kept)])
+
+
+def _compared(title: str, records: Records, rows: Mapping[str, tuple[Settings, Sequence[str]]], ours: str) -> str:
+    """Make a table of the items that all rows have; a row has settings, and the names of a difference and a ROAD.
+
+    Rows of less than half as many items as another are left out.
+    """
+    many = {label: len(_reported(_common(records, [row]))) for label, row in rows.items()}
+    rows = {label: row for label, row in rows.items() if many[label] * 2 >= max(many.values())}
+    positions = _reported(_common(records, list(rows.values())))
+    if not positions or ours not in rows:
+        return ""
+    columns = [[_values(records, settings, names[i], positions) for settings, names in rows.values()] for i in (0, 1)]
+    reference = [column[list(rows).index(ours)] for column in columns]
+    less = [f"{measure} less {ours.partition(':')[0]}'s" for measure in ("difference", "ROAD")]
+    lines = _head([f"{title}, {len(positions)} items", "gradients", "difference", "ROAD", *less])
+    for i, ((label, (settings, _)), cells) in enumerate(zip(rows.items(), _columns(columns), strict=True)):
+        pairs = [zip(column[i], own, strict=True) for column, own in zip(columns, reference, strict=True)]
+        paired = ["" if label == ours else _cell([a - b for a, b in pair]) for pair in pairs]
+        lines.append(f"| {' | '.join([label, _cost(records, settings, positions), *cells, *paired])} |")
     return "\n".join(lines)
 
 
@@ -179,7 +165,8 @@ def _small_print(kept: Mapping[str, Any]) -> str:
     abouts = {name: network["about"] for name, network in kept["networks"].items()}
     right = ", ".join(f"{name} {a['items_classified_right']} of {a['items_there']}" for name, a in abouts.items())
     steps = kept["protocol"]["steps"]
-    return f"Mean ± standard error; {steps} steps per curve. Classified right: {right}. {said(kept['runs'])}"
+    said_steps = f"{steps['curves']} steps per curve, {steps['tuning']} for choosing"
+    return f"Mean ± standard error; {said_steps}. Classified right: {right}. {said(kept['runs'])}"
 
 
 def tables(kept: Mapping[str, Any]) -> str:
