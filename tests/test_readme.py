@@ -44,6 +44,7 @@ def test_the_page_about_methods_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert explained.settings == {"value": 0.5}
 
 
+@pytest.mark.slow
 def test_the_page_about_architectures_runs() -> None:
     pytest.importorskip("timm", exc_type=ImportError)  # it needs torchvision
     text = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
