@@ -41,8 +41,8 @@ class RemovalInteractions(BehindLayer):
 
     Cost: ``1 + n + comb(shortlist, 2)`` evaluations of what follows the layer per item of n cells; at order 3
     ``comb(shortlist, 3)`` more.
-    Limits: cells off the shortlist have none, and ``baseline`` decides what removed means. Differences within the
-    rounding of the scores are zero; an item with none left has the fact "no_interactions".
+    Limits: cells off the shortlist have no interactions; ``baseline`` decides what removed means. Differences within
+    the rounding of the scores are zero; an item with none left has the fact "no_interactions".
 
     Args:
         model: a module in evaluation mode.
