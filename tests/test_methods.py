@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
+import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import xai_fast
 from xai_fast import GNNLRP, Explanation, InputError, KernelKMeans, Method, ModelError, neuralize
+from xai_fast.interaction import HStatistic, ShapleyInteractions
 from xai_fast.registry import find_method
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -294,3 +299,84 @@ def test_unknown_names_have_a_hint() -> None:
         find_method("captum:Nothing")
     with pytest.raises(InputError, match=r"steps: expected an option of captum:IntegratedGradients, .*n_steps"):
         find_method("captum:IntegratedGradients")(model_for("neflag", torch.float32), steps=3)
+
+
+KNOWN: dict[str, dict[str, int]] = {
+    "agi": {"classes": 3},  # the others of four
+    "score_cam": {"channels": 4},
+    "ablation_cam": {"channels": 4},
+    "occlusion": {"windows": 4 * 5},
+    "feature_ablation": {"K": 9},
+    "shapley_sampling": {"K": 9},
+    "quantitative_input_influence": {"K": 4},
+    "lime": {"K": 9},
+    "kernel_shap": {"K": 6},
+    "removal_interactions": {"n": 16},
+}
+"""What the formulas have beside options, of the models and items above."""
+SHORTER = ("agi", "neflag")
+"""Methods whose points may end before their last step."""
+ELSEWHERE = ("ablation_cam", "removal_interactions", "lrp", "bilrp", "deeplift", "blur_ig", *TABLES, *KERNELS, *GRAPHS)
+"""Methods that run only what is behind the convolution, or run it in walks too, or for several items at once."""
+
+
+def said(of: type, what: str) -> str:
+    """Give what a class says of itself, or the next of its bases."""
+    for base in of.__mro__:
+        found = re.search(rf"(?ms)^{what}: (.*?)(?=\nLimits: |\n\n|\Z)", inspect.cleandoc(base.__doc__ or ""))
+        if found:
+            return " ".join(found[1].split())
+    return ""
+
+
+def cost(of: type, known: dict[str, Any]) -> int:
+    formula = re.search(r"``(.+?)``", said(of, "Cost"))
+    assert formula, f"{of.__name__}: no formula"
+    return eval(formula[1], {"comb": math.comb, "len": len, "min": min}, known)
+
+
+@pytest.mark.parametrize("of", [*xai_fast.methods().values(), *xai_fast.detectors().values()], ids=lambda of: of.name)
+def test_every_method_says_what_it_costs_and_what_it_cannot_do(of: type) -> None:
+    assert len(said(of, "Cost")) > 10
+    assert len(said(of, "Limits")) > 30
+
+
+class RowsOfConvolutions(TorchDispatchMode):
+    """Counts the rows that go through convolutions, and back through them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.forth = self.back = 0
+
+    def __torch_dispatch__(self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+        self.forth += len(args[0]) if func is torch.ops.aten.convolution.default else 0
+        self.back += len(args[0]) if func is torch.ops.aten.convolution_backward.default else 0
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", xai_fast.methods())
+def test_the_cost_is_what_is_counted(name: str) -> None:
+    method, x = method_for(name), items_for(name, count=2)
+    known = {option: getattr(method, option) for option in type(method).options()} | KNOWN.get(name, {})
+    most, spent = cost(xai_fast.methods()[name], known), method.explain(x).evaluations
+    assert (0 < int(spent.max()) <= most) if name in SHORTER else (spent.tolist() == [most] * 2)
+    with RowsOfConvolutions() as rows:  # of a second call: the first one prepares the model
+        method.explain(x)
+    assert name in ELSEWHERE or int(spent.sum()) in (rows.forth, rows.back)
+
+
+@pytest.mark.parametrize(
+    ("detector", "options"),
+    [(HStatistic, {"sample": 3}), (ShapleyInteractions, {"background": torch.rand(4, 5, dtype=torch.float64)})],
+)
+def test_the_cost_of_a_detector_is_what_is_counted(detector: Any, options: dict[str, Any]) -> None:
+    if detector is ShapleyInteractions:
+        pytest.importorskip("shapiq")
+    seen: list[int] = []
+
+    def model(rows: Tensor) -> Tensor:
+        seen.append(len(rows))
+        return rows.prod(1)
+
+    detector(model, **options).detect(torch.rand(6, 5, dtype=torch.float64))
+    assert sum(seen) == cost(detector, {"rows": 6, "features": 5, **options, "background": 4})

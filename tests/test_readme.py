@@ -44,6 +44,15 @@ def test_the_page_about_methods_runs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert explained.settings == {"value": 0.5}
 
 
+@pytest.mark.slow
+def test_the_page_about_architectures_runs() -> None:
+    pytest.importorskip("timm", exc_type=ImportError)  # it needs torchvision
+    text = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
+    names, shapes = run_blocks(ROOT / "docs" / "architectures.md"), re.findall(r"^(\w+) = .*# \((.*?)\)", text, re.M)
+    found = {name: getattr(names[name], "attributions", names[name]).shape for name, _ in shapes}
+    assert found == {name: tuple(map(int, shape.split(", "))) for name, shape in shapes}
+
+
 def test_the_page_about_relevance_runs() -> None:
     names = run_blocks(ROOT / "docs" / "relevance.md")
     found = names["found"]

@@ -62,6 +62,7 @@ PARTS = (
     "xai_fast.registry",
 )
 """Modules that docstrings refer to."""
+_STATED = r"(?ms)^{}: (.*?)(?=\nLimits: |\n\n|\Z)"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def _glance(method: type[Any], paper: str) -> str:
     layered = "layer" in options and options["layer"].default is inspect.Parameter.empty
     result = getattr(method, "_explain", method.detect if issubclass(method, xai_fast.Detector) else None)
     gives = str(result.__annotations__["return"]).strip("\"'")
-    facts = {"Paper": paper, "Result": f":py:obj:`{gives}`" if gives != "E" else ""}
+    facts = {"Paper": paper, "Cost": _stated(method, "Cost"), "Result": f":py:obj:`{gives}`" if gives != "E" else ""}
     if issubclass(method, xai_fast.Method):
         facts["Call"] = ":py:meth:`xai_fast.Method.explain`"
         facts["Command line"] = f"``xai-fast explain --method {method.name}``"
@@ -237,6 +238,14 @@ def _glance(method: type[Any], paper: str) -> str:
     return "".join(f":{name}: {value}\n" for name, value in facts.items() if value) + "\n"
 
 
+def _stated(method: type, what: str) -> str:
+    """Give what the docstring of a method, or of the next of its bases, has behind "Cost:" or "Limits:"."""
+    texts = (inspect.cleandoc(base.__dict__.get("__doc__") or "") for base in method.__mro__)
+    found = next(filter(None, (re.search(_STATED.format(what), text) for text in texts)), None)
+    text = " ".join(found[1].split()) if found else ""
+    return f"{text[:1].upper()}{text[1:]}"
+
+
 def _methods() -> Iterator[tuple[str, str]]:
     groups = {"methods": xai_fast.methods(), "detectors": xai_fast.detectors()}
     drawn = pictures.draw(GENERATED / "pictures")
@@ -246,6 +255,8 @@ def _methods() -> Iterator[tuple[str, str]]:
             text = _title(method.__name__)
             text += f"{row[0][0].upper()}{row[0][1:]}.\n\n" if row[0] != method.__name__ else ""
             text += _glance(method, row[2]) + drawn.get(name, "") + f".. autoclass:: {_documented(method)}\n\n"
+            if limits := _stated(method, "Limits"):
+                text += _title("Limits", "-") + f"{limits}\n\n"
             examples = [path for path in EXAMPLES if re.search(rf"\b{method.__name__}\b", path.read_text("utf-8"))]
             if examples:
                 text += _title("Examples", "-") + ".. minigallery::\n\n"
@@ -271,7 +282,8 @@ def complete_options(_app: Sphinx, _what: str, _name: str, value: object, _optio
     for name, option in value.options().items():
         default = "required" if option.default is option.empty else f"default ``{option.default!r}``"
         entries.append(f"    {name} ({default}): {texts[name]}")
-    text = re.sub(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", "", "\n".join(lines), flags=re.MULTILINE)
+    text = re.sub(_STATED.format("(?:Cost|Limits)"), "", "\n".join(lines))  # the page has them
+    text = re.sub(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", "", text, flags=re.MULTILINE)
     head, marker, rest = text.partition("\nRaises:")
     lines[:] = [*head.rstrip().splitlines(), "", "Args:", *entries, "", *(marker + rest).splitlines()]
 

@@ -120,6 +120,9 @@ def test_every_example_ran_and_is_in_the_gallery(site: Path, example: Path) -> N
     ran = "Total running time of the script" in page
     assert ran or os.environ.get("XAI_FAST_EXAMPLES") == "0"
 
+    # Without a figure the gallery shows a placeholder.
+    assert not ran or (site / "_images" / f"sphx_glr_{example.stem}_001.png").exists()
+
 
 def test_every_link_leads_somewhere_and_nothing_is_fetched(site: Path, pages: dict[Path, Page]) -> None:
     files = {str(file) for file in site.rglob("*") if file.suffix != ".md"}

@@ -90,6 +90,9 @@ class AGI(SampledMethod[AdversarialExplanation]):
     score before it. Attributions are like the inputs (B, ...), in units of the score: the mean over the paths, where
     the paper has the sum, so their scale does not depend on ``classes``. No baseline has to be chosen.
 
+    Cost: at most ``2 * classes * max_steps`` gradients per item.
+    Limits: paths end where a class wins, at no baseline. Single outputs and callable targets are refused.
+
     Args:
         model: with several classes; see `SampledMethod`, as for ``score`` and the options that follow.
         step: of each entry, in the model's input units (epsilon in the paper, for data from 0 to 1).

@@ -102,8 +102,11 @@ class AttentionRollout(TokenMethod):
     """How much of each token arrives at a token of the last layer: the attention of all layers, multiplied.
 
     With W_l the mean over the heads of the attention of layer l, and A_l = 0.5 W_l + 0.5 I for the residual connection
-    (Eq. 1), the rollout is A_L ... A_1 (Section 3), and the attribution one row of it. It takes a pass forward, and is
-    the same for all targets; a row sums to 1. Arguments as for `TokenMethod`.
+    (Eq. 1), the rollout is A_L ... A_1 (Section 3), and the attribution one row of it. A row sums to 1. Arguments as
+    for `TokenMethod`.
+
+    Cost: ``1`` evaluation per item.
+    Limits: the same for all targets, and without sign; values and feed-forward layers do not count.
     """
 
     @override
@@ -117,10 +120,13 @@ class AttCAT(TokenMethod):
     """Attentive class activation tokens: gradient times hidden states, weighted by attention.
 
     With h_i the hidden states of token i that go into a layer, y the score and a_i the attention that the token gets
-    there, on average over the heads, the attribution of the token is the sum over the layers of
-    a_i * sum over channels of dy/dh_i * h_i. Its sign tells for or against the target. It takes one gradient.
+    there, on average over the heads, the attribution of the token is the sum over the layers of a_i * sum over channels
+    of dy/dh_i * h_i. Its sign tells for or against the target.
 
     Arguments as for `TokenMethod`.
+
+    Cost: ``1`` gradient per item.
+    Limits: layers count alike, so that values do not add up to the score; near zero where it is saturated.
 
     Args:
         token: the position of the token whose attention counts; None for the mean over all.
@@ -164,7 +170,10 @@ class TransformerAttribution(TokenMethod):
     take their share. Softmax and norms, for which the paper has no equation, have the rules of
     `xai_fast.relevance.walk`.
 
-    Attributions are not negative. Arguments as for `TokenMethod`.
+    Arguments as for `TokenMethod`.
+
+    Cost: ``1`` gradient per item, and a walk of relevance.
+    Limits: values are not negative, so that none speaks against the target, and do not add up to the score.
     """
 
     @override

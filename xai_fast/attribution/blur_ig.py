@@ -69,8 +69,10 @@ class BlurIG(SampledMethod[PathExplanation]):
     parts of equal length in the scale; in each the gradient in its middle is multiplied by the difference of the blurs
     at its two ends, the derivative of the blur by its scale. Attributions are like the inputs (B, C, ...), in units of
     the score; their sum is the difference of the scores of the item and of the blurred item, up to ``delta``, and
-    exactly that of a linear model. Of several inputs each is blurred. ``evaluations`` are ``steps`` gradients and a
-    forward pass at the blurred item.
+    exactly that of a linear model. Of several inputs each is blurred.
+
+    Cost: ``steps + 1`` gradients per item, the last without its pass back, at the blurred item.
+    Limits: what the largest blur keeps, such as the mean colour, gets nothing; needs spatial dimensions.
 
     Args:
         model: see `SampledMethod`, as for ``score`` and the options that follow.

@@ -55,8 +55,10 @@ class DeepLIFT(Method[DifferenceAttribution]):
     mean of the other; a maximum passes its difference to the entry that it is where it is larger; softmax has its
     derivative at the logarithmic mean of p and p'.
 
-    Attributions are like the inputs (B, ...), in units of the score, signed. Where what a layer norm reads is constant
-    in the baseline, large multipliers cancel: ``delta`` tells what that costs.
+    Attributions are like the inputs (B, ...), in units of the score, signed.
+
+    Cost: ``2`` evaluations per item, and a walk back.
+    Limits: where what a layer norm reads is constant in the baseline, large multipliers cancel: see ``delta``.
 
     Args:
         model: a module in evaluation mode.

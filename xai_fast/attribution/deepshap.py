@@ -24,6 +24,9 @@ class DeepSHAP(DeepLIFT):
     The attributions add up to the score less the mean score of the baselines; ``standard_error`` is that of this mean.
     Arguments as for `DeepLIFT`.
 
+    Cost: ``1 + len(baselines)`` evaluations per item, and a walk back for each baseline.
+    Limits: those of `DeepLIFT`; near Shapley values where features are independent and multipliers nearly constant.
+
     Args:
         baselines: K of what `DeepLIFT` takes as one: a tensor or an array (K, ...), such as items of the training data,
             or a sequence.

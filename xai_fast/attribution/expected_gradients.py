@@ -87,6 +87,9 @@ class ExpectedGradients(SampledMethod[SampledExplanation]):
     less the mean of the baselines'. Each item takes the baselines in a random order of its own, all before one comes
     again, so the standard error is an upper bound.
 
+    Cost: at most ``samples`` gradients per item.
+    Limits: complete in expectation, with an error like 1 / sqrt(samples); "uniform" is unlike any data.
+
     Args:
         model: see `SampledMethod`, as for ``score`` and what follows ``seed``.
         baselines: (K, ...) items, such as training data, as a tensor, an array, or the file NAME.npy of one; several

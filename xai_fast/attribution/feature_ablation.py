@@ -18,7 +18,10 @@ class FeatureAblation(FeatureMethod[Explanation]):
     """The score of an item, less that with a feature replaced, of each feature: f(x) - f(x without i).
 
     Attributions are like the inputs (B, ...), in units of the score: each entry has the value of its feature. Options
-    as for `FeatureMethod`. An item costs one evaluation per feature, and one.
+    as for `FeatureMethod`.
+
+    Cost: ``1 + K`` evaluations per item of K features.
+    Limits: features that stand in for one another get little; ``baseline`` decides what absent means.
     """
 
     def _result(self, game: Game) -> Explanation:

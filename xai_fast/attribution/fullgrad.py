@@ -65,6 +65,9 @@ class FullGrad(Method[FullGradient]):
     The terms themselves are in ``input_terms`` and ``bias_terms``. With the biases of layers without a map, and what
     products and other curved operations leave, they add up to the score for any network: ``delta``.
 
+    Cost: ``1`` gradient per item.
+    Limits: neither sign nor unit; needs spatial dimensions, convolutions, and a model that can be traced.
+
     Args:
         model: a module in evaluation mode, with convolutions; inputs (B, C, ...) have one to three spatial dimensions.
         score: f, see `xai_fast.engine.objective.SCORES`; by default the target's output.

@@ -30,11 +30,13 @@ class GradCAM(LayerMaps):
     """Class activation maps weighted by the mean gradient of each channel.
 
     With A the output of the layer and y the score, alpha_k is the mean over the positions of dy/dA_k (Eq. 1), and the
-    map is ReLU(sum over k of alpha_k A_k) (Eq. 2). The pass back ends at the layer, or the first of several, so it
-    costs less than a gradient with respect to the input. Attributions are (B, h, w) for a layer with a map, or as large
-    as ``upsample`` says; (B, n) for tokens. Inputs may be integers, such as token numbers.
+    map is ReLU(sum over k of alpha_k A_k) (Eq. 2). Attributions are (B, h, w) for a layer with a map, or as large as
+    ``upsample`` says; (B, n) for tokens. Inputs may be integers, such as token numbers.
 
     Arguments as for `xai_fast.attribution.layer_maps.LayerMaps`.
+
+    Cost: ``6 if smooth else 1`` gradients per item, whose pass back ends at the (first) layer.
+    Limits: as coarse as the layer; as a channel has one weight, places light up that the score does not use.
 
     Args:
         against: use -dy/dA in the place of dy/dA: the places that speak against the target, whose score rises without
@@ -121,6 +123,8 @@ class GradCAMPlusPlus(GradCAM):
     left out. A weight is 0 where alpha is 0 / 0.
 
     Arguments as for `GradCAM`; S is ``score``, or -``score`` with ``against``.
+
+    Limits: as of `GradCAM`; alpha is exact where the score is piecewise linear in the layer's output, as behind ReLUs.
     """
 
     name = "gradcam_plus_plus"

@@ -14,6 +14,8 @@ __all__ = ["GradientSHAP"]
 class GradientSHAP(ExpectedGradients):
     """`ExpectedGradients` of x with noise: the gradient at x' + alpha (x - x') times x - x', both with the noisy x.
 
+    Limits: near Shapley values for independent features and a nearly linear score; not complete.
+
     Args:
         model: see `ExpectedGradients`, as for all options.
         noise: standard deviation of the noise on the item.

@@ -39,6 +39,9 @@ class Deconvolution(GradientXInput):
     Attributions are like the inputs (B, ...), in units of the score per unit of the input. Arguments as for
     `xai_fast.GradientXInput`, but that ``score`` is the target's output by default.
 
+    Cost: ``1`` gradient per item.
+    Limits: shows edges, much the same for other targets or random weights; the model has to be traceable.
+
     Args:
         times_input: multiply by the input.
     """

@@ -31,6 +31,9 @@ class GuidedGradCAM(GradCAM):
     times `GuidedBackprop`, for which the model has to be one that can be traced. Arguments as for `GradCAM`; ``smooth``
     is of the map alone.
 
+    Cost: ``7 if smooth else 2`` gradients per item.
+    Limits: the detail is that of `GuidedBackprop`, with its limits; only where it shows depends on the target.
+
     Args:
         embeddings: see `xai_fast.GradientXInput`.
     """

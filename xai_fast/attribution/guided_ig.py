@@ -97,7 +97,10 @@ class GuidedIG(SampledMethod[PathExplanation]):
     smallest absolute gradient towards x, as far as ``max_dist`` lets them; if that is less than the step, the next ones
     too, and so on. What an entry moves, times its gradient at the beginning of the step, adds up to its attribution.
     Attributions are like the inputs (B, ...), in units of the score; their sum is the difference of the two scores, up
-    to ``delta``. Several inputs share one L1 distance. ``evaluations`` are gradients, ``steps`` for each baseline.
+    to ``delta``. Several inputs share one L1 distance.
+
+    Cost: ``steps`` gradients per item and baseline.
+    Limits: entries that equal the baseline get zero; neither linear in the model nor symmetric.
 
     Args:
         model: see `SampledMethod`, as for ``score`` and the options that follow.

@@ -21,6 +21,8 @@ class HiResCAM(GradCAM):
     linear layer follows, such as ``Flatten`` and ``Linear``; by default the positive part is given, as of Grad-CAM.
 
     Arguments as for `GradCAM`.
+
+    Limits: as coarse as the layer's map; further layers behind it than a linear one make the map an approximation.
     """
 
     name = "hires_cam"

@@ -84,6 +84,9 @@ class IntegratedGradients(SampledMethod[PathExplanation]):
     Attributions are like the inputs (B, ...), in units of the score; their sum is the difference of the two scores, up
     to ``delta``.
 
+    Cost: ``steps`` gradients per item and baseline.
+    Limits: entries that equal the baseline get zero: a black one explains nothing black; see ``delta``.
+
     Args:
         model: see `SampledMethod`, as for ``score`` and what follows ``tolerance``.
         steps: nodes of the rule, at least 1, for "trapezoid" 2.

@@ -28,9 +28,12 @@ class KernelSHAP(SurrogateMethod):
     values. Else coalitions are drawn with the Shapley kernel, each with its complement. All values together are
     f(x) - f(baseline) exactly, in both. Fewer coalitions than features leave the values undetermined; they are those of
     least norm. Attributions are like the inputs (B, ...), in units of the score: each entry has the value of its
-    feature. An item costs ``samples`` evaluations at most, and two.
+    feature.
 
     Other options as for `FeatureMethod`.
+
+    Cost: at most ``min(2 + samples, 2**K)`` evaluations per item of K features.
+    Limits: mixes of item and baseline are unlike any data where features are correlated; no standard error.
 
     Args:
         samples: coalitions per item, at most; 2048 are all of 11 features.

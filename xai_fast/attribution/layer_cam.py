@@ -22,6 +22,8 @@ class LayerCAM(GradCAM):
     maximum, after a tanh of those of early layers.
 
     Arguments as for `GradCAM`.
+
+    Limits: nothing in the map speaks against the target; maps of early layers are grainy.
     """
 
     name = "layer_cam"

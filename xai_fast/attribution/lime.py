@@ -29,10 +29,12 @@ class LIME(SurrogateMethod):
     A coalition has each feature with probability 1/2; the first of the ``samples`` has all. Its weight is
     ``exp(-D^2 / 2 kernel_width^2)``, D its distance from all features. The fit is a ridge regression with an intercept
     that is not penalised, of all features (none are selected before), solved in float64. Attributions are like the
-    inputs (B, ...), in units of the score: each entry has the coefficient of its feature. An item costs ``samples``
-    evaluations, and one.
+    inputs (B, ...), in units of the score: each entry has the coefficient of its feature.
 
     Other options as for `FeatureMethod`.
+
+    Cost: ``1 + samples`` evaluations per item.
+    Limits: what is linear in the features, see ``r_squared``; values change with ``kernel_width`` and the seed.
 
     Args:
         samples: coalitions per item.

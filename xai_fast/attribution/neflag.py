@@ -85,6 +85,9 @@ class NeFLAG(SampledMethod[FluxExplanation]):
 
     With several inputs each has its own attribution, and the sphere is in their joint space.
 
+    Cost: at most ``points * (max_steps + 1)`` gradients per item, often 2 per point.
+    Limits: zero where no point finds a negative flux, as around a saturated score; ``radius`` sets the scale.
+
     Args:
         model: a module in evaluation mode, or any callable from input tensors to an output.
         radius: of the sphere, in the model's input units. With ``step="sign"`` it is also the largest change of an

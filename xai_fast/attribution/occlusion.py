@@ -28,8 +28,10 @@ class Occlusion(Method[Explanation]):
     """The mean, over the windows that cover an entry, of the score less that with the window replaced.
 
     Windows begin at 0, ``stride``, 2 ``stride``, ... in each dimension until one reaches the end; that one may be cut
-    off. Attributions are like the inputs (B, ...), in units of the score. An item costs one evaluation per window, and
-    one.
+    off. Attributions are like the inputs (B, ...), in units of the score.
+
+    Cost: ``1 + windows`` evaluations per item.
+    Limits: parts that stand in for one another get little; ``window`` and ``baseline`` decide what is found.
 
     Args:
         model: a module in evaluation mode, or any callable from an input tensor to an output.

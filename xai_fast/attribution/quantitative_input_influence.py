@@ -27,9 +27,11 @@ class QuantitativeInputInfluence(ShapleySampling):
 
     Each order, or pair of orders, draws a row, with replacement; the features that a coalition lacks are those of that
     row. All features together add f(x) less the mean score of the rows that were drawn. Attributions are like the
-    inputs (B, ...), in units of the score. An order costs one evaluation per feature, an item one more.
+    inputs (B, ...), in units of the score.
 
     Other options as for `ShapleySampling`. The paper's quantity of interest for an item is its ``score`` "probability".
+
+    Cost: at most ``1 + permutations * K`` evaluations per item of K features.
 
     Args:
         baseline: (n, ...) rows of the data set, as a tensor or nested lists; each broadcasts to an item.

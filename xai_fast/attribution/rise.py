@@ -31,8 +31,10 @@ class RISE(Method[SampledExplanation]):
 
     A mask is a grid of zeros and ones (one with probability ``keep``), enlarged by bilinear interpolation to one cell
     more than the pixels, and cut at a random place in the first cell; a cell has ``ceil(pixels / grid)`` pixels.
-    Attributions are (B, ...) without the channels, (B, N) for rows, in units of the score. An item costs one evaluation
-    per mask, and one.
+    Attributions are (B, ...) without the channels, (B, N) for rows, in units of the score.
+
+    Cost: at most ``1 + masks`` evaluations per item.
+    Limits: noisy; positive everywhere where the score is: compare places. Misses parts smaller than a cell.
 
     Args:
         model: a module in evaluation mode, or any callable from an input tensor to an output.

@@ -30,6 +30,9 @@ class GradientXInput(Method[Explanation]):
 
     Attributions are like the inputs (B, ...), in units of the score.
 
+    Cost: ``1`` gradient per item.
+    Limits: noisy in ReLU networks, near zero where the score is saturated; zero where the input is.
+
     Args:
         model: a module in evaluation mode, or any callable from input tensors to an output.
         score: see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
@@ -73,6 +76,8 @@ class Saliency(GradientXInput):
 
     Attributions are like the inputs (B, ...), in units of the score per unit of the input. Arguments as for
     `GradientXInput`; the paper's ``score`` is "logit".
+
+    Limits: what would change the score, not what made it; noisy in ReLU networks, near zero if saturated.
 
     Args:
         magnitude: give absolute values (the paper); without, what lowers the score is negative.

@@ -36,8 +36,10 @@ class ShapleySampling(FeatureMethod[SampledExplanation]):
     """The mean over random orders of what a feature adds to the score when it joins those before it.
 
     All features together add f(x) - f(baseline), in each order. Attributions are like the inputs (B, ...), in units of
-    the score: each entry has the value of its feature. An order costs one evaluation per feature, less one; an item two
-    more.
+    the score: each entry has the value of its feature.
+
+    Cost: at most ``2 + permutations * (K - 1)`` evaluations per item of K features.
+    Limits: mixes of item and baseline are unlike any data where features are correlated; values are random.
 
     Args:
         permutations: orders per item.

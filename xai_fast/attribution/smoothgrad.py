@@ -54,6 +54,9 @@ class SmoothGrad(SampledMethod[SampledExplanation]):
     Attributions are like the inputs (B, ...), in units of the score per unit of the input (of "squared" and "variance"
     squared), or those of the score with ``times_input``.
 
+    Cost: at most ``samples`` gradients per item.
+    Limits: explains a blurred score; noise beyond the data explains something else.
+
     Args:
         model: see `SampledMethod`, as for ``score`` and what follows ``precision``.
         samples: noisy copies per item.

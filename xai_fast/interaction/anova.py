@@ -24,6 +24,9 @@ class ANOVA(Detector):
     so that a product is not a stand-in for its factors. The ranking's fact "degrees_of_freedom" is that of the
     residuals: the p value of an effect is ``scipy.stats.f.sf(effect, 1, degrees_of_freedom)``.
 
+    Cost: a least squares fit of ``1 + features * (features + 1) / 2`` terms.
+    Limits: misses what is no product, such as ``|x - y|``; pairs only, and more rows than terms.
+
     Raises:
         InputError: in `detect`: there are too few rows, a feature is constant, products depend on one another (as those
             of copied features do), or statsmodels is not installed.

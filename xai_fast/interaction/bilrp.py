@@ -51,6 +51,9 @@ class BiLRP(Method[PairRelevance]):
     count; there is no projection. The maps are linear in the coefficients of the dimensions, so that a whole side is
     found either by going back with rows of dimensions, or forward with rows of cells through the transposed map.
 
+    Cost: ``2`` evaluations per pair, and walks with a row per dimension of phi, or per cell where these are fewer.
+    Limits: biases keep a share of the similarity, nearly all at the fact "lost_relevance". No targets.
+
     Args:
         model: the encoder, a module in evaluation mode; phi is its output, flattened.
         composite: the rules, as in `xai_fast.LRP`.

@@ -21,6 +21,9 @@ class FAST(Detector):
 
     ``detect(rows, target)`` takes the column y as its target.
 
+    Cost: a fit of ``rounds`` rounds at most, and counts per pair.
+    Limits: pairs only, without sign; tells what an additive model of its own leaves, not of a model of yours.
+
     Args:
         rounds: of boosting at most, for the additive model.
         seed: of the additive model.

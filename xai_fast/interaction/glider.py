@@ -24,6 +24,9 @@ __all__ = ["GLIDER"]
 class GLIDER(Detector):
     """Pairs that are among the strongest of many rows.
 
+    Cost: a Hessian per row.
+    Limits: pairs only. Logits of a ReLU network have no curvature, which is an error.
+
     Args:
         model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,).
         top_k: pairs that count at each row.

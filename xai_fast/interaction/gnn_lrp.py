@@ -36,8 +36,11 @@ class GNNLRP(Method[WalkRelevance]):
     messages that are gathered along edges and added, as PyTorch Geometric does; GCN, GIN, GraphSAGE and such with skip
     connections, batch norm, and networks of any kind for each node between. A connection that passes by some steps is a
     walk that stays at its node. A layer without bias right before a product is one linear map with it, so that
-    ``A @ (H @ W) + b`` and ``(A @ H) @ W + b`` have the same relevance. Attention (GAT) counts as a constant; the fact
-    ``constant_attention`` tells so. Maxima over neighbours, and messages that depend on both ends, are refused.
+    ``A @ (H @ W) + b`` and ``(A @ H) @ W + b`` have the same relevance.
+
+    Cost: ``1`` evaluation per graph, and products of its layers; walks are searched when asked for.
+    Limits: attention (GAT) counts as a constant; the fact ``constant_attention`` tells so. Maxima over neighbours, and
+    messages that depend on both ends, are refused.
 
     Args:
         model: a module in evaluation mode, called as ``model(x, adjacency)`` or ``model(x, edge_index)``.

@@ -34,8 +34,11 @@ Predict = Callable[[np.ndarray], np.ndarray]
 class HStatistic(Detector):
     """H of every pair of features.
 
-    The cost is features^2 / 2 times sample^2 predictions. As partial dependences mix the values of rows, the target is
-    one for all rows: an int or a callable where the model has several outputs.
+    As partial dependences mix the values of rows, the target is one for all rows: an int or a callable where the model
+    has several outputs.
+
+    Cost: ``sample + sample**2 * features * (features + 1) / 2`` evaluations, of at most ``sample`` rows.
+    Limits: pairs only, without sign; mixes of rows are unlike any data where features are correlated.
 
     Args:
         model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,), tensors or arrays.

@@ -37,6 +37,9 @@ class HierarchicalLasso(Detector):
     x_j x_k, of order 2. Facts: "penalty", lambda, and "validation_error", the mean squared error on the rows left out,
     for each lambda tried, the largest first.
 
+    Cost: ``penalties * iterations`` steps on a matrix of all products.
+    Limits: misses what is no product, such as ``|x - y|``; pairs only.
+
     Args:
         penalties: how many to try, evenly on a log scale from the least that leaves nothing to a thousandth of it.
         iterations: proximal steps for each.

@@ -39,6 +39,9 @@ class IntegratedHessians(Detector):
 
     With ``target=None`` the class that is explained is the one that is predicted at the row, all along the path.
 
+    Cost: ``steps`` Hessians per row.
+    Limits: pairs only, relative to ``baseline``. Logits of a ReLU network have no curvature, which is an error.
+
     Args:
         model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,); twice differentiable.
         steps: points on the path, 1 to 100.

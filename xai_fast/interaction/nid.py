@@ -42,6 +42,9 @@ class NID(Detector):
     Of the rows, `detect` uses the names and the number of the columns only. The target is an output, by position.
     `InteractionRanking.prune_redundant` leaves out the sets that a stronger set contains, as the paper does.
 
+    Cost: no passes; products of the weights.
+    Limits: knows no data: columns need one scale. Anything but a chain of linear layers and activations is refused.
+
     Args:
         model: a chain of `torch.nn.Linear` with activations in between, such as `fit_mlp` trains. Effects are in units
             of what the first of them reads. Where the modules are not all in a `torch.nn.Sequential`, that they are

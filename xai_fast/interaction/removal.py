@@ -36,10 +36,13 @@ class RemovalInteractions(BehindLayer):
     """Interactions of the cells of a feature map, by removing one, both, or three of them.
 
     `explain` gives an `InteractionMap`. Its ``sums`` are I with its sign, (B, n, n) or (B, n, n, n), each set of cells
-    once (i < j < q); zero where a cell is not on the shortlist. ``attributions`` are I^2. Only the part of the model
-    behind the layer runs with cells removed: 1 + n + C(shortlist, 2) runs per item, at order 3 C(shortlist, 3) more,
-    which ``evaluations`` counts. It is traced, as for `TaylorCAM`. Differences that are no more than the rounding of
-    the scores are zero; an item with none left has the fact "no_interactions". Inputs may be integers.
+    once (i < j < q); zero where a cell is not on the shortlist. ``attributions`` are I^2. What follows the layer is
+    traced, as for `TaylorCAM`. Inputs may be integers.
+
+    Cost: ``1 + n + comb(shortlist, 2)`` evaluations of what follows the layer per item of n cells; at order 3
+    ``comb(shortlist, 3)`` more.
+    Limits: cells off the shortlist have no interactions; ``baseline`` decides what removed means. Differences within
+    the rounding of the scores are zero; an item with none left has the fact "no_interactions".
 
     Args:
         model: a module in evaluation mode.

@@ -30,6 +30,9 @@ class RuleFit(Detector):
     ``detect(rows, target)`` takes the column y as its target. The ranking's fact "r2" says how well the model fits the
     rows it was fitted to.
 
+    Cost: a fit of ``trees`` trees and a lasso, then that of `HStatistic`.
+    Limits: explains the trees that it fits, see "r2"; pairs only.
+
     Args:
         trees: how many.
         leaves: per tree, at most; the paper's trees have 4 on average.

@@ -33,8 +33,11 @@ _ROWS_AT_ONCE = 1 << 16
 class ShapleyInteractions(Detector):
     """The mean absolute Shapley interaction over the rows, of all sets of two features or more up to an order.
 
-    The spread is over the rows. The cost is rows x background rows x 2^features evaluations of the model. With
-    ``target=None`` the class that is explained is the one that is predicted at the row, whichever features are absent.
+    The spread is over the rows. With ``target=None`` the class that is explained is the one that is predicted at the
+    row, whichever features are absent.
+
+    Cost: ``rows * (1 + background * 2**features)`` evaluations.
+    Limits: mixes of rows are unlike any data where features are correlated; at most 16 features.
 
     Args:
         model: in evaluation mode, (rows, features) to (rows, classes), (rows, 1) or (rows,); at most 16 features.

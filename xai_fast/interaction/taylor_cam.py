@@ -43,6 +43,10 @@ class TaylorCAM(BehindLayer):
     that it comes in: an item without interactions has zeros and the fact "zero_curvature", and of a score without
     curvature at all `explain` raises a `ZeroCurvatureError`. Inputs may be integers, such as token numbers.
 
+    Cost: ``1`` evaluation per item, and at order 2 no more than a Hessian-vector product per position.
+    Limits: only a score that bends has interactions; behind ReLUs the softmax alone does, and pairs where it is
+    confident are products of single cells (``rank_one_share``, see ``score``).
+
     Args:
         model: a module in evaluation mode.
         layer: whose output is the feature map, (B, d, ...) or (B, ..., d), or tokens (B, n, d) or (n, B, d): a

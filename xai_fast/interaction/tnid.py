@@ -59,6 +59,9 @@ class TNID(Detector):
 
     The result depends on the model, the data, the options and the seed, never on how the work is cut up.
 
+    Cost: a mixed derivative per set and representative; ``budget`` bounds those of the exhaustive orders.
+    Limits: beyond the exhaustive orders, sets without a strong subset are missed; needs curvature, or ``smooth``.
+
     Args:
         model: a module in evaluation mode from rows (B, ...) like the data to outputs (B, C), (B, 1) or (B,), or any
             function from rows to scores (B,).

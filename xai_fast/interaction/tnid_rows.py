@@ -37,8 +37,10 @@ class TNIDRows(Method):
     """Mixed derivatives F_T of the score at each row, for each of some sets T of features.
 
     Attributions are (B, T), one for each set in the order in which the sets are given, or of `torch.combinations`.
-    Items are rows (B, D); the model takes no additional arguments. The fact "zero_curvature" is that all effects of a
-    row are exactly zero.
+    Items are rows (B, D). The fact "zero_curvature" is that all effects of a row are exactly zero.
+
+    Cost: ``1`` evaluation per row, and a mixed derivative for each set.
+    Limits: tells of the row, not of what is around it. Additional arguments are refused.
 
     Args:
         model: in evaluation mode, rows (B, D) to (B, C), (B, 1) or (B,).

@@ -20,8 +20,11 @@ __all__ = ["Neuralize"]
 class Neuralize(Method[Explanation]):
     """Relevance of the features for what a density, one-class model, clustering or kernel machine says of rows.
 
-    Attributions are like the inputs (B, ...). They sum to the score but for constants of the model, such as a density's
-    normalisation or an intercept, and for what a unit at the very place of the row holds.
+    Attributions are like the inputs (B, ...).
+
+    Cost: ``1`` evaluation per row, and a pass back through the network that stands for the estimator.
+    Limits: values sum to the score but for constants of the model, such as a density's normalisation or an intercept,
+    and for what a unit at the very place of the row holds. Other estimators, such as trees, are refused.
 
     Args:
         model: an estimator that `xai_fast.neuralize` takes, or what it returned, there with options.
