@@ -92,6 +92,19 @@ ROWS = (
         "{:.1f}",
         ">= 1.5",
     ),
+    *(
+        (
+            f"batched Hessian-vector products / a second bilinear_form, 600-256-256-10 head, {label}",
+            f"test_taylor::test_head_without_a_trace[{name}]",
+            "products_over_ours",
+            "{:.1f}",
+            goal,
+        )
+        for name, label, goal in (
+            ("one_side", "pairs of one set of directions", ">= 4"),
+            ("two_sides", "of two sets", ""),
+        )
+    ),
     (
         "batched Hessian-vector products / reverse route, small ReLU network, 10 classes",
         "test_taylor::test_reverse_route",
@@ -276,6 +289,16 @@ ROWS = (
             ("convnext", "ConvNeXt-tiny", ">= 1"),
         )
         for batch in (1, 8, 32)
+    ),
+    *(
+        (
+            f"the owner's gradient / that of a compiled model, {label}, batch 8",
+            f"test_preparation::test_compiled[{name}]",
+            "gain",
+            "{:.2f}",
+            "",
+        )
+        for name, label in (("resnet18", "ResNet-18"), ("lite0", "Lite0"), ("vit", "six blocks of ViT-S/16"))
     ),
     (
         "memory of LRP / of a gradient, ResNet-50, one item, the largest",

@@ -5,6 +5,7 @@ Networks have random weights, except EfficientNet-Lite0; inputs are noise of 224
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +17,7 @@ from benchmarks.measure import in_turn, ratio
 from benchmarks.relevance_networks import resnet50, vit_small
 from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
-from xai_fast.engine.gradients import ScoreGradient
+from xai_fast.engine.gradients import ScoreGradient, compiled
 from xai_fast.engine.masked import MaskedScores
 from xai_fast.engine.objective import Objective
 from xai_fast.models.classifiers import load
@@ -76,3 +77,28 @@ def test_over_the_owners_gradient(benchmark: BenchmarkFixture, name: str, batch:
     benchmark.pedantic(our_gradient, rounds=1)
     assert gain >= LEAST.get(name, 0.9)
     assert pass_gain >= 0.9
+
+
+@pytest.mark.parametrize("name", ["resnet18", "lite0", "vit"])
+def test_compiled(benchmark: BenchmarkFixture, name: str) -> None:
+    """What ``compile=True`` gains over the owner's own gradient, and over the prepared model: measured, no goal."""
+    batch = 8
+    model, x = NETWORKS[name](), torch.randn(batch, 3, 224, 224)
+    call = Call.of(model, x, Objective(0), internal_batch_size=batch)
+    item, targets = torch.arange(batch), torch.zeros(batch, dtype=torch.int64)
+    forward = compiled(model, x.device)
+    gradients = {"prepared": ScoreGradient(call), "compiled": ScoreGradient(call, forward=forward, static=True)}
+
+    def own_gradient() -> None:
+        leaf = x.clone().requires_grad_()
+        torch.autograd.grad(_logits(model(leaf)).softmax(1)[:, 0].sum(), leaf)
+
+    def gradient_of(which: str) -> None:
+        with frozen_parameters(model), torch.no_grad():
+            gradients[which](x.flatten(1), item, targets)
+
+    runs = {"own": own_gradient, **{which: functools.partial(gradient_of, which) for which in gradients}}
+    seconds = in_turn(runs, rounds=5)
+    benchmark.extra_info |= {"seconds": seconds, "gain": ratio(seconds, "own", "compiled")}
+    benchmark.extra_info |= {"prepared_over_compiled": ratio(seconds, "prepared", "compiled")}
+    benchmark.pedantic(runs["compiled"], rounds=1)
