@@ -32,7 +32,7 @@ class GuidedGradCAM(GradCAM):
     is of the map alone.
 
     Args:
-        embeddings: see `xai_fast.GradientXInput`.
+        embeddings: the layer whose output (B, ...) is explained, such as that of token ids; None to explain the inputs.
     """
 
     name = "guided_gradcam"

@@ -13,8 +13,7 @@ from torch import Tensor
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.sources.base import Source
-from xai_fast.jobs.sources.item_error import ItemError
-from xai_fast.jobs.store.job_file import Status
+from xai_fast.jobs.store.job_file import ItemError, Status
 from xai_fast.references import LoadedModel, import_reference
 
 __all__ = ["ItemTargets", "Preparation"]

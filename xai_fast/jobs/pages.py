@@ -12,7 +12,7 @@ from xai_fast import plot
 from xai_fast.errors import XaiFastError
 from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
-from xai_fast.jobs.store.reader import Store, open_store
+from xai_fast.jobs.store.reader import Store
 
 __all__ = ["View", "pictures_of", "report"]
 
@@ -41,7 +41,7 @@ def View(out: str | os.PathLike[str], **options: Any) -> plot.View:
 
 
 def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreItems:
-    store = open_store(out)
+    store = Store(out)
     spec = JobSpec.from_dict(store.job["spec"])
     pictures, class_names, note = pictures_of(spec, store, options.pop("trust", False))
     if spec.source["kind"] == "table":

@@ -160,15 +160,7 @@ class JobSpec:
         return cls.from_dict(values)
 
     def differences(self, other: JobSpec) -> list[str]:
-        """Compare the description in a store with one that is asked for.
-
-        Args:
-            other: the one that is asked for.
-
-        Returns:
-            One line for each field that results depend on and that differs, such as
-            ``shard_size: 1024 in the store, 7 asked for``.
-        """
+        """Return a line for each field that results depend on and that another description has otherwise."""
         mine, theirs = flat(self.of_results()), flat(other.of_results())
         lines = [
             f"{name}: {_shown(mine, name)} in the store, {_shown(theirs, name)} asked for"
@@ -242,7 +234,13 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"job file: {path} cannot be read: {reason}") from error
-    values = _json(path, text) if path.suffix.lower() == ".json" else _yaml(path, text)
+    kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    try:
+        values: object = json.loads(text, object_pairs_hook=_once) if kind == "JSON" else _yaml(text)
+    except InputError:
+        raise
+    except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
+        raise InputError(f"job file: {path} is no {kind}: {error}") from error
     if not isinstance(values, dict):
         raise bad_argument("job file", "keys and values, such as source: photos", f"{type(values).__name__} in {path}")
     return values
@@ -258,17 +256,7 @@ def _once(pairs: Sequence[tuple[Hashable, Any]]) -> dict[Any, Any]:
     return result
 
 
-def _json(path: Path, text: str) -> object:
-    try:
-        values: object = json.loads(text, object_pairs_hook=_once)
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
-        raise InputError(f"job file: {path} is no JSON: {error}") from error
-    return values
-
-
-def _yaml(path: Path, text: str) -> object:
+def _yaml(text: str) -> object:
     try:
         import yaml
     except ImportError as error:
@@ -288,8 +276,6 @@ def _yaml(path: Path, text: str) -> object:
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-.0123456789"))
     try:
         values: object = yaml.load(text, Loader)
-    except InputError:
-        raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"job file: {path} is no YAML: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
     return values

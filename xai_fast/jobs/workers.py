@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -201,8 +202,7 @@ class _Worker:
 
     def __init__(self, connection: Connection, setup: Setup) -> None:
         self.connection = connection
-        self.orders: list[dict[str, Any]] = []
-        self.arrived = threading.Condition()
+        self.orders = queue.SimpleQueue[dict[str, Any]]()
         threading.Thread(target=self._follow, name="xai_fast orders", daemon=True).start()
         self.job = open_job(setup.out, source=setup.source)
         torch.set_num_threads(self.job.plan.threads)
@@ -211,9 +211,7 @@ class _Worker:
     def work(self) -> None:
         _send(self.connection, {"ready": True})
         while True:
-            with self.arrived:
-                self.arrived.wait_for(lambda: self.orders)
-                message = self.orders.pop(0)
+            message = self.orders.get()
             if "search" in message:
                 self._search(message)
                 continue
@@ -232,10 +230,7 @@ class _Worker:
         """Read orders until the driver closes its end, or is gone; then end the process, whatever it is doing."""
         try:
             while True:
-                message = json.loads(self.connection.recv_bytes())
-                with self.arrived:
-                    self.orders.append(message)
-                    self.arrived.notify()
+                self.orders.put(json.loads(self.connection.recv_bytes()))
         except (EOFError, OSError):
             WRITING.acquire(timeout=_GRACE)
             os._exit(0)

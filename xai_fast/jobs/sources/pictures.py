@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.jobs.sources.item_error import ItemError
-from xai_fast.jobs.store.job_file import Status
+from xai_fast.jobs.store.job_file import ItemError, Status
 from xai_fast.references import classifiers_module, import_reference
 
 if TYPE_CHECKING:

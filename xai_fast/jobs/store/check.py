@@ -64,7 +64,7 @@ def repair(out: str | os.PathLike[str]) -> list[Damage]:
             store cannot be written.
     """
     path = Path(out)
-    shards = _opened(path)[1]
+    shards = Shards.of(Folder(path), read_job(path))
     found = verify(path)
     for damage in found:
         if damage.shard is None:
@@ -112,15 +112,11 @@ def _clean(folder: Folder, prefix: str, before: float) -> Iterator[str]:
             yield prefix + name
 
 
-def _opened(path: Path) -> tuple[Folder, Shards]:
-    job, root = read_job(path), Folder(path)
-    return root, Shards(root, job["fingerprint"], job["items"]["count"], job["spec"]["shard_size"])
-
-
 def _damages(path: Path, deep: bool, seen: Callable[[int], None] | None) -> Iterator[Damage]:
-    root, shards = _opened(path)
+    job, root = read_job(path), Folder(path)
+    shards = Shards.of(root, job)
     try:
-        items = Items(root, read_job(path)["items"])
+        items = Items(root, job["items"])
         if deep:
             items.check()
     except StoreError as error:

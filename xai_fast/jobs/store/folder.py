@@ -13,7 +13,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,8 @@ class Folder:
             except FileNotFoundError:
                 if not create:
                     raise
-                _make(name, self._fd)
+                with suppress(FileExistsError):  # another process was faster
+                    os.mkdir(name, dir_fd=self._fd)
                 os.fsync(self._fd)
                 found._fd = os.open(name, _OPEN | os.O_DIRECTORY, dir_fd=self._fd)
         return found
@@ -142,13 +143,6 @@ class Folder:
             folder.remove(file)
         with _named(self.path / name, "remove"):
             os.rmdir(name, dir_fd=self._fd)
-
-
-def _make(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, dir_fd=parent)
-    except FileExistsError:
-        return  # another process was faster
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -114,6 +114,11 @@ class Shards:
         self._opened: Folder | None = None
         self._agreed: Agreed | None = None
 
+    @classmethod
+    def of(cls, root: Folder, job: Mapping[str, Any]) -> Shards:
+        """Give those of the job that ``job.json`` describes."""
+        return cls(root, job["fingerprint"], job["items"]["count"], job["spec"]["shard_size"])
+
     def __len__(self) -> int:
         return -(-self.items // self.size)
 
@@ -126,33 +131,22 @@ class Shards:
         folder = self._folder()
         return folder is not None and folder.exists("/".join(_place(shard)))
 
-    def done(self, folder: int) -> list[int]:
-        """List the shards of a folder that are done."""
-        names = self._names(folder)
-        return [shard for shard in self._in(folder) if _place(shard)[1] in names] if names else []
-
-    @property
-    def folders(self) -> range:
-        """Numbers of the folders that there may be."""
-        return range(-(-len(self) // _PER_FOLDER))
-
     def all_done(self) -> Iterator[int]:
         """List the shards that are done, folder by folder."""
         above = self._folder()
         # Those that are there: a store of a few bytes can speak of more shards than any loop comes to the end of.
         there = [int(name) for name in above.names() if re.fullmatch("[0-9]{6,15}", name)] if above else []
         for folder in sorted(there):
-            yield from self.done(folder)
+            yield from self._in(folder, done=True)
 
-    def missing_in(self, folder: int) -> list[int]:
-        """List the shards of a folder that are not done."""
-        names = self._names(folder)
-        return [shard for shard in self._in(folder) if _place(shard)[1] not in names]
+    def items_done(self) -> int:
+        """Count the items of the shards that are done."""
+        return sum(len(self.span(shard)) for shard in self.all_done())
 
     def missing(self) -> Iterator[int]:
         """List the shards that are not done, folder by folder."""
-        for folder in self.folders:
-            yield from self.missing_in(folder)
+        for folder in self._folders:
+            yield from self._in(folder, done=False)
 
     def in_turn(self, rank: int = 0, world_size: int = 1) -> Iterator[int]:
         """List the shards that one of several processes does: its own, then whatever is missing by then."""
@@ -163,9 +157,9 @@ class Shards:
             if not self.exists(shard):
                 yield shard
         chance = random.Random(rank)
-        first = rank * len(self.folders) // world_size
-        for folder in (*self.folders[first:], *self.folders[:first]):
-            missing = self.missing_in(folder)
+        first = rank * len(self._folders) // world_size
+        for folder in (*self._folders[first:], *self._folders[:first]):
+            missing = self._in(folder, done=False)
             chance.shuffle(missing)  # so that processes that are left over meet seldom
             for shard in missing:
                 if not self.exists(shard):
@@ -176,17 +170,22 @@ class Shards:
             self._opened = self._root.folder(SHARDS)
         return self._opened
 
-    def _names(self, folder: int) -> set[str]:
-        above, name = self._folder(), f"{folder:06d}"
-        try:
-            return set() if above is None else set(above.folder(name).names())
-        except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return set()
-            raise
+    @property
+    def _folders(self) -> range:
+        """Numbers of the folders that there may be."""
+        return range(-(-len(self) // _PER_FOLDER))
 
-    def _in(self, folder: int) -> range:
-        return range(folder * _PER_FOLDER, min((folder + 1) * _PER_FOLDER, len(self)))
+    def _in(self, folder: int, *, done: bool) -> list[int]:
+        """List the shards of a folder that are done, or that are not."""
+        above, names = self._folder(), set[str]()
+        try:
+            names = set() if above is None else set(above.folder(f"{folder:06d}").names())
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        first = folder * _PER_FOLDER
+        found = range(first, min(first + _PER_FOLDER, len(self)))
+        return [shard for shard in found if (_place(shard)[1] in names) == done]
 
     def write(self, shard: int, header: Header, tensors: Mapping[str, Tensor], *, replace: bool = False) -> bool:
         """Write a shard; the first writer wins."""
