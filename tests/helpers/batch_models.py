@@ -12,6 +12,7 @@ from torch import nn
 from xai_fast import Explanation, Method
 from xai_fast.engine.call import Call
 from xai_fast.images import ImageModel
+from xai_fast.jobs import JobStatus, status
 
 
 def tiny() -> ImageModel:
@@ -52,6 +53,15 @@ class Sums(Method):
 def identity() -> nn.Module:
     """A model that says what it is given."""
     return nn.Identity()
+
+
+LOOKS: list[JobStatus] = []
+
+
+def looking(out: str) -> nn.Module:
+    """Look how the job stands whose model this is."""
+    LOOKS.append(status(out))
+    return identity()
 
 
 class Vanish(Sums):
