@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import math
 import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,7 +31,7 @@ from xai_fast.errors import InputError, JobError, bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.runners.local import Seen, ends_on_sigterm
 from xai_fast.jobs.work import ShardDone
-from xai_fast.jobs.workers import Setup, raised
+from xai_fast.jobs.workers import Child, Setup
 
 __all__ = ["run_ray"]
 
@@ -119,50 +117,27 @@ def _device(device: str | None, num_gpus: float | None) -> str:
 
 def _drive(setup: dict[str, Any], folder: Path, seen: Seen) -> None:
     """Run the driver to its end, and raise what it answers."""
-    code = "import sys; from xai_fast.jobs.runners.ray_driver import main; main()"
     with open(folder / "driver.log", "wb") as output, ends_on_sigterm():
-        child = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            env=_environment(setup),
-            start_new_session=True,  # Ctrl-C is for us; the driver is told by closing the pipe
-        )
-        assert child.stdin is not None  # pipes were asked for
-        assert child.stdout is not None
+        how = {"env": _environment(setup), "stdout": output, "stderr": output}
+        child, lost = Child("xai_fast.jobs.runners.ray_driver", setup, **how), False
         try:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(json.dumps(setup).encode() + b"\n")
-                child.stdin.flush()
-            answer: dict[str, Any] = {}
-            for line in child.stdout:
-                answer = json.loads(line)
-                if "done" in answer:
-                    seen(ShardDone(**answer["done"]))
+            while "ended" not in (answer := child.answer()):
+                seen(ShardDone(**answer["done"]))
+        except (EOFError, OSError):
+            lost = True
         finally:
             _end(child)
-    if "error" in answer:
-        raise raised(answer["error"])
-    if "ended" not in answer:
+    if lost:
         told = "\n".join((folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:])
-        raise JobError(f"ray: the driver ended with exit code {child.returncode}; its last lines are:\n{told}")
+        raise JobError(f"ray: the driver ended with exit code {child.process.returncode}; its last lines are:\n{told}")
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: Child) -> None:
     """Wait for the driver and all that it has started to end; end what does not."""
-    assert child.stdin is not None
-    assert child.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        child.stdin.close()
-    try:
-        child.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    child.stdout.close()
+    child.end(_SECONDS_TO_END)
+    child.connection.close()
     ends = time.monotonic() + _SECONDS_TO_END / 2
-    while found := _processes(child.pid):
+    while found := _processes(child.process.pid):
         for pid in found if time.monotonic() > ends else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import operator
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status, read_job
-from xai_fast.jobs.store.shards import Header, Shard, Shards
+from xai_fast.jobs.store.shards import Shard, Shards
 from xai_fast.terminal import ShortRepr
 
 if TYPE_CHECKING:
@@ -144,22 +143,9 @@ class Store:
         """Whether all shards are done."""
         return next(self.shards.missing(), None) is None
 
-    def counts(self) -> dict[str, int]:
-        """Return how many finished items have which status, by its label."""
-        total: Counter[str] = Counter()
-        for _, header in self.headers():
-            total.update(label for label, _ in header.failed.values())
-            total[Status.OK.label] += header.rows - len(header.failed)
-        return {label: count for label, count in total.items() if count}
-
-    def headers(self) -> Iterator[tuple[int, Header]]:
-        """Yield the number and the header of each finished shard, in order."""
-        for shard in self.shards.all_done():
-            yield shard, self.shards.header(shard)
-
     def failures(self) -> Iterator[tuple[int, str, str, str]]:
         """Yield (index, id, label of the status, reason) of each item that failed, in order."""
-        for _, header in self.headers():
+        for header in map(self.shards.header, self.shards.all_done()):
             for row, (label, reason) in sorted(header.failed.items()):
                 yield header.start + row, self.items.id(header.start + row), label, reason
 
@@ -169,18 +155,11 @@ class Store:
         return tuple(status.label for status in Status)
 
     def columns(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Read the status and the numbers of consecutive items, whether they are done or not.
-
-        Args:
-            start: the first one.
-            stop: one beyond the last.
+        """Read what columns of a table have of the items from ``start`` to ``stop - 1``, whether they are done or not.
 
         Returns:
             (stop - start,) uint8 of values of `Status`, 255 where there is no result yet, and by name those fields with
             one number per item, as (stop - start,) float64, NaN where there is none.
-
-        Raises:
-            StoreError: a shard is damaged.
         """
         statuses = np.full(stop - start, 255, np.uint8)
         numbers = {name: np.full(stop - start, np.nan) for name, field in self.fields.items() if not field.shape}
@@ -215,24 +194,22 @@ class Store:
         wanted = torch.tensor([self._position(i) for i in indices], dtype=torch.int64)
         statuses = torch.empty(len(wanted), dtype=torch.uint8)
         reasons: list[str | None] = [None] * len(wanted)
-        fields: dict[str, Tensor] = {}
         order = wanted.argsort(stable=True)
         numbers, counts = torch.unique_consecutive(wanted[order] // self.shards.size, return_counts=True)
+        # Without memory of their own: a shape alone, which anybody could write, must not make us allocate.
+        fields = {name: field.blank(len(wanted)) for name, field in self.fields.items()}
+        allocated = False
         for number, places in zip(numbers.tolist(), torch.split(order, counts.tolist()), strict=True):
             shard = self._shard(number)
+            if shard.fields and not allocated:
+                allocated, first = True, number == numbers[0]
+                fields = {name: torch.empty_like(v) if first else v.contiguous() for name, v in fields.items()}
             rows = wanted[places] - shard.header.start
             statuses[places] = torch.from_numpy(shard.header.statuses)[rows]
             for place, row in zip(places.tolist(), rows.tolist(), strict=True):
                 reasons[place] = shard.header.failed.get(row, (None, None))[1]
-            for name in shard.fields.keys() | fields.keys():
-                if name not in fields:
-                    field = self.fields[name]
-                    fields[name] = torch.empty(len(wanted), *field.shape, dtype=field.torch_dtype)
-                    if number != numbers[0]:
-                        fields[name].copy_(field.blank(len(wanted)))
+            for name in fields if allocated else ():
                 _gather(shard, name, rows, places, fields[name])
-        # Without memory of its own: a shape alone, which anybody could write, must not make us allocate.
-        fields = {name: fields.get(name, field.blank(len(wanted))) for name, field in self.fields.items()}
         return Batch(wanted, [self.items.id(i) for i in wanted.tolist()], statuses, reasons, fields)
 
     def explanation(self, method: str, items: int | slice | Sequence[int] | None = None) -> Explanation:

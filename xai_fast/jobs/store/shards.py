@@ -210,23 +210,21 @@ class Shards:
 
     def open(self, shard: int, *, deep: bool = False) -> Shard:
         """Open a shard, and compare it with the others; ``deep`` reads all of it, and compares the hash."""
-        header, about, tensors = self._read(shard)
+        header, tensors = self._read(shard, deep=deep)
         where, agreed = self.path.joinpath(*_place(shard)), self.agreed()
-        if deep and content_hash(about, tensors) != header.sha256:
-            raise StoreError(f"{where}: its content is not what was written: the sha256 is another")
         return Shard(header, tensors, {} if agreed is None else agreed.fields, where)
 
     def agreed(self, *, most: int | None = None, deep: bool = False) -> Agreed | None:
         """Find what all shards have in common in the first one that is sound and has results."""
         for shard in itertools.islice(self.all_done(), most) if self._agreed is None or deep else ():
             with suppress(StoreError):
-                header, about, tensors = self._read(shard)
-                if tensors and not (deep and content_hash(about, tensors) != header.sha256):
+                header, tensors = self._read(shard, deep=deep)
+                if tensors:
                     self._agreed = Agreed(stored_fields(tensors, self.path), header.methods)
                     break
         return self._agreed
 
-    def _read(self, shard: int, *, tensors: bool = True) -> tuple[Header, dict[str, Any], dict[str, Tensor]]:
+    def _read(self, shard: int, *, tensors: bool = True, deep: bool = False) -> tuple[Header, dict[str, Tensor]]:
         span, (folder, name) = self.span(shard), _place(shard)
         where = self.path / folder / name
         above = self._folder()
@@ -237,7 +235,9 @@ class Shards:
         header = _parse(about, where)
         if (header.job, header.start, header.stop) != (self.job, span.start, span.stop):
             raise StoreError(f"{where}: expected items {span.start} to {span.stop - 1} of this job, got others")
-        return header, about, found
+        if deep and content_hash(about, found) != header.sha256:
+            raise StoreError(f"{where}: its content is not what was written: the sha256 is another")
+        return header, found
 
 
 def load_tensors(folder: Folder, name: str, *, only_metadata: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
