@@ -35,6 +35,13 @@ def random_weights() -> nn.Module:
     return nn.Linear(2, 2)
 
 
+def small() -> nn.Module:
+    """Scores of pictures (B, 3, H, W), with curvature."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+
+
 class Sums(Method):
     """Costs next to nothing: the sum of each item, and of what the model says of it."""
 

@@ -187,7 +187,12 @@ class Store:
 
     def item(self, i: int) -> ItemResult:
         """Read one item; raise `StoreError` where its shard is not done, or damaged."""
-        return next(self.batch([i]).results())
+        shard, row = self._shard(i // self.shards.size), i % self.shards.size
+        fields = {name: field.blank(1)[0] for name, field in self.fields.items()}
+        for name in shard.fields:  # not as a batch of one, which takes three times as long
+            fields[name] = shard.decode(name, slice(row, row + 1), torch.empty_like(fields[name][None]))[0]
+        label, reason = shard.header.failed.get(row, (Status.OK.label, None))
+        return ItemResult(i, self.items.id(i), Status[label.upper()], reason, fields)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Read some items, in any order; raise `StoreError` where a shard is not done, or damaged."""
