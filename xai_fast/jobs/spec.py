@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.sources.describe import describe
 from xai_fast.references import ModelRef, check_reference
-from xai_fast.values import check_keys, plain
+from xai_fast.values import check_keys, plain, unique
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 
@@ -236,24 +236,12 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise InputError(f"job file: {path} cannot be read: {reason}") from error
     kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
     try:
-        values: object = json.loads(text, object_pairs_hook=_once) if kind == "JSON" else _yaml(text)
-    except InputError:
-        raise
+        values: object = json.loads(text, object_pairs_hook=unique) if kind == "JSON" else _yaml(text)
     except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
         raise InputError(f"job file: {path} is no {kind}: {error}") from error
     if not isinstance(values, dict):
         raise bad_argument("job file", "keys and values, such as source: photos", f"{type(values).__name__} in {path}")
     return values
-
-
-def _once(pairs: Sequence[tuple[Hashable, Any]]) -> dict[Any, Any]:
-    """Build a mapping; of a key that stands twice one value would be lost silently."""
-    result: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise bad_argument("job file", "each key once", f"{key!r} twice")
-        result[key] = value
-    return result
 
 
 def _yaml(text: str) -> object:
@@ -267,7 +255,7 @@ def _yaml(text: str) -> object:
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
         loader.flatten_mapping(node)
-        return _once(
+        return unique(
             [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
         )
 

@@ -19,7 +19,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -27,12 +27,11 @@ import torch
 
 from xai_fast import errors
 from xai_fast.errors import JobError, XaiFastError
-from xai_fast.jobs.computation import Computation
 from xai_fast.jobs.job import Job, open_job
 from xai_fast.jobs.sources import SourceChanged
 from xai_fast.jobs.work import WRITING, DeviceLost, Order, ShardDone, run_shard, try_alone
 
-__all__ = ["Child", "Setup", "Shepherd", "described", "main", "raised", "serve"]
+__all__ = ["Child", "Shepherd", "described", "main", "raised", "serve", "setup_of"]
 
 _STARTS = 25
 """Workers in a row that may die before they have begun."""
@@ -46,19 +45,10 @@ _GRACE = 10.0
 _LOOK = 2.0
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a worker has to know."""
-
-    out: str
-    device: str
-    source: Mapping[str, Any]
-    max_attempts: int
-
-    @classmethod
-    def of(cls, job: Job, device: str) -> Setup:
-        """Describe the work on a job."""
-        return cls(str(job.path.absolute()), device, job.spec.source, job.spec.max_attempts)
+def setup_of(job: Job, device: str) -> dict[str, Any]:
+    """Say what a worker has to know of a job."""
+    attempts = {"max_attempts": job.spec.max_attempts}
+    return {"out": str(job.path.absolute()), "device": device, "source": job.spec.source, **attempts}
 
 
 class Child:
@@ -107,7 +97,7 @@ class Child:
 class Shepherd:
     """One worker process, started anew when it dies; gives it one shard at a time, from any thread."""
 
-    def __init__(self, setup: Setup, threads: int) -> None:
+    def __init__(self, setup: Mapping[str, Any], threads: int) -> None:
         self._setup, self._threads = setup, threads
         self._child: Child | None = None
         self._stopped = False
@@ -144,7 +134,7 @@ class Shepherd:
                     return found
                 at = message["at"]
             deaths[at] += 1
-            if deaths[at] >= self._setup.max_attempts:
+            if deaths[at] >= self._setup["max_attempts"]:
                 found[at] = f"it killed the process that worked on it, {deaths[at]} times"
 
     def _told(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -167,7 +157,7 @@ class Shepherd:
                 if self._stopped:
                     raise JobError("the run was ended")
                 threads = {"OMP_NUM_THREADS": str(self._threads)}
-                self._child = child = Child("xai_fast.jobs.workers", asdict(self._setup), env=os.environ | threads)
+                self._child = child = Child("xai_fast.jobs.workers", self._setup, env=os.environ | threads)
             try:
                 child.answer()
                 return child
@@ -198,7 +188,7 @@ def serve(descriptor: int, work: Callable[[Connection, dict[str, Any]], object])
         work(connection, setup)
     except DeviceLost:
         code = _DEVICE_LOST
-    except BaseException as error:  # the parent raises it, and ends the run
+    except Exception as error:  # the parent raises it, and ends the run
         _send(connection, {"error": described(error)})
     sys.stdout.flush()
     # Without the interpreter's own end, which takes long with torch, and could wait for threads of the user's code.
@@ -206,47 +196,40 @@ def serve(descriptor: int, work: Callable[[Connection, dict[str, Any]], object])
 
 
 def main(descriptor: int) -> None:
-    """Work until there is no more to do."""
-    serve(descriptor, lambda connection, setup: _Worker(connection, Setup(**setup)).work())
+    """Be the process that computes."""
+    serve(descriptor, _work)
 
 
-class _Worker:
-    """The process that computes."""
-
-    def __init__(self, connection: Connection, setup: Setup) -> None:
-        self.connection = connection
-        self.orders = queue.SimpleQueue[dict[str, Any]]()
-        threading.Thread(target=self._follow, name="xai_fast orders", daemon=True).start()
-        self.job = open_job(setup.out, source=setup.source)
-        torch.set_num_threads(self.job.plan.threads)
-        self.held: Computation = self.job.compute_on(setup.device)
-
-    def work(self) -> None:
-        _send(self.connection, {"ready": True})
-        while True:
-            message = self.orders.get()
-            if "search" in message:
-                self._search(message)
-                continue
-            order = message["order"]
-            order["killed"] = {int(index): reason for index, reason in order["killed"].items()}
-            _send(self.connection, {"done": asdict(run_shard(self.job, self.held, Order(**order)))})
-
-    def _search(self, message: Mapping[str, Any]) -> None:
-        for index in self.job.shards.span(message["search"]):
+def _work(connection: Connection, setup: Mapping[str, Any]) -> None:
+    """Follow orders for ever."""
+    orders = queue.SimpleQueue[dict[str, Any]]()
+    threading.Thread(target=_follow, args=[connection, orders], name="xai_fast orders", daemon=True).start()
+    job = open_job(setup["out"], source=setup["source"])
+    torch.set_num_threads(job.plan.threads)
+    held = job.compute_on(setup["device"])
+    _send(connection, {"ready": True})
+    while True:
+        message = orders.get()
+        if "order" in message:
+            killed = {int(index): reason for index, reason in message["order"]["killed"].items()}
+            order = Order(**{**message["order"], "killed": killed})
+            _send(connection, {"done": asdict(run_shard(job, held, order))})
+            continue
+        for index in job.shards.span(message["search"]):
             if index >= message["from"] and index not in message["skip"]:
-                _send(self.connection, {"at": index})
-                try_alone(self.job, self.held, index)
-        _send(self.connection, {"searched": True})
+                _send(connection, {"at": index})
+                try_alone(job, held, index)
+        _send(connection, {"searched": True})
 
-    def _follow(self) -> None:
-        """Read orders until the driver closes its end, or is gone; then end the process, whatever it is doing."""
-        try:
-            while True:
-                self.orders.put(json.loads(self.connection.recv_bytes()))
-        except (EOFError, OSError):
-            WRITING.acquire(timeout=_GRACE)
-            os._exit(0)
+
+def _follow(connection: Connection, orders: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Read orders until the driver closes its end, or is gone; then end the process, whatever it is doing."""
+    try:
+        while True:
+            orders.put(json.loads(connection.recv_bytes()))
+    except (EOFError, OSError):
+        WRITING.acquire(timeout=_GRACE)
+        os._exit(0)
 
 
 def _send(connection: Connection, message: Mapping[str, Any]) -> None:

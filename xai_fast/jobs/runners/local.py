@@ -17,7 +17,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.work import Order, ShardDone, run_shard
-from xai_fast.jobs.workers import Setup, Shepherd
+from xai_fast.jobs.workers import Shepherd, setup_of
 
 __all__ = ["default_threads", "devices_of", "feed", "run_local"]
 
@@ -47,7 +47,7 @@ def run_local(
 
 def feed(job: Job, shards: Iterator[int], seen: Seen, devices: list[str], *, retry: bool = False) -> None:
     """Give shards to workers, one on each of these devices, until there are no more."""
-    shepherds = [Shepherd(Setup.of(job, device), job.plan.threads) for device in devices]
+    shepherds = [Shepherd(setup_of(job, device), job.plan.threads) for device in devices]
     idle, busy = list(shepherds), dict[Future[ShardDone], Shepherd]()
     # At the end a thread more for each, which tells its worker to stop while another waits for what it does.
     with ends_on_sigterm(), ThreadPoolExecutor(2 * len(devices), "xai_fast driver") as pool:

@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from xai_fast.errors import InputError, JobError, bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.runners.local import Seen, ends_on_sigterm
 from xai_fast.jobs.work import ShardDone
-from xai_fast.jobs.workers import Child, Setup
+from xai_fast.jobs.workers import Child, setup_of
 
 __all__ = ["run_ray"]
 
@@ -91,7 +90,7 @@ def run_ray(
     cores = workers * num_cpus if workers else max(len(os.sched_getaffinity(0)), num_cpus)
     with _temporary_folder() as folder:
         setup = {
-            "worker": asdict(Setup.of(job, kind)),
+            "worker": setup_of(job, kind),
             "retry": None if shards is None else list(shards),
             "tasks": workers,
             "address": address,

@@ -21,7 +21,7 @@ from typing import Any
 
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job
-from xai_fast.jobs.workers import Setup, Shepherd, described, raised, serve
+from xai_fast.jobs.workers import Shepherd, described, raised, serve
 
 __all__ = ["main"]
 
@@ -46,12 +46,13 @@ def _drive(connection: Connection, setup: Mapping[str, Any]) -> None:
     signal.signal(signal.SIGTERM, _end)
     import ray
 
-    worker = Setup(**setup["worker"])
     try:
-        job = open_job(worker.out, source=worker.source)
+        job = open_job(setup["worker"]["out"], source=setup["worker"]["source"])
         _connect(setup)
         for done in _tasks(job, setup):
             connection.send_bytes(json.dumps({"done": done}).encode())
+    except SystemExit as error:  # by `_end`
+        raise JobError(str(error)) from error
     finally:
         ray.shutdown()
         if os.getppid() != parent:  # it was killed, and cannot do this
@@ -92,7 +93,7 @@ def do_shard(worker: Mapping[str, Any], threads: int, shard: int, retry: bool) -
     key = json.dumps([worker, os.environ.get("CUDA_VISIBLE_DEVICES")], sort_keys=True)
     for other in [other for other in _shepherds if other != key]:  # another job, or another GPU than before
         _shepherds.pop(other).stop()
-    shepherd = _shepherds.setdefault(key, Shepherd(Setup(**worker), threads))
+    shepherd = _shepherds.setdefault(key, Shepherd(worker, threads))
     try:
         return {"done": asdict(shepherd.do(shard, retry=retry))}
     except Exception as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_fast.errors import StoreError
+from xai_fast.values import unique
 
 __all__ = ["TEMPORARY", "Folder", "dump_json", "load_json"]
 
@@ -172,19 +173,12 @@ def load_json(data: bytes | str, name: object) -> dict[str, Any]:
     """Read a JSON object that somebody else may have written."""
     try:
         text = data if isinstance(data, str) else data.decode()
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{name}: expected JSON, got {error}") from error
     if not isinstance(document, dict):
         raise StoreError(f"{name}: expected a JSON object, got {type(document).__name__}")
     return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key twice")
-    return made
 
 
 def _refuse(constant: str) -> float:
