@@ -74,7 +74,11 @@ class Computation:
         try:
             read = self.source.read(index, as_it_is=as_it_is)
             value, target = self._prepare(read.value), self._targets.of(index, read.label)
-            self._check_shape(value)
+            if self.plan is not None and self.plan.shape is not None:
+                expected, got = (self.plan.shape, self.plan.dtype), form_of(value)
+                if expected != got:
+                    reason = f"expected {expected[0]} {expected[1]} as of the first item, got {got}"
+                    raise ItemError(Status.FAILED, reason)
             return Loaded(index, value, target, seconds=time.perf_counter() - started)
         except JobError:
             raise
@@ -123,13 +127,6 @@ class Computation:
             fields |= {start + name: value for name, value in found.stored().items()}
             methods[prefix] = found.constants()
         return fields, methods
-
-    def _check_shape(self, value: Tensor | tuple[Tensor, ...]) -> None:
-        if self.plan is None or self.plan.shape is None:
-            return
-        expected, got = (self.plan.shape, self.plan.dtype), form_of(value)
-        if expected != got:
-            raise ItemError(Status.FAILED, f"expected {expected[0]} {expected[1]} as of the first item, got {got}")
 
 
 def parts_of(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

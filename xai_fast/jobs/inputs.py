@@ -41,8 +41,13 @@ class Preparation:
 
     def _one(self, value: Any) -> Tensor:
         if isinstance(value, Tensor | np.ndarray):
-            tensor = torch.as_tensor(value)
-            prepared = self._picture(tensor) if self._is_picture(tensor) else self._numbers(tensor)
+            value = torch.as_tensor(value)
+            if self._is_picture(value):
+                from PIL import Image
+
+                value = Image.fromarray(value.numpy())
+        if isinstance(value, Tensor):
+            prepared = self._numbers(value)
         else:
             prepared = self._model.for_pictures().transform(value).to(self._dtype)
         # The sum is finite only where all are; where it is not, it may have overflowed.
@@ -56,11 +61,6 @@ class Preparation:
     def _is_picture(self, value: Tensor) -> bool:
         shaped = value.ndim == 2 or (value.ndim == 3 and value.shape[2] == 3)
         return self._model.image_model is not None and value.dtype == torch.uint8 and shaped
-
-    def _picture(self, value: Tensor) -> Tensor:
-        from PIL import Image
-
-        return self._model.for_pictures().transform(Image.fromarray(value.numpy())).to(self._dtype)
 
     def _numbers(self, value: Tensor) -> Tensor:
         if value.is_complex():

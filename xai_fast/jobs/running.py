@@ -73,7 +73,7 @@ def run(
         if progress:
             _watch(job, work)
         else:
-            work(job, None, _look_away)
+            work(job, None, lambda done: None)
         left = next(job.shards.missing(), None)
         if left is not None:
             raise JobError(f"shard {left} is missing again: something has removed it")
@@ -120,7 +120,7 @@ def retry_failed(
     check_trust(out, trust)
     job.check_writable()
     failed = (shard for shard in job.shards.all_done() if job.shards.header(shard).failed)
-    work(job, failed, _look_away)
+    work(job, failed, lambda done: None)
     return status(out, exact=True)
 
 
@@ -130,10 +130,6 @@ def _runner(name: str, workers: int | None, device: str | None, options: dict[st
     given = {**options, "device": device} | ({} if workers is None else {"workers": workers})
     check_arguments(f"options of runner={name!r}", function, given, given=3)
     return functools.partial(function, **given)
-
-
-def _look_away(done: ShardDone) -> None:
-    del done
 
 
 def _watch(job: Job, work: _Work) -> None:

@@ -75,7 +75,7 @@ MISTAKES = [
     ({"ignore": "nam"}, r"source\.ignore: expected one of.*did you mean 'name'"),
     ({"label": "clas"}, r"source\.label: expected one of.*did you mean 'class'"),
     ({"id": 3}, r"source\.id: expected one of .*got 3"),
-    ({"columns": [3]}, r"source\.columns: expected one of .*got 3"),
+    ({"columns": [3]}, r"source\.columns: expected names of columns"),
     ({"columns": ["a"], "label": "b"}, "whole numbers in the column 'b'"),
     ({"ignore": list(FRAME.columns)}, "at least one column for the model"),
 ]

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from xai_fast.arguments import check_integer
+from xai_fast.arguments import check_integer, check_positive
 from xai_fast.errors import InputError, JobError, bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.runners.local import Seen, ends_on_sigterm
@@ -81,8 +81,7 @@ def run_ray(
         raise InputError("runner: 'ray' needs the package ray; install it with pip install 'xai-fast[ray]'")
     if workers is not None:
         check_integer("workers", workers, 1)
-    if not num_cpus > 0:
-        raise bad_argument("num_cpus", "a positive number", repr(num_cpus))
+    check_positive("num_cpus", num_cpus)
     if num_gpus is not None and not num_gpus >= 0:
         raise bad_argument("num_gpus", "a number of GPUs", repr(num_gpus))
     kind = _device(device, num_gpus)

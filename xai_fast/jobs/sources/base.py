@@ -25,6 +25,7 @@ __all__ = [
     "Source",
     "SourceChanged",
     "WatchedFile",
+    "names_of",
     "no_such_path",
     "paths_of",
     "short_hash",
@@ -195,6 +196,14 @@ def paths_of(described: Mapping[str, Any]) -> list[str]:
     """List the paths of a source, which may be one."""
     given = described["path"]
     return [str(path) for path in given] if isinstance(given, list) else [str(given)]
+
+
+def names_of(option: str, given: object, expected: str) -> list[str]:
+    """List the names that an option of a source gives, which may be one or none."""
+    names = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise bad_argument(f"source.{option}", expected, repr(given))
+    return names
 
 
 def no_such_path(expected: str, path: str) -> InputError:

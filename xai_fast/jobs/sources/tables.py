@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
+from xai_fast.jobs.sources.base import Listing, Read, Source, names_of, no_such_path
 from xai_fast.values import check_keys, nearest
 
 if TYPE_CHECKING:
@@ -40,11 +40,13 @@ class TableSource(Source):
         if not len(frame):
             raise bad_argument("source", "a table with at least one row", "none")
         names = [str(name) for name in frame.columns]
-        ignored = _several("ignore", described.get("ignore"))
+        ignored = names_of("ignore", described.get("ignore"), "names of columns")
         for option, wanted in (("ignore", ignored), ("label", [self._label_column]), ("id", [self._id_column])):
             check_keys(f"source.{option}", [name for name in wanted if name is not None], names)
         left_out = {*ignored, self._label_column, self._id_column}
-        self.names = _several("columns", described.get("columns")) or [n for n in names if n not in left_out]
+        self.names = names_of("columns", described.get("columns"), "names of columns") or [
+            n for n in names if n not in left_out
+        ]
         check_keys("source.columns", self.names, names)
         if not self.names:
             raise bad_argument("source.columns", "at least one column for the model", "none")
@@ -86,13 +88,6 @@ def _read(path: str) -> pandas.DataFrame:
     if not os.path.isfile(path):
         raise no_such_path("a table that exists", path)
     return read_table_file(Path(path), "source")
-
-
-def _several(option: str, names: object) -> list[str]:
-    listed = [names] if isinstance(names, str) else [] if names is None else names
-    if not isinstance(listed, list):
-        raise bad_argument(f"source.{option}", "names of columns", repr(names))
-    return listed
 
 
 def _numbers(frame: pandas.DataFrame, name: str) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import torch
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import open_regular
-from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path, paths_of
+from xai_fast.jobs.sources.base import Listing, Read, Source, names_of, no_such_path, paths_of
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
 from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.job_file import ItemError, Status
@@ -47,7 +47,8 @@ class WebDatasetSource(Source):
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
-        self._fields = _checked_fields(described.get("field"))
+        named = names_of("field", described.get("field"), "the suffix of the picture or array, such as jpg")
+        self._fields = tuple(name.lower().lstrip(".") for name in named) or _FIELDS
         paths = _expanded(paths_of(described))
         root = os.path.commonpath([os.path.dirname(path) for path in paths])
         self.files = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in paths}
@@ -157,15 +158,6 @@ def _label(path: str, member: tarfile.TarInfo | None) -> int:
         file.seek(member.offset_data)
         text = file.read(min(member.size, _LONGEST_LABEL)).strip()
     return int(text) if text.isdigit() and len(text) <= 18 else -1
-
-
-def _checked_fields(fields: object) -> tuple[str, ...]:
-    if fields is None:
-        return _FIELDS
-    named = [fields] if isinstance(fields, str) else fields
-    if not isinstance(named, list) or not named or not all(isinstance(f, str) and f for f in named):
-        raise bad_argument("source.field", "the suffix of the picture or array, such as jpg", repr(fields))
-    return tuple(str(field).lower().lstrip(".") for field in named)
 
 
 def _expanded(patterns: Sequence[str]) -> list[str]:
