@@ -14,7 +14,7 @@ from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.sources.base import Source
 from xai_fast.jobs.store.job_file import ItemError, Status
-from xai_fast.references import LoadedModel, import_reference
+from xai_fast.references import LoadedModel, import_function
 
 __all__ = ["ItemTargets", "Preparation"]
 
@@ -80,9 +80,7 @@ class ItemTargets:
         self._function: Callable[..., object] | None = None
         self._column: str | None = None
         if isinstance(target, str) and ":" in target:
-            self._function = import_reference("target", target)
-            if not callable(self._function):
-                raise bad_argument("target", f"{target} to be a function", type(self._function).__name__)
+            self._function = import_function("target", target)
         elif isinstance(target, str):
             source.check_column(target)
             self._column = target

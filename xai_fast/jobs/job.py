@@ -26,7 +26,7 @@ from xai_fast.jobs.store.folder import TEMPORARY, Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
 from xai_fast.jobs.store.shards import Shards
-from xai_fast.references import LoadedModel, ModelRef, weights_sha256
+from xai_fast.references import LoadedModel, weights_sha256
 from xai_fast.terminal import tell
 from xai_fast.values import digest
 
@@ -232,8 +232,7 @@ def _check_same(source: Source, index: int) -> None:
 
 
 def _load(spec: JobSpec) -> LoadedModel:
-    model = ModelRef.read(spec.model).load()
-    wanted = ModelRef.read(spec.model).weights_sha256
+    model, wanted = spec.model.load(), spec.model.weights_sha256
     if wanted is not None and (found := weights_sha256(model.module)) != wanted:
         raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", found)
     return model
@@ -244,10 +243,9 @@ def _load_twice(spec: JobSpec) -> LoadedModel:
     first = weights_sha256(_load(spec).module)
     model = _load(spec)
     if weights_sha256(model.module) != first:
-        reference = ModelRef.read(spec.model).reference
         raise InputError(
-            f"model: {reference} gives other weights each time it is called, so every worker would explain another "
-            "model; read the weights from a file, or call torch.manual_seed in it"
+            f"model: {spec.model.reference} gives other weights each time it is called, so every worker would explain "
+            "another model; read the weights from a file, or call torch.manual_seed in it"
         )
     return model
 

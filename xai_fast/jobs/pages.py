@@ -49,7 +49,7 @@ def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreIt
         names = look.feature_names or (store.job.get("source") or {}).get("columns", ())
         options["look"] = dataclasses.replace(look, feature_names=names)
     front = plot.Front(
-        kicker=" \u00b7 ".join([", ".join(store.methods), *([spec.model.reference] if spec.model else [])]),
+        kicker=" \u00b7 ".join([", ".join(store.methods), spec.model.reference]),
         settings=store.job["spec"],
         notes=[note] if note else [],
         run=store.job["fingerprint"],
@@ -67,7 +67,7 @@ def pictures_of(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence
         source = open_source(spec.source, spec.decoder)
         source.use(store.items, store.job.get("source") or {})
         model, note = None, ""
-        if spec.model is not None and spec.source["kind"] != "table":
+        if spec.source["kind"] != "table":
             if trust or ":" not in spec.model.reference:
                 model = spec.model.load().for_pictures()
             elif spec.source["kind"] != "array":

@@ -70,7 +70,7 @@ class JobSpec:
     source: Any
     method: Any = "neflag"
     options: Mapping[str, object] = field(default_factory=dict)
-    model: ModelRef | None = None
+    model: ModelRef = None  # type: ignore[assignment]  # has to be given, behind fields that have defaults
     target: int | list[int] | str | None = None
     shard_size: int = 1024
     dtype: str = "float16_scaled"
@@ -90,7 +90,7 @@ class JobSpec:
             "source": source,
             "method": [entry.to_dict() for entry in methods] if several else methods[0].name,
             "options": {} if several else dict(methods[0].options),
-            "model": None if self.model is None else ModelRef.read(self.model),
+            "model": ModelRef.read(self.model),
             "target": _checked_target(self.target),
             "shard_size": check_integer("shard_size", self.shard_size, 1, 2**31 - 1),
             "seed": check_integer("seed", self.seed, 0, _MAX_SEED),
@@ -106,8 +106,6 @@ class JobSpec:
                 expected = f"one of {', '.join(DECODERS)}, or package.module:function"
                 raise bad_argument("decoder", expected, repr(self.decoder))
             check_reference("decoder", self.decoder)
-        if self.model is None:
-            raise bad_argument("model", 'ModelRef("package.module:factory")', "None")
 
     @property
     def methods(self) -> tuple[MethodSpec, ...]:
@@ -117,7 +115,7 @@ class JobSpec:
     def to_dict(self) -> dict[str, Any]:
         """Give the description as JSON holds it."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        values["model"] = ModelRef.read(self.model).to_dict()
+        values["model"] = self.model.to_dict()
         result: Any = plain("spec", values)
         return dict(result)
 
@@ -167,7 +165,7 @@ class JobSpec:
             for name in [*mine, *(name for name in theirs if name not in mine)]
             if mine.get(name, _ABSENT) != theirs.get(name, _ABSENT)
         ]
-        pins = [ModelRef.read(spec.model).weights_sha256 for spec in (self, other)]
+        pins = [spec.model.weights_sha256 for spec in (self, other)]
         if None not in pins and pins[0] != pins[1]:
             lines.append(f"model.weights_sha256: {pins[0]} in the store, {pins[1]} asked for")
         return lines
