@@ -16,6 +16,7 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.sources.describe import describe
 from xai_fast.references import ModelRef, check_reference
+from xai_fast.registry import find_method
 from xai_fast.values import check_keys, plain, unique
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
@@ -83,7 +84,8 @@ class JobSpec:
     def __post_init__(self) -> None:
         source = describe(self.source)
         methods = read_methods(self.method, self.options)
-        if source["kind"] == "table" and any(entry.of_pairs for entry in methods):
+        registered = [find_method(entry.name) for entry in methods if ":" not in entry.name]
+        if source["kind"] == "table" and any(method.pairs for method in registered):
             source = describe({**source, "kind": "pairs"})
         several = isinstance(self.method, list | tuple)
         checked = {

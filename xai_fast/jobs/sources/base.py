@@ -71,16 +71,14 @@ class WatchedFile:
         """Compare the file with what it was."""
         try:
             status = os.stat(self.path)
-            if status.st_size == self.mark.get("bytes"):
-                if status.st_mtime_ns == self._time:
-                    return
-                if self._hash(status.st_size) == self.mark.get("sha256"):
-                    self._time = status.st_mtime_ns
-                    return
+            as_long, time = status.st_size == self.mark.get("bytes"), status.st_mtime_ns
+            if as_long and (time == self._time or self._hash(status.st_size) == self.mark.get("sha256")):
+                self._time = time
+                return
         except OSError as error:
             raise SourceChanged(f"source: {self.path} is gone: {error.strerror}") from error
         was = f"{self.mark.get('bytes')} bytes then, {status.st_size} now"
-        what = was if status.st_size != self.mark.get("bytes") else "its content is another"
+        what = "its content is another" if as_long else was
         raise SourceChanged(f"the source is not what it was when the job began: {self.path}: {what}")
 
     def _hash(self, size: int) -> str:

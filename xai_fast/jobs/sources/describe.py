@@ -96,9 +96,7 @@ def _path(kind: str, path: object, base: Path) -> object:
 
 
 def _absolute(path: object, base: Path) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise bad_argument("source.path", "text", f"a {type(path).__name__}")
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str) or not text or "\0" in text:
         raise bad_argument("source.path", "a path", repr(text))
     return os.path.normpath(base / Path(text).expanduser())

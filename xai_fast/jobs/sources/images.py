@@ -87,22 +87,19 @@ class ImageSource(Source):
 
     def _picture(self, index: int, side: str = "", *, as_it_is: bool) -> Any:
         """Read and decode a file; what is compared is the very file that is read."""
-        data, size, time = self._content(self.path(index, side))
+        try:
+            with open_regular(self.path(index, side)) as file:
+                data, status = file.read(), os.fstat(file.fileno())
+        except OSError as error:
+            self._check_there()
+            raise ItemError(Status.UNREADABLE, error.strerror or str(error)) from error
+        size, time = status.st_size, status.st_mtime_ns
         was, then, known = (self.items.value(side + mark, index) for mark in MARKS)
         if not as_it_is and size != was:
             raise ItemError(Status.CHANGED, f"the file is not what it was: {was} bytes then, {size} now")
         if not as_it_is and known and time != then and short_hash(data) != known:
             raise ItemError(Status.CHANGED, "the file is not what it was when the job began: it has another content")
         return self._decode(data)
-
-    def _content(self, path: str) -> tuple[bytes, int, int]:
-        try:
-            with open_regular(path) as file:
-                status = os.fstat(file.fileno())
-                return file.read(), status.st_size, status.st_mtime_ns
-        except OSError as error:
-            self._check_there()
-            raise ItemError(Status.UNREADABLE, error.strerror or str(error)) from error
 
     def _check_there(self) -> None:
         """Tell a file that is gone, which concerns its item, from a folder that is gone, which concerns the job."""

@@ -68,12 +68,11 @@ class Folder:
 
     def changed(self, name: str) -> float | None:
         """Give the time at which something was last written, in unix seconds; None where it is not there."""
-        try:
-            return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise _error(self.path / name, "look at", error) from error
+        with _named(self.path / name, "look at"):
+            try:
+                return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     @contextmanager
     def opened(self, name: str) -> Iterator[int]:
@@ -152,16 +151,12 @@ def _write_all(fd: int, data: bytes) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def _error(path: Path, what: str, error: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot {what}: {error.strerror or error}")
-
-
 @contextmanager
 def _named(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _error(path, what, error) from error
+        raise StoreError(f"{path}: cannot {what}: {error.strerror or error}") from error
 
 
 def dump_json(document: object) -> bytes:
