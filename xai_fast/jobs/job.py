@@ -211,11 +211,7 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
         source = job.source()
         step = max(1, len(job.items) // _LOOKED_AT)
         for index in range(0, len(job.items), step) if was != now else ():
-            try:
-                source.read(index)
-            except ItemError as error:
-                if error.status == Status.CHANGED:
-                    raise SourceChanged(f"{job.items.id(index)}: {error.reason}") from error
+            _check_same(source, index)
     except SourceChanged as error:
         if was == now:
             raise
@@ -225,6 +221,14 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
         line = f"source: {count} pictures are there now; the job keeps its list of {len(job.items)}"
         tell(line, job, stacklevel=_CALLER)
     return []
+
+
+def _check_same(source: Source, index: int) -> None:
+    try:
+        source.read(index)
+    except ItemError as error:
+        if error.status == Status.CHANGED:
+            raise SourceChanged(f"{source.items.id(index)}: {error.reason}") from error
 
 
 def _load(spec: JobSpec) -> LoadedModel:
