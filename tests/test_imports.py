@@ -11,6 +11,7 @@ import xai_fast
 
 PACKAGE = Path(xai_fast.__file__).parent
 ORDER = (
+    ("__main__",),
     ("cli", "doctor"),
     ("compare", "comparison", "jobs"),
     ("plot", "metrics", "registry", "axioms"),

@@ -29,6 +29,18 @@ def test_nothing_is_drawn_where_nobody_looks(capsys: pytest.CaptureFixture[str])
     assert captured.out == captured.err == ""
 
 
+def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    with Progress(4000, lines=30.0) as bar:
+        for kept in (True, False, False, False):
+            bar.advance(1000, kept=kept)
+            now[0] += 20
+            bar.note = "7 failed"
+    said = ["1,000 of 4,000 items done", "3,000 of 4,000 items done; 50/s, 20.0 s left, 7 failed"]
+    assert capsys.readouterr().err.splitlines() == said
+
+
 @pytest.mark.parametrize("with_rich", [True, False])
 def test_a_terminal_sees_count_rate_and_time_left(with_rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if with_rich:

@@ -67,7 +67,10 @@ def readable(annotation: Any) -> bool:
 
 def read_value(text: str, annotation: Any) -> object:
     """Read text as the first kind of a union that takes it; ValueError where none does."""
-    for member in sorted(_members(annotation), key=_rank):
+    members = sorted(_members(annotation), key=_rank)
+    if str in members and any(map(_is_sequence, members)):  # where a word may stand, a list may have some
+        members.insert(-1, Sequence[float | str])
+    for member in members:
         with contextlib.suppress(ValueError):
             return _read(text, member)
     raise ValueError(text)

@@ -1,12 +1,15 @@
-"""A progress bar on standard error, with rate and time left; silent where that is no terminal."""
+"""A progress bar on standard error, with rate and time left; lines, or nothing, where that is no terminal."""
 
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import time
 from types import TracebackType
 from typing import Any
+
+from xai_fast.terminal import say
 
 __all__ = ["Progress", "duration"]
 
@@ -31,12 +34,13 @@ class Progress:
     Args:
         total: items.
         what: a word before the bar.
+        lines: seconds between lines of text where there is no bar; None for no lines.
 
     Attributes:
         note: further text, after rate and time left.
     """
 
-    def __init__(self, total: int, what: str = "explaining") -> None:
+    def __init__(self, total: int, what: str = "explaining", *, lines: float | None = None) -> None:
         self.total = total
         self.what = what
         self.done = 0
@@ -44,6 +48,7 @@ class Progress:
         self._kept = 0
         self._started = time.perf_counter()
         self._visible = sys.stderr.isatty()
+        self._lines, self._next_line = lines, -math.inf
         self._rich: Any = None
 
     def __enter__(self) -> Progress:
@@ -83,6 +88,9 @@ class Progress:
             bar = "#" * filled + "." * (_WIDTH - filled)
             line = f"{self.what} [{bar}] {self.done}/{self.total} {self._after()}"
             print(f"\r{line:78.78}", end="", file=sys.stderr, flush=True)
+        elif self._lines is not None and time.perf_counter() >= self._next_line:
+            self._next_line = time.perf_counter() + self._lines
+            say("; ".join(filter(None, (f"{self.done:,} of {self.total:,} items done", self._after()))), error=True)
 
     def speed(self) -> str:
         """Give the rate and the time left, or "" as long as nothing was computed."""

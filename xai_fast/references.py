@@ -20,7 +20,15 @@ from xai_fast.values import REFERENCE, check_keys, nearest, plain
 if TYPE_CHECKING:
     from xai_fast.images import ImageModel
 
-__all__ = ["LoadedModel", "ModelRef", "call_reference", "check_reference", "import_reference", "weights_sha256"]
+__all__ = [
+    "LoadedModel",
+    "ModelRef",
+    "call_reference",
+    "check_reference",
+    "import_function",
+    "import_reference",
+    "weights_sha256",
+]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BYTES_AT_ONCE = 1 << 24
@@ -54,6 +62,15 @@ def import_reference(name: str, reference: str) -> Any:
             raise bad_argument(name, f"a name in {module_name}, {nearest(attribute, public)}", repr(reference))
         found = getattr(found, attribute)
     return found
+
+
+def import_function(name: str, reference: str) -> Callable[..., Any]:
+    """Import what a reference names, which has to be a function."""
+    found = import_reference(name, reference)
+    if not callable(found):
+        raise bad_argument(name, f"{reference} to be a function", type(found).__name__)
+    function: Callable[..., Any] = found
+    return function
 
 
 def call_reference(name: str, reference: str, arguments: Mapping[str, object]) -> Any:

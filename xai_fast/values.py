@@ -10,13 +10,14 @@ import numbers
 import os
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["REFERENCE", "check_keys", "digest", "nearest", "plain"]
+__all__ = ["REFERENCE", "check_keys", "digest", "nearest", "plain", "unique"]
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 """``package.module:name``."""
@@ -42,6 +43,16 @@ def check_keys(where: str, keys: Iterable[object], known: Iterable[str]) -> None
     for key in keys:
         if key not in names:
             raise bad_argument(where, nearest(key, names), repr(key))
+
+
+def unique(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Build a mapping; of a key that stands twice one value would be lost silently."""
+    result: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise bad_argument("keys", "each key once", f"{key!r} twice")
+        result[key] = value
+    return result
 
 
 def plain(where: str, value: object, _depth: int = 0) -> object:

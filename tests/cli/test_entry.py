@@ -15,6 +15,7 @@ import torch
 from command_line import QUICK, draw
 from report_data import read_script
 
+import xai_fast
 from xai_fast import LRP, GradCAM, Saliency, cli, jobs, methods
 from xai_fast.cli import demo, explain, layers
 from xai_fast.datasets import Photo
@@ -80,6 +81,11 @@ def test_a_package_that_is_missing_is_named(
 
 
 @pytest.mark.slow
+def test_the_package_is_a_program_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "xai_fast", "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"xai-fast {xai_fast.__version__}\n"
+
+
 def test_as_a_program_standard_output_has_the_results_only(place: Path) -> None:
     draw(place / "photos" / "a.png")
     program = [sys.executable, "-c", "import sys; from xai_fast.cli import main; sys.exit(main())"]

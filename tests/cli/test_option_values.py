@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from xai_fast import Method, methods
+from xai_fast.attribution.sampled import SampledMethod
 from xai_fast.cli.option_values import add_options, described_options, given_options, read_option
 from xai_fast.errors import InputError
 from xai_fast.registry import find_method
@@ -36,6 +37,7 @@ class Many(Method):
         grid: Sequence[int] | None = None,
         sets: Sequence[Sequence[int]] = (),
         rows: int | str | Sequence[str] = 4,
+        values: str | float | Sequence[float | Method] = 0.0,
         layer: str = "0",
         anything: Any = None,
         method: str = "auto",
@@ -71,6 +73,9 @@ READ = [
     ("--rows 20", {"rows": 20}),
     ("--rows kmeans:20", {"rows": "kmeans:20"}),
     ("--rows mean,mode", {"rows": ["mean", "mode"]}),
+    ("--values blur", {"values": "blur"}),
+    ("--values 0.5,blur", {"values": [0.5, "blur"]}),
+    ("--values a,b,2", {"values": ["a", "b", 2.0]}),
     ("--layer 4", {"layer": "4"}),
     ("--anything [1,2]", {"anything": [1, 2]}),
     ("--anything word", {"anything": "word"}),
@@ -117,6 +122,23 @@ def test_every_option_of_every_method_is_offered_and_described(name: str) -> Non
         assert set(kind.options()) <= set(described_options(kind))
 
 
+def test_texts_that_refer_to_a_base_are_those_of_the_base() -> None:
+    texts = described_options(methods()["neflag"])
+    inherited = described_options(SampledMethod)
+    assert {name: texts[name] for name in ("embeddings", "compile")} == {
+        n: inherited[n] for n in ("embeddings", "compile")
+    }
+    assert texts["tolerance"] == f"{inherited['tolerance'].rstrip('.')}; points is the limit."
+    every = {
+        (name, option): text for name, kind in methods().items() for option, text in described_options(kind).items()
+    }
+    assert not [
+        where
+        for where, text in every.items()
+        if text.startswith("see ") and "SCORES" not in text and where[1] != "model"
+    ]
+
+
 def test_options_by_name_and_value() -> None:
     assert read_option("neflag", "points=7") == ("points", 7)
     assert read_option("gradcam", "layer=0") == ("layer", "0")
@@ -133,6 +155,8 @@ def test_options_by_name_and_value() -> None:
         ("rise", "baseline=mean", "mean"),
         ("rise", "baseline=0.5", 0.5),
         ("kernel_shap", "baseline=0.1,0.2,0.3", [0.1, 0.2, 0.3]),
+        ("expected_gradients", "baselines=blur,0.5", ["blur", 0.5]),
+        ("guided_ig", "baseline=black,mean", ["black", "mean"]),
         ("quantitative_input_influence", "baseline=[[0.1, 2], [3, 4]]", [[0.1, 2], [3, 4]]),
     ):
         assert read_option(method, text) == (text.partition("=")[0], value)

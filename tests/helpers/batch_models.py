@@ -12,6 +12,7 @@ from torch import nn
 from xai_fast import Explanation, Method
 from xai_fast.engine.call import Call
 from xai_fast.images import ImageModel
+from xai_fast.jobs import JobStatus, status
 
 
 def tiny() -> ImageModel:
@@ -34,6 +35,13 @@ def random_weights() -> nn.Module:
     return nn.Linear(2, 2)
 
 
+def small() -> nn.Module:
+    """Scores of pictures (B, 3, H, W), with curvature."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 3))
+
+
 class Sums(Method):
     """Costs next to nothing: the sum of each item, and of what the model says of it."""
 
@@ -52,6 +60,15 @@ class Sums(Method):
 def identity() -> nn.Module:
     """A model that says what it is given."""
     return nn.Identity()
+
+
+LOOKS: list[JobStatus] = []
+
+
+def looking(out: str) -> nn.Module:
+    """Look how the job stands whose model this is."""
+    LOOKS.append(status(out))
+    return identity()
 
 
 class Vanish(Sums):

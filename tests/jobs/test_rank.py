@@ -68,7 +68,8 @@ def test_ranks_share_the_work_and_leave_nothing_to_one_that_never_came(tmp_path:
             assert rank.returncode == 0, said.decode()
     check_undisturbed(out, expected, {}, exact=True)
     check_clean(out)
-    assert len({header.worker for _, header in open_store(out).headers()}) == 2
+    shards = open_store(out).shards
+    assert len({shards.header(shard).worker for shard in shards.all_done()}) == 2
 
 
 @pytest.mark.slow

@@ -15,12 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from batch_faults import FAULTS, Killer, check_clean, check_undisturbed, make_spec, shards_of, spec_of, wait_for
 from ray_cluster import Cluster, processes, session_of, title, wait_for_end
 from small_disk import remount, small_disk
 
 from xai_fast import jobs
+from xai_fast.comparison.entries import read_methods, read_metrics
+from xai_fast.comparison.stores import run_comparison
 from xai_fast.errors import InputError, JobError, StoreError
 from xai_fast.jobs import JobSpec, JobStatus
 
@@ -278,7 +282,7 @@ def test_failed_items_are_tried_again(tmp_path: Path, cluster: Cluster, expected
     spec = make_spec({"unreadable": [3, 44], "folder": str(tmp_path)})
     assert jobs.run(spec, tmp_path / "job", workers=0, progress=False).failed == 2
     (tmp_path / "repaired").touch()
-    how = {"runner": "ray", "address": cluster.address, "trust": True, "progress": False}
+    how = {"runner": "ray", "address": cluster.address, "trust": True}
     assert jobs.retry_failed(tmp_path / "job", **how).failed == 0
     check_undisturbed(tmp_path / "job", expected, {}, exact=False)
 
@@ -297,3 +301,22 @@ def test_wrong_options_are_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(InputError, match=message):
         run(make_spec(), tmp_path / "job", None, **options)
+
+
+def test_a_comparison_on_a_cluster_is_that_of_this_process(tmp_path: Path, cluster: Cluster) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((4, 3, 6, 5)).astype(np.float32))
+    spec = JobSpec(tmp_path / "x.npy", model="batch_models:small", shard_size=2, seed=1)
+    methods, metrics = (
+        read_methods(["saliency"]),
+        read_metrics("deletion(steps=2),max_sensitivity(samples=1)", boxes=False),
+    )
+    found = {}
+    for runner, how in {"local": {"workers": 0}, "ray": {"workers": 1, "address": cluster.address}}.items():
+        comparison, failed = run_comparison(
+            spec, tmp_path / runner, [methods[0], methods[-1]], metrics, runner=runner, threads=1, progress=False, **how
+        )
+        assert (comparison.methods, failed) == (("random", "saliency"), {})
+        found[runner] = {**comparison.scores, "maps": comparison.maps, "evaluations": comparison.evaluations}
+    assert found["local"].keys() == found["ray"].keys()
+    assert all(torch.equal(values, found["ray"][name]) for name, values in found["local"].items())
+    assert all(values.isfinite().all() for values in found["ray"].values())

@@ -149,7 +149,7 @@ def test_predicted_classes_and_functions_are_targets(tmp_path: Path, rows: np.nd
         logits = rows_model()(torch.from_numpy(rows))
     assert torch.equal(done(tmp_path)[:].fields["targets"], logits.argmax(1))
     store = done(tmp_path, out="function", target="batch_objects:first_logit")
-    assert "targets" not in store.field_names
+    assert "targets" not in store.fields
     torch.testing.assert_close(store[:].fields["scores"], logits[:, 0])
 
 

@@ -59,7 +59,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"model": {"referenc": MODEL}}, "model: expected one of reference.*did you mean 'reference'"),
     ({"model": "package.module:"}, 'model: expected "package.module:name"'),
     ({"model": "__main__:factory"}, "model: expected a module that other processes can import"),
-    ({"model": None}, "model: expected ModelRef.*got None"),
+    ({"model": None}, "model: expected a ModelRef.*got None"),
     ({"target": "a:b:c"}, "target: expected"),
     ({"target": -1}, "target: expected an integer, at least 0, got -1"),
     ({"target": [1, "2"]}, "target: expected an integer"),

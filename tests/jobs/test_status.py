@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import batch_models
 import numpy as np
 import pytest
 from batch_faults import make_spec
 
 from xai_fast.errors import StoreError
-from xai_fast.jobs import JobSpec, JobStatus, run, status
+from xai_fast.jobs import JobSpec, JobStatus, ModelRef, retry_failed, run, status
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.job_file import create_job
 from xai_fast.jobs.store.shards import Header, Shards
@@ -39,6 +40,26 @@ def test_a_job_that_has_not_begun(tmp_path: Path) -> None:
     assert found.rate is found.seconds_left is found.throughput is found.started is None
     assert "not complete, no shard is done yet" in str(found)
     assert JobStatus(**json.loads(found.to_json())).items == 10
+
+
+def test_a_run_that_has_described_nothing_yet_is_starting(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((5, 2), np.float32))
+    model = ModelRef("batch_models:looking", {"out": str(tmp_path / "out")})
+    batch_models.LOOKS.clear()
+    done = run(JobSpec(tmp_path / "x.npy", "batch_models:Sums", model=model), tmp_path / "out", workers=0)
+    found = batch_models.LOOKS[0]
+    assert (found.starting, found.complete, found.items, found.shards, found.rate) == (True, False, 0, 0, None)
+    assert "state     starting: the items are not listed yet" in str(found)
+    assert JobStatus(**json.loads(found.to_json())).starting
+    assert (done.starting, done.complete) == (False, True)
+    assert not list((tmp_path / "out").glob(".tmp-*"))
+    (tmp_path / "killed").mkdir()
+    with pytest.raises(StoreError, match=r"got one without job\.json"):
+        status(tmp_path / "killed")
+    (tmp_path / "killed" / ".tmp-0").touch()
+    assert status(tmp_path / "killed").starting
+    with pytest.raises(StoreError, match=r"got one without job\.json"):
+        retry_failed(tmp_path / "killed")
 
 
 def test_a_job_on_its_way(tmp_path: Path) -> None:

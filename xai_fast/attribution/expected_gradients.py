@@ -99,7 +99,7 @@ class ExpectedGradients(SampledMethod[SampledExplanation]):
         antithetic: take samples in pairs, alpha and 1 - alpha on the way from the same baseline, whose errors partly
             cancel; then ``samples`` is even.
         noise: on the item, see `SmoothGrad`: with it, this is GradientSHAP.
-        relative: see there.
+        relative: ``noise`` is a share of the largest less the least value of the item, not in the model's input units.
         seed: of baselines and places, 0 to 2**32 - 1.
 
     Raises:

@@ -35,7 +35,7 @@ class GuidedGradCAM(GradCAM):
     Limits: the detail is that of `GuidedBackprop`, with its limits; only where it shows depends on the target.
 
     Args:
-        embeddings: see `xai_fast.GradientXInput`.
+        embeddings: the layer whose output (B, ...) is explained, such as that of token ids; None to explain the inputs.
     """
 
     name = "guided_gradcam"

@@ -72,12 +72,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _run(options: argparse.Namespace) -> bool:
     out, loaded = Path(options.out), ModelRef(options.model).load()
     refuse_results(out)
-    spec = read_spec(
-        options,
-        source=options.source[0] if len(options.source) == 1 else options.source,
-        target=named_class(options.target, loaded),
-        limit=options.limit,
-    )
+    spec = read_spec(options, target=named_class(options.target, loaded), limit=options.limit)
     rows = spec.source["kind"] == "table"
     pictures = spec.source["kind"] in ("images", "webdataset") or loaded.image_model is not None
     boxes = None if options.boxes is None else _read_boxes(Path(options.boxes))

@@ -63,8 +63,7 @@ def _run(options: argparse.Namespace) -> bool:
     if layer is not None and layer.default is layer.empty:
         named = str(given["layer"]) if "layer" in given else None
         given["layer"] = chosen_layer(named, options.model, model.for_pictures())
-    source = options.source[0] if len(options.source) == 1 else options.source
-    spec = read_spec(options, source=source, options=given, target=named_class(options.target, model))
+    spec = read_spec(options, options=given, target=named_class(options.target, model))
     how = {"device": options.device, "threads": options.threads}
     return explain(spec, model, Path(options.out), look_of(options), options.limit, **how)
 

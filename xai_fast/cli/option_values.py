@@ -75,13 +75,17 @@ def read_option(method: str, text: str) -> tuple[str, object]:
 def described_options(source: type | Callable[..., Any]) -> dict[str, str]:
     """Return the text of each argument, on one line, from the docstring of a function, or of a class and its bases."""
     found: dict[str, str] = {}
-    for documented in reversed(source.__mro__) if isinstance(source, type) else (source,):
+    classes = source.__mro__ if isinstance(source, type) else (source,)
+    inherited = re.compile(rf"see (there|{'|'.join(one.__name__ for one in classes)})\b[^;.]*")
+    for documented in reversed(classes):
         text = inspect.cleandoc(documented.__doc__ or "")
         section = re.search(r"^Args:\n((?:[ \t]+.*\n?|\n)*)", text, re.MULTILINE)
         for entry in re.split(r"^    (?=\w)", section[1], flags=re.MULTILINE) if section else ():
-            name, colon, about = entry.partition(":")
+            head, colon, about = entry.partition(":")
             if colon:
-                found[name.split(" ")[0]] = " ".join(about.replace("`", "").split())
+                name, text = head.split(" ")[0], " ".join(about.replace("`", "").split())
+                referred = inherited.match(text)  # such as "see SampledMethod; points is the limit."
+                found[name] = found[name].rstrip(".") + text[referred.end() :] if referred and name in found else text
     return found
 
 

@@ -111,6 +111,8 @@ def read_spec(options: argparse.Namespace, /, **changes: Any) -> jobs.JobSpec:
     if options.target is not None:
         given["target"] = int(options.target) if options.target.isdecimal() else options.target
     given |= changes
+    if isinstance(given.get("source"), list) and len(given["source"]) == 1:
+        given["source"] = given["source"][0]
     if isinstance(given.get("source"), str) and given["source"].startswith("{"):
         try:
             given["source"] = json.loads(given["source"])

@@ -60,8 +60,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser = action("clean", _clean, "remove what crashed attempts left behind")
     parser.add_argument("--force", action="store_true", help="also what may still be written")
     parser = action("export", _export, "write ids, statuses and results as one file of another format")
-    formats = ("parquet", "zarr", "hdf5")
-    parser.add_argument("--format", choices=formats, default=formats[0], help="(default: parquet)")
+    parser.add_argument("--format", choices=("parquet", "zarr", "hdf5"), default="parquet", help="(default: parquet)")
     parser.add_argument("--to", metavar="PATH", help="where to (default: beside the job)")
 
 

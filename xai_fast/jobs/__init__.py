@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from xai_fast.jobs.store.check import clean, repair, verify
     from xai_fast.jobs.store.export import export
     from xai_fast.jobs.store.reader import Store
-    from xai_fast.jobs.store.reader import open_store as open
+    from xai_fast.jobs.store.reader import Store as open
     from xai_fast.references import ModelRef
 
 __all__ = [
@@ -59,7 +59,7 @@ def __getattr__(name: str) -> Any:
     module = next((module for module, names in _PLACES.items() if name in names), None)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"xai_fast.{module}"), "open_store" if name == "open" else name)
+    found = getattr(importlib.import_module(f"xai_fast.{module}"), "Store" if name == "open" else name)
     globals()[name] = found
     return found
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -73,7 +74,11 @@ class Computation:
         try:
             read = self.source.read(index, as_it_is=as_it_is)
             value, target = self._prepare(read.value), self._targets.of(index, read.label)
-            self._check_shape(value)
+            if self.plan is not None and self.plan.shape is not None:
+                expected, got = (self.plan.shape, self.plan.dtype), form_of(value)
+                if expected != got:
+                    reason = f"expected {expected[0]} {expected[1]} as of the first item, got {got}"
+                    raise ItemError(Status.FAILED, reason)
             return Loaded(index, value, target, seconds=time.perf_counter() - started)
         except JobError:
             raise
@@ -92,17 +97,16 @@ class Computation:
             return [self.load(index, as_it_is=as_it_is) for index in some]
 
         threads = min(_DECODING_THREADS, max(1, torch.get_num_threads()))
-        waiting: deque[list[Future[list[Loaded]]]] = deque()
+        waiting: deque[Iterator[list[Loaded]]] = deque()
         pool = ThreadPoolExecutor(threads, thread_name_prefix="xai_fast decoding")
         try:
             for group in groups:
                 piece = max(1, min(_LARGEST_PIECE, len(group) // (2 * threads)))
-                starts = range(0, len(group), piece)
-                waiting.append([pool.submit(read, group[start : start + piece]) for start in starts])
+                waiting.append(pool.map(read, [group[at : at + piece] for at in range(0, len(group), piece)]))
                 if len(waiting) > 1:
-                    yield [item for future in waiting.popleft() for item in future.result()]
+                    yield list(chain.from_iterable(waiting.popleft()))
             while waiting:
-                yield [item for future in waiting.popleft() for item in future.result()]
+                yield list(chain.from_iterable(waiting.popleft()))
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -123,13 +127,6 @@ class Computation:
             fields |= {start + name: value for name, value in found.stored().items()}
             methods[prefix] = found.constants()
         return fields, methods
-
-    def _check_shape(self, value: Tensor | tuple[Tensor, ...]) -> None:
-        if self.plan is None or self.plan.shape is None:
-            return
-        expected, got = (self.plan.shape, self.plan.dtype), form_of(value)
-        if expected != got:
-            raise ItemError(Status.FAILED, f"expected {expected[0]} {expected[1]} as of the first item, got {got}")
 
 
 def parts_of(value: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -13,9 +13,8 @@ from torch import Tensor
 from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.sources.base import Source
-from xai_fast.jobs.sources.item_error import ItemError
-from xai_fast.jobs.store.job_file import Status
-from xai_fast.references import LoadedModel, import_reference
+from xai_fast.jobs.store.job_file import ItemError, Status
+from xai_fast.references import LoadedModel, import_function
 
 __all__ = ["ItemTargets", "Preparation"]
 
@@ -42,8 +41,13 @@ class Preparation:
 
     def _one(self, value: Any) -> Tensor:
         if isinstance(value, Tensor | np.ndarray):
-            tensor = torch.as_tensor(value)
-            prepared = self._picture(tensor) if self._is_picture(tensor) else self._numbers(tensor)
+            value = torch.as_tensor(value)
+            if self._is_picture(value):
+                from PIL import Image
+
+                value = Image.fromarray(value.numpy())
+        if isinstance(value, Tensor):
+            prepared = self._numbers(value)
         else:
             prepared = self._model.for_pictures().transform(value).to(self._dtype)
         # The sum is finite only where all are; where it is not, it may have overflowed.
@@ -57,11 +61,6 @@ class Preparation:
     def _is_picture(self, value: Tensor) -> bool:
         shaped = value.ndim == 2 or (value.ndim == 3 and value.shape[2] == 3)
         return self._model.image_model is not None and value.dtype == torch.uint8 and shaped
-
-    def _picture(self, value: Tensor) -> Tensor:
-        from PIL import Image
-
-        return self._model.for_pictures().transform(Image.fromarray(value.numpy())).to(self._dtype)
 
     def _numbers(self, value: Tensor) -> Tensor:
         if value.is_complex():
@@ -81,9 +80,7 @@ class ItemTargets:
         self._function: Callable[..., object] | None = None
         self._column: str | None = None
         if isinstance(target, str) and ":" in target:
-            self._function = import_reference("target", target)
-            if not callable(self._function):
-                raise bad_argument("target", f"{target} to be a function", type(self._function).__name__)
+            self._function = import_function("target", target)
         elif isinstance(target, str):
             source.check_column(target)
             self._column = target

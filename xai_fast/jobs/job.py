@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,13 @@ from xai_fast.engine.call import default_rows
 from xai_fast.errors import InputError, StoreError, bad_argument
 from xai_fast.jobs.computation import Computation, Plan, form_of, parts_of
 from xai_fast.jobs.sources import ItemError, Source, SourceChanged, open_source
-from xai_fast.jobs.sources.base import Listing
+from xai_fast.jobs.sources.base import Listing, paths_of
 from xai_fast.jobs.spec import JobSpec, flat
-from xai_fast.jobs.store.folder import Folder
+from xai_fast.jobs.store.folder import TEMPORARY, Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import JOB, Status, create_job, is_ours, read_job
 from xai_fast.jobs.store.shards import Shards
-from xai_fast.references import LoadedModel, ModelRef, weights_sha256
+from xai_fast.references import LoadedModel, weights_sha256
 from xai_fast.terminal import tell
 from xai_fast.values import digest
 
@@ -39,22 +41,20 @@ _CALLER = 5  # of `run`, behind `prepare_job`, `_reopen` and the function that t
 
 
 class Job:
-    """A job with its store; what is computed is what ``job.json`` says, unless another description is given."""
+    """A job with its store."""
 
-    def __init__(self, path: Path, spec: JobSpec | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.document = read_job(path)
         try:
-            self.spec = spec or JobSpec.from_dict(self.document["spec"])
+            self.spec = JobSpec.from_dict(self.document["spec"])
             plan = self.document["plan"]
             shape = None if plan["shape"] is None else _tuples(plan["shape"])
             self.plan = Plan(int(plan["threads"]), int(plan["chunk"]), int(plan["rows"]), shape, plan["dtype"])
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise StoreError(f"{path / JOB}: {error}") from error
         self.root = Folder(path)
-        self.items = Items(self.root, self.document["items"])
-        size = int(self.document["spec"]["shard_size"])
-        self.shards = Shards(self.root, self.document["fingerprint"], len(self.items), size)
+        self.items, self.shards = Items(self.root, self.document["items"]), Shards.of(self.root, self.document)
 
     @property
     def complete(self) -> bool:
@@ -88,15 +88,18 @@ def prepare_job(spec: JobSpec, out: str | os.PathLike[str], *, device: str = "cp
     path = Path(out)
     if not (path / JOB).exists():
         _check_folder(path, spec)
-        if _create(path, spec, device, threads):
-            return Job(path, spec)
+        with _begun(path) as root:
+            made_it = _create(root, spec, device, threads)
+        if made_it:
+            return Job(path)
     return _reopen(path, spec)
 
 
 def open_job(out: str | os.PathLike[str], **changes: Any) -> Job:
     """Open a job as a worker does, whose driver has checked it."""
     job = Job(Path(out))
-    return Job(Path(out), dataclasses.replace(job.spec, **changes)) if changes else job
+    job.spec = dataclasses.replace(job.spec, **changes)
+    return job
 
 
 def versions() -> dict[str, str]:
@@ -109,7 +112,21 @@ def versions() -> dict[str, str]:
     }
 
 
-def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
+@contextmanager
+def _begun(path: Path) -> Iterator[Folder]:
+    """Make a folder with a mark, so that whoever looks knows that a job is about to be described in it."""
+    there, root, mark = path.exists(), Folder(path, create=True), f"{TEMPORARY}{secrets.token_hex(6)}"
+    root.write(mark, b"")
+    try:
+        yield root
+    finally:
+        root.remove(mark)
+        if not there:
+            with suppress(OSError):  # unless it is empty it stays
+                path.rmdir()
+
+
+def _create(root: Folder, spec: JobSpec, device: str, threads: int) -> bool:
     """Write the store; tell whether this process was the first."""
     source = open_source(spec.source, spec.decoder)
     model = _load_twice(spec)
@@ -121,7 +138,6 @@ def _create(path: Path, spec: JobSpec, device: str, threads: int) -> bool:
     for entry in spec.methods:  # what is wrong with them is told before files are hashed
         entry.make(model.module, spec.seed)
     listing, identity = _limited(source.listing(), spec.limit), source.identity()
-    root = Folder(path, create=True)
     described: dict[str, Any] = {"count": listing, "folder": None}
     if not isinstance(listing, int):
         described = Items.freeze(root, source.columns, listing)
@@ -173,7 +189,8 @@ def _tuples(shape: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def _reopen(path: Path, spec: JobSpec) -> Job:
-    job, earlier = Job(path, spec), Job(path).spec
+    job = Job(path)
+    earlier, job.spec = job.spec, spec
     differences = earlier.differences(spec)
     if not differences and not job.complete:
         job.check_writable()
@@ -199,8 +216,9 @@ def _other_content(job: Job, earlier: JobSpec) -> list[str]:
         if was == now:
             raise
         return [f"source.path: {was} in the store, {now} asked for, whose content is another: {error}"]
-    if source.kind == "images" and job.spec.limit is None and source.count() != len(job.items):
-        line = f"source: {source.count()} pictures are there now; the job keeps its list of {len(job.items)}"
+    listing = source.listing() if source.kind == "images" and job.spec.limit is None else len(job.items)
+    if not isinstance(listing, int) and (count := sum(1 for _ in listing)) != len(job.items):
+        line = f"source: {count} pictures are there now; the job keeps its list of {len(job.items)}"
         tell(line, job, stacklevel=_CALLER)
     return []
 
@@ -214,8 +232,7 @@ def _check_same(source: Source, index: int) -> None:
 
 
 def _load(spec: JobSpec) -> LoadedModel:
-    model = ModelRef.read(spec.model).load()
-    wanted = ModelRef.read(spec.model).weights_sha256
+    model, wanted = spec.model.load(), spec.model.weights_sha256
     if wanted is not None and (found := weights_sha256(model.module)) != wanted:
         raise bad_argument("model.weights_sha256", f"weights with the hash {wanted}", found)
     return model
@@ -226,10 +243,9 @@ def _load_twice(spec: JobSpec) -> LoadedModel:
     first = weights_sha256(_load(spec).module)
     model = _load(spec)
     if weights_sha256(model.module) != first:
-        reference = ModelRef.read(spec.model).reference
         raise InputError(
-            f"model: {reference} gives other weights each time it is called, so every worker would explain another "
-            "model; read the weights from a file, or call torch.manual_seed in it"
+            f"model: {spec.model.reference} gives other weights each time it is called, so every worker would explain "
+            "another model; read the weights from a file, or call torch.manual_seed in it"
         )
     return model
 
@@ -267,10 +283,7 @@ def _tell_versions(job: Job) -> None:
 
 def _check_folder(path: Path, spec: JobSpec) -> None:
     """Refuse a folder that holds something else than the pictures that are explained."""
-    paths = spec.source["path"]
-    if not path.exists() or path.resolve() in [
-        Path(p).resolve() for p in (paths if isinstance(paths, list) else [paths])
-    ]:
+    if not path.exists() or path.resolve() in [Path(source).resolve() for source in paths_of(spec.source)]:
         return
     if not path.is_dir():
         raise bad_argument("out", "a folder", f"the file {path}")

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.store.job_file import Status, read_job
+from xai_fast.jobs.store.job_file import Status, is_starting, read_job
 from xai_fast.jobs.store.shards import Header, Shards
 from xai_fast.progress import duration
 from xai_fast.terminal import printable
@@ -26,6 +27,7 @@ _SAMPLE = 2000
 _WINDOW = 300.0
 _PARTS = {"decode": "decoding", "explain": "explaining", "other": "other"}
 _LONGEST_REASON = 200
+_NOTHING: dict[str, Any] = {"items": {"count": 0}, "fingerprint": "", "spec": {"shard_size": 1}}
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class JobStatus:
         created: when the store was made, in unix seconds; None where it does not say.
         started: when work on the first shard that is done began; None before.
         finished: when the last shard was written; None before.
+        starting: a run loads the model and lists the items, or ended before it had: no more is known.
     """
 
     folder: str
@@ -83,6 +86,7 @@ class JobStatus:
     created: float | None
     started: float | None
     finished: float | None
+    starting: bool = False
 
     @property
     def shares(self) -> dict[str, float]:
@@ -116,9 +120,9 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
         StoreError: it is no store, or a damaged one.
     """
     path = Path(out)
-    document, root = read_job(path), Folder(path)
-    items = Items(root, document["items"])
-    shards = Shards(root, document["fingerprint"], len(items), document["spec"]["shard_size"])
+    starting = is_starting(path)
+    document, root = _NOTHING if starting else read_job(path), Folder(path)
+    items, shards = Items(root, document["items"]), Shards.of(root, document)
     finished = list(shards.all_done())
     known = exact or len(finished) <= _SAMPLE
     read = finished if known else [finished[i * len(finished) // _SAMPLE] for i in range(_SAMPLE)]
@@ -128,7 +132,7 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
     failed = Counter(label for header in headers for label, _ in header.failed.values())
     statuses = {label: round(scale * count) for label, count in failed.items()}
     rate, overall = _rate(headers, scale, known, _WINDOW), _rate(headers, scale, known)
-    complete = len(finished) == len(shards)
+    complete = len(finished) == len(shards) and not starting
     created = document.get("created")
     return JobStatus(
         folder=str(path),
@@ -150,6 +154,7 @@ def status(out: str | os.PathLike[str], *, exact: bool = False) -> JobStatus:
         created=float(created) if isinstance(created, int | float) else None,
         started=min((header.began for header in headers), default=None),
         finished=max((header.finished for header in headers), default=None),
+        starting=starting,
     )
 
 
@@ -181,6 +186,8 @@ def _lines(status: JobStatus) -> Iterator[str]:
     about = "" if status.exact else "about "
     yield f"store     {printable(status.folder)}"
     yield f"state     {_state(status)}"
+    if status.starting:
+        return
     share = status.done / status.items if status.items else 1.0
     # Rounded down: 100 % is said of the whole only.
     yield (
@@ -204,6 +211,8 @@ def _lines(status: JobStatus) -> Iterator[str]:
 
 
 def _state(status: JobStatus) -> str:
+    if status.starting:
+        return "starting: the items are not listed yet; the same run begins anew, if none is at work"
     if status.complete:
         return "complete" + (f", {_items(status.failed)} failed" if status.failed else "")
     left = "the same run goes on from here, if none is at work"

@@ -26,11 +26,6 @@ class MethodSpec:
     options: Mapping[str, Any]
     prefix: str
 
-    @property
-    def of_pairs(self) -> bool:
-        """Whether it takes pairs of inputs; nothing is imported that the job names by its module."""
-        return ":" not in self.name and find_method(self.name).pairs
-
     def to_dict(self) -> dict[str, object]:
         """Give the entry as JSON holds it."""
         return {"name": self.name, "options": dict(self.options), "as": self.prefix}

@@ -12,7 +12,7 @@ from xai_fast import plot
 from xai_fast.errors import XaiFastError
 from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
-from xai_fast.jobs.store.reader import Store, open_store
+from xai_fast.jobs.store.reader import Store
 
 __all__ = ["View", "pictures_of", "report"]
 
@@ -41,7 +41,7 @@ def View(out: str | os.PathLike[str], **options: Any) -> plot.View:
 
 
 def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreItems:
-    store = open_store(out)
+    store = Store(out)
     spec = JobSpec.from_dict(store.job["spec"])
     pictures, class_names, note = pictures_of(spec, store, options.pop("trust", False))
     if spec.source["kind"] == "table":
@@ -49,7 +49,7 @@ def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreIt
         names = look.feature_names or (store.job.get("source") or {}).get("columns", ())
         options["look"] = dataclasses.replace(look, feature_names=names)
     front = plot.Front(
-        kicker=" \u00b7 ".join([", ".join(store.methods), *([spec.model.reference] if spec.model else [])]),
+        kicker=" \u00b7 ".join([", ".join(store.methods), spec.model.reference]),
         settings=store.job["spec"],
         notes=[note] if note else [],
         run=store.job["fingerprint"],
@@ -67,7 +67,7 @@ def pictures_of(spec: JobSpec, store: Store, trust: bool) -> tuple[Any, Sequence
         source = open_source(spec.source, spec.decoder)
         source.use(store.items, store.job.get("source") or {})
         model, note = None, ""
-        if spec.model is not None and spec.source["kind"] != "table":
+        if spec.source["kind"] != "table":
             if trust or ":" not in spec.model.reference:
                 model = spec.model.load().for_pictures()
             elif spec.source["kind"] != "array":

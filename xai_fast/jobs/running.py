@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any
 
 from xai_fast.arguments import check_choice
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job, prepare_job
 from xai_fast.jobs.job_status import JobStatus, status
-from xai_fast.jobs.runners.local import default_threads, devices_of
+from xai_fast.jobs.runners.local import Seen, default_threads, devices_of
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.trust import check_trust
 from xai_fast.jobs.work import ShardDone
 from xai_fast.progress import Progress
 from xai_fast.references import check_arguments
-from xai_fast.terminal import printable, say
+from xai_fast.terminal import printable
 
 __all__ = ["RUNNERS", "retry_failed", "run"]
 
 _INTERVAL = 30.0
 RUNNERS = ("local", "rank", "ray")
-_Work = Callable[[Job, "Iterator[int] | None", "_Seen"], None]
+_Work = Callable[[Job, "Iterator[int] | None", Seen], None]
 
 
 def run(
@@ -70,8 +70,10 @@ def run(
     cores = int(options.get("num_cpus", 1)) or 1 if runner == "ray" else default_threads(device)
     job = prepare_job(spec, out, device=devices_of(device)[0], threads=threads or cores)
     if not job.complete:
-        with _Seen(job, visible=progress) as seen:
-            work(job, None, seen)
+        if progress:
+            _watch(job, work)
+        else:
+            work(job, None, lambda done: None)
         left = next(job.shards.missing(), None)
         if left is not None:
             raise JobError(f"shard {left} is missing again: something has removed it")
@@ -84,7 +86,6 @@ def retry_failed(
     runner: str = "local",
     workers: int | None = None,
     device: str | None = None,
-    progress: bool = True,
     trust: bool = False,
     source: Any = None,
     **options: Any,
@@ -98,7 +99,6 @@ def retry_failed(
         runner: as in `run`, like all that follow.
         workers: processes.
         device: where the model runs.
-        progress: show a bar.
         trust: call the functions that the store names (data set, model, methods); it is refused where there are any,
             with their names, unless the store is yours.
         source: where the data lies by now, if it was moved.
@@ -114,73 +114,37 @@ def retry_failed(
     """
     check_choice("runner", runner, RUNNERS)
     work = _runner(runner, workers, device, options)
+    job = open_job(out, **({} if source is None else {"source": source}))
     if not (stands := status(out, exact=True)).failed:
         return stands
     check_trust(out, trust)
-    job = open_job(out, **({} if source is None else {"source": source}))
     job.check_writable()
     failed = (shard for shard in job.shards.all_done() if job.shards.header(shard).failed)
-    with _Seen(job, visible=progress, again=True) as seen:
-        work(job, failed, seen)
+    work(job, failed, lambda done: None)
     return status(out, exact=True)
 
 
 def _runner(name: str, workers: int | None, device: str | None, options: dict[str, Any]) -> _Work:
-    """Import a runner, so that what it needs is missed before the job begins."""
-    function: Any
-    if name == "local":
-        from xai_fast.jobs.runners.local import run_local as function
-    elif name == "rank":
-        from xai_fast.jobs.runners.rank import run_rank as function
-    else:
-        from xai_fast.jobs.runners.ray import run_ray as function
+    """Import a runner, so that what it needs is missed before the job begins, and check its options."""
+    function = getattr(importlib.import_module(f"xai_fast.jobs.runners.{name}"), f"run_{name}")
     given = {**options, "device": device} | ({} if workers is None else {"workers": workers})
     check_arguments(f"options of runner={name!r}", function, given, given=3)
-
-    def work(job: Job, shards: Iterator[int] | None, seen: _Seen) -> None:
-        function(job, shards, seen, **given)
-
-    return work
+    return functools.partial(function, **given)
 
 
-class _Seen:
-    """Counts the shards that a run does, as a context manager; shows nothing of failed items that are done again."""
+def _watch(job: Job, work: _Work) -> None:
+    """Work, and show how far it is: in a bar where standard error is a terminal, else in a line now and then."""
+    failed = 0
+    with Progress(len(job.items), lines=_INTERVAL) as bar:
+        if not sys.stderr.isatty():
+            bar.note = f"look from another shell with: xai-fast jobs status {printable(str(job.path))}"
+        bar.advance(job.shards.items_done(), kept=True)
+        bar.note = ""
 
-    def __init__(self, job: Job, *, visible: bool = True, again: bool = False) -> None:
-        self._job = job
-        self._bar = Progress(len(job.items))
-        self._shown = visible and not again
-        self._terminal = sys.stderr.isatty()
-        self._failed = 0
-        self._last = 0.0
+        def seen(done: ShardDone) -> None:
+            nonlocal failed
+            failed += done.failed
+            bar.note = f"{failed:,} failed" if failed else ""
+            bar.advance(done.items)
 
-    def __enter__(self) -> _Seen:
-        if self._shown:
-            done = sum(len(self._job.shards.span(shard)) for shard in self._job.shards.all_done())
-            if self._terminal:
-                self._bar.__enter__()
-            self._bar.advance(done, kept=True)
-            if not self._terminal:
-                self._say(f"look from another shell with: xai-fast jobs status {printable(str(self._job.path))}")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._shown and self._terminal:
-            self._bar.__exit__(kind, error, trace)
-
-    def __call__(self, done: ShardDone) -> None:
-        """Count a shard."""
-        if not self._shown:
-            return
-        self._failed += done.failed
-        self._bar.note = f"{self._failed:,} failed" if self._failed else ""
-        self._bar.advance(done.items)
-        if not self._terminal and time.monotonic() - self._last > _INTERVAL:
-            self._say(self._bar.speed())
-
-    def _say(self, more: str) -> None:
-        self._last = time.monotonic()
-        note = f", {self._bar.note}" if self._bar.note else ""
-        say(f"{self._bar.done:,} of {self._bar.total:,} items done{note}{'; ' + more if more else ''}", error=True)
+        work(job, None, seen)

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.sources.describe import describe
 from xai_fast.references import ModelRef, check_reference
-from xai_fast.values import check_keys, plain
+from xai_fast.registry import find_method
+from xai_fast.values import check_keys, plain, unique
 
 __all__ = ["DECODERS", "DTYPES", "JobSpec", "flat"]
 
@@ -70,7 +71,7 @@ class JobSpec:
     source: Any
     method: Any = "neflag"
     options: Mapping[str, object] = field(default_factory=dict)
-    model: ModelRef | None = None
+    model: ModelRef = None  # type: ignore[assignment]  # has to be given, behind fields that have defaults
     target: int | list[int] | str | None = None
     shard_size: int = 1024
     dtype: str = "float16_scaled"
@@ -83,14 +84,15 @@ class JobSpec:
     def __post_init__(self) -> None:
         source = describe(self.source)
         methods = read_methods(self.method, self.options)
-        if source["kind"] == "table" and any(entry.of_pairs for entry in methods):
+        registered = [find_method(entry.name) for entry in methods if ":" not in entry.name]
+        if source["kind"] == "table" and any(method.pairs for method in registered):
             source = describe({**source, "kind": "pairs"})
         several = isinstance(self.method, list | tuple)
         checked = {
             "source": source,
             "method": [entry.to_dict() for entry in methods] if several else methods[0].name,
             "options": {} if several else dict(methods[0].options),
-            "model": None if self.model is None else ModelRef.read(self.model),
+            "model": ModelRef.read(self.model),
             "target": _checked_target(self.target),
             "shard_size": check_integer("shard_size", self.shard_size, 1, 2**31 - 1),
             "seed": check_integer("seed", self.seed, 0, _MAX_SEED),
@@ -106,8 +108,6 @@ class JobSpec:
                 expected = f"one of {', '.join(DECODERS)}, or package.module:function"
                 raise bad_argument("decoder", expected, repr(self.decoder))
             check_reference("decoder", self.decoder)
-        if self.model is None:
-            raise bad_argument("model", 'ModelRef("package.module:factory")', "None")
 
     @property
     def methods(self) -> tuple[MethodSpec, ...]:
@@ -117,7 +117,7 @@ class JobSpec:
     def to_dict(self) -> dict[str, Any]:
         """Give the description as JSON holds it."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        values["model"] = ModelRef.read(self.model).to_dict()
+        values["model"] = self.model.to_dict()
         result: Any = plain("spec", values)
         return dict(result)
 
@@ -160,22 +160,14 @@ class JobSpec:
         return cls.from_dict(values)
 
     def differences(self, other: JobSpec) -> list[str]:
-        """Compare the description in a store with one that is asked for.
-
-        Args:
-            other: the one that is asked for.
-
-        Returns:
-            One line for each field that results depend on and that differs, such as
-            ``shard_size: 1024 in the store, 7 asked for``.
-        """
+        """Return a line for each field that results depend on and that another description has otherwise."""
         mine, theirs = flat(self.of_results()), flat(other.of_results())
         lines = [
             f"{name}: {_shown(mine, name)} in the store, {_shown(theirs, name)} asked for"
             for name in [*mine, *(name for name in theirs if name not in mine)]
             if mine.get(name, _ABSENT) != theirs.get(name, _ABSENT)
         ]
-        pins = [ModelRef.read(spec.model).weights_sha256 for spec in (self, other)]
+        pins = [spec.model.weights_sha256 for spec in (self, other)]
         if None not in pins and pins[0] != pins[1]:
             lines.append(f"model.weights_sha256: {pins[0]} in the store, {pins[1]} asked for")
         return lines
@@ -242,33 +234,17 @@ def _read_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"job file: {path} cannot be read: {reason}") from error
-    values = _json(path, text) if path.suffix.lower() == ".json" else _yaml(path, text)
+    kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    try:
+        values: object = json.loads(text, object_pairs_hook=unique) if kind == "JSON" else _yaml(text)
+    except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
+        raise InputError(f"job file: {path} is no {kind}: {error}") from error
     if not isinstance(values, dict):
         raise bad_argument("job file", "keys and values, such as source: photos", f"{type(values).__name__} in {path}")
     return values
 
 
-def _once(pairs: Sequence[tuple[Hashable, Any]]) -> dict[Any, Any]:
-    """Build a mapping; of a key that stands twice one value would be lost silently."""
-    result: dict[Any, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise bad_argument("job file", "each key once", f"{key!r} twice")
-        result[key] = value
-    return result
-
-
-def _json(path: Path, text: str) -> object:
-    try:
-        values: object = json.loads(text, object_pairs_hook=_once)
-    except InputError:
-        raise
-    except (ValueError, RecursionError) as error:  # beside bad JSON, numbers of too many digits
-        raise InputError(f"job file: {path} is no JSON: {error}") from error
-    return values
-
-
-def _yaml(path: Path, text: str) -> object:
+def _yaml(text: str) -> object:
     try:
         import yaml
     except ImportError as error:
@@ -279,7 +255,7 @@ def _yaml(path: Path, text: str) -> object:
 
     def mapping(loader: Any, node: Any) -> dict[Any, Any]:
         loader.flatten_mapping(node)
-        return _once(
+        return unique(
             [(loader.construct_object(k, deep=True), loader.construct_object(v, deep=True)) for k, v in node.value]
         )
 
@@ -288,8 +264,6 @@ def _yaml(path: Path, text: str) -> object:
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-.0123456789"))
     try:
         values: object = yaml.load(text, Loader)
-    except InputError:
-        raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"job file: {path} is no YAML: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
     return values

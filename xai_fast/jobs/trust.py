@@ -29,7 +29,7 @@ def called_functions(out: str | os.PathLike[str]) -> list[str]:
         calls.append(("source", spec.source["path"], spec.source.get("arguments", {})))
     if ":" in spec.decoder:
         calls.append(("decoder", spec.decoder, {}))
-    if spec.model is not None and ":" in spec.model.reference:
+    if ":" in spec.model.reference:
         calls.append(("model", spec.model.reference, spec.model.arguments))
     calls += [("method", one.name, one.options) for one in spec.methods if ":" in one.name]
     if isinstance(spec.target, str) and ":" in spec.target:

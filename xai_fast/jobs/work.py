@@ -131,7 +131,12 @@ class _Run:
                 self.held.rows = rows // 2
                 tell(f"out of memory: from now on {rows // 2} rows go through the model at once, not {rows}", self.held)
                 return self._explain(items)
-            reason = _last_resort(said, self.held.device)
+            device = self.held.device
+            reason = (
+                f"one row at a time does not fit into the memory of {device} ({free_bytes(device) >> 20} MiB are "
+                f"free): {said}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a "
+                "smaller input, or another device"
+            )
         if len(items) > 1:
             for item in items:
                 self._explain([item])
@@ -183,12 +188,3 @@ class _Run:
             methods=self.methods if self.rows.tensors else {},
             finished=time.time(),
         )
-
-
-def _last_resort(said: str, device: torch.device) -> str:
-    """Say what a user can change where a single row does not fit."""
-    return (
-        f"one row at a time does not fit into the memory of {device} ({free_bytes(device) >> 20} MiB are free): "
-        f"{said}. What helps: fewer workers, a method with fewer points or a smaller memory_limit, a smaller input, "
-        "or another device"
-    )

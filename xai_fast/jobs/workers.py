@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -16,9 +17,9 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
@@ -26,14 +27,12 @@ import torch
 
 from xai_fast import errors
 from xai_fast.errors import JobError, XaiFastError
-from xai_fast.jobs.computation import Computation
 from xai_fast.jobs.job import Job, open_job
 from xai_fast.jobs.sources import SourceChanged
 from xai_fast.jobs.work import WRITING, DeviceLost, Order, ShardDone, run_shard, try_alone
 
-__all__ = ["Setup", "Shepherd", "described", "main", "raised"]
+__all__ = ["Child", "Shepherd", "described", "main", "raised", "serve", "setup_of"]
 
-_START = "import sys; sys.path[:] = {path!r}; from xai_fast.jobs.workers import main; main({descriptor})"
 _STARTS = 25
 """Workers in a row that may die before they have begun."""
 _SEARCH_EVERY = 2
@@ -41,33 +40,65 @@ _SEARCH_EVERY = 2
 _ALONE_AFTER = 12
 """Deaths over a shard, none of whose items kills by itself, until they are explained one by one."""
 _MOST_DEATHS = 60
-_DEVICE_LOST = 70
 _GRACE = 10.0
 _LOOK = 2.0
 
 
-@dataclass(frozen=True)
-class Setup:
-    """What a worker has to know."""
+def setup_of(job: Job, device: str) -> dict[str, Any]:
+    """Say what a worker has to know of a job."""
+    attempts = {"max_attempts": job.spec.max_attempts}
+    return {"out": str(job.path.absolute()), "device": device, "source": job.spec.source, **attempts}
 
-    out: str
-    device: str
-    source: Mapping[str, Any]
-    max_attempts: int
 
-    @classmethod
-    def of(cls, job: Job, device: str) -> Setup:
-        """Describe the work on a job."""
-        return cls(str(job.path.absolute()), device, job.spec.source, job.spec.max_attempts)
+class Child:
+    """A process that is told what to do in JSON, over a pipe, and ends when that is closed, however that came about."""
+
+    def __init__(self, module: str, setup: Mapping[str, Any], **how: Any) -> None:
+        self.connection, theirs = Pipe()
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {module} import main; main({theirs.fileno()})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C in a terminal is for the driver, which decides
+            **how,
+        )
+        theirs.close()
+        with suppress(OSError):  # that it is gone is told by `answer`
+            self.send(setup)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send a message."""
+        self.connection.send_bytes(json.dumps(message).encode())
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for a message; raise the error that it tells of, or `EOFError` where the process is gone."""
+        # A process that it has started may hold its end of the pipe open.
+        while not self.connection.poll(_LOOK):
+            if self.process.poll() is not None and not self.connection.poll():
+                raise EOFError
+        answer = dict(json.loads(self.connection.recv_bytes()))
+        if "error" in answer:
+            raise raised(answer["error"])
+        return answer
+
+    def end(self, seconds: float = _GRACE) -> None:
+        """End the process; what it is writing is finished first."""
+        with suppress(OSError), socket.fromfd(self.connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as end:
+            end.shutdown(socket.SHUT_RDWR)  # closing it would not wake a thread that reads from it
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Shepherd:
     """One worker process, started anew when it dies; gives it one shard at a time, from any thread."""
 
-    def __init__(self, setup: Setup, threads: int) -> None:
+    def __init__(self, setup: Mapping[str, Any], threads: int) -> None:
         self._setup, self._threads = setup, threads
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._child: Child | None = None
         self._stopped = False
         self._lock = threading.Lock()
 
@@ -84,19 +115,11 @@ class Shepherd:
         raise JobError(f"shard {shard}: {_MOST_DEATHS} workers died over it, though none of its items kills by itself")
 
     def stop(self) -> None:
-        """End the worker; what it is writing is finished first."""
+        """End the worker."""
         with self._lock:
-            self._stopped = True
-            connection, process = self._connection, self._process
-        if connection is None or process is None:
-            return
-        with suppress(OSError), socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as end:
-            end.shutdown(socket.SHUT_RDWR)  # closing it would not wake a thread that reads from it
-        try:
-            process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._stopped, child = True, self._child
+        if child is not None:
+            child.end()
 
     def _search(self, shard: int, known: Mapping[int, str]) -> dict[int, str]:
         """Find the items of a shard that kill the process that works on them alone."""
@@ -110,135 +133,101 @@ class Shepherd:
                     return found
                 at = message["at"]
             deaths[at] += 1
-            if deaths[at] >= self._setup.max_attempts:
+            if deaths[at] >= self._setup["max_attempts"]:
                 found[at] = f"it killed the process that worked on it, {deaths[at]} times"
 
     def _told(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """Send a message; yield the answers, which end early where the worker dies."""
-        connection = self._started()
+        child = self._started()
         try:
-            connection.send_bytes(json.dumps(message).encode())
+            child.send(message)
             while True:
-                yield self._received(connection)
+                yield child.answer()
         except (EOFError, OSError):
-            self._bury()
+            self._bury(child)
 
-    def _started(self) -> Connection:
-        """Give the pipe to a worker that is ready."""
-        if self._connection is not None:
-            return self._connection
+    def _started(self) -> Child:
+        """Give the worker when it is ready."""
+        if self._child is not None:
+            return self._child
         code = 0
         for _ in range(_STARTS):
-            connection = self._start()
+            with self._lock:
+                if self._stopped:
+                    raise JobError("the run was ended")
+                threads = {"OMP_NUM_THREADS": str(self._threads)}
+                self._child = child = Child("xai_fast.jobs.workers", self._setup, env=os.environ | threads)
             try:
-                self._received(connection)
-                return connection
+                child.answer()
+                return child
             except (EOFError, OSError):
-                code = self._bury()
+                code = self._bury(child)
         raise JobError(
             f"{_STARTS} workers in a row died before they could begin, the last one with exit code {code}; "
             "workers=0 runs the job in one process, where a debugger can look at it"
         )
 
-    def _start(self) -> Connection:
-        ours, theirs = Pipe()
-        with self._lock:
-            if self._stopped:
-                raise JobError("the run was ended")
-            self._connection = ours
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START.format(path=sys.path, descriptor=theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"OMP_NUM_THREADS": str(self._threads)},
-                start_new_session=True,  # Ctrl-C in a terminal is for the driver, which decides
-            )
-        theirs.close()
-        ours.send_bytes(json.dumps(asdict(self._setup)).encode())
-        return ours
-
-    def _received(self, connection: Connection) -> dict[str, Any]:
-        # A process that the worker has started may hold its end of the pipe open.
-        while not connection.poll(_LOOK):
-            if self._process is not None and self._process.poll() is not None and not connection.poll():
-                raise EOFError
-        answer = dict(json.loads(connection.recv_bytes()))
-        if "error" in answer:
-            raise raised(answer["error"])
-        return answer
-
-    def _bury(self) -> int:
-        connection, process = self._connection, self._process
-        self._connection = self._process = None
-        if connection is not None:
-            connection.close()
-        code = 0 if process is None else process.wait()
+    def _bury(self, child: Child) -> int:
+        self._child = None
+        child.connection.close()
+        code = child.process.wait()
         if self._stopped:
             raise JobError("the run was ended")
         return code
 
 
-def main(descriptor: int) -> None:
-    """Work until there is no more to do."""
+def serve(descriptor: int, work: Callable[[Connection, dict[str, Any]], object]) -> None:
+    """Be the process of a `Child`."""
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
-    setup = Setup(**json.loads(connection.recv_bytes()))
+    setup = json.loads(connection.recv_bytes())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    code = 0
     try:
-        _Worker(connection, setup).work()
-    except DeviceLost:
-        code = _DEVICE_LOST
-    except Exception as error:  # the driver raises it, and ends the run
+        work(connection, setup)
+    except DeviceLost:  # another process may have it back
+        pass
+    except Exception as error:  # the parent raises it, and ends the run
         _send(connection, {"error": described(error)})
     sys.stdout.flush()
     # Without the interpreter's own end, which takes long with torch, and could wait for threads of the user's code.
-    os._exit(code)
+    os._exit(0)
 
 
-class _Worker:
-    """The process that computes."""
+def main(descriptor: int) -> None:
+    """Be the process that computes."""
+    serve(descriptor, _work)
 
-    def __init__(self, connection: Connection, setup: Setup) -> None:
-        self.connection = connection
-        self.orders: list[dict[str, Any]] = []
-        self.arrived = threading.Condition()
-        threading.Thread(target=self._follow, name="xai_fast orders", daemon=True).start()
-        self.job = open_job(setup.out, source=setup.source)
-        torch.set_num_threads(self.job.plan.threads)
-        self.held: Computation = self.job.compute_on(setup.device)
 
-    def work(self) -> None:
-        _send(self.connection, {"ready": True})
-        while True:
-            with self.arrived:
-                self.arrived.wait_for(lambda: self.orders)
-                message = self.orders.pop(0)
-            if "search" in message:
-                self._search(message)
-                continue
-            order = message["order"]
-            order["killed"] = {int(index): reason for index, reason in order["killed"].items()}
-            _send(self.connection, {"done": asdict(run_shard(self.job, self.held, Order(**order)))})
-
-    def _search(self, message: Mapping[str, Any]) -> None:
-        for index in self.job.shards.span(message["search"]):
+def _work(connection: Connection, setup: Mapping[str, Any]) -> None:
+    """Follow orders for ever."""
+    orders = queue.SimpleQueue[dict[str, Any]]()
+    threading.Thread(target=_follow, args=[connection, orders], name="xai_fast orders", daemon=True).start()
+    job = open_job(setup["out"], source=setup["source"])
+    torch.set_num_threads(job.plan.threads)
+    held = job.compute_on(setup["device"])
+    _send(connection, {"ready": True})
+    while True:
+        message = orders.get()
+        if "order" in message:
+            killed = {int(index): reason for index, reason in message["order"]["killed"].items()}
+            order = Order(**{**message["order"], "killed": killed})
+            _send(connection, {"done": asdict(run_shard(job, held, order))})
+            continue
+        for index in job.shards.span(message["search"]):
             if index >= message["from"] and index not in message["skip"]:
-                _send(self.connection, {"at": index})
-                try_alone(self.job, self.held, index)
-        _send(self.connection, {"searched": True})
+                _send(connection, {"at": index})
+                try_alone(job, held, index)
+        _send(connection, {"searched": True})
 
-    def _follow(self) -> None:
-        """Read orders until the driver closes its end, or is gone; then end the process, whatever it is doing."""
-        try:
-            while True:
-                message = json.loads(self.connection.recv_bytes())
-                with self.arrived:
-                    self.orders.append(message)
-                    self.arrived.notify()
-        except (EOFError, OSError):
-            WRITING.acquire(timeout=_GRACE)
-            os._exit(0)
+
+def _follow(connection: Connection, orders: queue.SimpleQueue[dict[str, Any]]) -> None:
+    """Read orders until the driver closes its end, or is gone; then end the process, whatever it is doing."""
+    try:
+        while True:
+            orders.put(json.loads(connection.recv_bytes()))
+    except (EOFError, OSError):
+        WRITING.acquire(timeout=_GRACE)
+        os._exit(0)
 
 
 def _send(connection: Connection, message: Mapping[str, Any]) -> None:

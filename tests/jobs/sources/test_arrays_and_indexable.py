@@ -161,7 +161,7 @@ def test_a_million_rows_cost_nothing_until_they_are_read(tmp_path: Path) -> None
 def test_an_indexable_data_set_gives_items_and_labels() -> None:
     source = frozen({"kind": "indexable", "path": "batch_objects:pairs", "arguments": {"count": 6}})
     assert len(source) == 6
-    assert [source.label(i) for i in range(6)] == [0, 1, 2, None, 0, 1]
+    assert [source.read(i).label for i in range(6)] == [0, 1, 2, None, 0, 1]
     wanted = torch.arange(36.0).reshape(6, 6) / 10
     assert all(torch.allclose(load(source, i).float(), wanted[i]) for i in range(6))
 

@@ -97,7 +97,7 @@ class Hostile:
 def test_names_that_lead_out_of_the_folder_are_refused(name: str, folder: Path) -> None:
     picture(folder.parent / "secret.png")
     source = open_source(folder / "b")
-    source._items = Hostile(name)  # type: ignore[assignment]
+    source.items = Hostile(name)  # type: ignore[assignment]
     with pytest.raises(ItemError, match="expected the name of a file below the folder"):
         source.read(0)
 
@@ -205,7 +205,7 @@ def test_what_is_no_file_is_never_opened(
         return
     source = open_source(path.parent)
     assert list(source.listing()) == [(name, (-1, -1, 0, -1))]  # type: ignore[arg-type]
-    source._items = Hostile(name)  # type: ignore[assignment]
+    source.items = Hostile(name)  # type: ignore[assignment]
     with pytest.raises(ItemError, match="not a file, but a folder, a pipe"):
         source.read(0, as_it_is=True)
     with pytest.raises(OSError, match="not a file, but"):

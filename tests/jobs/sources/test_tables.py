@@ -71,10 +71,10 @@ def test_any_column_of_whole_numbers_may_be_the_target(path: Path) -> None:
 
 MISTAKES = [
     ({}, "the column 'name' holds .*leave it out"),
-    ({"columns": ["a", "bb"]}, r"source\.columns: expected a column of the table.*did you mean 'b'"),
-    ({"ignore": "nam"}, r"source\.ignore: expected a column.*did you mean 'name'"),
-    ({"label": "clas"}, r"source\.label: expected a column.*did you mean 'class'"),
-    ({"id": 3}, r"source\.id: expected the name of a column"),
+    ({"columns": ["a", "bb"]}, r"source\.columns: expected one of.*did you mean 'b'"),
+    ({"ignore": "nam"}, r"source\.ignore: expected one of.*did you mean 'name'"),
+    ({"label": "clas"}, r"source\.label: expected one of.*did you mean 'class'"),
+    ({"id": 3}, r"source\.id: expected one of .*got 3"),
     ({"columns": [3]}, r"source\.columns: expected names of columns"),
     ({"columns": ["a"], "label": "b"}, "whole numbers in the column 'b'"),
     ({"ignore": list(FRAME.columns)}, "at least one column for the model"),

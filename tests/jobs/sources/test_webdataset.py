@@ -150,7 +150,7 @@ class Hostile:
 @pytest.mark.parametrize("values", [{"tar": 7}, {"tar": -1}, {"offset": 1 << 60}, {"size": 1 << 60}, {"offset": -5}])
 def test_places_that_there_are_not_are_refused(folder: Path, values: dict[str, int]) -> None:
     source = frozen(folder / "train-000.tar")
-    source._items = Hostile(**values)  # type: ignore[assignment]
+    source.items = Hostile(**values)  # type: ignore[assignment]
     with pytest.raises(ItemError, match=r"ends within the sample|expected a place in one of the tars"):
         source.read(0)
 

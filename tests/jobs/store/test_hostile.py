@@ -76,7 +76,6 @@ def _use(root: Path) -> int:
             attempt(lambda: read[:3])
             attempt(lambda: read[[len(read) - 1, 0]] if len(read) else None)
             attempt(lambda: list(read.failures()))
-            attempt(read.counts)
             attempt(lambda: read.columns(0, min(len(read), 12)))
             attempt(lambda: _explanation(read))
             attempt(lambda: repr(read))

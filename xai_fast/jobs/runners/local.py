@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import queue
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from types import FrameType
 
@@ -16,7 +17,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.work import Order, ShardDone, run_shard
-from xai_fast.jobs.workers import Setup, Shepherd
+from xai_fast.jobs.workers import Shepherd, setup_of
 
 __all__ = ["default_threads", "devices_of", "feed", "run_local"]
 
@@ -46,48 +47,22 @@ def run_local(
 
 def feed(job: Job, shards: Iterator[int], seen: Seen, devices: list[str], *, retry: bool = False) -> None:
     """Give shards to workers, one on each of these devices, until there are no more."""
-    shepherds = [Shepherd(Setup.of(job, device), job.plan.threads) for device in devices]
-    answers: queue.SimpleQueue[ShardDone | BaseException | None] = queue.SimpleQueue()
-    lock = threading.Lock()
-
-    def work(shepherd: Shepherd) -> None:
+    shepherds = [Shepherd(setup_of(job, device), job.plan.threads) for device in devices]
+    idle, busy = list(shepherds), dict[Future[ShardDone], Shepherd]()
+    # At the end a thread more for each, which tells its worker to stop while another waits for what it does.
+    with ends_on_sigterm(), ThreadPoolExecutor(2 * len(devices), "xai_fast driver") as pool:
         try:
             while True:
-                with lock:
-                    shard = next(shards, None)
-                if shard is None:
-                    break
-                answers.put(shepherd.do(shard, retry=retry))
-            answers.put(None)
-        except BaseException as error:
-            answers.put(error)
-
-    threads = [threading.Thread(target=work, args=[one], name="xai_fast driver", daemon=True) for one in shepherds]
-    with ends_on_sigterm():
-        try:
-            for thread in threads:
-                thread.start()
-            left = len(threads)
-            while left:
-                answer = answers.get()
-                if isinstance(answer, BaseException):
-                    raise answer
-                if answer is None:
-                    left -= 1
-                else:
-                    seen(answer)
+                for shard in itertools.islice(shards, len(idle)):
+                    shepherd = idle.pop()
+                    busy[pool.submit(shepherd.do, shard, retry=retry)] = shepherd
+                if not busy:
+                    return
+                for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                    idle.append(busy.pop(future))
+                    seen(future.result())
         finally:
-            _stop(shepherds)
-            for thread in threads:
-                thread.join()
-
-
-def _stop(shepherds: list[Shepherd]) -> None:
-    ending = [threading.Thread(target=shepherd.stop) for shepherd in shepherds]
-    for thread in ending:
-        thread.start()
-    for thread in ending:
-        thread.join()
+            list(pool.map(Shepherd.stop, shepherds))
 
 
 def devices_of(device: str | None) -> list[str]:

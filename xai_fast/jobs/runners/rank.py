@@ -9,12 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-import torch
-
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.job import Job
-from xai_fast.jobs.runners.local import Seen, feed
+from xai_fast.jobs.runners.local import Seen, devices_of, feed
 
 __all__ = ["find_rank", "run_rank"]
 
@@ -34,7 +32,9 @@ def run_rank(
         todo = job.shards.in_turn(rank, world_size)
     else:
         todo = (shard for shard in shards if shard % world_size == rank)
-    feed(job, todo, seen, [device or _own_device(os.environ)], retry=shards is not None)
+    devices = devices_of(device)
+    own = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or "0")
+    feed(job, todo, seen, [devices[own % len(devices)]], retry=shards is not None)
 
 
 def find_rank(
@@ -74,10 +74,3 @@ def _from_environment(environment: Mapping[str, str]) -> tuple[int | None, int |
     if (rank := number("SLURM_PROCID")) is not None:
         return rank, number("SLURM_NTASKS")
     return number("JOB_COMPLETION_INDEX"), number("WORLD_SIZE")
-
-
-def _own_device(environment: Mapping[str, str]) -> str:
-    if not torch.cuda.is_available():
-        return "cpu"
-    local = environment.get("LOCAL_RANK") or environment.get("SLURM_LOCALID") or "0"
-    return f"cuda:{int(local) % torch.cuda.device_count()}"

@@ -10,30 +10,27 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import math
 import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from xai_fast.arguments import check_integer
+from xai_fast.arguments import check_integer, check_positive
 from xai_fast.errors import InputError, JobError, bad_argument
 from xai_fast.jobs.job import Job
 from xai_fast.jobs.runners.local import Seen, ends_on_sigterm
 from xai_fast.jobs.work import ShardDone
-from xai_fast.jobs.workers import Setup, raised
+from xai_fast.jobs.workers import Child, setup_of
 
 __all__ = ["run_ray"]
 
@@ -84,8 +81,7 @@ def run_ray(
         raise InputError("runner: 'ray' needs the package ray; install it with pip install 'xai-fast[ray]'")
     if workers is not None:
         check_integer("workers", workers, 1)
-    if not num_cpus > 0:
-        raise bad_argument("num_cpus", "a positive number", repr(num_cpus))
+    check_positive("num_cpus", num_cpus)
     if num_gpus is not None and not num_gpus >= 0:
         raise bad_argument("num_gpus", "a number of GPUs", repr(num_gpus))
     kind = _device(device, num_gpus)
@@ -93,7 +89,7 @@ def run_ray(
     cores = workers * num_cpus if workers else max(len(os.sched_getaffinity(0)), num_cpus)
     with _temporary_folder() as folder:
         setup = {
-            "worker": asdict(Setup.of(job, kind)),
+            "worker": setup_of(job, kind),
             "retry": None if shards is None else list(shards),
             "tasks": workers,
             "address": address,
@@ -119,50 +115,27 @@ def _device(device: str | None, num_gpus: float | None) -> str:
 
 def _drive(setup: dict[str, Any], folder: Path, seen: Seen) -> None:
     """Run the driver to its end, and raise what it answers."""
-    code = "import sys; from xai_fast.jobs.runners.ray_driver import main; main()"
     with open(folder / "driver.log", "wb") as output, ends_on_sigterm():
-        child = subprocess.Popen(
-            [sys.executable, "-c", code],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=output,
-            env=_environment(setup),
-            start_new_session=True,  # Ctrl-C is for us; the driver is told by closing the pipe
-        )
-        assert child.stdin is not None  # pipes were asked for
-        assert child.stdout is not None
+        how = {"env": _environment(setup), "stdout": output, "stderr": output}
+        child, lost = Child("xai_fast.jobs.runners.ray_driver", setup, **how), False
         try:
-            with contextlib.suppress(BrokenPipeError):
-                child.stdin.write(json.dumps(setup).encode() + b"\n")
-                child.stdin.flush()
-            answer: dict[str, Any] = {}
-            for line in child.stdout:
-                answer = json.loads(line)
-                if "done" in answer:
-                    seen(ShardDone(**answer["done"]))
+            while "ended" not in (answer := child.answer()):
+                seen(ShardDone(**answer["done"]))
+        except (EOFError, OSError):
+            lost = True
         finally:
             _end(child)
-    if "error" in answer:
-        raise raised(answer["error"])
-    if "ended" not in answer:
+    if lost:
         told = "\n".join((folder / "driver.log").read_text(errors="replace").splitlines()[-_LINES:])
-        raise JobError(f"ray: the driver ended with exit code {child.returncode}; its last lines are:\n{told}")
+        raise JobError(f"ray: the driver ended with exit code {child.process.returncode}; its last lines are:\n{told}")
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: Child) -> None:
     """Wait for the driver and all that it has started to end; end what does not."""
-    assert child.stdin is not None
-    assert child.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        child.stdin.close()
-    try:
-        child.wait(_SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
-    child.stdout.close()
+    child.end(_SECONDS_TO_END)
+    child.connection.close()
     ends = time.monotonic() + _SECONDS_TO_END / 2
-    while found := _processes(child.pid):
+    while found := _processes(child.process.pid):
         for pid in found if time.monotonic() > ends else ():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -214,8 +187,6 @@ def _temporary_folder() -> Iterator[Path]:
         pid = old.name[len(_PREFIX) :].partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and old.lstat().st_uid == os.getuid():
             shutil.rmtree(old, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=above))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    prefix = f"{_PREFIX}{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=above, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

@@ -1,7 +1,7 @@
 """The driver of Ray, a process of its own: it connects to a cluster or starts one, and has a task do each shard.
 
-`xai_fast.jobs.runners.ray` tells it on standard input what to do and keeps that pipe open; when it closes, the parent
-is gone, and so is everything here. Answers are lines of JSON on standard output.
+It is a `xai_fast.jobs.workers.Child` of `xai_fast.jobs.runners.ray`; when the pipe closes, the parent is gone, and so
+is everything here.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import json
 import os
 import shutil
 import signal
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from typing import Any
 
 from xai_fast.errors import JobError
 from xai_fast.jobs.job import Job, open_job
-from xai_fast.jobs.workers import Setup, Shepherd, described, raised
+from xai_fast.jobs.workers import Shepherd, described, raised, serve
 
 __all__ = ["main"]
 
@@ -33,37 +34,30 @@ _LOOK = 1.0
 _shepherds: dict[str, Shepherd] = {}
 
 
-def main() -> None:
+def main(descriptor: int) -> None:
     """Read what to do, do it, and write the answers."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever Ray prints goes to the log
-    setup, parent = json.loads(sys.stdin.readline()), os.getppid()
-    threading.Thread(target=_follow_parent, name="xai_fast parent", daemon=True).start()
+    serve(descriptor, _drive)
+
+
+def _drive(connection: Connection, setup: Mapping[str, Any]) -> None:
+    """Do all shards that are missing; tell what became of each."""
+    parent = os.getppid()
+    threading.Thread(target=_follow_parent, args=[connection], name="xai_fast parent", daemon=True).start()
     signal.signal(signal.SIGTERM, _end)
-    answer: dict[str, Any] = {"ended": True}
-    try:
-        for done in _drive(setup):
-            print(json.dumps({"done": done}), file=answers, flush=True)
-    except BaseException as error:
-        answer = {"error": described(error)}
-    if os.getppid() != parent:  # it was killed, and cannot do this
-        shutil.rmtree(setup["folder"], ignore_errors=True)
-    else:
-        print(json.dumps(answer), file=answers, flush=True)
-    os._exit(0)
-
-
-def _drive(setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Do all shards that are missing; yield what became of each."""
     import ray
 
-    worker = Setup(**setup["worker"])
-    job = open_job(worker.out, source=worker.source)
     try:
+        job = open_job(setup["worker"]["out"], source=setup["worker"]["source"])
         _connect(setup)
-        yield from _tasks(job, setup)
+        for done in _tasks(job, setup):
+            connection.send_bytes(json.dumps({"done": done}).encode())
+    except SystemExit as error:  # by `_end`
+        raise JobError(str(error)) from error
     finally:
         ray.shutdown()
+        if os.getppid() != parent:  # it was killed, and cannot do this
+            shutil.rmtree(setup["folder"], ignore_errors=True)
+    connection.send_bytes(json.dumps({"ended": True}).encode())
 
 
 def _tasks(job: Job, setup: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -99,7 +93,7 @@ def do_shard(worker: Mapping[str, Any], threads: int, shard: int, retry: bool) -
     key = json.dumps([worker, os.environ.get("CUDA_VISIBLE_DEVICES")], sort_keys=True)
     for other in [other for other in _shepherds if other != key]:  # another job, or another GPU than before
         _shepherds.pop(other).stop()
-    shepherd = _shepherds.setdefault(key, Shepherd(Setup(**worker), threads))
+    shepherd = _shepherds.setdefault(key, Shepherd(worker, threads))
     try:
         return {"done": asdict(shepherd.do(shard, retry=retry))}
     except Exception as error:
@@ -156,8 +150,10 @@ def _end(number: int, frame: object) -> None:
     raise SystemExit(f"the driver was ended by signal {number}")
 
 
-def _follow_parent() -> None:
-    sys.stdin.read()
+def _follow_parent(connection: Connection) -> None:
+    """Wait for the end of the pipe."""
+    with suppress(EOFError, OSError):
+        connection.recv_bytes()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_END)
     os._exit(1)

@@ -18,7 +18,7 @@ import importlib
 
 from xai_fast.jobs.sources.base import Read, Source, SourceChanged
 from xai_fast.jobs.sources.describe import describe
-from xai_fast.jobs.sources.item_error import ItemError
+from xai_fast.jobs.store.job_file import ItemError
 
 __all__ = ["ItemError", "Read", "Source", "SourceChanged", "open_source"]
 

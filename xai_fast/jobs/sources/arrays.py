@@ -44,6 +44,7 @@ class ArraySource(Source):
             if tuple(self._labels.shape) != (len(self._rows),) or not integers:
                 got = f"{kind} {tuple(self._labels.shape)}"
                 raise bad_argument("source.labels", f"integers ({len(self._rows)},), one per row", got)
+        self.labelled = self._labels is not None
         self.form = {"shape": list(self._rows.shape), "dtype": str(self._rows.dtype)}
 
     def listing(self) -> Listing:
@@ -62,12 +63,6 @@ class ArraySource(Source):
         """Look up the label of a row."""
         del column
         return None if self._labels is None else int(self._labels[index])
-
-    def check_column(self, column: str) -> None:
-        """Check that there are labels."""
-        super().check_column(column)
-        if self._labels is None:
-            raise bad_argument("target", 'a source with labels: {"kind": "array", ..., "labels": ...}', repr(column))
 
 
 def _open(path: str, key: object) -> Any:

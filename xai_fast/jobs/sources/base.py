@@ -25,7 +25,9 @@ __all__ = [
     "Source",
     "SourceChanged",
     "WatchedFile",
+    "names_of",
     "no_such_path",
+    "paths_of",
     "short_hash",
 ]
 
@@ -69,16 +71,14 @@ class WatchedFile:
         """Compare the file with what it was."""
         try:
             status = os.stat(self.path)
-            if status.st_size == self.mark.get("bytes"):
-                if status.st_mtime_ns == self._time:
-                    return
-                if self._hash(status.st_size) == self.mark.get("sha256"):
-                    self._time = status.st_mtime_ns
-                    return
+            as_long, time = status.st_size == self.mark.get("bytes"), status.st_mtime_ns
+            if as_long and (time == self._time or self._hash(status.st_size) == self.mark.get("sha256")):
+                self._time = time
+                return
         except OSError as error:
             raise SourceChanged(f"source: {self.path} is gone: {error.strerror}") from error
         was = f"{self.mark.get('bytes')} bytes then, {status.st_size} now"
-        what = was if status.st_size != self.mark.get("bytes") else "its content is another"
+        what = "its content is another" if as_long else was
         raise SourceChanged(f"the source is not what it was when the job began: {self.path}: {what}")
 
     def _hash(self, size: int) -> str:
@@ -115,15 +115,18 @@ class Source(abc.ABC):
         columns: of the frozen list, beside the names.
         files: name to path of the files that are compared by their content as a whole.
         watches_late: whether each of the files is compared when it is opened, not when the job goes on.
+        labelled: whether items have labels, where a user has to ask for them.
         form: what else has to be the same, as JSON holds it.
+        items: the frozen list, from `use` on.
     """
 
     kind: ClassVar[str]
     columns: ClassVar[tuple[str, ...]] = ()
     files: Mapping[str, str] = {}
     watches_late: ClassVar[bool] = False
+    labelled = True
     form: Mapping[str, Any] = {}
-    _items: Items | None = None
+    items: Items
 
     @abc.abstractmethod
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None: ...
@@ -132,11 +135,6 @@ class Source(abc.ABC):
     def listing(self) -> Listing:
         """List the items as they are now."""
 
-    def count(self) -> int:
-        """Return the number of items that there are now."""
-        listing = self.listing()
-        return listing if isinstance(listing, int) else sum(1 for _ in listing)
-
     def identity(self) -> dict[str, Any]:
         """Give what tells the data as a whole from other data, as JSON holds it; times only spare a hash."""
         marks = {name: WatchedFile(path, files=len(self.files)).mark for name, path in self.files.items()}
@@ -144,7 +142,7 @@ class Source(abc.ABC):
 
     def use(self, items: Items, identity: Mapping[str, Any]) -> None:
         """Take over what a job has frozen; raise `SourceChanged` where it is not what is there."""
-        self._items, self._marks = items, identity.get("files", {})
+        self.items, self._marks = items, identity.get("files", {})
         self._watched: dict[str, WatchedFile] = {}
         was = {name: identity.get(name) for name in self.form}
         if was != self.form:
@@ -167,26 +165,22 @@ class Source(abc.ABC):
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
-    def items(self) -> Items:
-        """The frozen list."""
-        if self._items is None:
-            raise RuntimeError("the list of items is not frozen yet")
-        return self._items
-
     @abc.abstractmethod
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read an item."""
 
     def label(self, index: int, column: str = "label") -> int | None:
-        """Look up the label of an item."""
-        del column
-        return self.read(index, as_it_is=True).label
+        """Look up the label of an item, by default in the frozen list."""
+        found = self.items.value(column, index)
+        return None if found is None or found < 0 else found
 
     def check_column(self, column: str) -> None:
         """Check that `label` knows a column, as the target of a job."""
         if column != "label":
             raise bad_argument("target", f'"label", the label of the items of this {self.kind} source', repr(column))
+        if not self.labelled:
+            expected = f'a source with labels: {{"kind": "{self.kind}", ..., "labels": ...}}'
+            raise bad_argument("target", expected, repr(column))
 
     def picture(self, index: int, side: int, model: ImageModel | None = None) -> Any:
         """Draw an item for people, see `drawn`."""
@@ -194,6 +188,20 @@ class Source(abc.ABC):
             return drawn(self.read(index, as_it_is=True).value, side, model)
         except Exception:  # decoders raise anything for a damaged file; the item itself says what is wrong with it
             return None
+
+
+def paths_of(described: Mapping[str, Any]) -> list[str]:
+    """List the paths of a source, which may be one."""
+    given = described["path"]
+    return [str(path) for path in given] if isinstance(given, list) else [str(given)]
+
+
+def names_of(option: str, given: object, expected: str) -> list[str]:
+    """List the names that an option of a source gives, which may be one or none."""
+    names = [given] if isinstance(given, str) else [] if given is None else given
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise bad_argument(f"source.{option}", expected, repr(given))
+    return names
 
 
 def no_such_path(expected: str, path: str) -> InputError:

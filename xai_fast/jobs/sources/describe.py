@@ -43,11 +43,10 @@ def describe(source: object, base: Path | None = None) -> dict[str, object]:
     """Bring the description of a source to its stored form."""
     if isinstance(source, Mapping):
         return _from_mapping(source, base or Path.cwd())
-    if isinstance(source, str | os.PathLike) or (isinstance(source, Sequence) and not isinstance(source, bytes)):
-        if not isinstance(source, str | os.PathLike) and not all(isinstance(p, str | os.PathLike) for p in source):
-            raise _in_memory(source)
-        return _from_mapping({"kind": _kind(source), "path": source}, base or Path.cwd())
-    raise _in_memory(source)
+    several = source if isinstance(source, Sequence) and not isinstance(source, str | bytes) else [source]
+    if not all(isinstance(path, str | os.PathLike) for path in several):
+        raise _in_memory(source)
+    return _from_mapping({"kind": _kind(source), "path": source}, base or Path.cwd())
 
 
 def _kind(path: object) -> str:
@@ -97,9 +96,7 @@ def _path(kind: str, path: object, base: Path) -> object:
 
 
 def _absolute(path: object, base: Path) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise bad_argument("source.path", "text", f"a {type(path).__name__}")
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str) or not text or "\0" in text:
         raise bad_argument("source.path", "a path", repr(text))
     return os.path.normpath(base / Path(text).expanduser())

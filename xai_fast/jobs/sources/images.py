@@ -6,20 +6,31 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import open_regular
-from xai_fast.jobs.sources.base import HASHED, Listing, Read, Source, SourceChanged, no_such_path, short_hash
+from xai_fast.jobs.sources.base import (
+    HASHED,
+    Listing,
+    Read,
+    Source,
+    SourceChanged,
+    no_such_path,
+    paths_of,
+    short_hash,
+)
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.sources.pictures import make_decoder
 from xai_fast.jobs.store.items import Items
-from xai_fast.jobs.store.job_file import JOB, Status, is_ours
+from xai_fast.jobs.store.job_file import JOB, ItemError, Status, is_ours
 from xai_fast.jobs.store.shards import SHARDS
 
-__all__ = ["ImageSource", "hash_of", "mark_of"]
+__all__ = ["MARKS", "ImageSource", "marks_of"]
 
+MARKS = ("size", "time", "hash")
+"""What the frozen list has of each file."""
 _LOOKED_AT = 16
 
 
@@ -34,16 +45,14 @@ class ImageSource(Source):
     """
 
     kind = "images"
-    columns: ClassVar[tuple[str, ...]] = ("size", "time", "hash", "label")
+    columns: ClassVar[tuple[str, ...]] = (*MARKS, "label")
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
-        self._decode = make_decoder(decoder)
-        given = described["path"]
-        self._paths = [str(path) for path in given] if isinstance(given, list) else [str(given)]
+        self._decode, self._paths = make_decoder(decoder), paths_of(described)
         labels = described.get("labels")
         if labels not in (None, "folders"):
             raise bad_argument("source.labels", '"folders" for pictures', repr(labels))
-        self._by_folder = labels == "folders"
+        self.labelled = labels == "folders"
         # Whether files are there is seen later: of the files of a list, each that is gone is the trouble of its item.
         known = [
             os.path.dirname(path) if path.lower().endswith(PICTURE_SUFFIXES) or os.path.isfile(path) else path
@@ -67,20 +76,8 @@ class ImageSource(Source):
         """Read and decode a file."""
         return Read(self._picture(index, as_it_is=as_it_is), self.label(index))
 
-    def label(self, index: int, column: str = "label") -> int | None:
-        """Give the class of a file by its topmost folder."""
-        del column
-        found = self.items.value("label", index)
-        return None if found is None or found < 0 else found
-
-    def check_column(self, column: str) -> None:
-        """Check that there are labels."""
-        super().check_column(column)
-        if not self._by_folder:
-            raise bad_argument("target", 'a source with labels: {..., "labels": "folders"}', repr(column))
-
-    def path(self, index: int, side: int = 0) -> str:
-        """Give the place of a file; ``side`` is that of a pair."""
+    def path(self, index: int, side: str = "") -> str:
+        """Give the place of a file; ``side`` is that of a pair, as its columns begin."""
         del side
         name = self.items.id(index)
         parts = name.split("/")
@@ -88,28 +85,21 @@ class ImageSource(Source):
             raise ItemError(Status.UNREADABLE, f"expected the name of a file below the folder, got {name!r}")
         return os.path.join(self._root, *parts)
 
-    def _picture(self, index: int, side: int = 0, *, as_it_is: bool) -> Any:
+    def _picture(self, index: int, side: str = "", *, as_it_is: bool) -> Any:
         """Read and decode a file; what is compared is the very file that is read."""
-        data, size, time = self._content(self.path(index, side))
-        was, known = self._mark("size", index, side), self._mark("hash", index, side)
-        if not as_it_is and size != was:
-            raise ItemError(Status.CHANGED, f"the file is not what it was: {was} bytes then, {size} now")
-        if not as_it_is and known and time != self._mark("time", index, side) and short_hash(data) != known:
-            raise ItemError(Status.CHANGED, "the file is not what it was when the job began: it has another content")
-        return self._decode(data)
-
-    def _mark(self, name: str, index: int, side: int) -> int | None:
-        del side
-        return self.items.value(name, index)
-
-    def _content(self, path: str) -> tuple[bytes, int, int]:
         try:
-            with open_regular(path) as file:
-                status = os.fstat(file.fileno())
-                return file.read(), status.st_size, status.st_mtime_ns
+            with open_regular(self.path(index, side)) as file:
+                data, status = file.read(), os.fstat(file.fileno())
         except OSError as error:
             self._check_there()
             raise ItemError(Status.UNREADABLE, error.strerror or str(error)) from error
+        size, time = status.st_size, status.st_mtime_ns
+        was, then, known = (self.items.value(side + mark, index) for mark in MARKS)
+        if not as_it_is and size != was:
+            raise ItemError(Status.CHANGED, f"the file is not what it was: {was} bytes then, {size} now")
+        if not as_it_is and known and time != then and short_hash(data) != known:
+            raise ItemError(Status.CHANGED, "the file is not what it was when the job began: it has another content")
+        return self._decode(data)
 
     def _check_there(self) -> None:
         """Tell a file that is gone, which concerns its item, from a folder that is gone, which concerns the job."""
@@ -124,15 +114,14 @@ class ImageSource(Source):
             return False
 
     def _rows(self) -> Iterator[tuple[str, Sequence[int]]]:
-        folders = sorted({top for name, _ in self._files() if (top := _top(name))}) if self._by_folder else []
+        folders = sorted({top for name, _ in self._files() if (top := _top(name))}) if self.labelled else []
         numbers = {name: number for number, name in enumerate(folders)}
         hashed = self._is_small()
         for name, file in self._files():
-            size, time = mark_of(file)
-            yield name, (size, time, hash_of(file) if hashed and size >= 0 else 0, numbers.get(_top(name) or "", -1))
+            yield name, (*marks_of(file, hashed=hashed), numbers.get(_top(name) or "", -1))
 
     def _is_small(self) -> bool:
-        sizes = itertools.accumulate(max(0, mark_of(file)[0]) for _, file in self._files())
+        sizes = itertools.accumulate(max(0, marks_of(file)[0]) for _, file in self._files())
         return all(total <= HASHED for total in sizes)
 
     def _files(self) -> Iterator[tuple[str, str | os.DirEntry[str]]]:
@@ -163,22 +152,17 @@ def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield prefix + entry.name, entry
 
 
-def mark_of(file: str | os.DirEntry[str]) -> tuple[int, int]:
-    """Give size and time of the last change; -1 for what is no file."""
-    try:
+def marks_of(file: str | os.DirEntry[str], *, hashed: bool = False) -> tuple[int, int, int]:
+    """Give size, time of the last change, and hash; -1 and 0 for what is no file, or cannot be read."""
+    size = time = -1
+    with suppress(OSError):  # such as a link to nowhere: an item that cannot be read, and is told as such
         status = os.stat(file) if isinstance(file, str) else file.stat()
-    except OSError:  # a link to nowhere: an item that cannot be read, and is told as such
-        return -1, -1
-    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else (-1, -1)
-
-
-def hash_of(file: str | os.DirEntry[str]) -> int:
-    """Hash the content; 0 where it cannot be read."""
-    try:
-        with open_regular(file) as opened:
-            return short_hash(opened.read())
-    except OSError:
-        return 0
+        if stat.S_ISREG(status.st_mode):
+            size, time = status.st_size, status.st_mtime_ns
+            if hashed:
+                with open_regular(file) as opened:
+                    return size, time, short_hash(opened.read())
+    return size, time, 0
 
 
 def _top(name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from xai_fast.errors import bad_argument
 from xai_fast.jobs.sources.base import Listing, Read, Source
-from xai_fast.jobs.sources.item_error import ItemError
-from xai_fast.jobs.store.job_file import Status
+from xai_fast.jobs.store.job_file import ItemError, Status
 from xai_fast.references import call_reference
 
 __all__ = ["IndexableSource"]
@@ -76,9 +74,6 @@ def _value(item: Any) -> Any:
         return item.detach().cpu().clone()
     if isinstance(item, np.ndarray | list | float | int):
         return torch.from_numpy(np.array(item))
-    if importlib.util.find_spec("PIL") is not None:
-        from PIL import Image
-
-        if isinstance(item, Image.Image):
-            return item
+    if hasattr(item, "convert") and hasattr(item, "getdata"):  # a PIL image; Pillow may not be installed
+        return item
     raise TypeError(f"expected a tensor, an array or a PIL image, got {type(item).__name__}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.jobs.sources.base import Listing, Read, no_such_path
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.images import ImageSource, hash_of, mark_of
+from xai_fast.jobs.sources.images import MARKS, ImageSource, marks_of
 from xai_fast.jobs.sources.pictures import make_decoder
-from xai_fast.values import nearest
+from xai_fast.values import check_keys
 
 __all__ = ["PairSource"]
 
-_MARKS = ("size", "time", "hash")
+_SIDES = ("x_", "y_")
 
 
 class PairSource(ImageSource):
@@ -29,7 +28,8 @@ class PairSource(ImageSource):
     """
 
     kind = "pairs"
-    columns = tuple(f"{side}_{mark}" for side in "xy" for mark in _MARKS)
+    columns = tuple(side + mark for side in _SIDES for mark in MARKS)
+    labelled = False
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
@@ -37,7 +37,6 @@ class PairSource(ImageSource):
         self.files = {"pairs": path}
         self._root = os.path.dirname(path)
         self._pairs = _read(path, described.get("columns"))
-        self._by_folder = False
 
     def listing(self) -> Listing:
         """List the names of the pairs, and the marks of both files."""
@@ -45,26 +44,17 @@ class PairSource(ImageSource):
 
     def read(self, index: int, *, as_it_is: bool = False) -> Read:
         """Read and decode both files."""
-        return Read(tuple(self._picture(index, side, as_it_is=as_it_is) for side in range(2)))
+        return Read(tuple(self._picture(index, side, as_it_is=as_it_is) for side in _SIDES))
 
-    def path(self, index: int, side: int = 0) -> str:
+    def path(self, index: int, side: str = _SIDES[0]) -> str:
         """Give the place of a file of a pair."""
-        return os.path.join(self._root, self._pairs[index][side])
-
-    def _mark(self, name: str, index: int, side: int) -> int | None:
-        return self.items.value(f"{'xy'[side]}_{name}", index)
+        return os.path.join(self._root, self._pairs[index][_SIDES.index(side)])
 
     def _rows(self) -> Iterator[tuple[str, Sequence[int]]]:
         hashed = self._is_small()
-
-        @functools.cache
-        def marks(name: str) -> tuple[int, int, int]:
-            file = os.path.join(self._root, name)
-            size, time = mark_of(file)
-            return size, time, hash_of(file) if hashed and size >= 0 else 0
-
+        marks = {name: marks_of(file, hashed=hashed) for name, file in self._files()}
         for x, y in self._pairs:
-            yield f"{x} \N{EN DASH} {y}", (*marks(x), *marks(y))
+            yield f"{x} \N{EN DASH} {y}", (*marks[x], *marks[y])
 
     def _files(self) -> Iterator[tuple[str, str | os.DirEntry[str]]]:
         for name in dict.fromkeys(name for pair in self._pairs for name in pair):
@@ -100,7 +90,5 @@ def _places(columns: object, names: Sequence[str]) -> list[int]:
         return [0, 1]
     if not isinstance(columns, list) or len(columns) != 2:
         raise bad_argument("source.columns", "the names of two columns", repr(columns))
-    for name in columns:
-        if name not in names:
-            raise bad_argument("source.columns", f"a column of the list, {nearest(name, names)}", repr(name))
+    check_keys("source.columns", columns, names)
     return [names.index(name) for name in columns]

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from xai_fast.errors import bad_argument
-from xai_fast.jobs.sources.item_error import ItemError
-from xai_fast.jobs.store.job_file import Status
-from xai_fast.references import classifiers_module, import_reference
+from xai_fast.jobs.store.job_file import ItemError, Status
+from xai_fast.references import classifiers_module, import_function
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,13 +26,7 @@ Decoder = Callable[[bytes], Any]
 def make_decoder(name: str) -> Decoder:
     """Find the decoder of a job."""
     classifiers_module()  # says how to install Pillow where it is missing
-    if name == "pillow":
-        return _pillow
-    function = import_reference("decoder", name)
-    if not callable(function):
-        raise bad_argument("decoder", f"{name} to be a function", type(function).__name__)
-    made: Decoder = function
-    return made
+    return _pillow if name == "pillow" else import_function("decoder", name)
 
 
 def _pillow(data: bytes) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from xai_fast.errors import InputError, bad_argument
-from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
-from xai_fast.values import nearest
+from xai_fast.jobs.sources.base import Listing, Read, Source, names_of, no_such_path
+from xai_fast.values import check_keys, nearest
 
 if TYPE_CHECKING:
     import pandas
@@ -35,18 +35,19 @@ class TableSource(Source):
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         del decoder
         self.files = {"table": str(described["path"])}
-        self._label_column = _one("label", described.get("label"))
-        self._id_column = _one("id", described.get("id"))
+        self._label_column, self._id_column = described.get("label"), described.get("id")
         frame = _read(self.files["table"])
         if not len(frame):
             raise bad_argument("source", "a table with at least one row", "none")
         names = [str(name) for name in frame.columns]
-        ignored = _several("ignore", described.get("ignore"))
+        ignored = names_of("ignore", described.get("ignore"), "names of columns")
         for option, wanted in (("ignore", ignored), ("label", [self._label_column]), ("id", [self._id_column])):
-            _check_known(option, wanted, names)
+            check_keys(f"source.{option}", [name for name in wanted if name is not None], names)
         left_out = {*ignored, self._label_column, self._id_column}
-        self.names = _several("columns", described.get("columns")) or [n for n in names if n not in left_out]
-        _check_known("columns", self.names, names)
+        self.names = names_of("columns", described.get("columns"), "names of columns") or [
+            n for n in names if n not in left_out
+        ]
+        check_keys("source.columns", self.names, names)
         if not self.names:
             raise bad_argument("source.columns", "at least one column for the model", "none")
         self._values = np.stack([_numbers(frame, name) for name in self.names], axis=1)
@@ -87,27 +88,6 @@ def _read(path: str) -> pandas.DataFrame:
     if not os.path.isfile(path):
         raise no_such_path("a table that exists", path)
     return read_table_file(Path(path), "source")
-
-
-def _one(option: str, name: object) -> str | None:
-    if name is not None and not isinstance(name, str):
-        raise bad_argument(f"source.{option}", "the name of a column", repr(name))
-    return name
-
-
-def _several(option: str, names: object) -> list[str]:
-    if names is None:
-        return []
-    listed = [names] if isinstance(names, str) else names
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise bad_argument(f"source.{option}", "names of columns", repr(names))
-    return list(listed)
-
-
-def _check_known(option: str, wanted: Sequence[str | None], names: Sequence[str]) -> None:
-    for name in wanted:
-        if name is not None and name not in names:
-            raise bad_argument(f"source.{option}", f"a column of the table, {nearest(name, names)}", repr(name))
 
 
 def _numbers(frame: pandas.DataFrame, name: str) -> NDArray[np.float64]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import io
 import os
 import re
 import tarfile
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,11 +16,10 @@ import torch
 
 from xai_fast.errors import InputError, bad_argument
 from xai_fast.files import open_regular
-from xai_fast.jobs.sources.base import Listing, Read, Source, no_such_path
+from xai_fast.jobs.sources.base import Listing, Read, Source, names_of, no_such_path, paths_of
 from xai_fast.jobs.sources.describe import PICTURE_SUFFIXES
-from xai_fast.jobs.sources.item_error import ItemError
 from xai_fast.jobs.sources.pictures import make_decoder
-from xai_fast.jobs.store.job_file import Status
+from xai_fast.jobs.store.job_file import ItemError, Status
 
 __all__ = ["WebDatasetSource"]
 
@@ -49,13 +47,12 @@ class WebDatasetSource(Source):
 
     def __init__(self, described: Mapping[str, Any], decoder: str) -> None:
         self._decode = make_decoder(decoder)
-        self._fields = _checked_fields(described.get("field"))
-        given = described["path"]
-        paths = _expanded([str(path) for path in given] if isinstance(given, list) else [str(given)])
+        named = names_of("field", described.get("field"), "the suffix of the picture or array, such as jpg")
+        self._fields = tuple(name.lower().lstrip(".") for name in named) or _FIELDS
+        paths = _expanded(paths_of(described))
         root = os.path.commonpath([os.path.dirname(path) for path in paths])
         self.files = {os.path.relpath(path, root).replace(os.sep, "/"): path for path in paths}
-        self._open: OrderedDict[str, _Tar] = OrderedDict()
-        self._lock = threading.Lock()
+        self._tar = functools.lru_cache(_OPEN_AT_ONCE)(self._opened)  # items come in the order of their tars
 
     def listing(self) -> Listing:
         """List the tar and the key of each sample."""
@@ -76,12 +73,6 @@ class WebDatasetSource(Source):
             raise ItemError(Status.UNREADABLE, "the tar ends within the sample")
         return Read(_array(data) if npy else self._decode(data), self.label(index))
 
-    def label(self, index: int, column: str = "label") -> int | None:
-        """Give the class of a sample."""
-        del column
-        found = self.items.value("label", index)
-        return None if found is None or found < 0 else found
-
     def _rows(self) -> Iterator[tuple[str, Sequence[int]]]:
         for number, (name, path) in enumerate(self.files.items()):
             for key, members in _samples(path):
@@ -90,16 +81,11 @@ class WebDatasetSource(Source):
                 place = (-1, -1) if field is None else (members[field].offset_data, members[field].size)
                 yield f"{name}/{key}", (number, *place, int((field or "").rpartition(".")[2] == "npy"), label)
 
-    def _tar(self, name: str) -> _Tar:
-        """Give an open tar; few are open at once, and items come in the order of their tars."""
-        with self._lock:
-            if name not in self._watched:  # each tar is compared by its content when it is opened
-                self.watch(name)
-            tar = self._open.pop(name, None) or _Tar(self.files[name])
-            self._open[name] = tar
-            if len(self._open) > _OPEN_AT_ONCE:
-                self._open.popitem(last=False)
-            return tar
+    def _opened(self, name: str) -> _Tar:
+        """Open a tar, and compare its content."""
+        if name not in self._watched:
+            self.watch(name)
+        return _Tar(self.files[name])
 
 
 class _Tar:
@@ -172,15 +158,6 @@ def _label(path: str, member: tarfile.TarInfo | None) -> int:
         file.seek(member.offset_data)
         text = file.read(min(member.size, _LONGEST_LABEL)).strip()
     return int(text) if text.isdigit() and len(text) <= 18 else -1
-
-
-def _checked_fields(fields: object) -> tuple[str, ...]:
-    if fields is None:
-        return _FIELDS
-    named = [fields] if isinstance(fields, str) else fields
-    if not isinstance(named, list) or not named or not all(isinstance(f, str) and f for f in named):
-        raise bad_argument("source.field", "the suffix of the picture or array, such as jpg", repr(fields))
-    return tuple(str(field).lower().lstrip(".") for field in named)
 
 
 def _expanded(patterns: Sequence[str]) -> list[str]:

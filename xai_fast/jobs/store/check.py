@@ -47,7 +47,22 @@ def verify(out: str | os.PathLike[str], deep: bool = True, seen: Callable[[int],
     Raises:
         StoreError: ``job.json`` cannot be read, so that it is not known what should be there.
     """
-    return list(_damages(Path(out), deep, seen))
+    job, root = read_job(Path(out)), Folder(Path(out))
+    shards, found = Shards.of(root, job), []
+    try:
+        items = Items(root, job["items"])
+        if deep:
+            items.check()
+    except StoreError as error:
+        found.append(Damage(None, str(error)))
+    shards.agreed(deep=deep)
+    for shard in shards.all_done():
+        reason = _damage(shards, shard, deep)
+        if reason is not None:
+            found.append(Damage(shard, reason))
+        if seen is not None:
+            seen(shard)
+    return found
 
 
 def repair(out: str | os.PathLike[str]) -> list[Damage]:
@@ -64,7 +79,7 @@ def repair(out: str | os.PathLike[str]) -> list[Damage]:
             store cannot be written.
     """
     path = Path(out)
-    shards = _opened(path)[1]
+    shards = Shards.of(Folder(path), read_job(path))
     found = verify(path)
     for damage in found:
         if damage.shard is None:
@@ -110,28 +125,6 @@ def _clean(folder: Folder, prefix: str, before: float) -> Iterator[str]:
     for name in folder.names():
         if name.startswith(TEMPORARY) and (folder.changed(name) or 0) < before and folder.remove(name):
             yield prefix + name
-
-
-def _opened(path: Path) -> tuple[Folder, Shards]:
-    job, root = read_job(path), Folder(path)
-    return root, Shards(root, job["fingerprint"], job["items"]["count"], job["spec"]["shard_size"])
-
-
-def _damages(path: Path, deep: bool, seen: Callable[[int], None] | None) -> Iterator[Damage]:
-    root, shards = _opened(path)
-    try:
-        items = Items(root, read_job(path)["items"])
-        if deep:
-            items.check()
-    except StoreError as error:
-        yield Damage(None, str(error))
-    shards.agreed(deep=deep)
-    for shard in shards.all_done():
-        reason = _damage(shards, shard, deep)
-        if reason is not None:
-            yield Damage(shard, reason)
-        if seen is not None:
-            seen(shard)
 
 
 def _damage(shards: Shards, shard: int, deep: bool) -> str | None:

@@ -20,13 +20,12 @@ from xai_fast.errors import StoreError, bad_argument
 from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.folder import TEMPORARY
 from xai_fast.jobs.store.job_file import Status
-from xai_fast.jobs.store.reader import Store, open_store
+from xai_fast.jobs.store.reader import Store
 from xai_fast.terminal import tell
 
 __all__ = ["export"]
 
 _BLOCK = 32 << 20
-_ROWS = 4096
 _TEXTS = ("id", "status", "reason")
 _ENDINGS = {"parquet": "parquet", "zarr": "zarr", "hdf5": "h5"}
 
@@ -53,7 +52,7 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
         StoreError: the store is damaged, or the file cannot be written.
     """
     check_choice("format", format, list(_ENDINGS))
-    store = open_store(out)
+    store = Store(out)
     target = store.path / f"export.{_ENDINGS[format]}" if path is None else Path(path)
     if target.exists():
         expected = "a name that is not taken; remove what is there, or give another one"
@@ -72,7 +71,7 @@ def export(out: str | os.PathLike[str], format: str, path: str | os.PathLike[str
         else:
             unfinished.unlink(missing_ok=True)
     if not store.complete:
-        tell(f"{target} is of a job that is not complete: {_count(store)} of {len(store)} items", store)
+        tell(f"{target} is of a job that is not complete: {store.shards.items_done()} of {len(store)} items", store)
     return target
 
 
@@ -82,7 +81,7 @@ def _told(store: Store) -> dict[str, str | int | bool]:
         "fingerprint": store.job["fingerprint"],
         "complete": store.complete,
         "items": len(store),
-        "finished": _count(store),
+        "finished": store.shards.items_done(),
         "shapes": json.dumps({name: field.shape for name, field in store.fields.items()}),
     }
 
@@ -96,24 +95,15 @@ def _library(name: str) -> Any:
 
 
 def _columns(store: Store) -> Iterator[dict[str, np.ndarray]]:
-    """Read the finished items in blocks of a few megabytes, none across two shards."""
-    row = sum(field.entries * field.torch_dtype.itemsize for field in store.fields.values())
-    step = max(1, min(_ROWS, _BLOCK // max(1, row)))
-    for shard in store.shards.all_done():
-        span = store.shards.span(shard)
-        for first in range(span.start, span.stop, step):
-            batch = store.batch(range(first, min(first + step, span.stop)))
-            texts = [map(_plain, batch.ids), (Status(code).label for code in batch.status.tolist())]
-            texts.append(_plain(reason or "") for reason in batch.reasons)
-            yield {
-                "index": batch.indices.numpy(),
-                **{name: np.array(list(column), object) for name, column in zip(_TEXTS, texts, strict=True)},
-                **{name: value.numpy() for name, value in batch.fields.items()},
-            }
-
-
-def _count(store: Store) -> int:
-    return sum(len(store.shards.span(shard)) for shard in store.shards.all_done())
+    """Read the finished items in blocks."""
+    for batch in store.batches(_BLOCK):
+        texts = [map(_plain, batch.ids), (Status(code).label for code in batch.status.tolist())]
+        texts.append(_plain(reason or "") for reason in batch.reasons)
+        yield {
+            "index": batch.indices.numpy(),
+            **{name: np.array(list(column), object) for name, column in zip(_TEXTS, texts, strict=True)},
+            **{name: value.numpy() for name, value in batch.fields.items()},
+        }
 
 
 def _plain(text: str) -> str:
@@ -157,7 +147,7 @@ def _parquet(store: Store, path: Path) -> None:
 
 def _hdf5(store: Store, path: Path) -> None:
     h5py = _library("h5py")
-    count = _count(store)
+    count = store.shards.items_done()
     with h5py.File(path, "w") as file:
         file.attrs.update(_told(store))
         file.create_dataset("index", (count,), "int64")
@@ -170,7 +160,7 @@ def _hdf5(store: Store, path: Path) -> None:
 
 def _zarr(store: Store, path: Path) -> None:
     zarr = _library("zarr")
-    count = _count(store)
+    count = store.shards.items_done()
     # The second version of the format: in the third, texts are not settled yet. Zarr 2 writes no other.
     group = zarr.open_group(str(path), mode="w", **({"zarr_format": 2} if hasattr(zarr, "create_array") else {}))
     group.attrs.update(_told(store))

@@ -13,11 +13,12 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from xai_fast.errors import StoreError
+from xai_fast.values import unique
 
 __all__ = ["TEMPORARY", "Folder", "dump_json", "load_json"]
 
@@ -50,7 +51,8 @@ class Folder:
             except FileNotFoundError:
                 if not create:
                     raise
-                _make(name, self._fd)
+                with suppress(FileExistsError):  # another process was faster
+                    os.mkdir(name, dir_fd=self._fd)
                 os.fsync(self._fd)
                 found._fd = os.open(name, _OPEN | os.O_DIRECTORY, dir_fd=self._fd)
         return found
@@ -66,12 +68,11 @@ class Folder:
 
     def changed(self, name: str) -> float | None:
         """Give the time at which something was last written, in unix seconds; None where it is not there."""
-        try:
-            return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise _error(self.path / name, "look at", error) from error
+        with _named(self.path / name, "look at"):
+            try:
+                return os.stat(name, dir_fd=self._fd, follow_symlinks=False).st_mtime
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     @contextmanager
     def opened(self, name: str) -> Iterator[int]:
@@ -144,21 +145,10 @@ class Folder:
             os.rmdir(name, dir_fd=self._fd)
 
 
-def _make(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, dir_fd=parent)
-    except FileExistsError:
-        return  # another process was faster
-
-
 def _write_all(fd: int, data: bytes) -> None:
     rest = memoryview(data)
     while len(rest):
         rest = rest[os.write(fd, rest) :]
-
-
-def _error(path: Path, what: str, error: OSError) -> StoreError:
-    return StoreError(f"{path}: cannot {what}: {error.strerror or error}")
 
 
 @contextmanager
@@ -166,7 +156,7 @@ def _named(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _error(path, what, error) from error
+        raise StoreError(f"{path}: cannot {what}: {error.strerror or error}") from error
 
 
 def dump_json(document: object) -> bytes:
@@ -178,19 +168,12 @@ def load_json(data: bytes | str, name: object) -> dict[str, Any]:
     """Read a JSON object that somebody else may have written."""
     try:
         text = data if isinstance(data, str) else data.decode()
-        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse)
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise StoreError(f"{name}: expected JSON, got {error}") from error
     if not isinstance(document, dict):
         raise StoreError(f"{name}: expected a JSON object, got {type(document).__name__}")
     return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a key twice")
-    return made
 
 
 def _refuse(constant: str) -> float:

@@ -9,10 +9,10 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from xai_fast.errors import StoreError, bad_argument
+from xai_fast.errors import StoreError, XaiFastError, bad_argument
 from xai_fast.jobs.store.folder import TEMPORARY, Folder, dump_json, load_json
 
-__all__ = ["FORMAT", "JOB", "Status", "create_job", "is_ours", "is_whole", "read_job"]
+__all__ = ["FORMAT", "JOB", "ItemError", "Status", "create_job", "is_ours", "is_starting", "is_whole", "read_job"]
 
 FORMAT = 2
 JOB = "job.json"
@@ -40,6 +40,14 @@ class Status(IntEnum):
     def label(self) -> str:
         """The name in lower case, as headers and reports write it."""
         return self.name.lower()
+
+
+class ItemError(XaiFastError, RuntimeError):
+    """One item cannot be explained; the status says which kind of failure it is."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
 
 
 def create_job(root: Folder, document: Mapping[str, Any]) -> bool:
@@ -75,6 +83,12 @@ def read_job(path: Path) -> dict[str, Any]:
     ):
         raise StoreError(f"{path / JOB}: expected spec, fingerprint and items, got another document")
     return document
+
+
+def is_starting(path: Path) -> bool:
+    """Tell whether a run has begun in a folder, and has not described its job yet."""
+    names = os.listdir(path) if path.is_dir() else []
+    return JOB not in names and any(name.startswith(TEMPORARY) for name in names)
 
 
 def is_ours(name: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
-from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,16 +19,17 @@ from xai_fast.jobs.store.fields import Field
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.items import Items
 from xai_fast.jobs.store.job_file import Status, read_job
-from xai_fast.jobs.store.shards import Header, Shard, Shards
+from xai_fast.jobs.store.shards import Shard, Shards
 from xai_fast.terminal import ShortRepr
 
 if TYPE_CHECKING:
     from xai_fast.explanation import Explanation
 
-__all__ = ["Batch", "ItemResult", "Store", "open_store"]
+__all__ = ["Batch", "ItemResult", "Store"]
 
 _OPEN_SHARDS = 64
 _BLOCK = 1 << 20  # bytes that iteration decodes at a time: they stay in the cache of a core
+_MOST_ROWS = 4096
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +77,14 @@ class Batch(ShortRepr):
     def __len__(self) -> int:
         return len(self.ids)
 
+    def results(self) -> Iterator[ItemResult]:
+        """Give the items one by one; they share memory."""
+        columns = {name: values.unbind() for name, values in self.fields.items()}
+        listed = zip(self.indices.tolist(), self.ids, self.status.tolist(), self.reasons, strict=True)
+        for row, (index, name, status, reason) in enumerate(listed):
+            fields = {field: column[row] for field, column in columns.items()}
+            yield ItemResult(index, name, Status(status), reason, fields)
+
 
 class Store:
     """The results of a job: ``store[i]``, ``store[a:b]``, ``store[[3, 1]]``, and iteration over (id, result).
@@ -102,14 +110,12 @@ class Store:
         self.job = read_job(self.path)
         self._root = Folder(self.path)
         self.items = Items(self._root, self.job["items"])
-        self._lock = Lock()
         self.refresh()
 
     def refresh(self) -> None:
         """Look what is finished by now."""
-        size = int(self.job["spec"]["shard_size"])
-        self.shards = Shards(self._root, self.job["fingerprint"], len(self.items), size)
-        self._open: OrderedDict[int, Shard] = OrderedDict()
+        self.shards = Shards.of(self._root, self.job)
+        self._shard = functools.lru_cache(_OPEN_SHARDS)(self.shards.open)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return Store, (str(self.path),)  # memory maps cannot travel to another process; it opens its own
@@ -127,11 +133,6 @@ class Store:
         return {} if agreed is None else agreed.fields
 
     @property
-    def field_names(self) -> list[str]:
-        """The names of an item's results."""
-        return list(self.fields)
-
-    @property
     def methods(self) -> dict[str, dict[str, Any]]:
         """Name of each method to what is the same for all items, such as settings; empty before the first success."""
         agreed = self.shards.agreed()
@@ -142,22 +143,9 @@ class Store:
         """Whether all shards are done."""
         return next(self.shards.missing(), None) is None
 
-    def counts(self) -> dict[str, int]:
-        """Return how many finished items have which status, by its label."""
-        total: Counter[str] = Counter()
-        for _, header in self.headers():
-            total.update(label for label, _ in header.failed.values())
-            total[Status.OK.label] += header.rows - len(header.failed)
-        return {label: count for label, count in total.items() if count}
-
-    def headers(self) -> Iterator[tuple[int, Header]]:
-        """Yield the number and the header of each finished shard, in order."""
-        for shard in self.shards.all_done():
-            yield shard, self.shards.header(shard)
-
     def failures(self) -> Iterator[tuple[int, str, str, str]]:
         """Yield (index, id, label of the status, reason) of each item that failed, in order."""
-        for _, header in self.headers():
+        for header in map(self.shards.header, self.shards.all_done()):
             for row, (label, reason) in sorted(header.failed.items()):
                 yield header.start + row, self.items.id(header.start + row), label, reason
 
@@ -167,41 +155,26 @@ class Store:
         return tuple(status.label for status in Status)
 
     def columns(self, start: int, stop: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Read the status and the numbers of consecutive items, whether they are done or not.
-
-        Args:
-            start: the first one.
-            stop: one beyond the last.
+        """Read what columns of a table have of the items from ``start`` to ``stop - 1``, whether they are done or not.
 
         Returns:
             (stop - start,) uint8 of values of `Status`, 255 where there is no result yet, and by name those fields with
             one number per item, as (stop - start,) float64, NaN where there is none.
-
-        Raises:
-            StoreError: a shard is damaged.
         """
         statuses = np.full(stop - start, 255, np.uint8)
         numbers = {name: np.full(stop - start, np.nan) for name, field in self.fields.items() if not field.shape}
         for number in range(start // self.shards.size, -(-stop // self.shards.size)):
             if not self.shards.exists(number):
                 continue
-            shard, span = self.shard(number), self.shards.span(number)
+            shard, span = self._shard(number), self.shards.span(number)
             low, high = max(span.start, start), min(span.stop, stop)
             rows, places = slice(low - span.start, high - span.start), slice(low - start, high - start)
             statuses[places] = shard.header.statuses[rows]
             good = statuses[places] == Status.OK
             for name in numbers.keys() & shard.fields.keys():
-                numbers[name][places][good] = self._read(shard, name, rows).double().numpy()[good]
+                found = shard.decode(name, rows, torch.empty(high - low, dtype=torch.float64))
+                numbers[name][places][good] = found.numpy()[good]
         return statuses, numbers
-
-    def shard(self, number: int) -> Shard:
-        """Open a shard, mapped into memory; the ones that were used last stay open."""
-        with self._lock:
-            found = self._open.pop(number, None) or self.shards.open(number)
-            self._open[number] = found  # the last one is the one that was used last
-            if len(self._open) > _OPEN_SHARDS:
-                self._open.popitem(last=False)
-        return found
 
     def __getitem__(self, key: int | slice | Sequence[int] | np.ndarray | Tensor) -> ItemResult | Batch:
         if isinstance(key, slice):
@@ -214,33 +187,34 @@ class Store:
 
     def item(self, i: int) -> ItemResult:
         """Read one item; raise `StoreError` where its shard is not done, or damaged."""
-        shard, row = self.shard(i // self.shards.size), i % self.shards.size
-        fields = {name: self._read(shard, name, slice(row, row + 1))[0] for name in self.fields}
-        return self._result(shard, row, fields)
+        shard, row = self._shard(i // self.shards.size), i % self.shards.size
+        fields = {name: field.blank(1)[0] for name, field in self.fields.items()}
+        for name in shard.fields:  # not as a batch of one, which takes three times as long
+            fields[name] = shard.decode(name, slice(row, row + 1), torch.empty_like(fields[name][None]))[0]
+        label, reason = shard.header.failed.get(row, (Status.OK.label, None))
+        return ItemResult(i, self.items.id(i), Status[label.upper()], reason, fields)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """Read some items, in any order; raise `StoreError` where a shard is not done, or damaged."""
         wanted = torch.tensor([self._position(i) for i in indices], dtype=torch.int64)
         statuses = torch.empty(len(wanted), dtype=torch.uint8)
         reasons: list[str | None] = [None] * len(wanted)
-        fields: dict[str, Tensor] = {}
         order = wanted.argsort(stable=True)
         numbers, counts = torch.unique_consecutive(wanted[order] // self.shards.size, return_counts=True)
+        # Without memory of their own: a shape alone, which anybody could write, must not make us allocate.
+        fields = {name: field.blank(len(wanted)) for name, field in self.fields.items()}
+        allocated = False
         for number, places in zip(numbers.tolist(), torch.split(order, counts.tolist()), strict=True):
-            shard = self.shard(number)
+            shard = self._shard(number)
+            if shard.fields and not allocated:
+                allocated, first = True, number == numbers[0]
+                fields = {name: torch.empty_like(v) if first else v.contiguous() for name, v in fields.items()}
             rows = wanted[places] - shard.header.start
             statuses[places] = torch.from_numpy(shard.header.statuses)[rows]
             for place, row in zip(places.tolist(), rows.tolist(), strict=True):
                 reasons[place] = shard.header.failed.get(row, (None, None))[1]
-            for name in shard.fields.keys() | fields.keys():
-                if name not in fields:
-                    field = self.fields[name]
-                    fields[name] = torch.empty(len(wanted), *field.shape, dtype=field.torch_dtype)
-                    if number != numbers[0]:
-                        fields[name].copy_(field.blank(len(wanted)))
+            for name in fields if allocated else ():
                 _gather(shard, name, rows, places, fields[name])
-        # Without memory of its own: a shape alone, which anybody could write, must not make us allocate.
-        fields = {name: fields.get(name, field.blank(len(wanted))) for name, field in self.fields.items()}
         return Batch(wanted, [self.items.id(i) for i in wanted.tolist()], statuses, reasons, fields)
 
     def explanation(self, method: str, items: int | slice | Sequence[int] | None = None) -> Explanation:
@@ -273,26 +247,17 @@ class Store:
 
     def __iter__(self) -> Iterator[tuple[str, ItemResult]]:
         """Go through all finished items in order; what is yielded together shares memory."""
-        for number in self.shards.all_done():
-            shard = self.shards.open(number)
-            step = max(1, _BLOCK // max(1, sum(one.entries * one.torch_dtype.itemsize for one in self.fields.values())))
-            for first in range(0, shard.header.rows, step):
-                rows = range(first, min(first + step, shard.header.rows))
-                columns = {n: self._read(shard, n, slice(rows.start, rows.stop)).unbind() for n in self.fields}
-                for row in rows:
-                    result = self._result(shard, row, {n: column[row - first] for n, column in columns.items()})
-                    yield result.id, result
+        for batch in self.batches():
+            for result in batch.results():
+                yield result.id, result
 
-    def _result(self, shard: Shard, row: int, fields: dict[str, Tensor]) -> ItemResult:
-        index = shard.header.start + row
-        label, reason = shard.header.failed.get(row, (Status.OK.label, None))
-        return ItemResult(index, self.items.id(index), Status[label.upper()], reason, fields)
-
-    def _read(self, shard: Shard, name: str, rows: slice) -> Tensor:
-        field = self.fields[name]
-        if name not in shard.fields:
-            return field.blank(rows.stop - rows.start)
-        return shard.decode(name, rows, torch.empty(rows.stop - rows.start, *field.shape, dtype=field.torch_dtype))
+    def batches(self, size: int = _BLOCK) -> Iterator[Batch]:
+        """Go through all finished items in order, in blocks of so many bytes, none across two shards."""
+        for shard in self.shards.all_done():
+            row = sum(field.entries * field.torch_dtype.itemsize for field in self.fields.values())
+            step, span = max(1, min(_MOST_ROWS, size // max(1, row))), self.shards.span(shard)
+            for first in range(span.start, span.stop, step):
+                yield self.batch(range(first, min(first + step, span.stop)))
 
     def _chosen(self, key: Tensor) -> list[int]:
         """List the numbers of items that an array chooses, be it a mask of all items."""
@@ -323,18 +288,3 @@ def _gather(shard: Shard, name: str, rows: Tensor, places: Tensor, into: Tensor)
         shard.decode(name, slice(first, first + len(rows)), into[start : start + len(rows)])
     else:
         into[places] = shard.decode(name, rows, torch.empty(len(rows), *into.shape[1:], dtype=into.dtype))
-
-
-def open_store(out: str | os.PathLike[str]) -> Store:
-    """Open the results of a job for reading; it may still be running.
-
-    Args:
-        out: the folder of the job.
-
-    Returns:
-        The store.
-
-    Raises:
-        StoreError: it is no store, or damaged.
-    """
-    return Store(out)

@@ -46,7 +46,11 @@ class Rows:
                 return
         index = torch.tensor(rows)
         for name, field in self.fields.items():
-            self._store(index, name, field, plain[name])
+            self._allocate(name, field)
+            floats = field.dtype == "float32"
+            self.tensors[name][index], scales = encode(field.codec, plain[name]) if floats else (plain[name], None)
+            if scales is not None:
+                self.tensors[name + SCALE][index] = scales
 
     def take_over(self, rows: Sequence[int], stored: Mapping[str, Tensor]) -> None:
         """Copy rows of what was stored before."""
@@ -56,15 +60,6 @@ class Rows:
             if self.fields is not None and base in self.fields:
                 self._allocate(base, self.fields[base])
                 self.tensors[name][index] = tensor[index]
-
-    def _store(self, index: Tensor, name: str, field: Field, values: Tensor) -> None:
-        self._allocate(name, field)
-        scales = None
-        if field.dtype == "float32":
-            values, scales = encode(field.codec, values)
-        self.tensors[name][index] = values
-        if scales is not None:
-            self.tensors[name + SCALE][index] = scales
 
     def _allocate(self, name: str, field: Field) -> None:
         if name in self.tensors:

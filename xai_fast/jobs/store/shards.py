@@ -114,6 +114,11 @@ class Shards:
         self._opened: Folder | None = None
         self._agreed: Agreed | None = None
 
+    @classmethod
+    def of(cls, root: Folder, job: Mapping[str, Any]) -> Shards:
+        """Give those of the job that ``job.json`` describes."""
+        return cls(root, job["fingerprint"], job["items"]["count"], job["spec"]["shard_size"])
+
     def __len__(self) -> int:
         return -(-self.items // self.size)
 
@@ -126,33 +131,22 @@ class Shards:
         folder = self._folder()
         return folder is not None and folder.exists("/".join(_place(shard)))
 
-    def done(self, folder: int) -> list[int]:
-        """List the shards of a folder that are done."""
-        names = self._names(folder)
-        return [shard for shard in self._in(folder) if _place(shard)[1] in names] if names else []
-
-    @property
-    def folders(self) -> range:
-        """Numbers of the folders that there may be."""
-        return range(-(-len(self) // _PER_FOLDER))
-
     def all_done(self) -> Iterator[int]:
         """List the shards that are done, folder by folder."""
         above = self._folder()
         # Those that are there: a store of a few bytes can speak of more shards than any loop comes to the end of.
         there = [int(name) for name in above.names() if re.fullmatch("[0-9]{6,15}", name)] if above else []
         for folder in sorted(there):
-            yield from self.done(folder)
+            yield from self._in(folder, done=True)
 
-    def missing_in(self, folder: int) -> list[int]:
-        """List the shards of a folder that are not done."""
-        names = self._names(folder)
-        return [shard for shard in self._in(folder) if _place(shard)[1] not in names]
+    def items_done(self) -> int:
+        """Count the items of the shards that are done."""
+        return sum(len(self.span(shard)) for shard in self.all_done())
 
     def missing(self) -> Iterator[int]:
         """List the shards that are not done, folder by folder."""
-        for folder in self.folders:
-            yield from self.missing_in(folder)
+        for folder in self._folders:
+            yield from self._in(folder, done=False)
 
     def in_turn(self, rank: int = 0, world_size: int = 1) -> Iterator[int]:
         """List the shards that one of several processes does: its own, then whatever is missing by then."""
@@ -163,9 +157,9 @@ class Shards:
             if not self.exists(shard):
                 yield shard
         chance = random.Random(rank)
-        first = rank * len(self.folders) // world_size
-        for folder in (*self.folders[first:], *self.folders[:first]):
-            missing = self.missing_in(folder)
+        first = rank * len(self._folders) // world_size
+        for folder in (*self._folders[first:], *self._folders[:first]):
+            missing = self._in(folder, done=False)
             chance.shuffle(missing)  # so that processes that are left over meet seldom
             for shard in missing:
                 if not self.exists(shard):
@@ -176,17 +170,22 @@ class Shards:
             self._opened = self._root.folder(SHARDS)
         return self._opened
 
-    def _names(self, folder: int) -> set[str]:
-        above, name = self._folder(), f"{folder:06d}"
-        try:
-            return set() if above is None else set(above.folder(name).names())
-        except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return set()
-            raise
+    @property
+    def _folders(self) -> range:
+        """Numbers of the folders that there may be."""
+        return range(-(-len(self) // _PER_FOLDER))
 
-    def _in(self, folder: int) -> range:
-        return range(folder * _PER_FOLDER, min((folder + 1) * _PER_FOLDER, len(self)))
+    def _in(self, folder: int, *, done: bool) -> list[int]:
+        """List the shards of a folder that are done, or that are not."""
+        above, names = self._folder(), set[str]()
+        try:
+            names = set() if above is None else set(above.folder(f"{folder:06d}").names())
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+        first = folder * _PER_FOLDER
+        found = range(first, min(first + _PER_FOLDER, len(self)))
+        return [shard for shard in found if (_place(shard)[1] in names) == done]
 
     def write(self, shard: int, header: Header, tensors: Mapping[str, Tensor], *, replace: bool = False) -> bool:
         """Write a shard; the first writer wins."""
@@ -211,23 +210,21 @@ class Shards:
 
     def open(self, shard: int, *, deep: bool = False) -> Shard:
         """Open a shard, and compare it with the others; ``deep`` reads all of it, and compares the hash."""
-        header, about, tensors = self._read(shard)
+        header, tensors = self._read(shard, deep=deep)
         where, agreed = self.path.joinpath(*_place(shard)), self.agreed()
-        if deep and content_hash(about, tensors) != header.sha256:
-            raise StoreError(f"{where}: its content is not what was written: the sha256 is another")
         return Shard(header, tensors, {} if agreed is None else agreed.fields, where)
 
     def agreed(self, *, most: int | None = None, deep: bool = False) -> Agreed | None:
         """Find what all shards have in common in the first one that is sound and has results."""
         for shard in itertools.islice(self.all_done(), most) if self._agreed is None or deep else ():
             with suppress(StoreError):
-                header, about, tensors = self._read(shard)
-                if tensors and not (deep and content_hash(about, tensors) != header.sha256):
+                header, tensors = self._read(shard, deep=deep)
+                if tensors:
                     self._agreed = Agreed(stored_fields(tensors, self.path), header.methods)
                     break
         return self._agreed
 
-    def _read(self, shard: int, *, tensors: bool = True) -> tuple[Header, dict[str, Any], dict[str, Tensor]]:
+    def _read(self, shard: int, *, tensors: bool = True, deep: bool = False) -> tuple[Header, dict[str, Tensor]]:
         span, (folder, name) = self.span(shard), _place(shard)
         where = self.path / folder / name
         above = self._folder()
@@ -238,7 +235,9 @@ class Shards:
         header = _parse(about, where)
         if (header.job, header.start, header.stop) != (self.job, span.start, span.stop):
             raise StoreError(f"{where}: expected items {span.start} to {span.stop - 1} of this job, got others")
-        return header, about, found
+        if deep and content_hash(about, found) != header.sha256:
+            raise StoreError(f"{where}: its content is not what was written: the sha256 is another")
+        return header, found
 
 
 def load_tensors(folder: Folder, name: str, *, only_metadata: bool = False) -> tuple[dict[str, str], dict[str, Tensor]]:
