@@ -113,17 +113,10 @@ class Explained:
         target: Target = None,
         last: Tensor | None = None,
     ) -> Explanation:
-        """Explain other inputs.
+        """Return the explanation of other inputs (R, ...) like the items, in the place of items (R,).
 
-        Args:
-            rows: (R, ...) like the items.
-            item: (R,) int64, the item in whose place each stands.
-            method: another one, such as the same for another model.
-            target: another one.
-            last: (B, ...) of the items, the last argument of a `ModelPart`.
-
-        Returns:
-            The explanation of the R rows.
+        It is by another method or of another target, where given; ``last`` (B, ...) of the items is the last argument
+        of a `ModelPart`.
         """
         if target is None:
             target = self.target[item] if isinstance(self.target, Tensor) else self.target
