@@ -20,14 +20,10 @@ _ENTRIES_SHOWN = 100
 
 
 def plain(value: object) -> object:
-    """Write the value of an option as JSON holds it.
+    """Return the value of an option as JSON holds it.
 
-    Args:
-        value: of any kind.
-
-    Returns:
-        Numbers, text, lists and mappings as they are; tensors of up to 100 entries as lists; dataclasses by their
-        fields; modules and other objects by what they are.
+    Tensors of up to 100 entries become lists, dataclasses their fields; modules and other objects are named by what
+    they are.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -15,10 +15,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.arguments import check_integer, check_positive
-from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMethod, noise_scale, value_range
+from xai_fast.attribution.sampled import SampledExplanation, SampledMethod, noise_scale, value_range
 from xai_fast.engine.baselines import GivenBaselines, UniformBaselines, baseline_rows, read_baseline
 from xai_fast.engine.call import Call
-from xai_fast.engine.draws import random_entries, random_words
+from xai_fast.engine.draws import MAX_SEED, random_entries, random_words
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.errors import bad_argument

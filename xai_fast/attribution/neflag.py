@@ -13,8 +13,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMethod
+from xai_fast.attribution.sampled import SampledExplanation, SampledMethod
 from xai_fast.engine.call import Call
+from xai_fast.engine.draws import MAX_SEED
 from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.kernels import flux_accumulate, random_points, sphere_step

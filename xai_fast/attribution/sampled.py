@@ -22,7 +22,6 @@ from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.method import Method
 
 __all__ = [
-    "MAX_SEED",
     "PathExplanation",
     "SampledExplanation",
     "SampledMethod",
@@ -31,9 +30,6 @@ __all__ = [
     "relative_error",
     "value_range",
 ]
-
-MAX_SEED = 2**32 - 1
-"""The largest seed of random points."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -121,16 +117,10 @@ class SampledMethod(Method[S], abc.ABC):
     def _walked(
         self, call: Call, walk: Walk, points: int, *, variance: bool = False
     ) -> tuple[dict[str, Any], Items, Statistics]:
-        """Run a walk.
+        """Return the fields of a `SampledExplanation`, items and statistics of a walk of at most so many points.
 
-        Args:
-            call: the batch.
-            walk: the method.
-            points: per item, at most.
-            variance: give the variance of the contributions, which has no standard error here, instead of their mean.
-
-        Returns:
-            The fields of a `SampledExplanation`, the items, and the statistics, whose squared deviations are used up.
+        With ``variance`` attributions are that of the contributions, which has no standard error here, instead of their
+        mean. The squared deviations of the statistics are used up.
         """
         gradient = self._gradient(call)
         scores, items, found = walk_items(gradient, walk, points=points, tolerance=self.tolerance)

@@ -51,14 +51,7 @@ class Means(NamedTuple):
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give mean, standard error of the mean, and count over the last dimension.
-
-    Args:
-        values: (..., N) float64.
-
-    Returns:
-        (...) each; the error is NaN where there are fewer than two numbers.
-    """
+    """Return mean, its standard error, NaN below two numbers, and count over the last dimension of (..., N) float64."""
     known = ~values.isnan()
     count = known.sum(-1)
     mean = values.nanmean(-1)
@@ -89,16 +82,10 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
 
 
 def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> tuple[Means, Means]:
-    """Compare each pair of methods on the items that have both scores, see `bootstrap_means`.
+    """Return the mean differences of each pair of methods on the items that have both scores, see `bootstrap_means`.
 
-    Args:
-        scores: (M, N) float64.
-        level: of the intervals.
-        seed: of the bootstrap samples.
-
-    Returns:
-        The mean differences, first minus second, of ``itertools.combinations(range(M), 2)``: each pair for itself, and
-        with intervals and p-values after Holm's correction for all pairs.
+    Pairs are ``itertools.combinations(range(M), 2)`` of scores (M, N) float64, differences first minus second: each
+    pair for itself, and with intervals and p-values after Holm's correction for all pairs.
     """
     first, second = torch.triu_indices(len(scores), len(scores), 1)
     differences = scores[first].double() - scores[second].double()
@@ -152,15 +139,11 @@ def _studentized(centred: Tensor, draws: int, seed: int) -> Tensor:
 
 
 def holm(p: Tensor, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
-    """Correct p-values for their number (Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979).
+    """Return p-values (P,) corrected for their number, and the level (P,) of each test; NaN are no tests.
 
-    Args:
-        p: (P,) float64; NaN are no tests.
-        alpha: the level of all tests together.
-
-    Returns:
-        The corrected p-values (P,), and the level at which each test was made (P,): that of its step, or of the last
-        step for tests after it. Intervals at these levels exclude zero where the corrected p-value is at most alpha.
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979; alpha is the level of all tests together. That
+    of a test is the one of its step, or of the last step for tests after it. Intervals at these levels exclude zero
+    where the corrected p-value is at most alpha.
     """
     order = p.argsort()  # NaN comes last
     left = ((~p.isnan()).sum() - torch.arange(len(p))).clamp(min=1)
@@ -174,29 +157,14 @@ def holm(p: Tensor, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
 
 
 def pareto_front(quality: Tensor, cost: Tensor) -> Tensor:
-    """Say of each method (M,) whether no other is at least as good at no more cost, and better in one of the two.
-
-    Args:
-        quality: (M,) the larger the better.
-        cost: (M,) the smaller the better.
-
-    Returns:
-        (M,) bool; False where a number is NaN.
-    """
+    """Say of each method (M,) whether no other has its quality at no more cost, and is better in one; not of NaN."""
     at_least = (quality[:, None] >= quality) & (cost[:, None] <= cost)
     beaten = (at_least & ~at_least.T).any(0)
     return ~beaten & ~quality.isnan() & ~cost.isnan()
 
 
 def agreement(maps: Tensor) -> Tensor:
-    """Correlate the ranks of the entries of the maps (Spearman) for each item, and average over items.
-
-    Args:
-        maps: (M, N, ...).
-
-    Returns:
-        (M, M) float64; items where one of the two maps is constant are left out.
-    """
+    """Average over items the rank correlation (M, M) of maps (M, N, ...), without items where one is constant."""
     total = torch.zeros(len(maps), len(maps), dtype=torch.float64)
     count = torch.zeros_like(total)
     for item in range(maps.shape[1]):  # as the ranks of all items are as large as the maps, twice

@@ -197,18 +197,10 @@ class Call:
         return value.contiguous(memory_format=wanted) if value.ndim == 4 else value
 
     def run(self, inputs: Sequence[Tensor], item: Tensor, forward: Callable[..., object] | None = None) -> object:
-        """Run the model.
+        """Return what the model, or another form of it such as compiled, gives for its inputs (R, ...) of items (R,).
 
-        Args:
-            inputs: one tensor (R, ...) per input of the model.
-            item: (R,) int64, whose additional arguments go along.
-            forward: another form of the model, such as compiled.
-
-        Returns:
-            What the model gives.
-
-        Raises:
-            ModelError: the model leaves torch, where a gradient is needed.
+        Additional arguments go along with the items. That the model leaves torch, where a gradient is needed, is a
+        `ModelError`.
         """
         # Not by their truth: a compiled module has the length of the module, and so none.
         model = next(form for form in (forward, self.at, self.model) if form is not None)
