@@ -45,12 +45,13 @@ def plain(value: object) -> object:
 
 @functools.cache
 def _options(of: type) -> dict[str, inspect.Parameter]:
-    """Read the constructor's signature once: with its annotations it takes longer than small models run."""
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(of, eval_str=True).parameters.items()
-        if name != "model" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    """Read the constructor's signature, and what it passes on: once, as it takes longer than small models run."""
+    given = inspect.signature(of, eval_str=True).parameters.values()
+    own = {p.name: p for p in given if p.name != "model" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    if not any(p.kind is p.VAR_KEYWORD for p in given):
+        return own
+    constructor = next(at for at, kind in enumerate(of.__mro__) if "__init__" in vars(kind))
+    return own | _options(of.__mro__[constructor + 1]) | own
 
 
 class HasOptions:
@@ -70,7 +71,7 @@ class HasOptions:
 
     @classmethod
     def options(cls) -> dict[str, inspect.Parameter]:
-        """List the options: the constructor's parameters but the model, annotations evaluated."""
+        """List the options: the constructor's parameters but the model, and of its base those that it passes on."""
         return dict(_options(cls))  # type: ignore[arg-type]  # classes are hashable; mypy asks their instances
 
     def __repr__(self) -> str:

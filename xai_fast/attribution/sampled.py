@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ __all__ = [
     "PathExplanation",
     "SampledExplanation",
     "SampledMethod",
+    "SampledOptions",
     "like_inputs",
     "noise_scale",
     "relative_error",
@@ -63,6 +64,16 @@ class PathExplanation(Explanation):
 
 
 S = TypeVar("S", bound=Explanation)
+
+
+class SampledOptions(TypedDict, total=False):
+    """Options of `SampledMethod`, which subclasses pass on."""
+
+    score: str
+    precision: str
+    tolerance: float | None
+    embeddings: Layer | None
+    compile: bool
 
 
 class SampledMethod(Method[S], abc.ABC):
