@@ -55,16 +55,7 @@ class BackendUnavailable(XaiFastError, RuntimeError):
 
 
 def bad_argument(name: str, expected: str, got: object) -> InputError:
-    """Build the error for one bad argument.
-
-    Args:
-        name: the argument as the caller wrote it.
-        expected: what would have been right.
-        got: what came.
-
-    Returns:
-        An `InputError` that reads ``name: expected ..., got ...``.
-    """
+    """Build the error for one bad argument, which reads ``name: expected ..., got ...``."""
     return InputError(f"{name}: expected {expected}, got {got}")
 
 

@@ -118,16 +118,10 @@ class Comparison(ShortRepr):
             raise bad_argument("seconds", f"{shape[0]} numbers, one per method", len(self.seconds))
 
     def best(self, metric: str) -> tuple[str, ...]:
-        """Give the methods within error of the best mean: no difference from it was found, at 5 % after correction.
+        """Return the methods within error of the best mean by a metric, the best mean first.
 
-        Args:
-            metric: its name.
-
-        Returns:
-            Names, the best mean first; none where the metric is not defined for any method.
-
-        Raises:
-            InputError: the metric is unknown.
+        From these no difference was found, at 5 % after correction; none where the metric is not defined for any
+        method.
         """
         sign, mean = self._sign(metric), mean_and_error(self.scores[metric])[0].tolist()
         order = sorted((m for m in range(len(mean)) if not math.isnan(mean[m])), key=lambda m: -sign * mean[m])

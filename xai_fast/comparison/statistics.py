@@ -27,6 +27,7 @@ _DRAWS = 9_999
 """Bootstrap samples; more for many pairs, so that p-values can be small enough for Holm's correction."""
 
 _PER_PAIR = 100
+_LEVEL = 0.95
 _CHUNK = 4_000_000
 _CONSTANT = 1e-12
 """Share of the variance of the differences below which a bootstrap sample of them counts as constant."""
@@ -39,7 +40,7 @@ class Means(NamedTuple):
         mean: (P,) float64.
         low: (P,) float64, lower end of the interval.
         high: (P,) float64, upper end.
-        p: (P,) float64, two-sided, of the mean being zero; at most 1 - level where zero is outside the interval.
+        p: (P,) float64, two-sided, of the mean being zero; at most 5 % where zero is outside the interval.
         counts: (P,) int64, numbers in the sample.
     """
 
@@ -60,7 +61,7 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, (variance / count).sqrt(), count
 
 
-def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS, seed: int = 0) -> Means:
+def bootstrap_means(values: Tensor, *, draws: int = _DRAWS, seed: int = 0) -> Means:
     """Give means with intervals of the studentised bootstrap, equal tails, which allows for skewed numbers.
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5. Where more than 1 % of the bootstrap
@@ -70,7 +71,6 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
 
     Args:
         values: (P, N) float64.
-        level: of the intervals.
         draws: bootstrap samples.
         seed: of the samples, which are the same for all P.
 
@@ -78,10 +78,10 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
         P of each; NaN where there are fewer than two numbers, but the mean of one.
     """
     drawn, found = _bootstrap(values, draws, seed)
-    return _with_interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    return _with_interval(drawn, found, torch.full_like(found.mean, 1 - _LEVEL))
 
 
-def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> tuple[Means, Means]:
+def paired_differences(scores: Tensor, *, seed: int = 0) -> tuple[Means, Means]:
     """Return the mean differences of each pair of methods on the items that have both scores, see `bootstrap_means`.
 
     Pairs are ``itertools.combinations(range(M), 2)`` of scores (M, N) float64, differences first minus second: each
@@ -90,8 +90,8 @@ def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) ->
     first, second = torch.triu_indices(len(scores), len(scores), 1)
     differences = scores[first].double() - scores[second].double()
     drawn, found = _bootstrap(differences, max(_DRAWS, _PER_PAIR * len(first)), seed)
-    p, shares = holm(found.p, 1 - level)
-    alone = _with_interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    p, shares = holm(found.p, 1 - _LEVEL)
+    alone = _with_interval(drawn, found, torch.full_like(found.mean, 1 - _LEVEL))
     return alone, _with_interval(drawn, found, shares)._replace(p=p)
 
 

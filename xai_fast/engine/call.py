@@ -31,17 +31,11 @@ _ENTRIES_PER_BATCH = 2**18
 
 
 def default_rows(entries: int, device: torch.device) -> int:
-    """Choose how many rows go through a model at once where the user does not say.
+    """Return how many rows of so many entries go through a model at once where the user does not say.
 
-    A CPU's caches hold a CNN's activations for few photos, and what the allocator gets from the system for more of them
-    costs as much as the arithmetic; but with small inputs a call costs more in Python than in arithmetic.
-
-    Args:
-        entries: numbers in one row of inputs.
-        device: where the model runs.
-
-    Returns:
-        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers per batch.
+    That is 8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers per batch. A CPU's caches
+    hold a CNN's activations for few photos, and what the allocator gets from the system for more of them costs as much
+    as the arithmetic; but with small inputs a call costs more in Python than in arithmetic.
     """
     return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
 

@@ -79,20 +79,12 @@ def check_inputs(
     integers: bool = False,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, ...]:
-    """Check the inputs, and give them as a tuple.
+    """Return the inputs, a tensor or an array (B, ...) or a tuple of them, as a tuple, or raise an `InputError`.
 
-    Args:
-        inputs: a tensor or an array (B, ...) or a tuple of them, float32 or float64, one dtype and device.
-        dtype: of the model, where it has floating-point parameters: arrays of floats are brought to it, and float16 or
-            bfloat16 inputs are fine where the model is in it, and become float32.
-        integers: int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the
-            inputs is needed; then each input may have a dtype of its own.
-
-    Returns:
-        The tuple.
-
-    Raises:
-        InputError: they are something else.
+    They are float32 or float64, of one dtype and device. Where the model is in a ``dtype``, arrays of floats are
+    brought to it, and float16 or bfloat16 inputs are fine where that is one, and become float32. With ``integers``,
+    int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the inputs is
+    needed; then each input may have a dtype of its own.
     """
     given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
     wide = torch.float32 if dtype in _HALVES else dtype

@@ -220,18 +220,9 @@ class InteractionRanking(ShortRepr):
         return ranking[place] if place >= 0 else None
 
     def support(self, key: Key) -> list[FeatureInteraction]:
-        """Give the proper subsets of a set with their effects, largest subsets first, then by features.
+        """Return the proper subsets of a set that are in the ranking, also main effects, the largest first.
 
-        Where few sets were looked at, some of them may be missing.
-
-        Args:
-            key: names or indices of features.
-
-        Returns:
-            Those that are in the ranking, main effects among them.
-
-        Raises:
-            InputError: there is no such feature, or one comes twice.
+        The set is names or indices of features; where few sets were looked at, some subsets may be missing.
         """
         indices = self.indices(key)
         candidates = (s for size in range(len(indices) - 1, 0, -1) for s in subsets_of(indices, size))
@@ -273,14 +264,7 @@ class InteractionRanking(ShortRepr):
         return replace(self, orders=kept)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Make a table of all sets: order, rank, features (a tuple of names), effect and spread.
-
-        Returns:
-            The DataFrame, order after order, the strongest of each first.
-
-        Raises:
-            InputError: pandas is not installed.
-        """
+        """Make a DataFrame of all sets by order and rank: order, rank, features (a tuple of names), effect, spread."""
         rows = [
             (r.order, found.rank, found.features, found.effect, found.spread)
             for _, r in sorted(self.orders.items())

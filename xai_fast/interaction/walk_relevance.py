@@ -140,14 +140,7 @@ class WalkRelevance(Explanation):
         return torch.stack([t.adjacency * ((rows @ t.maps)[:, :, 0] @ below.mT) for t in self._terms(step)]).sum(0)
 
     def subgraph(self, nodes: Sequence[int] | Tensor) -> Tensor:
-        """Sum over the walks that stay within some nodes.
-
-        Args:
-            nodes: their numbers.
-
-        Returns:
-            (B,).
-        """
+        """Sum the relevance of walks within some nodes of each graph, (B,), by the nodes."""
         mask = torch.zeros(self.top.shape[1], dtype=torch.bool, device=self.top.device)
         mask[torch.as_tensor(nodes, dtype=torch.int64, device=mask.device)] = True
         return self.subgraphs(mask[None])[:, 0]
