@@ -64,9 +64,10 @@ def runner(
 
     def run(*arguments: Any) -> None:
         given = dict(zip(names, arguments, strict=True))
-        addresses = {n: address(v) if v is None or isinstance(v, Tensor) else v for n, v in given.items()}
+        taken = {n: v.data_ptr() if isinstance(v, Tensor) else 0 if v is None else v for n, v in given.items()}
+        taken.update(sizes(**given), threads=torch.get_num_threads())
         try:
-            getattr(module(), kernel)(**(addresses | sizes(**given)), threads=torch.get_num_threads())
+            getattr(module(), kernel)(**taken)
         except IndexError as error:
             raise InputError(str(error)) from error
 
