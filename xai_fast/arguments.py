@@ -69,19 +69,7 @@ def check_share(name: str, value: object, *, zero: bool = True) -> float:
 
 
 def item_id_tensor(item_ids: Sequence[int] | Tensor | None, batch: int, device: torch.device) -> Tensor:
-    """Check the identities of items.
-
-    Args:
-        item_ids: (B,) integers from 0 to 2**63 - 1, or None for the positions in the batch.
-        batch: B.
-        device: where they are needed.
-
-    Returns:
-        (B,) int64 on the device.
-
-    Raises:
-        InputError: they are something else.
-    """
+    """Return the identities of items, (B,) int64 on a device; None for the positions, an `InputError` for others."""
     if item_ids is None:
         return torch.arange(batch, device=device)
     try:

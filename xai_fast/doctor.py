@@ -35,12 +35,7 @@ _OPTIONAL = {
 
 
 def summary() -> str:
-    """Describe this installation on one screen.
-
-    Returns:
-        Plain text, at most 24 lines of 80 columns: versions, devices, which backends run the kernels, how many methods
-        there are, missing packages, and what to do next.
-    """
+    """Describe this installation, with what to do next, on one screen: at most 24 lines of 80 columns."""
     missing = [f"{name} ({without})" for name, without in _OPTIONAL.items() if _installed(name) == _MISSING]
     rows = [("Versions", ", ".join(f"{name} {found.split(' on ')[0]}" for name, found in versions().items()))]
     rows += [(next(lines), next(lines).strip()) for lines in (_cpu(), _cuda())]
@@ -80,12 +75,7 @@ def _devices() -> tuple[str, ...]:
 
 
 def report() -> str:
-    """Describe this installation in full.
-
-    Returns:
-        Plain text: versions, the CPU, CUDA devices, how the native module was built, methods, and for each device each
-        kernel with each backend; what is missing or cannot run has the reason.
-    """
+    """Describe this installation in full; what is missing or cannot run has the reason."""
     lines = ["Versions", *(f"  {name:10}{found}" for name, found in versions().items())]
     lines += [*_optional_packages(), *_cpu(), *_cuda(), *_native_module(), *_methods()]
     for device in _devices():

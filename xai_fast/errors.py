@@ -5,6 +5,9 @@ Every error about an argument names the argument, what was expected and what cam
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
 __all__ = [
     "BackendUnavailable",
     "InputError",
@@ -15,6 +18,7 @@ __all__ = [
     "XaiFastError",
     "ZeroCurvatureError",
     "bad_argument",
+    "needs",
 ]
 
 
@@ -51,14 +55,14 @@ class BackendUnavailable(XaiFastError, RuntimeError):
 
 
 def bad_argument(name: str, expected: str, got: object) -> InputError:
-    """Build the error for one bad argument.
-
-    Args:
-        name: the argument as the caller wrote it.
-        expected: what would have been right.
-        got: what came.
-
-    Returns:
-        An `InputError` that reads ``name: expected ..., got ...``.
-    """
+    """Build the error for one bad argument, which reads ``name: expected ..., got ...``."""
     return InputError(f"{name}: expected {expected}, got {got}")
+
+
+def needs(module: str, purpose: str, install: str) -> ModuleType:
+    """Import an optional library; an `InputError` says for what it is needed, and what to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0]
+        raise InputError(f"{purpose} needs {name}, which is not installed ({error}): pip install {install}") from error

@@ -102,17 +102,7 @@ class Explanation:
 
     @staticmethod
     def cat(parts: Sequence[_E]) -> _E:
-        """Put explanations of one method one after the other.
-
-        Args:
-            parts: at least one.
-
-        Returns:
-            The explanation of all their items; what is the same for all items is that of the first part.
-
-        Raises:
-            InputError: there is none, or they have different fields.
-        """
+        """Put explanations of one method, one or more, one after the other; what is the same for all is the first's."""
         if not parts:
             raise bad_argument("parts", "at least one explanation", "none")
         if len(parts) == 1:
@@ -176,26 +166,12 @@ class Explanation:
             raise InputError(f"tensors: expected those of a {kind.__name__}, got {sorted(tensors)}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write the explanation to one safetensors file; a file that is there is replaced.
-
-        Args:
-            path: where to; the name is used as it is.
-        """
+        """Write the explanation to one safetensors file; the name is used as it is, and a file there is replaced."""
         write_tensors(Path(path), self.tensors(), _METADATA, self.constants())
 
     @staticmethod
     def load(path: str | Path) -> Explanation:
-        """Read an explanation that `save` wrote. Nothing in the file is executed.
-
-        Args:
-            path: the file.
-
-        Returns:
-            The same explanation, on the CPU.
-
-        Raises:
-            InputError: the file is damaged, or holds something else.
-        """
+        """Read an explanation that `save` wrote, on the CPU, executing nothing; an `InputError` where it is none."""
         return Explanation.from_parts(*read_tensors(Path(path), _METADATA))
 
     def _changed(self: _E, change: Callable[[Tensor], Tensor]) -> _E:

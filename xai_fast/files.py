@@ -52,14 +52,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, about: M
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote, on the CPU; nothing in the file is executed.
-
-    Returns:
-        The tensors by name, and what was written about them.
-
-    Raises:
-        InputError: the file is damaged, or of another kind.
-    """
+    """Read what `write_tensors` wrote, on the CPU, executing nothing; an `InputError` where it is another."""
     import safetensors
 
     expected = f"a file that {kind.removeprefix('xai_fast.')}.save wrote"

@@ -158,15 +158,7 @@ class ImageModel(ShortRepr):
         )
 
     def crop(self, image: Image.Image, scale: int = 1) -> Image.Image:
-        """Resize (bicubic) and cut out the centre that the model sees.
-
-        Args:
-            image: any size and mode.
-            scale: 2 gives the same part of the picture at twice the resolution, for display.
-
-        Returns:
-            An RGB image of ``scale`` times (H, W).
-        """
+        """Resize (bicubic), and cut out the centre that the model sees: RGB, at ``scale`` times the resolution."""
         height, width = (side * scale for side in self.size)
         margin = self.margin * scale
         # Box is the largest part of the picture in the crop's proportions, so one resize reads each pixel once.
@@ -176,14 +168,7 @@ class ImageModel(ShortRepr):
         return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC, box=box)
 
     def transform(self, image: Image.Image) -> Tensor:
-        """Prepare a picture for the model.
-
-        Args:
-            image: any size and mode.
-
-        Returns:
-            (3, H, W) float32 in the model's input units.
-        """
+        """Prepare a picture of any size and mode for the model: (3, H, W) float32 in its input units."""
         return self.from_rgb(np.asarray(self.crop(image)))
 
     def from_rgb(self, rgb: NDArray[np.uint8]) -> Tensor:
@@ -192,17 +177,7 @@ class ImageModel(ShortRepr):
         return ((values - _per_channel(self.mean)) / _per_channel(self.std)).contiguous()
 
     def to_rgb(self, x: Tensor) -> NDArray[np.uint8]:
-        """Give a model input as 8-bit RGB for display; values outside 0..255 are clipped.
-
-        Args:
-            x: (3, H, W) in the model's input units.
-
-        Returns:
-            (H, W, 3) uint8.
-
-        Raises:
-            InputError: x has another shape.
-        """
+        """Give a model input (3, H, W) as 8-bit RGB (H, W, 3) for display; values outside 0..255 are clipped."""
         if x.ndim != 3 or x.shape[0] != 3:
             raise bad_argument("x", "shape (3, H, W)", str(tuple(x.shape)))
         values = x.detach().to("cpu", torch.float32) * _per_channel(self.std) + _per_channel(self.mean)

@@ -125,18 +125,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         item_ids: Sequence[int] | Tensor | None = None,
         internal_batch_size: int | None = None,
     ) -> Tensor | tuple[Tensor, ...]:
-        """Give the attributions of `explain`, whose arguments these are.
-
-        Args:
-            inputs: see `explain`, like all that follow.
-            target: see there.
-            additional_forward_args: see there.
-            item_ids: see there.
-            internal_batch_size: see there.
-
-        Returns:
-            The attributions.
-        """
+        """Give the attributions of `explain`, whose arguments these are."""
         return self.explain(
             inputs,
             target=target,
@@ -157,14 +146,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
 
     @abc.abstractmethod
     def _explain(self, call: Call) -> E:
-        """Explain a batch.
-
-        Args:
-            call: the batch, checked; this runs in its context, without autograd.
-
-        Returns:
-            The explanation; `explain` adds the settings, and the fact "saturated".
-        """
+        """Explain a checked batch in its context, without autograd; `explain` adds settings and "saturated"."""
 
 
 def _saturated(scores: Tensor) -> Tensor:

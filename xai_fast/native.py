@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
@@ -20,12 +21,11 @@ from xai_fast.errors import InputError
 
 __all__ = [
     "address",
-    "call",
     "device_of",
     "dtype_name",
     "module",
+    "runner",
     "stream",
-    "threads",
     "workspace",
 ]
 
@@ -51,27 +51,27 @@ def dtype_name(tensor: Tensor) -> str:
     return _name(tensor.dtype)
 
 
-def threads() -> int:
-    """Return how many threads a kernel may use: as many as torch's own operators."""
-    return torch.get_num_threads()
+def runner(
+    contract: Callable[..., None], sizes: Callable[..., dict[str, Any]], kernel: str = ""
+) -> Callable[..., None]:
+    """Return the ``run`` of a compiled CPU kernel, which is named like its contract unless said otherwise.
 
-
-def call(kernel: str, arguments: Mapping[str, Any], **more: object) -> None:
-    """Run a compiled CPU kernel.
-
-    Args:
-        kernel: its name in the module.
-        arguments: those of its contract; a tensor is handed over as its address, None as 0.
-        **more: sizes and dtypes that it takes besides.
-
-    Raises:
-        InputError: an item's index is out of range; then nothing was written.
+    Tensors are handed over as their addresses, None as 0; ``sizes`` gives what the module takes besides, such as sizes
+    and dtypes, from the arguments by name. An item's index that is out of range is an `InputError`; then nothing was
+    written.
     """
-    given = {n: address(v) if v is None or isinstance(v, Tensor) else v for n, v in arguments.items()} | more
-    try:
-        getattr(module(), kernel)(**given, threads=threads())
-    except IndexError as error:
-        raise InputError(str(error)) from error
+    names, kernel = tuple(inspect.signature(contract).parameters), kernel or contract.__name__
+
+    def run(*arguments: Any) -> None:
+        given = dict(zip(names, arguments, strict=True))
+        taken = {n: v.data_ptr() if isinstance(v, Tensor) else 0 if v is None else v for n, v in given.items()}
+        taken.update(sizes(**given), threads=torch.get_num_threads())
+        try:
+            getattr(module(), kernel)(**taken)
+        except IndexError as error:
+            raise InputError(str(error)) from error
+
+    return run
 
 
 def stream(tensor: Tensor) -> int:

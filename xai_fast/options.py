@@ -20,14 +20,10 @@ _ENTRIES_SHOWN = 100
 
 
 def plain(value: object) -> object:
-    """Write the value of an option as JSON holds it.
+    """Return the value of an option as JSON holds it.
 
-    Args:
-        value: of any kind.
-
-    Returns:
-        Numbers, text, lists and mappings as they are; tensors of up to 100 entries as lists; dataclasses by their
-        fields; modules and other objects by what they are.
+    Tensors of up to 100 entries become lists, dataclasses their fields; modules and other objects are named by what
+    they are.
     """
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -49,12 +45,13 @@ def plain(value: object) -> object:
 
 @functools.cache
 def _options(of: type) -> dict[str, inspect.Parameter]:
-    """Read the constructor's signature once: with its annotations it takes longer than small models run."""
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(of, eval_str=True).parameters.items()
-        if name != "model" and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    }
+    """Read the constructor's signature, and what it passes on: once, as it takes longer than small models run."""
+    given = inspect.signature(of, eval_str=True).parameters.values()
+    own = {p.name: p for p in given if p.name != "model" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    if not any(p.kind is p.VAR_KEYWORD for p in given):
+        return own
+    constructor = next(at for at, kind in enumerate(of.__mro__) if "__init__" in vars(kind))
+    return own | _options(of.__mro__[constructor + 1]) | own
 
 
 class HasOptions:
@@ -74,7 +71,7 @@ class HasOptions:
 
     @classmethod
     def options(cls) -> dict[str, inspect.Parameter]:
-        """List the options: the constructor's parameters but the model, annotations evaluated."""
+        """List the options: the constructor's parameters but the model, and of its base those that it passes on."""
         return dict(_options(cls))  # type: ignore[arg-type]  # classes are hashable; mypy asks their instances
 
     def __repr__(self) -> str:

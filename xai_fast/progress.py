@@ -73,12 +73,7 @@ class Progress:
             print(f"\r{'':78}\r", end="", file=sys.stderr, flush=True)
 
     def advance(self, items: int, *, kept: bool = False) -> None:
-        """Count items that are done.
-
-        Args:
-            items: how many more.
-            kept: they were there from an earlier run, so they do not count in the rate.
-        """
+        """Count items that are done; those ``kept`` from an earlier run do not count in the rate."""
         self.done += items
         self._kept += items if kept else 0
         if self._rich is not None:

@@ -166,17 +166,7 @@ class ModelRef:
 
     @classmethod
     def read(cls, value: object) -> ModelRef:
-        """Read a reference as users write it: itself, the text of the reference, or a mapping of its fields.
-
-        Args:
-            value: what came.
-
-        Returns:
-            The reference.
-
-        Raises:
-            InputError: it is something else.
-        """
+        """Read a reference as users write it: itself, its text, or a mapping of its fields; else an `InputError`."""
         if isinstance(value, ModelRef):
             return value
         if isinstance(value, str):
@@ -200,14 +190,7 @@ class ModelRef:
         return {**vars(self), "arguments": dict(self.arguments)}
 
     def load(self) -> LoadedModel:
-        """Make the model.
-
-        Returns:
-            The model in evaluation mode, where the factory put it.
-
-        Raises:
-            InputError: there is no such factory, it does not take the arguments, or returns something else.
-        """
+        """Make the model, in evaluation mode where the factory put it; an `InputError` says what of it does not fit."""
         if ":" not in self.reference:
             models = classifiers_module()
             if self.reference not in models.MODEL_NAMES:

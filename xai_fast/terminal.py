@@ -18,12 +18,7 @@ _said: weakref.WeakKeyDictionary[object, set[str]] = weakref.WeakKeyDictionary()
 
 
 def say(text: str, *, error: bool = False) -> None:
-    """Print text; letters that the terminal lacks are replaced, and a closed pipe is no error.
-
-    Args:
-        text: the lines.
-        error: print to standard error instead of standard output.
-    """
+    """Print text, on standard error if ``error``; letters the terminal lacks are replaced, a closed pipe is fine."""
     stream = sys.stderr if error else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
@@ -48,14 +43,7 @@ def _go_nowhere(stream: TextIO) -> None:
 
 
 def printable(text: str) -> str:
-    """Replace the characters that control a terminal by U+FFFD.
-
-    Args:
-        text: any, such as the name of a file.
-
-    Returns:
-        One line.
-    """
+    """Replace the characters that control a terminal by U+FFFD, so that the text is one line."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 

@@ -485,5 +485,5 @@ def test_baselines_on_the_command_line(text: str, value: object) -> None:
 
 def test_the_options_of_gradient_shap_are_those_of_expected_gradients() -> None:
     options = GradientSHAP.options()
-    assert list(options) == list(ExpectedGradients.options())
+    assert set(options) == set(ExpectedGradients.options())
     assert (options["noise"].default, ExpectedGradients.options()["noise"].default) == (0.15, 0.0)

@@ -140,15 +140,17 @@ def test_items_and_methods_that_fail_are_told(place: Path, capsys: pytest.Captur
     assert "not compared: attention_rollout (" in printed
 
 
-def test_rows_of_a_table(place: Path) -> None:
+@pytest.mark.parametrize("source", ["rows.csv", "rows.npy"])
+def test_rows_of_a_table(place: Path, source: str) -> None:
     pytest.importorskip("pandas")
     pytest.importorskip("sklearn")
     rows = np.random.default_rng(0).normal(size=(12, 3))
     np.savetxt(place / "rows.csv", rows, "%.6f", ",", header="a,b,c", comments="")
+    np.save(place / "rows.npy", rows)
     model = "import numpy as np\nfrom sklearn.svm import OneClassSVM\n"
     model += f"def load():\n    return OneClassSVM(gamma=0.5).fit(np.array({rows.tolist()}))\n"
     (place / "estimators.py").write_text(model)
-    given = ("rows.csv", "--model", "estimators:load", "--limit", 10, "--out", "out")
+    given = (source, "--model", "estimators:load", "--limit", 10, "--out", "out")
     assert compare(*given, "--methods", "neuralize,gradient_x_input,shapley_sampling(permutations=20)") == 0
     found = Comparison.load(place / "out" / "comparison.safetensors")
     assert found.methods == ("random", "neuralize", "gradient_x_input", "shapley_sampling(permutations=20)")

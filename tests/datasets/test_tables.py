@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import builtins
 import importlib.util
+import sys
 from typing import Any
 
 import pytest
@@ -56,14 +56,7 @@ def test_what_is_not_installed_is_named(
 
 
 def test_without_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
-    importing = builtins.__import__
-
-    def without(name: str, *rest: Any) -> Any:
-        if name == "pandas":
-            raise ImportError(name)
-        return importing(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     for loader in (tables.bikeshare, tables.diabetes):
         with pytest.raises(InputError, match=r"pip install 'xai-fast\[table\]'"):
             loader()

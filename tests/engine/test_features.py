@@ -105,7 +105,7 @@ def test_superpixels_need_a_library_and_pixels(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InputError, match=r"features: expected images .* for superpixels, got \(2, 5\)"):
         Features("superpixels", ROWS)
     monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
-    with pytest.raises(InputError, match=r"features: superpixels need scikit-image, .* pip install scikit-image"):
+    with pytest.raises(InputError, match=r"features=.superpixels. needs skimage, .* pip install scikit-image"):
         Features("superpixels", X)
 
 

@@ -14,8 +14,8 @@ from rankings import effects_of
 from torch import nn
 
 from xai_fast import InputError, InteractionRanking, ModelError, detectors
+from xai_fast.errors import needs
 from xai_fast.interaction import Detector
-from xai_fast.interaction.detector import needs
 
 NAMES = ["a", "b", "c", "d"]
 LIBRARIES = {"shapley_interactions": "shapiq", "rulefit": "sklearn", "fast": "interpret", "anova": "statsmodels"}
@@ -162,4 +162,4 @@ def test_effects_are_finite_and_libraries_named() -> None:
     with pytest.raises(ModelError, match="the effect of b, c is nan"):
         InteractionRanking.from_effects(NAMES, {(0, 1): 1.0, (1, 2): math.nan})
     with pytest.raises(InputError, match=r"xai-fast\[compare\]"):
-        needs("no_such_library", "no-such-library", "this test")
+        needs("no_such_library", "this test", "'xai-fast[compare]'")

@@ -139,7 +139,7 @@ def test_other_classes_are_equally_likely() -> None:
     assert [abs(int((got.other == c).sum()) - 1000) < 100 for c in range(4)] == [True, True, False, True]
 
 
-SHAPES = [(2, 3, 12, 9), (2, 1, 5, 12), (1, 40), (2, 2, 8, 9, 10), (2, 4)]
+SHAPES = [(2, 3, 12, 9), (2, 1, 5, 12), (1, 40), (2, 2, 8, 9, 10), (1, 2, 7, 7, 7, 8), (2, 4)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -86,16 +86,7 @@ class _Function(nn.Module):
 
 
 def captum_method(explainer: type, name: str) -> type[Method]:
-    """Make a method of a class as captum's are.
-
-    Args:
-        explainer: constructed with the model; ``attribute`` takes inputs (B, ...) and a target (B,), and returns
-            attributions (B, ...).
-        name: of the method.
-
-    Returns:
-        The class, whose signature has the options of both the class and its ``attribute``.
-    """
+    """Make a method, with the options of both, of a class as captum's are and its ``attribute``."""
     made, later = _options(explainer), _options(explainer.attribute)  # type: ignore[attr-defined]  # it has one
     later = {option: parameter for option, parameter in later.items() if option not in made}
     body = {"explainer": explainer, "later": tuple(later), "name": name, "__doc__": inspect.getdoc(explainer)}

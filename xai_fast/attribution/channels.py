@@ -25,16 +25,9 @@ def weighted_sum(weights: Tensor, activation: Tensor) -> Tensor:
 
 
 def channel_scores(call: Call, runs: Tensor, otherwise: Tensor, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Score channels one by one, in full batches of (item, channel).
+    """Return scores (R, C) of channels one by one, in full batches, by ``score`` of items (r,) and channels (r,).
 
-    Args:
-        call: has the most rows of a batch.
-        runs: (R, C) bool, which channels need a run.
-        otherwise: (R,) the scores of the others.
-        score: from items (r,) and channels (r,) to scores (r,).
-
-    Returns:
-        (R, C) scores.
+    ``runs`` (R, C) bool are the channels that need a run; the others have the scores ``otherwise`` (R,).
     """
     found = otherwise[:, None].repeat(1, runs.shape[1])
     rows = torch.tensor(call.host.items(runs.flatten()), dtype=torch.int64, device=runs.device)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from xai_fast.attribution.channels import channels
-from xai_fast.attribution.layer_maps import LayerMaps, Maps
+from xai_fast.attribution.layer_maps import LayerMaps, LayerOptions, Maps
 from xai_fast.engine.axes import MapAxes
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
@@ -45,25 +45,9 @@ class EigenCAM(LayerMaps):
         layer: Layer | Sequence[str] | Sequence[nn.Module],
         *,
         centered: bool = False,
-        score: str = "logit",
-        relu: bool = True,
-        upsample: bool | tuple[int, ...] = False,
-        layout: str | None = None,
-        grid: Sequence[int] | None = None,
-        skip_tokens: int | None = None,
-        smooth: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(
-            model,
-            layer,
-            score=score,
-            relu=relu,
-            upsample=upsample,
-            layout=layout,
-            grid=grid,
-            skip_tokens=skip_tokens,
-            smooth=smooth,
-        )
+        super().__init__(model, layer, **options)
         self.centered = bool(centered)
 
     @override

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from xai_fast.arguments import check_integer, check_positive
-from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMethod, noise_scale, value_range
+from xai_fast.attribution.sampled import SampledExplanation, SampledMethod, SampledOptions, noise_scale, value_range
 from xai_fast.engine.baselines import GivenBaselines, UniformBaselines, baseline_rows, read_baseline
 from xai_fast.engine.call import Call
-from xai_fast.engine.draws import random_entries, random_words
-from xai_fast.engine.layers import Layer
+from xai_fast.engine.draws import MAX_SEED, random_entries, random_words
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.errors import bad_argument
 from xai_fast.kernels import flux_accumulate
@@ -115,16 +114,10 @@ class ExpectedGradients(SampledMethod[SampledExplanation]):
         antithetic: bool = True,
         noise: float = 0.0,
         relative: bool = True,
-        score: str = "auto",
         seed: int = 0,
-        precision: str = "fp32",
-        tolerance: float | None = None,
-        embeddings: Layer | None = None,
-        compile: bool = False,
+        **options: Unpack[SampledOptions],
     ) -> None:
-        super().__init__(
-            model, score=score, precision=precision, tolerance=tolerance, embeddings=embeddings, compile=compile
-        )
+        super().__init__(model, **options)
         self.baselines = baselines
         self._baselines = read_baseline("baselines", baselines)
         self.antithetic = bool(antithetic)

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from typing_extensions import override
 
 from xai_fast.arguments import check_choice
 from xai_fast.engine.call import Call
 from xai_fast.engine.objective import SCORES
+from xai_fast.engine.places import resized
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.graph.whole import WholeModel
@@ -24,8 +24,6 @@ from xai_fast.method import Method
 from xai_fast.relevance.biases import Biases
 
 __all__ = ["FullGrad", "FullGradient"]
-
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -121,7 +119,5 @@ def _psi(terms: Tensor, size: Sequence[int]) -> Tensor:
     """Scale the magnitudes of terms (B, C, ...) to [0, 1] per item, sum over channels, and resize to (B, *size)."""
     magnitude = terms.abs()
     low, high = (bound.view(-1, *[1] * (terms.ndim - 1)) for bound in magnitude.flatten(1).aminmax(dim=1))
-    scaled = torch.where(high > low, (magnitude - low) / (high - low), 0).sum(1, keepdim=True)
-    if scaled.shape[2:] != size:
-        scaled = functional.interpolate(scaled, size, mode=_MODES[len(size)], align_corners=False)
-    return scaled[:, 0]
+    scaled = torch.where(high > low, (magnitude - low) / (high - low), 0).sum(1)
+    return scaled if scaled.shape[1:] == size else resized(scaled, size)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from xai_fast.attribution.channels import channels, weighted_sum
-from xai_fast.attribution.layer_maps import LayerMaps, Maps
+from xai_fast.attribution.layer_maps import LayerMaps, LayerOptions, Maps
 from xai_fast.engine.axes import MapAxes
 from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
@@ -51,25 +51,9 @@ class GradCAM(LayerMaps):
         layer: Layer | Sequence[str] | Sequence[nn.Module],
         *,
         against: bool = False,
-        score: str = "logit",
-        relu: bool = True,
-        upsample: bool | tuple[int, ...] = False,
-        layout: str | None = None,
-        grid: Sequence[int] | None = None,
-        skip_tokens: int | None = None,
-        smooth: bool = False,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(
-            model,
-            layer,
-            score=score,
-            relu=relu,
-            upsample=upsample,
-            layout=layout,
-            grid=grid,
-            skip_tokens=skip_tokens,
-            smooth=smooth,
-        )
+        super().__init__(model, layer, **options)
         self.against = bool(against)
 
     @override

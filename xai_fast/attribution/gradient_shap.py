@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +28,3 @@ class GradientSHAP(ExpectedGradients):
 
     def __init__(self, model: Callable[..., object], *, noise: float = 0.15, **options: Any) -> None:
         super().__init__(model, noise=noise, **options)
-
-    @classmethod
-    def options(cls) -> dict[str, inspect.Parameter]:
-        """List the options: those of `ExpectedGradients`, with other noise."""
-        return ExpectedGradients.options() | super().options()

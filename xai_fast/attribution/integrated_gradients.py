@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.attribution.sampled import PathExplanation, SampledMethod, like_inputs
+from xai_fast.attribution.sampled import PathExplanation, SampledMethod, SampledOptions, like_inputs
 from xai_fast.engine.baselines import baseline_rows, read_baseline
 from xai_fast.engine.call import Call
 from xai_fast.engine.gradients import ScoreGradient
-from xai_fast.engine.layers import Layer
 from xai_fast.engine.points import Items, Rows, Statistics, Walk, rounds_until, walk_items
 from xai_fast.engine.quadrature import RULES, nodes_of
 
@@ -109,15 +108,9 @@ class IntegratedGradients(SampledMethod[PathExplanation]):
         steps: int = 50,
         rule: str = "gauss_legendre",
         baseline: float | Sequence[float | Tensor] | str | Tensor = 0.0,
-        score: str = "auto",
-        precision: str = "fp32",
-        tolerance: float | None = None,
-        embeddings: Layer | None = None,
-        compile: bool = False,
+        **options: Unpack[SampledOptions],
     ) -> None:
-        super().__init__(
-            model, score=score, precision=precision, tolerance=tolerance, embeddings=embeddings, compile=compile
-        )
+        super().__init__(model, **options)
         self.rule = check_choice("rule", rule, RULES)
         self.steps = check_integer("steps", steps, 1 + (rule == "trapezoid"))
         self.baseline = baseline

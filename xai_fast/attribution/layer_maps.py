@@ -6,7 +6,7 @@ import abc
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
 
-__all__ = ["LayerMaps", "Maps"]
+__all__ = ["LayerMaps", "LayerOptions", "Maps"]
 
 _SMOOTHING = tuple((flip, factor) for flip in (False, True) for factor in (1.0, 0.9, 1.1))
 
@@ -35,6 +35,18 @@ class Maps:
     scores: Tensor
     targets: Tensor | None
     evaluations: Tensor
+
+
+class LayerOptions(TypedDict, total=False):
+    """Options of `LayerMaps`, which subclasses pass on."""
+
+    score: str
+    relu: bool
+    upsample: bool | tuple[int, ...]
+    layout: str | None
+    grid: Sequence[int] | None
+    skip_tokens: int | None
+    smooth: bool
 
 
 class LayerMaps(Method[Explanation]):

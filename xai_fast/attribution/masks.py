@@ -51,15 +51,9 @@ class Game:
         self.evaluations = self.masked.evaluations
 
     def play(self, present: Callable[[Tensor], Tensor], item: Tensor, baseline: Tensor | None = None) -> Tensor:
-        """Score coalitions.
+        """Return the values (R,) of coalitions of items (R,), whose features (r, K) bool ``present`` gives.
 
-        Args:
-            present: from positions (r,) among the coalitions to their features, (r, K) bool.
-            item: (R,) int64, the item of each coalition.
-            baseline: (R,) int64, where each coalition has one of its own: its place among the baselines.
-
-        Returns:
-            (R,) values.
+        ``baseline`` (R,) int64 is the place of each coalition's among the baselines, where it has one of its own.
         """
 
         def make(row: Tensor) -> Tensor:

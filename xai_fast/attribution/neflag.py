@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMethod
+from xai_fast.attribution.sampled import SampledExplanation, SampledMethod, SampledOptions
 from xai_fast.engine.call import Call
-from xai_fast.engine.layers import Layer
+from xai_fast.engine.draws import MAX_SEED
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.kernels import flux_accumulate, random_points, sphere_step
 from xai_fast.kernels.sphere_step import RULES
@@ -123,17 +123,11 @@ class NeFLAG(SampledMethod[FluxExplanation]):
         max_steps: int = 20,
         start: str = "sphere",
         step: str = "sign",
-        score: str = "auto",
         seed: int = 0,
-        precision: str = "fp32",
         aggregate: str = "signed",
-        tolerance: float | None = None,
-        embeddings: Layer | None = None,
-        compile: bool = False,
+        **options: Unpack[SampledOptions],
     ) -> None:
-        super().__init__(
-            model, score=score, precision=precision, tolerance=tolerance, embeddings=embeddings, compile=compile
-        )
+        super().__init__(model, **options)
         self.radius = check_positive("radius", radius)
         self.points = check_integer("points", points, 1)
         self.max_steps = check_integer("max_steps", max_steps, 1)

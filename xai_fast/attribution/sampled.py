@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,18 +22,15 @@ from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.method import Method
 
 __all__ = [
-    "MAX_SEED",
     "PathExplanation",
     "SampledExplanation",
     "SampledMethod",
+    "SampledOptions",
     "like_inputs",
     "noise_scale",
     "relative_error",
     "value_range",
 ]
-
-MAX_SEED = 2**32 - 1
-"""The largest seed of random points."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -67,6 +64,16 @@ class PathExplanation(Explanation):
 
 
 S = TypeVar("S", bound=Explanation)
+
+
+class SampledOptions(TypedDict, total=False):
+    """Options of `SampledMethod`, which subclasses pass on."""
+
+    score: str
+    precision: str
+    tolerance: float | None
+    embeddings: Layer | None
+    compile: bool
 
 
 class SampledMethod(Method[S], abc.ABC):
@@ -121,16 +128,10 @@ class SampledMethod(Method[S], abc.ABC):
     def _walked(
         self, call: Call, walk: Walk, points: int, *, variance: bool = False
     ) -> tuple[dict[str, Any], Items, Statistics]:
-        """Run a walk.
+        """Return the fields of a `SampledExplanation`, items and statistics of a walk of at most so many points.
 
-        Args:
-            call: the batch.
-            walk: the method.
-            points: per item, at most.
-            variance: give the variance of the contributions, which has no standard error here, instead of their mean.
-
-        Returns:
-            The fields of a `SampledExplanation`, the items, and the statistics, whose squared deviations are used up.
+        With ``variance`` attributions are that of the contributions, which has no standard error here, instead of their
+        mean. The squared deviations of the statistics are used up.
         """
         gradient = self._gradient(call)
         scores, items, found = walk_items(gradient, walk, points=points, tolerance=self.tolerance)

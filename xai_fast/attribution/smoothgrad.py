@@ -12,13 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
-from xai_fast.attribution.sampled import MAX_SEED, SampledExplanation, SampledMethod, noise_scale
+from xai_fast.attribution.sampled import SampledExplanation, SampledMethod, SampledOptions, noise_scale
 from xai_fast.engine.call import Call
-from xai_fast.engine.draws import random_entries
-from xai_fast.engine.layers import Layer
+from xai_fast.engine.draws import MAX_SEED, random_entries
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
 from xai_fast.errors import bad_argument
 
@@ -84,24 +83,20 @@ class SmoothGrad(SampledMethod[SampledExplanation]):
         relative: bool = True,
         aggregate: str = "signed",
         times_input: bool = False,
-        score: str = "auto",
         seed: int = 0,
-        precision: str = "fp32",
-        tolerance: float | None = None,
-        embeddings: Layer | None = None,
-        compile: bool = False,
+        **options: Unpack[SampledOptions],
     ) -> None:
-        super().__init__(
-            model, score=score, precision=precision, tolerance=tolerance, embeddings=embeddings, compile=compile
-        )
+        super().__init__(model, **options)
         self.samples = check_integer("samples", samples, 1)
         self.noise = check_positive("noise", noise)
         self.relative = bool(relative)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
         self.times_input = bool(times_input)
         self.seed = check_integer("seed", seed, 0, MAX_SEED)
-        if self.aggregate == "variance" and tolerance is not None:
-            raise bad_argument("tolerance", 'None with aggregate="variance", which has no standard error', tolerance)
+        if self.aggregate == "variance" and self.tolerance is not None:
+            raise bad_argument(
+                "tolerance", 'None with aggregate="variance", which has no standard error', self.tolerance
+            )
 
     @override
     def _explain(self, call: Call) -> SampledExplanation:

@@ -85,16 +85,9 @@ class SurrogateMethod(FeatureMethod[SurrogateExplanation]):
 
 
 def solve(z: Tensor, y: Tensor, weights: Tensor, ridge: float = 0.0) -> Tensor:
-    """Solve weighted least squares: the coefficients of least norm that minimise sum w (y - z c)^2 + ridge |c|^2.
+    """Return the coefficients (I, K) of least norm that minimise sum w (y - z c)^2 + ridge |c|^2.
 
-    Args:
-        z: (I, M, K) float64.
-        y: (I, M) float64.
-        weights: (I or 1, M) float64.
-        ridge: the penalty.
-
-    Returns:
-        (I, K) coefficients.
+    z is (I, M, K), y (I, M), and the weights are (I or 1, M), float64.
     """
     weighted = (z * weights[..., None]).transpose(1, 2)
     squares = weighted @ z + ridge * torch.eye(z.shape[2], dtype=z.dtype, device=z.device)

@@ -24,6 +24,7 @@ from xai_fast.comparison.entries import (
 )
 from xai_fast.comparison.stores import run_comparison
 from xai_fast.errors import InputError
+from xai_fast.jobs.sources import open_source
 from xai_fast.references import ModelRef
 from xai_fast.registry import find_method
 from xai_fast.terminal import say, shown
@@ -73,7 +74,8 @@ def _run(options: argparse.Namespace) -> bool:
     out, loaded = Path(options.out), ModelRef(options.model).load()
     refuse_results(out)
     spec = read_spec(options, target=named_class(options.target, loaded), limit=options.limit)
-    rows = spec.source["kind"] == "table"
+    shape = open_source(spec.source).form["shape"] if spec.source["kind"] == "array" else ()
+    rows = spec.source["kind"] == "table" or len(shape) == 2
     pictures = spec.source["kind"] in ("images", "webdataset") or loaded.image_model is not None
     boxes = None if options.boxes is None else _read_boxes(Path(options.boxes))
     suit = METRICS_OF_ROWS if rows else METRICS_OF_PICTURES

@@ -44,14 +44,7 @@ _OF_MAPS = ("sparseness", "complexity", "effective_complexity", "file_size")
 
 
 def conclude(summary: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Say in sentences what follows.
-
-    Args:
-        summary: as `xai_fast.comparison.Comparison.summary` gives it, without what this gives.
-
-    Returns:
-        Warnings, and what was found, a text per metric.
-    """
+    """Say in sentences what follows of `Comparison.summary`: warnings, and what was found, a text per metric."""
     told: dict[str, list[str]] = {}
     for metric, found in summary["metrics"].items():
         for text in _warnings(found, summary, metric):

@@ -73,6 +73,10 @@ class Entry:
         """The text with nothing but what names of files and fields may have."""
         return re.sub(r"[^A-Za-z0-9_.+]+", "-", self.text).strip("-.")
 
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Say whether it can explain items of a shape: edges are of pictures (C, H, W)."""
+        return self.name != "edges" or len(shape) == 3
+
     def with_defaults(self, known: Mapping[str, object], **values: object) -> Entry:
         """Give those of the values that it has an option for, where the user gave none."""
         return replace(self, options={n: v for n, v in values.items() if n in known} | dict(self.options))

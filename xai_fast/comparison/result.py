@@ -16,7 +16,7 @@ from torch import Tensor
 from xai_fast.arguments import check_choice
 from xai_fast.comparison.conclusions import SIGNIFICANT, conclude, is_baseline
 from xai_fast.comparison.statistics import agreement, mean_and_error, paired_differences, pareto_front
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError, bad_argument, needs
 from xai_fast.files import read_tensors, write_tensors
 from xai_fast.terminal import ShortRepr
 
@@ -118,16 +118,10 @@ class Comparison(ShortRepr):
             raise bad_argument("seconds", f"{shape[0]} numbers, one per method", len(self.seconds))
 
     def best(self, metric: str) -> tuple[str, ...]:
-        """Give the methods within error of the best mean: no difference from it was found, at 5 % after correction.
+        """Return the methods within error of the best mean by a metric, the best mean first.
 
-        Args:
-            metric: its name.
-
-        Returns:
-            Names, the best mean first; none where the metric is not defined for any method.
-
-        Raises:
-            InputError: the metric is unknown.
+        From these no difference was found, at 5 % after correction; none where the metric is not defined for any
+        method.
         """
         sign, mean = self._sign(metric), mean_and_error(self.scores[metric])[0].tolist()
         order = sorted((m for m in range(len(mean)) if not math.isnan(mean[m])), key=lambda m: -sign * mean[m])
@@ -190,26 +184,11 @@ class Comparison(ShortRepr):
                     yield item, method, metric, values[m][n], evaluations[m][n]
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """Make a table with a row per item, method and metric.
-
-        Returns:
-            The DataFrame; columns are item, method, metric, value and evaluations.
-
-        Raises:
-            InputError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_dataframe: expected pandas, which is not installed; pip install pandas") from error
-        return pandas.DataFrame(self.rows(), columns=list(self.columns))
+        """Make a table with a row per item, method and metric: item, method, metric, value and evaluations."""
+        return needs("pandas", "to_dataframe", "pandas").DataFrame(self.rows(), columns=list(self.columns))
 
     def save(self, path: str | Path) -> None:
-        """Write the comparison to one safetensors file; a file that is there is replaced.
-
-        Args:
-            path: where to; the name is used as it is.
-        """
+        """Write the comparison to one safetensors file; the name is used as it is, and a file there is replaced."""
         tensors = {"evaluations": self.evaluations, "maps": self.maps}
         tensors |= {f"scores.{metric}": values for metric, values in self.scores.items()}
         about: dict[str, Any] = {name: getattr(self, name) for name in _TUPLES}
@@ -218,17 +197,7 @@ class Comparison(ShortRepr):
 
     @staticmethod
     def load(path: str | Path) -> Comparison:
-        """Read a comparison that `save` wrote. Nothing in the file is executed.
-
-        Args:
-            path: the file.
-
-        Returns:
-            The same comparison, on the CPU.
-
-        Raises:
-            InputError: the file is damaged, or holds something else.
-        """
+        """Read a comparison that `save` wrote, on the CPU, executing nothing; an `InputError` where it is none."""
         tensors, about = read_tensors(Path(path), _METADATA)
         try:
             scores = {metric: tensors[f"scores.{metric}"] for metric in about["better"]}

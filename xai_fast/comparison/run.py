@@ -100,7 +100,7 @@ def compare(
     measures = read_metrics(suit if metrics is None else metrics, boxes=boxes is not None)
     found = []
     for entry in read_methods(methods):
-        if entry.name == "edges" and inputs.ndim != 4:
+        if not entry.fits(inputs.shape[1:]):
             continue
         measured = Measured(model, method=entry, metrics=measures, boxes=boxes, seed=seed)
         explained = measured.explain(inputs, target, additional_forward_args, None, internal_batch_size)

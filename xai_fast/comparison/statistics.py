@@ -27,6 +27,7 @@ _DRAWS = 9_999
 """Bootstrap samples; more for many pairs, so that p-values can be small enough for Holm's correction."""
 
 _PER_PAIR = 100
+_LEVEL = 0.95
 _CHUNK = 4_000_000
 _CONSTANT = 1e-12
 """Share of the variance of the differences below which a bootstrap sample of them counts as constant."""
@@ -39,7 +40,7 @@ class Means(NamedTuple):
         mean: (P,) float64.
         low: (P,) float64, lower end of the interval.
         high: (P,) float64, upper end.
-        p: (P,) float64, two-sided, of the mean being zero; at most 1 - level where zero is outside the interval.
+        p: (P,) float64, two-sided, of the mean being zero; at most 5 % where zero is outside the interval.
         counts: (P,) int64, numbers in the sample.
     """
 
@@ -51,14 +52,7 @@ class Means(NamedTuple):
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give mean, standard error of the mean, and count over the last dimension.
-
-    Args:
-        values: (..., N) float64.
-
-    Returns:
-        (...) each; the error is NaN where there are fewer than two numbers.
-    """
+    """Return mean, its standard error, NaN below two numbers, and count over the last dimension of (..., N) float64."""
     known = ~values.isnan()
     count = known.sum(-1)
     mean = values.nanmean(-1)
@@ -67,7 +61,7 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, (variance / count).sqrt(), count
 
 
-def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS, seed: int = 0) -> Means:
+def bootstrap_means(values: Tensor, *, draws: int = _DRAWS, seed: int = 0) -> Means:
     """Give means with intervals of the studentised bootstrap, equal tails, which allows for skewed numbers.
 
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 12.5. Where more than 1 % of the bootstrap
@@ -77,7 +71,6 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
 
     Args:
         values: (P, N) float64.
-        level: of the intervals.
         draws: bootstrap samples.
         seed: of the samples, which are the same for all P.
 
@@ -85,26 +78,20 @@ def bootstrap_means(values: Tensor, *, level: float = 0.95, draws: int = _DRAWS,
         P of each; NaN where there are fewer than two numbers, but the mean of one.
     """
     drawn, found = _bootstrap(values, draws, seed)
-    return _with_interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    return _with_interval(drawn, found, torch.full_like(found.mean, 1 - _LEVEL))
 
 
-def paired_differences(scores: Tensor, *, level: float = 0.95, seed: int = 0) -> tuple[Means, Means]:
-    """Compare each pair of methods on the items that have both scores, see `bootstrap_means`.
+def paired_differences(scores: Tensor, *, seed: int = 0) -> tuple[Means, Means]:
+    """Return the mean differences of each pair of methods on the items that have both scores, see `bootstrap_means`.
 
-    Args:
-        scores: (M, N) float64.
-        level: of the intervals.
-        seed: of the bootstrap samples.
-
-    Returns:
-        The mean differences, first minus second, of ``itertools.combinations(range(M), 2)``: each pair for itself, and
-        with intervals and p-values after Holm's correction for all pairs.
+    Pairs are ``itertools.combinations(range(M), 2)`` of scores (M, N) float64, differences first minus second: each
+    pair for itself, and with intervals and p-values after Holm's correction for all pairs.
     """
     first, second = torch.triu_indices(len(scores), len(scores), 1)
     differences = scores[first].double() - scores[second].double()
     drawn, found = _bootstrap(differences, max(_DRAWS, _PER_PAIR * len(first)), seed)
-    p, shares = holm(found.p, 1 - level)
-    alone = _with_interval(drawn, found, torch.full_like(found.mean, 1 - level))
+    p, shares = holm(found.p, 1 - _LEVEL)
+    alone = _with_interval(drawn, found, torch.full_like(found.mean, 1 - _LEVEL))
     return alone, _with_interval(drawn, found, shares)._replace(p=p)
 
 
@@ -152,15 +139,11 @@ def _studentized(centred: Tensor, draws: int, seed: int) -> Tensor:
 
 
 def holm(p: Tensor, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
-    """Correct p-values for their number (Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979).
+    """Return p-values (P,) corrected for their number, and the level (P,) of each test; NaN are no tests.
 
-    Args:
-        p: (P,) float64; NaN are no tests.
-        alpha: the level of all tests together.
-
-    Returns:
-        The corrected p-values (P,), and the level at which each test was made (P,): that of its step, or of the last
-        step for tests after it. Intervals at these levels exclude zero where the corrected p-value is at most alpha.
+    Holm, A Simple Sequentially Rejective Multiple Test Procedure, 1979; alpha is the level of all tests together. That
+    of a test is the one of its step, or of the last step for tests after it. Intervals at these levels exclude zero
+    where the corrected p-value is at most alpha.
     """
     order = p.argsort()  # NaN comes last
     left = ((~p.isnan()).sum() - torch.arange(len(p))).clamp(min=1)
@@ -174,29 +157,14 @@ def holm(p: Tensor, alpha: float = 0.05) -> tuple[Tensor, Tensor]:
 
 
 def pareto_front(quality: Tensor, cost: Tensor) -> Tensor:
-    """Say of each method (M,) whether no other is at least as good at no more cost, and better in one of the two.
-
-    Args:
-        quality: (M,) the larger the better.
-        cost: (M,) the smaller the better.
-
-    Returns:
-        (M,) bool; False where a number is NaN.
-    """
+    """Say of each method (M,) whether no other has its quality at no more cost, and is better in one; not of NaN."""
     at_least = (quality[:, None] >= quality) & (cost[:, None] <= cost)
     beaten = (at_least & ~at_least.T).any(0)
     return ~beaten & ~quality.isnan() & ~cost.isnan()
 
 
 def agreement(maps: Tensor) -> Tensor:
-    """Correlate the ranks of the entries of the maps (Spearman) for each item, and average over items.
-
-    Args:
-        maps: (M, N, ...).
-
-    Returns:
-        (M, M) float64; items where one of the two maps is constant are left out.
-    """
+    """Average over items the rank correlation (M, M) of maps (M, N, ...), without items where one is constant."""
     total = torch.zeros(len(maps), len(maps), dtype=torch.float64)
     count = torch.zeros_like(total)
     for item in range(maps.shape[1]):  # as the ranks of all items are as large as the maps, twice

@@ -37,7 +37,7 @@ def run_comparison(
     names, shape = [], ()
     for number, entry in enumerate(methods, 1):
         folder = out / "methods" / entry.key
-        if entry.name == "edges" and len(shape) != 3:
+        if not entry.fits(shape):
             continue
         say(f"method {number} of {len(methods)}: {entry.text}", error=True)
         measured = {"method": entry.to_dict(), **options}

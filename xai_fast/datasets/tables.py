@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xai_fast.datasets.photos import installed_folder
-from xai_fast.errors import InputError
+from xai_fast.errors import InputError, needs
 
 if TYPE_CHECKING:
     import pandas
@@ -39,7 +39,7 @@ def bikeshare() -> RealTable:
     the weather, which are words. The weekday stays a number from 0 (Sunday): as a category it would say whether a day
     is a working day, and share that column's interactions with it.
     """
-    pandas = _pandas()
+    pandas = needs("pandas", "a table", "'xai-fast[table]'")
     file = installed_folder("ISLP", "--no-deps ISLP") / "data" / "Bikeshare.csv"
     if not file.is_file():
         raise InputError("bikeshare: the installed package ISLP has no data/Bikeshare.csv; pip install --no-deps ISLP")
@@ -59,7 +59,7 @@ def diabetes() -> RealTable:
     Source: Efron et al., "Least angle regression", Annals of Statistics 32, 2004. No model explains much more than half
     of the variance of its target. ``sex`` is a category. An `InputError` names a package that is not installed.
     """
-    _pandas()
+    needs("pandas", "a table", "'xai-fast[table]'")
     installed_folder("sklearn", "scikit-learn")
     from sklearn.datasets import load_diabetes
 
@@ -72,11 +72,3 @@ def diabetes() -> RealTable:
         ignore=(),
         about="Progression of diabetes in 442 patients, a year after ten measurements.",
     )
-
-
-def _pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise InputError("tables need pandas, which is not installed; pip install 'xai-fast[table]'") from error
-    return pandas

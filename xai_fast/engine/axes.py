@@ -100,27 +100,15 @@ def find_axes(
     skip_tokens: int | None,
     picture: Sequence[int] | None,
 ) -> MapAxes:
-    """Find the axes of a layer's output, from the modules that made it.
+    """Return the axes of a layer's output, from the modules that made it.
 
     Convolutions, batch norms and pools put channels first, Linear, LayerNorm and attention last; the last of them that
-    ran before the output was there decides, if the size of its channels fits. What stays ambiguous is refused.
+    ran before the output was there decides, if the size of its channels fits. What stays ambiguous is refused: an
+    `InputError` has the choices.
 
-    Args:
-        module: the layer.
-        run: runs the model once, without a graph.
-        batch: B of that run.
-        model: which has the layer.
-        layout: one of `LAYOUTS`; None to find out.
-        grid: of the positions; None to find out.
-        skip_tokens: see `MapAxes`; None to find out.
-        picture: (H, W) of the model's input where it is a picture: tokens that are as many as its patches, but for up
-            to eight in front, are its cells.
-
-    Returns:
-        The axes.
-
-    Raises:
-        InputError: the output is no map or tokens, or what was asked for does not fit; the message has the choices.
+    Given are the layer, a function that runs the model once on ``batch`` items without a graph, and what of `MapAxes`
+    is known, None to find out. ``picture`` is (H, W) of the model's input where it is a picture: tokens that are as
+    many as its patches, but for up to eight in front, are its cells.
     """
     shape, makers = _watched(model, module, run)
     if layout is None:

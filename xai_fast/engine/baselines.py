@@ -24,18 +24,7 @@ _ORDER = MAX_SEED  # a number of its own for what is drawn once per item
 
 
 def read_baseline(name: str, baseline: Any) -> Any:
-    """Read a baseline that is the name of a file of numpy.
-
-    Args:
-        name: the argument's name, for the message.
-        baseline: text that ends in ``.npy``, or anything else.
-
-    Returns:
-        The array, or anything else as it is.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
+    """Return the array of a baseline that is the name NAME.npy of a file; an `InputError` where it cannot be read."""
     if not isinstance(baseline, str) or not baseline.endswith(".npy"):
         return baseline
     try:
@@ -45,20 +34,11 @@ def read_baseline(name: str, baseline: Any) -> Any:
 
 
 def baseline_rows(name: str, baseline: Baseline | Sequence[Baseline], call: Call) -> Tensor:
-    """Lay the baselines of each item side by side.
+    """Return the baselines of each item side by side: (B, K, N), or (1, K, N) where all items have the same.
 
-    Args:
-        name: the argument's name, for the message.
-        baseline: a number; numbers, one per channel; "black" (zero), "blur" or "mean" of the item; or an array or a
-            tensor that broadcasts to an item, or (K, ...) to K of them. Several inputs have one for all, or a sequence
-            with one each.
-        call: the items.
-
-    Returns:
-        (B, K, N), or (1, K, N) where all items have the same.
-
-    Raises:
-        InputError: the baseline does not fit.
+    A baseline is a number; numbers, one per channel; "black" (zero), "blur" or "mean" of the item; or an array or a
+    tensor that broadcasts to an item, or (K, ...) to K of them. Several inputs have one for all, or a sequence with one
+    each. An `InputError` with the argument's name says what does not fit.
     """
     each = baseline if call.several and isinstance(baseline, list | tuple) else [baseline] * len(call.values)
     if len(each) != len(call.values):

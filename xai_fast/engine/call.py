@@ -31,17 +31,11 @@ _ENTRIES_PER_BATCH = 2**18
 
 
 def default_rows(entries: int, device: torch.device) -> int:
-    """Choose how many rows go through a model at once where the user does not say.
+    """Return how many rows of so many entries go through a model at once where the user does not say.
 
-    A CPU's caches hold a CNN's activations for few photos, and what the allocator gets from the system for more of them
-    costs as much as the arithmetic; but with small inputs a call costs more in Python than in arithmetic.
-
-    Args:
-        entries: numbers in one row of inputs.
-        device: where the model runs.
-
-    Returns:
-        8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers per batch.
+    That is 8 on a CPU and 64 elsewhere, and more where rows are small: up to 2**18 numbers per batch. A CPU's caches
+    hold a CNN's activations for few photos, and what the allocator gets from the system for more of them costs as much
+    as the arithmetic; but with small inputs a call costs more in Python than in arithmetic.
     """
     return max(_FEWEST_ROWS.get(device.type, _FEWEST_ROWS_ELSEWHERE), _ENTRIES_PER_BATCH // entries)
 
@@ -197,18 +191,10 @@ class Call:
         return value.contiguous(memory_format=wanted) if value.ndim == 4 else value
 
     def run(self, inputs: Sequence[Tensor], item: Tensor, forward: Callable[..., object] | None = None) -> object:
-        """Run the model.
+        """Return what the model, or another form of it such as compiled, gives for its inputs (R, ...) of items (R,).
 
-        Args:
-            inputs: one tensor (R, ...) per input of the model.
-            item: (R,) int64, whose additional arguments go along.
-            forward: another form of the model, such as compiled.
-
-        Returns:
-            What the model gives.
-
-        Raises:
-            ModelError: the model leaves torch, where a gradient is needed.
+        Additional arguments go along with the items. That the model leaves torch, where a gradient is needed, is a
+        `ModelError`.
         """
         # Not by their truth: a compiled module has the length of the module, and so none.
         model = next(form for form in (forward, self.at, self.model) if form is not None)

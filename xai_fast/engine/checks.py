@@ -33,15 +33,7 @@ def wrong_model(expected: str, model: object) -> InputError:
 
 
 def check_device(model: Callable[..., object], device: torch.device) -> None:
-    """Check that the inputs are where the model is.
-
-    Args:
-        model: a module, or any other callable, which is taken as it is.
-        device: of the inputs.
-
-    Raises:
-        InputError: the model's first parameter, or buffer where it has none, is on another device.
-    """
+    """Check that a module's first parameter, or buffer where it has none, is on a device; else an `InputError`."""
     first = next(iter([*model.parameters(), *model.buffers()]), None) if isinstance(model, nn.Module) else None
     if first is not None and first.device != device:
         raise bad_argument("inputs", f"tensors on the model's device, {first.device}", f"tensors on {device}")
@@ -52,14 +44,10 @@ _BY_MODE = (nn.modules.batchnorm._NormBase, nn.RReLU)
 
 
 def check_eval_mode(model: Callable[..., object]) -> None:
-    """Check that no module of the model does something else in training mode than in evaluation mode.
+    """Check that no module does something else in training mode than in evaluation mode; a `ModelError` names them.
 
-    Args:
-        model: a module, or any other callable, which is taken as it is.
-
-    Raises:
-        ModelError: a module is in training mode whose function depends on it, or may: dropout, batch statistics, or a
-            class that is not torch's own.
+    In training mode they may be where that makes no difference: of torch's own only dropout, batch statistics and
+    `torch.nn.RReLU` depend on it.
     """
     if not isinstance(model, nn.Module):
         return
@@ -91,20 +79,12 @@ def check_inputs(
     integers: bool = False,
     dtype: torch.dtype | None = None,
 ) -> tuple[Tensor, ...]:
-    """Check the inputs, and give them as a tuple.
+    """Return the inputs, a tensor or an array (B, ...) or a tuple of them, as a tuple, or raise an `InputError`.
 
-    Args:
-        inputs: a tensor or an array (B, ...) or a tuple of them, float32 or float64, one dtype and device.
-        dtype: of the model, where it has floating-point parameters: arrays of floats are brought to it, and float16 or
-            bfloat16 inputs are fine where the model is in it, and become float32.
-        integers: int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the
-            inputs is needed; then each input may have a dtype of its own.
-
-    Returns:
-        The tuple.
-
-    Raises:
-        InputError: they are something else.
+    They are float32 or float64, of one dtype and device. Where the model is in a ``dtype``, arrays of floats are
+    brought to it, and float16 or bfloat16 inputs are fine where that is one, and become float32. With ``integers``,
+    int32, int64 and bool are fine too (token numbers and masks), where no gradient with respect to the inputs is
+    needed; then each input may have a dtype of its own.
     """
     given: tuple[Any, ...] = inputs if isinstance(inputs, tuple) else (inputs,)
     wide = torch.float32 if dtype in _HALVES else dtype

@@ -16,16 +16,11 @@ _WORDS_AT_A_TIME = 1 << 18
 
 
 def random_words(item_ids: Tensor, number: Tensor, count: int, seed: int) -> Tensor:
-    """Draw words by Philox4x32-10: key (seed, id mod 2^32), counter (block of four, number, 0, id div 2^32).
+    """Return (R, count) int64 words, uniform from 0 to 2**32 - 1, by Philox4x32-10.
 
-    Args:
-        item_ids: (R,) int64, not negative.
-        number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a mask.
-        count: W, words per row.
-        seed: from 0 to `MAX_SEED`.
-
-    Returns:
-        (R, W) int64, uniform from 0 to 2**32 - 1.
+    The key is (seed, id mod 2^32), the counter (block of four, number, 0, id div 2^32), of ``item_ids`` (R,) int64, not
+    negative, and ``number`` (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a mask.
+    ``seed`` is from 0 to `MAX_SEED`.
     """
     block = torch.arange(-(-count // 4), device=item_ids.device)[None, :]
     words = torch.empty(len(item_ids), 4 * block.shape[1], dtype=torch.int64, device=item_ids.device)
@@ -44,18 +39,10 @@ def random_orders(words: Tensor) -> Tensor:
 
 
 def random_entries(like: Tensor, item_ids: Tensor, number: Tensor, kind: str, seed: int, step: int) -> Tensor:
-    """Draw a number for every entry of rows.
+    """Return a random number for every entry of rows ``like`` (R, N): (R, N); other arguments as of `random_words`.
 
-    Args:
-        like: (R, N), what the numbers are like.
-        item_ids: (R,) int64, not negative.
-        number: (R,) int64 from 0 to 2**32 - 1, what is drawn for the item, such as the number of a point.
-        kind: "normal", standard normal, or "box", uniform from -1 to 1.
-        seed: from 0 to `MAX_SEED`.
-        step: for callers that draw more than once for a number; `random_words` is step 0.
-
-    Returns:
-        (R, N).
+    ``kind`` is "normal", standard normal, or "box", uniform from -1 to 1. ``step`` is for callers that draw more than
+    once for a number; `random_words` is step 0.
     """
     found, zeros, row = torch.empty_like(like), torch.zeros_like(like), torch.arange(len(like), device=like.device)
     random_points(found, zeros, row, item_ids, number, torch.ones_like(row, dtype=torch.bool), 1.0, kind, seed, step)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_fast.arguments import as_tensor, check_integer
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import bad_argument, needs
 
 __all__ = ["Features", "Grouping", "check_sides"]
 
@@ -61,16 +61,9 @@ class Features:
         return {k: [i for i in items if self.counts[i] == k] for k in sorted({self.counts[i] for i in items})}
 
     def replaced(self, present: Tensor, item: Tensor, baseline: Tensor, source: Tensor | None = None) -> Tensor:
-        """Make rows in which the features that are not present are those of a baseline.
+        """Return rows (R, ...) of items (R,) in which features that are not ``present`` (R, K) bool are a baseline's.
 
-        Args:
-            present: (R, K) bool; what is beyond an item's features is not read.
-            item: (R,) int64, the item of each row.
-            baseline: (n, ...), each like an item.
-            source: (R,) int64, the baseline of each row; None for the one of the row's item.
-
-        Returns:
-            (R, ...).
+        Baselines are (n, ...), each like an item; ``source`` (R,) int64 is that of each row, None for that of its item.
         """
         if len(self.index) == 1:
             kept = present[:, self.index.flatten()].view(-1, *self.index.shape[1:])
@@ -126,12 +119,7 @@ def _superpixels(text: str, inputs: Tensor) -> Tensor:
         raise bad_argument("features", _KINDS, repr(text))
     if inputs.ndim not in (4, 5) or not inputs.is_floating_point():
         raise bad_argument("features", "images (B, C, H, W) or volumes for superpixels", str(tuple(inputs.shape)))
-    try:
-        from skimage.segmentation import slic
-    except ImportError as error:
-        raise InputError(
-            f"features: superpixels need scikit-image, which is not installed ({error}): pip install scikit-image"
-        ) from error
+    slic = needs("skimage.segmentation", 'features="superpixels"', "scikit-image").slic
     pixels = inputs.detach().nan_to_num(0.0, 0.0, 0.0).movedim(1, -1).double().cpu()
     colours = pixels.shape[-1] == 3
     labels = []

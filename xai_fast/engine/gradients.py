@@ -25,11 +25,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 class FlatInputs:
-    """The layout of one or more input tensors side by side in rows (R, N), N the entries of all of them.
-
-    Args:
-        inputs: the tensors (B, ...); only their shapes are read.
-    """
+    """The layout of input tensors (B, ...), whose shapes alone are read, side by side in rows (R, N), N all entries."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         self.shapes = [tuple(value.shape[1:]) for value in inputs]
@@ -48,15 +44,7 @@ class FlatInputs:
 
 
 def compiled(model: Callable[..., object], device: torch.device) -> Callable[..., object]:
-    """Compile a model for one static shape; on a GPU its passes are replayed as CUDA graphs.
-
-    Args:
-        model: the model.
-        device: where it runs.
-
-    Returns:
-        The compiled callable; the model itself is not changed.
-    """
+    """Compile a model, which is not changed, for one static shape; on a GPU passes are replayed as CUDA graphs."""
     return torch.compile(model, dynamic=False, mode="reduce-overhead" if device.type == "cuda" else None)
 
 
@@ -131,11 +119,7 @@ class ScoreGradient:
             return self.call.run(inputs, item, forward)
 
     def items(self) -> tuple[Tensor, Tensor | None]:
-        """Score the items themselves, as the model's owner runs it, and resolve their targets.
-
-        Returns:
-            Scores (B,), and targets (B,) int64, or None where there are none.
-        """
+        """Score the items as the model's owner runs it: (B,), and targets (B,) int64, or None where there are none."""
         scores, targets = [], []
         for chunk in self.call.chunks():
             item = self.call.positions(chunk)
@@ -146,17 +130,11 @@ class ScoreGradient:
         return torch.cat(scores), torch.cat(targets) if targets else None
 
     def base(self, scores: Tensor, targets: Tensor | None) -> Tensor:
-        """Score the items as points are scored, for comparisons that rounding must not decide.
+        """Return the items' scores (B,) as points are scored, for comparisons that rounding must not decide.
 
-        Frozen weights, other layouts and precisions can round in another way. Where only the weights are another's, the
-        first call for a model and shapes finds out whether they do, and later ones need no further pass.
-
-        Args:
-            scores: (B,) as `items` gave them.
-            targets: (B,) as `items` gave them.
-
-        Returns:
-            (B,) scores.
+        Given are what `items` gave. Frozen weights, other layouts and precisions can round in another way. Where only
+        the weights are another's, the first call for a model and shapes finds out whether they do, and later ones need
+        no further pass.
         """
         model, call = self.call.model, self.call
         plain = self._forward is None and self._precision == "fp32" and self.prepared == Prepared(call.memory_format)
@@ -175,15 +153,9 @@ class ScoreGradient:
         return base
 
     def scores(self, make: Callable[[Tensor], Sequence[Tensor]], item: Tensor, targets: Tensor | None) -> Tensor:
-        """Score other inputs of the items, as points are scored.
+        """Return the scores (R,) of other inputs of items (R,), as points are scored; ``targets`` (B,) as of `items`.
 
-        Args:
-            make: from positions (r,) among the rows to their inputs (r, ...), one per input of the model.
-            item: (R,) int64, the item of each row.
-            targets: (B,) as `items` gave them.
-
-        Returns:
-            (R,) scores.
+        ``make`` goes from positions (r,) among the rows to their inputs (r, ...), one per input of the model.
         """
         call, parts = self.call, []
         for start in range(0, len(item), call.rows):
@@ -197,19 +169,9 @@ class ScoreGradient:
         return torch.cat(parts)
 
     def __call__(self, rows: Tensor, item: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Compute scores and gradients.
+        """Return f (R,) and F = grad f (R, N), contiguous, at rows (R, N) of items (R,) with classes (R,), or None.
 
-        Args:
-            rows: (R, N).
-            item: (R,) int64, the item of each row.
-            targets: (R,) the class of each row, or None.
-
-        Returns:
-            f (R,), and F = grad f (R, N) in the dtype of ``rows``, contiguous.
-
-        Raises:
-            ModelError: no gradient reaches the rows.
-            InputError: the scores do not fit the rows.
+        A `ModelError` says that no gradient reaches the rows, an `InputError` that the scores do not fit them.
         """
         parts = [self.call.formatted(value.detach(), self.prepared.memory_format) for value in self.layout.split(rows)]
         scores, gradients, *_ = self._pass(parts, item, lambda _: targets)
@@ -218,30 +180,13 @@ class ScoreGradient:
     def with_rivals(
         self, rows: Tensor, item: Tensor, targets: Tensor | None, rivals: Tensor
     ) -> tuple[Tensor, Tensor, Rival | None]:
-        """Compute scores and gradients, and from the same forward pass the gradients of the scores of other classes.
-
-        Args:
-            rows: as for a call, like the next two.
-            item: see there.
-            targets: see there.
-            rivals: (R,) int64, another class of each row.
-
-        Returns:
-            f (R,) and F (R, N) of the targets, and what there is of the rivals.
-        """
+        """Return f and F as a call does, and what the same forward pass gives for other classes ``rivals`` (R,)."""
         parts = [self.call.formatted(value.detach(), self.prepared.memory_format) for value in self.layout.split(rows)]
         scores, gradients, _, rival = self._pass(parts, item, lambda _: targets, rivals)
         return scores, self.layout.join(gradients), rival
 
     def at_items(self) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
-        """Compute the scores and gradients of the items, as the model's owner runs it, in one pass over each.
-
-        Returns:
-            Scores (B,), the gradients of each input (B, ...), and targets (B,) int64, or None where there are none.
-
-        Raises:
-            ModelError: no gradient reaches the inputs.
-        """
+        """Return scores (B,), the inputs' gradients and targets (B,), or None, of one pass as the owner runs it."""
         found = []
         self.prepared = Prepared(self.call.memory_format)
         for chunk in self.call.chunks():

@@ -34,18 +34,10 @@ _NO_BACKWARD = -1
 
 
 def find_layer(model: Callable[..., object], layer: Layer) -> tuple[str, nn.Module]:
-    """Find a layer of a model.
+    """Return the dotted name, the first of several, and the module of a layer: a submodule of the model, or its name.
 
-    Args:
-        model: a module.
-        layer: a submodule of it, or the dotted name of one as ``model.named_modules()`` gives it.
-
-    Returns:
-        The dotted name and the submodule; of a submodule with several names the first.
-
-    Raises:
-        InputError: the model is no module, there is no such layer in it (the message has names near to it), or the
-            layer is the whole model.
+    An `InputError` says that the model is no module, that there is no such layer in it, with names near to it, or that
+    the layer is the whole model.
     """
     if not isinstance(model, nn.Module):
         raise wrong_model("a torch.nn.Module, in which a layer can be found", model)
@@ -108,18 +100,7 @@ class ModelPart(nn.Module):
 
 
 def first_tensor(output: object, name: str) -> Tensor:
-    """Give the tensor that a layer's output means.
-
-    Args:
-        output: a tensor, or a tuple whose first entry is one (as recurrent and attention layers give).
-        name: of the layer, for the message.
-
-    Returns:
-        The tensor.
-
-    Raises:
-        InputError: the output is something else.
-    """
+    """Return the tensor that a layer's output means: itself, or a tuple's first entry; else raise an `InputError`."""
     value = output[0] if isinstance(output, tuple) and output else output
     if not isinstance(value, Tensor):
         got = f"a tuple that starts with {type(value).__name__}" if value is not output else type(output).__name__
@@ -130,15 +111,7 @@ def first_tensor(output: object, name: str) -> Tensor:
 
 
 def replace_first_tensor(output: object, tensor: Tensor) -> object:
-    """Put another tensor in place of the one that `first_tensor` gives.
-
-    Args:
-        output: what the layer gave.
-        tensor: what shall take the place.
-
-    Returns:
-        The tensor, or a tuple (or named tuple) of the same type that starts with it.
-    """
+    """Put another tensor in the place of what `first_tensor` gives; a tuple, also a named one, keeps its type."""
     if not isinstance(output, tuple):
         return tensor
     values = (tensor, *output[1:])

@@ -99,22 +99,12 @@ def baseline_inputs(
     black: float | Sequence[float] | Tensor = 0.0,
     blur_sigma: float = 20.0,
 ) -> Tensor:
-    """Build the inputs from which pixels are taken.
+    """Return the inputs (B, C, ...) or (B, N) from which pixels are taken, possibly expanded.
 
-    Args:
-        name: the argument's name, for the message.
-        baseline: a number; a list of numbers, one per channel or column; ``"black"``; ``"blur"``; ``"mean"``, that of
-            each channel of the item; or an array, nested lists or a tensor (on their device) that broadcast to the
-            inputs.
-        inputs: (B, C, ...) or (B, N).
-        black: black in the model's input units, one value or one per channel.
-        blur_sigma: the standard deviation of the blur in pixels.
-
-    Returns:
-        Like ``inputs``, possibly expanded.
-
-    Raises:
-        InputError: the baseline is unknown or does not broadcast, or black or the blur are not as expected.
+    A baseline is a number; a list of numbers, one per channel or column; "black", ``black`` in the model's input units,
+    one value or one per channel; "blur", by a Gaussian of ``blur_sigma`` pixels; "mean", that of each channel of the
+    item; or an array, nested lists or a tensor (on their device) that broadcast to the inputs. An `InputError` with the
+    argument's name says what does not fit.
     """
     if isinstance(baseline, str) and baseline in ("blur", "mean"):
         if inputs.ndim < 3 or not inputs.is_floating_point():
@@ -194,17 +184,9 @@ class MaskedScores:
         return self.call.values[0]
 
     def fitted(self, attributions: Tensor | NDArray[Any]) -> Tensor:
-        """Bring attributions to the form of the inputs.
+        """Return attributions as (B, C', ...), with the inputs' spatial shape and any number of channels, or (B, N).
 
-        Args:
-            attributions: (B, C', ...) with the spatial shape of the inputs and any number of channels, or (B, ...)
-                without; or (B, N). A tensor or an array.
-
-        Returns:
-            (B, C', ...) or (B, N).
-
-        Raises:
-            InputError: batch, spatial shape or device differ.
+        They come like that, or (B, ...) without channels, as a tensor or an array; an `InputError` says what differs.
         """
         attributions = as_tensor(attributions, device=self.inputs.device)
         if not isinstance(attributions, Tensor):
@@ -222,11 +204,7 @@ class MaskedScores:
 
     @torch.no_grad()
     def clean(self) -> tuple[Tensor, Tensor | None]:
-        """Score the unperturbed inputs.
-
-        Returns:
-            Scores (B,), and targets (B,) int64, None for a callable target: those that all later scores are about.
-        """
+        """Score the unperturbed inputs, (B,), and give the targets (B,) of all later scores; None for a callable."""
         scores, targets = [], []
         for chunk in self.call.chunks():
             item = self.call.positions(chunk)
@@ -239,31 +217,13 @@ class MaskedScores:
 
     @torch.no_grad()
     def scores(self, rows: Tensor, targets: Tensor | None, item: Tensor | None = None) -> Tensor:
-        """Score other inputs of the items.
-
-        Args:
-            rows: (R, ...) like the items.
-            targets: (B,) as `clean` gave them.
-            item: (R,) int64, the item of each row; None where row i is item i.
-
-        Returns:
-            (R,) scores.
-        """
+        """Score rows (R, ...) of items (R,), or row i of item i; ``targets`` (B,) are what `clean` gave."""
         item = torch.arange(len(rows), device=rows.device) if item is None else item
         return self.score_rows(lambda row: rows[row], item, targets)
 
     @torch.no_grad()
     def score_rows(self, make: Callable[[Tensor], Tensor], item: Tensor, targets: Tensor | None) -> Tensor:
-        """Score rows that are made a chunk at a time, so that not all of them are in memory.
-
-        Args:
-            make: see `chunks`, like all that follow.
-            item: see there.
-            targets: see there.
-
-        Returns:
-            (R,) scores.
-        """
+        """Score rows that are made a chunk at a time, so that not all are in memory: (R,); arguments as of `chunks`."""
         scores = [scores for _, scores in self.chunks(make, item, targets)]
         return torch.cat(scores) if scores else self.inputs.new_zeros(0)
 
@@ -298,20 +258,11 @@ class MaskedScores:
         steps: int,
         targets: Tensor | None,
     ) -> Tensor:
-        """Score each item while its pixels go from ``start`` to ``end``, in the order of their places.
+        """Return (B, steps + 1) scores while pixels go from ``start`` to ``end``, in the order of their places.
 
-        After step k the first `replaced_pixels` [k] pixels are those of ``end``. Steps without a further pixel (more
-        steps than pixels) are not computed again, nor are the two ends.
-
-        Args:
-            start: inputs like the items, and their scores (B,).
-            end: inputs like the items, and their scores (B,).
-            place: (B, P) int32, 0 for the pixel that is replaced first.
-            steps: the number of steps K.
-            targets: as `clean` gave them.
-
-        Returns:
-            (B, K + 1) scores.
+        Both are inputs like the items, and their scores (B,); places (B, P) int32 are 0 for the pixel that is replaced
+        first, ``targets`` as `clean` gave them. After step k the first `replaced_pixels` [k] pixels are those of
+        ``end``. Steps without a further pixel (more steps than pixels) are not computed again, nor are the two ends.
         """
         batch, pixels = place.shape
         counts = replaced_pixels(pixels, steps)

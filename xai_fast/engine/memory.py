@@ -87,14 +87,7 @@ def least_limit(needed: int) -> int:
 
 
 def reset_peak_memory(device: torch.device) -> int:
-    """Begin to measure the peak anew where the system can do that.
-
-    Args:
-        device: whose memory.
-
-    Returns:
-        Bytes in use now.
-    """
+    """Begin to measure a device's peak anew where the system can do that; give the bytes in use now."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
@@ -108,14 +101,7 @@ def reset_peak_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Tell the most memory that was in use.
-
-    Args:
-        device: whose memory; for a CPU, that of this process.
-
-    Returns:
-        Bytes.
-    """
+    """Tell the most bytes of a device that were in use; for a CPU, those of this process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:

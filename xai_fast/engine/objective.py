@@ -67,18 +67,10 @@ class Objective:
             )
 
     def targets(self, outputs: object, *, start: int, batch: int) -> Tensor | None:
-        """Resolve the target of rows ``start, start + 1, ...`` of the batch, whose outputs these are.
+        """Return the target of rows ``start, start + 1, ...`` of a batch of B, whose outputs these are: (R,) int64.
 
-        Args:
-            outputs: the model's output for these rows.
-            start: the position of the first row in the batch.
-            batch: B, the size of the whole batch.
-
-        Returns:
-            (R,) int64 on the device of the outputs; None for a callable target, and for a single output without one.
-
-        Raises:
-            InputError: the outputs need a callable, or a target is out of range or of another length than the batch.
+        None for a callable target, and for a single output without one. An `InputError` says that the outputs need a
+        callable, or that a target is out of range or of another length than the batch.
         """
         if callable(self.target):
             return None
@@ -98,17 +90,9 @@ class Objective:
         return wanted.to(logits.device).expand(rows)
 
     def __call__(self, outputs: object, targets: Tensor | None) -> Tensor:
-        """Compute the scores of rows.
+        """Return the scores (R,) of rows from their outputs and `targets`, float32 or wider, differentiable.
 
-        Args:
-            outputs: the model's output for R rows.
-            targets: (R,) as `targets` gave them.
-
-        Returns:
-            (R,) scores, float32 or wider, differentiable.
-
-        Raises:
-            InputError: a callable target returned something else than scores (R,).
+        That a callable target returned something else is an `InputError`.
         """
         if callable(self.target):
             scores = self.target(outputs)
@@ -149,14 +133,7 @@ class Objective:
         return self.score == "probability" or self.logits(outputs).shape[1] > 1
 
     def looks_like_probabilities(self, outputs: object) -> Tensor | None:
-        """Tell whether outputs that a softmax would be applied to are probabilities already.
-
-        Args:
-            outputs: the model's, for R rows.
-
-        Returns:
-            A bool on their device: rows sum to 1, nothing is negative; None where no softmax is applied.
-        """
+        """Tell by a bool on their device whether outputs that a softmax is for are probabilities; None for others."""
         if self.score in ("output", "logit") or callable(self.target):
             return None
         outputs = self.logits(outputs).detach()

@@ -12,14 +12,10 @@ __all__ = ["at_positions", "input_positions", "resized"]
 
 
 def input_positions(inputs: Tensor, axes: MapAxes) -> tuple[int, ...] | None:
-    """Tell which axes of a model's inputs are the positions of a layer's map.
+    """Return the axes of a model's inputs that are the positions of a layer's map; None where the inputs have others.
 
-    Args:
-        inputs: (B, C, ...), such as pictures, or (B, ...) without channels, such as token numbers.
-        axes: of the layer. Where it has n tokens, inputs (B, n, ...) are those.
-
-    Returns:
-        As many axes as the map has; None where the inputs have others.
+    Inputs are (B, C, ...), such as pictures, or (B, ...) without channels, such as token numbers; where the layer has n
+    tokens, inputs (B, n, ...) are those.
     """
     sides = len(axes.grid)
     if inputs.ndim - sides not in (1, 2):

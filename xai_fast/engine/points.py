@@ -79,25 +79,11 @@ class Statistics:
         return Statistics(mean, mean.clone(), count, count.clone(), count.clone())
 
     def add(self, values: Tensor, item: Tensor, which: Tensor, magnitude: bool = False) -> None:
-        """Add contributions; several may be of one item.
-
-        Args:
-            values: (R, N).
-            item: (R,) int64, whose they are.
-            which: (R,) bool, those that count.
-            magnitude: add their absolute values.
-        """
+        """Add contributions (R, N), or their magnitudes, to items (R,), of rows that ``which`` (R,) bool names."""
         flux_accumulate(self.mean, self.m2, self.count, None, None, values.contiguous(), item, which, magnitude)
 
     def standard_error(self, keep: bool = False) -> Tensor:
-        """Compute the standard error of the mean: (B, N), infinite below two contributions.
-
-        Args:
-            keep: leave the squared deviations as they are; else the result takes their memory.
-
-        Returns:
-            The standard error.
-        """
+        """Compute the mean's standard error, (B, N), infinite below two; it takes the memory of m2 unless ``keep``."""
         n = self.count.to(self.m2.dtype)[:, None]
         m2 = self.m2.clone() if keep else self.m2
         return m2.div_((n * (n - 1)).clamp_(min=1)).sqrt_().masked_fill_(n < 2, math.inf)
@@ -153,15 +139,9 @@ class Walk(abc.ABC):
         return None
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Decide from the scores (R,) at the points which rows contribute, and which have ended.
+        """Return which rows contribute and which have ended, two (R,) bool, from the scores (R,) at their points.
 
-        Args:
-            items: the batch.
-            rows: their state; rows that are not alive are ignored by the queue.
-            scores: (R,).
-
-        Returns:
-            Two (R,) bool; a walk of a single step, unless a subclass says otherwise.
+        A walk is of a single step unless a subclass says otherwise. Rows that are not alive are ignored by the queue.
         """
         every = torch.ones_like(rows.alive)
         return every, every
@@ -180,16 +160,11 @@ class Walk(abc.ABC):
 def rounds(
     call: Call, most: int, tolerance: float | None, estimate: Callable[[], tuple[Tensor, Tensor]]
 ) -> Iterator[tuple[Tensor, int, int]]:
-    """Go through rounds of 4, 8, 16, ... samples per item until the tolerance is met.
+    """Return rounds of 4, 8, 16, ... samples per item, at most ``most``, until the tolerance is met.
 
-    Args:
-        call: the items.
-        most: samples per item.
-        tolerance: of the standard error, relative to the norm of the mean; None for all samples in one round.
-        estimate: the items' means (B, N) and their standard errors (B, N) so far.
-
-    Returns:
-        For each round the items (K,) int64 that need more, and the range ``first .. last-1`` of their samples.
+    That is of the standard error, relative to the norm of the mean; None for all samples in one round. ``estimate``
+    gives the items' means (B, N) and their standard errors (B, N) so far. A round is the items (K,) int64 that need
+    more, and the range ``first .. last-1`` of their samples.
     """
     if tolerance is None:
         return rounds_until(call, [most], lambda: torch.zeros(call.batch, dtype=torch.bool))
@@ -231,23 +206,11 @@ def walk_items(
     points: int,
     tolerance: float | None = None,
 ) -> tuple[Tensor, Items, Statistics]:
-    """Run a walk from each of ``points`` starts of each item to its end.
+    """Return scores (B,), as the model's owner gets them, items and statistics of walks from ``points`` starts each.
 
     With a tolerance, rounds of 4, 8, 16, ... points per item until the standard error of an item's mean, relative to
     the mean's norm, is at most that. A round ends for all its items before anyone looks, so the points of an item do
-    not depend on the others.
-
-    Args:
-        gradient: scores and gradients of rows; its call has the items.
-        walk: the method.
-        points: per item, at most.
-        tolerance: None for all points.
-
-    Returns:
-        The items' scores (B,) as the model's owner gets them, the items with their targets, and the statistics.
-
-    Raises:
-        ModelError: a score is not finite; the items are named.
+    not depend on the others. A `ModelError` names items with a score that is not finite.
     """
     call = gradient.call
     centers = gradient.layout.join(call.values)

@@ -113,20 +113,11 @@ def own_memory_format(values: Sequence[Tensor]) -> torch.memory_format:
 def prepare(
     model: Callable[..., object], values: Sequence[Tensor], run: Run, *, precision: str = "fp32", fold: bool = True
 ) -> Prepared:
-    """Prepare a model for many passes; what is found out about it is kept for its shapes and precision.
+    """Return how rows go through a model in many passes; what is found out is kept for its shapes and precision.
 
-    Args:
-        model: a module, or any other callable.
-        values: one item of each input (1, ...), in the user's format.
-        run: from inputs of that item, and the model or another form of it, to the model's output.
-        precision: "fp32" or "bf16".
-        fold: the model may be replaced by another form; otherwise only the format is chosen.
-
-    Returns:
-        The format of inputs, and the prepared form of the model. On CUDA only the format, which matters in bfloat16.
-
-    Raises:
-        InputError: the environment variable is neither "auto" nor "off".
+    Given are ``values``, one item of each input (1, ...) in the user's format, and ``run``, from inputs of that item,
+    and the model or another form of it, to the model's output. Without ``fold`` only the format is chosen, as on CUDA,
+    where it matters in bfloat16. An `InputError` says that the environment variable is neither "auto" nor "off".
     """
     choice, own, kind = os.environ.get(_VARIABLE) or "auto", own_memory_format(values), values[0].device.type
     if choice not in ("auto", "off"):

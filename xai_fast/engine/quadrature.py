@@ -37,15 +37,10 @@ class Nodes:
 
 
 def nodes_of(rule: str, steps: int, *, doubled: bool) -> Nodes:
-    """List the nodes of a rule.
+    """Return the nodes of a rule, one of `RULES`, at the end or at most ``steps``.
 
-    Args:
-        rule: one of `RULES`.
-        steps: the number of nodes at the end, or the most.
-        doubled: begin with 4 to 7 (of the trapezoid rule cells, one less than nodes), and double as ``steps`` allows.
-
-    Returns:
-        The nodes.
+    Where ``doubled``, they begin with 4 to 7 (of the trapezoid rule cells, one less than nodes), and double as
+    ``steps`` allows.
     """
     nested, beyond = rule in ("riemann_left", "riemann_right", "trapezoid"), int(rule == "trapezoid")
     cells = steps - beyond

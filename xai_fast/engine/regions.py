@@ -59,18 +59,11 @@ def is_region(target: object) -> TypeIs[RegionTarget]:
 
 
 def with_region(call: Call, target: RegionTarget) -> tuple[Target, object]:
-    """Bring a target with places to a plain one of a `RegionModel`.
+    """Return the classes of a target with places, and the additional arguments of a `RegionModel`, the last one new.
 
-    Args:
-        call: the items; one of them is run for the shape of the outputs.
-        target: ``(class, mask)``, where class is None, an int or a list or tensor (B,), and mask is (...) or (B, ...),
-            bool or weights that are not negative; ``(class, i, j, ...)``; or a list of B of the latter.
-
-    Returns:
-        The classes, and the additional arguments, of which the last one is new.
-
-    Raises:
-        InputError: the target does not fit the outputs.
+    Targets are ``(class, mask)``, where class is None, an int or a list or tensor (B,), and mask is (...) or (B, ...),
+    bool or weights that are not negative; ``(class, i, j, ...)``; or a list of B of the latter. An item is run for the
+    shape of the outputs; an `InputError` says that the target does not fit it.
     """
     with call.context():
         places = _positions(call.run(call.take(range(1)), call.positions(range(1)))).shape[2:]

@@ -74,17 +74,7 @@ class Downstream:
         return self.model(*given[:first], **dict(zip(self.keywords, given[first:], strict=True)))
 
     def split(self, *arguments: object) -> tuple[Tensor, object]:
-        """Run the model.
-
-        Args:
-            arguments: of the model.
-
-        Returns:
-            The layer's output, and the model's.
-
-        Raises:
-            InputError: the layer does not run, or several times, or gives no tensor.
-        """
+        """Run the model on its arguments: the layer's output, else an `InputError`, and the model's."""
         seen: list[Tensor] = []
 
         def keep(value: object) -> object:

@@ -36,21 +36,11 @@ def embedding_layer(model: Callable[..., object], layer: Layer | None) -> str | 
 
 @_named()
 def at_embeddings(call: Call, layer: str, internal_batch_size: int | None) -> Call:
-    """Make what a layer gives for the items the values of a call, in whose context this runs.
+    """Return a call whose only value is a layer's output (B, ...) for the items of a call, in whose context this runs.
 
     The inputs become additional arguments, whose rows go along with their items: the model runs on them with the
-    layer's output replaced.
-
-    Args:
-        call: the items as the model takes them, such as token ids.
-        layer: the dotted name of a submodule; "name#k" is its k-th run in a pass.
-        internal_batch_size: None for `xai_fast.engine.call.default_rows`.
-
-    Returns:
-        The call, whose only value is the layer's output (B, ...).
-
-    Raises:
-        InputError: the layer does not run once, or gives no floating-point tensor with a row per item.
+    layer's output replaced. The layer is a dotted name; "name#k" is its k-th run in a pass. An `InputError` says that
+    it does not run once, or gives no floating-point tensor with a row per item.
     """
 
     def output(chunk: range) -> Tensor:

@@ -61,17 +61,7 @@ class ScoreFunction:
     def of_call(
         cls, model: Callable[..., object], call: Call, arguments: Sequence[object], classes: Tensor | None
     ) -> ScoreFunction:
-        """Make the function of what comes before a call's arguments.
-
-        Args:
-            model: from that, and the arguments, to outputs.
-            call: the batch.
-            arguments: the inputs of some items, where the model takes them, and their additional arguments.
-            classes: theirs.
-
-        Returns:
-            The function.
-        """
+        """Make the function, of a model from something and ``arguments``, for items of a call with these classes."""
         rows = [*[True] * (len(arguments) - len(call.extra.per_item)), *call.extra.per_item]
         extras = tuple(a for a, one in zip(arguments, rows, strict=True) if one and isinstance(a, Tensor))
         fixed = {i: a for i, (a, one) in enumerate(zip(arguments, rows, strict=True)) if not one}
@@ -215,18 +205,10 @@ _traces: weakref.WeakKeyDictionary[object, list[TracedFunction]] = weakref.WeakK
 
 
 def traced(function: ScoreFunction, x: Tensor) -> TracedFunction:
-    """Return the graph of a score, traced where that was not done before.
+    """Return the graph of a score for items like ``x`` (B, ...), B >= 1, traced where that was not done before.
 
-    Args:
-        function: the score.
-        x: (B, ...), B >= 1, items of the shape and dtype that the graph is for.
-
-    Returns:
-        The graph. It is kept as long as the model is, for the next call with the same model, objective and shapes.
-
-    Raises:
-        ModelError: the function cannot be traced.
-        UnsupportedOperation: it writes into a tensor in a way that cannot be traced.
+    It is kept as long as the model is, for the next call with the same model, objective and shapes. A `ModelError` says
+    that the function cannot be traced, an `UnsupportedOperation` that it writes into a tensor in a way that cannot.
     """
     found = find_trace(function, x)
     if found is None:

@@ -41,17 +41,10 @@ class State:
 
 
 def run(graph: Graph, x: Tensor, extras: Sequence[Tensor] = (), start: int = 0) -> State:
-    """Compute the values of all nodes.
+    """Return the values of all nodes, for items ``(B, *shape)`` of the graph's input and ``extras`` (B, ...) each.
 
-    Args:
-        graph: what `xai_fast.graph.trace` gave.
-        x: ``(B, *shape)``, the shape of an item without the batch dimension of the graph's input.
-        extras: (B, ...) each.
-        start: a node of which ``x`` is the value, in the place of the input; only what follows from it and from the
-            extras is computed then.
-
-    Returns:
-        The values.
+    With ``start``, ``x`` is the value of this node, in the place of the input; only what follows from it and from the
+    extras is computed then.
     """
     values: dict[int, object] = dict(graph.constants)
     values[start] = x.unsqueeze(1)
@@ -81,15 +74,7 @@ class ItemScores:
         self._known = {i: value for i, value in known.items() if i in read}
 
     def __call__(self, x: Tensor, item: Tensor) -> Tensor:
-        """Compute scores.
-
-        Args:
-            x: ``(R, *shape)``, inputs.
-            item: (R,) int64, the item of each.
-
-        Returns:
-            (R,).
-        """
+        """Compute scores (R,) of inputs ``(R, *shape)`` of items (R,) int64."""
         nodes = self._graph.nodes
         values: dict[int, object] = {
             i: value[item] if nodes[i].per_item and isinstance(value, Tensor) else value
@@ -105,13 +90,9 @@ class ItemScores:
 def complete(
     graph: Graph, values: dict[int, object], only: Container[int] | None = None, *, free: bool = False
 ) -> None:
-    """Compute the values that are missing, and follow from those that are there.
+    """Compute the values, of ``only`` these nodes, that are missing, and add them to those that are there, by node.
 
-    Args:
-        graph: the graph.
-        values: by node, each with the dimension of items in front; what is computed is added.
-        only: the nodes to compute; None for all.
-        free: take out each value after the last node that reads it.
+    Each has the dimension of items in front. With ``free`` a value is taken out after the last node that reads it.
     """
     nodes = graph.nodes
     for node in nodes[1:]:

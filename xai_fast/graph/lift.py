@@ -156,15 +156,10 @@ _PRODUCTS: dict[object, Callable[..., Tensor]] = {
 
 
 def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) -> object:
-    """Run a node's operation on tensors of which some have one more leading dimension, of the same size in all of them.
+    """Return the result, a tuple for several outputs, of a node's operation with one more leading dimension.
 
-    Args:
-        node: the operation.
-        values: what it reads, in the order of ``node.inputs``.
-        has_leading: which of them have the dimension.
-
-    Returns:
-        The result with the leading dimension; a tuple for several outputs.
+    Those of ``values``, which it reads in the order of ``node.inputs``, that ``has_leading`` names have it too, all of
+    the same size.
     """
     by_index = dict(zip(node.inputs, values, strict=True))
     leads = dict(zip(node.inputs, has_leading, strict=True))

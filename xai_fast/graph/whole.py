@@ -54,15 +54,10 @@ class Values:
         return State(values, self.state.items)
 
     def at(self, x: Tensor, item: Tensor, point: Tensor | None = None) -> State:
-        """Compute the values at other inputs.
+        """Return the values of rows at other inputs (P, *shape), as `side_by_side` gives them, of items (R,) int64.
 
-        Args:
-            x: (P, *shape) inputs, as `side_by_side` gives them.
-            item: (R,) int64, the item whose class and other arguments go with each row.
-            point: (R,) int64, the input of each row, so that what they share is computed once; None where P = R.
-
-        Returns:
-            The values of the rows.
+        The item's class and other arguments go with each row. ``point`` (R,) int64 is the input of each row, so that
+        what they share is computed once; None where P = R.
         """
         graph = self.graph
         values: dict[int, object] = {**graph.constants, 0: x.unsqueeze(1)}
@@ -104,19 +99,10 @@ class WholeModel:
         self._nodes: weakref.WeakKeyDictionary[TracedFunction, dict[str, int]] = weakref.WeakKeyDictionary()
 
     def values(self, call: Call, chunk: range) -> Values:
-        """Run the items of a chunk.
+        """Return the values of a chunk's items, in the context of their call, with predicted targets if none is named.
 
-        Args:
-            call: the batch, in whose context this runs.
-            chunk: the items.
-
-        Returns:
-            Their values; the targets are the predicted classes where the user has named none.
-
-        Raises:
-            ModelError: the model cannot be traced.
-            UnsupportedOperation: an operation cannot.
-            InputError: parameters are in half precision, or a target does not fit.
+        A `ModelError` says that the model cannot be traced, an `UnsupportedOperation` that an operation cannot, an
+        `InputError` that parameters are in half precision, or that a target does not fit.
         """
         if call.narrow is not None:
             raise bad_argument("model", "parameters in float32 or float64", str(call.narrow))
@@ -139,18 +125,10 @@ class WholeModel:
         return Values(found, state, targets, state.tensor(graph.output)[:, 0])
 
     def node(self, call: Call, values: Values, layer: str) -> int:
-        """Find the node that is the output of a layer, by its value for the first item.
+        """Return the node that is the output of a layer, by its value for the first item of a call.
 
-        Args:
-            call: the batch.
-            values: its first items.
-            layer: a dotted name; "name#k" is the layer's k-th run.
-
-        Returns:
-            The node.
-
-        Raises:
-            InputError: there is no such layer, or its output is not in the graph.
+        The layer is a dotted name; "name#k" is its k-th run. That there is none, or its output is not in the graph, is
+        an `InputError`.
         """
         known = self._nodes.setdefault(values.traced, {})
         if layer not in known:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xai_fast.errors import bad_argument
-from xai_fast.interaction.detector import Detector, Groups, all_pairs, needs, read_regression
+from xai_fast.errors import bad_argument, needs
+from xai_fast.interaction.detector import Detector, Groups, all_pairs, read_regression
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table
 
@@ -36,7 +36,7 @@ class ANOVA(Detector):
         super().__init__()
 
     def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
-        api = needs("statsmodels.api", "statsmodels", "the analysis of variance")
+        api = needs("statsmodels.api", "the analysis of variance", "'xai-fast[compare]'")
         x, y = read_regression(table, target, varying=True)
         count, features = x.shape
         terms = 1 + features + features * (features - 1) // 2

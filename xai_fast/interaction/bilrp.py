@@ -187,11 +187,9 @@ class BiLRP(Method[PairRelevance]):
     def _side(
         self, inputs: Any, arguments: object, batch_size: int | None, item_ids: Sequence[int] | Tensor | None
     ) -> tuple[Tensor, Tensor, tuple[int, ...], Tensor | None]:
-        """Explain the dimensions of one side.
+        """Return what each cell of one side contributes to each dimension, (B, n, D), phi (B, D), and the cells' grid.
 
-        Returns:
-            (B, n, D) what each cell contributes to each dimension, phi (B, D), the grid of the cells, and which items
-            are outside the bounds, None without bounds.
+        Last is which items are outside the bounds, None without bounds.
         """
         call = Call.of(
             self._encoder,

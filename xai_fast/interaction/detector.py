@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import abc
-import importlib
 import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -17,13 +15,13 @@ from torch import Tensor
 
 from xai_fast.engine.checks import check_eval_mode, wrong_model
 from xai_fast.engine.context import frozen_parameters, undisturbed
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table, read_table
 from xai_fast.options import HasOptions
 from xai_fast.terminal import tell
 
-__all__ = ["Detector", "Effects", "Groups", "all_pairs", "needs", "pair_effects", "read_regression"]
+__all__ = ["Detector", "Effects", "Groups", "all_pairs", "pair_effects", "read_regression"]
 
 Effects: TypeAlias = "dict[tuple[int, ...], float]"
 """Effect of each set of places among the columns, rising."""
@@ -105,16 +103,7 @@ class Detector(HasOptions, abc.ABC):
 
     @abc.abstractmethod
     def _rank(self, table: Table, target: Any, groups: Groups) -> InteractionRanking:
-        """Rank the interactions.
-
-        Args:
-            table: the rows.
-            target: see `detect`, not yet checked.
-            groups: see `detect`; empty for a method that takes none.
-
-        Returns:
-            The ranking; `detect` adds the options and the target to its settings.
-        """
+        """Rank the interactions; the target is that of `detect`, not yet checked. `detect` adds the settings."""
 
 
 def _described(target: object) -> object:
@@ -135,16 +124,6 @@ def pair_effects(values: Tensor) -> Effects:
     pairs = all_pairs(values.shape[0])
     found = values.detach().double().cpu()[pairs[:, 0], pairs[:, 1]]
     return {(i, j): effect for (i, j), effect in zip(pairs.tolist(), found.tolist(), strict=True)}
-
-
-def needs(module: str, package: str, purpose: str) -> ModuleType:
-    """Import an optional library; an `InputError` says what to install for what."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise InputError(
-            f"{purpose} needs {package}, which is not installed ({error}): pip install 'xai-fast[compare]'"
-        ) from error
 
 
 def read_regression(table: Table, target: object, *, varying: bool = False) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -9,7 +9,8 @@ interpret-core (explainable boosting machines, extra ``compare``).
 from __future__ import annotations
 
 from xai_fast.arguments import check_integer
-from xai_fast.interaction.detector import Detector, Groups, needs, read_regression
+from xai_fast.errors import needs
+from xai_fast.interaction.detector import Detector, Groups, read_regression
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table
 
@@ -38,8 +39,8 @@ class FAST(Detector):
         self.seed = check_integer("seed", seed, 0)
 
     def _rank(self, table: Table, target: object, groups: Groups) -> InteractionRanking:
-        glass = needs("interpret.glassbox", "interpret-core", "FAST")
-        utils = needs("interpret.utils", "interpret-core", "FAST")
+        glass = needs("interpret.glassbox", "FAST", "'xai-fast[compare]'")
+        utils = needs("interpret.utils", "FAST", "'xai-fast[compare]'")
         x, y = read_regression(table, target)
         additive = glass.ExplainableBoostingRegressor(
             interactions=0,

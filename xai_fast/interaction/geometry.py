@@ -80,57 +80,25 @@ class CellGeometry:
         return tuple(axis.pixels for axis in self.axes)
 
     def center(self, cell: Sequence[int]) -> tuple[float, ...]:
-        """Give the centre of a cell.
-
-        Args:
-            cell: (row, column).
-
-        Returns:
-            (x, y) in pixels; it can lie outside the image, in a wide padding.
-
-        Raises:
-            InputError: there is no such cell.
-        """
+        """Give the centre (x, y) of a cell (row, column) in pixels; it can lie outside the image, in a wide padding."""
         return tuple(axis.center(i) for axis, i in reversed(self._positions(cell)))
 
     def cell_box(self, cell: Sequence[int]) -> tuple[float, ...]:
-        """Give the part of the image that a cell stands for: as large as the stride, around the centre.
+        """Return the box (x0, y0, x1, y1) that a cell (row, column) stands for: as large as the stride, at its centre.
 
-        Args:
-            cell: (row, column).
-
-        Returns:
-            (x0, y0, x1, y1) in pixels, cut at the image's edges. The boxes of a map do not overlap.
-
-        Raises:
-            InputError: there is no such cell.
+        It is cut at the image's edges. The boxes of a map do not overlap.
         """
         return _box([axis.cell(i) for axis, i in self._positions(cell)])
 
     def field_box(self, cell: Sequence[int]) -> tuple[float, ...]:
-        """Give the part of the image that a cell depends on: its receptive field.
-
-        Args:
-            cell: (row, column).
-
-        Returns:
-            (x0, y0, x1, y1) in pixels, within the image.
-
-        Raises:
-            InputError: there is no such cell.
-        """
+        """Give the box (x0, y0, x1, y1) within the image that a cell (row, column) depends on: its receptive field."""
         return _box([axis.field(i) for axis, i in self._positions(cell)])
 
     @classmethod
     def of_patches(cls, grid: Sequence[int], image: Sequence[int]) -> CellGeometry | None:
-        """Give the cells of a picture that was cut into patches, each of which may see all of it, as tokens do.
+        """Return the cells of a picture that was cut into patches, each of which may see all of it, as tokens do.
 
-        Args:
-            grid: (rows, columns) of the patches.
-            image: (height, width) in pixels.
-
-        Returns:
-            The geometry; None where the grid is none of this picture.
+        The grid is (rows, columns), the image (height, width) in pixels; None where the grid is none of this picture.
         """
         if len(grid) != len(image) or any(pixels % cells for cells, pixels in zip(grid, image, strict=True)):
             return None
@@ -146,17 +114,7 @@ class CellGeometry:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CellGeometry:
-        """Make the geometry that `to_dict` described.
-
-        Args:
-            values: what `to_dict` gave, also after a journey through JSON.
-
-        Returns:
-            The geometry.
-
-        Raises:
-            InputError: something is missing, or of the wrong kind.
-        """
+        """Make the geometry that `to_dict` described, also after a journey through JSON; else raise an `InputError`."""
         try:
             return cls(tuple(_axis_from_dict(axis) for axis in values["axes"]))
         except (KeyError, TypeError, ValueError) as error:

@@ -61,17 +61,9 @@ class IntegratedHessians(Detector):
         self.score = check_choice("score", score, SCORES)
 
     def matrix(self, rows: Tensor, target: Target = None) -> Tensor:
-        """Compute G of each row.
+        """Return G of each of (rows, features) in the model's dtype, (rows, features, features), symmetric.
 
-        Args:
-            rows: (rows, features) in the dtype of the model.
-            target: see `Detector.detect`.
-
-        Returns:
-            (rows, features, features) in the dtype of the model, symmetric.
-
-        Raises:
-            InputError: the baseline does not fit the rows.
+        That the baseline does not fit the rows is an `InputError`.
         """
         start = torch.zeros_like(rows) if self.baseline is None else torch.as_tensor(self.baseline).to(rows)
         if start.shape not in (rows.shape, rows.shape[1:]):

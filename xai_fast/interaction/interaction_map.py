@@ -184,11 +184,7 @@ class InteractionMap(Explanation):
         return tuple(int(i) for i in np.unravel_index(index, self.geometry.grid))
 
     def marginal(self) -> Tensor:
-        """Sum, for each cell, the salience of all interactions that it takes part in.
-
-        Returns:
-            (B, h, w), or (B, n) for tokens.
-        """
+        """Sum, for each cell, the salience of all its interactions: (B, h, w), or (B, n) for tokens."""
         axes = range(1, self.order + 1)
         total = self.attributions.new_zeros(len(self), self.cells)
         for axis in axes:

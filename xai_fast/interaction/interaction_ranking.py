@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xai_fast.arguments import check_integer
-from xai_fast.errors import InputError, ModelError, bad_argument
+from xai_fast.errors import InputError, ModelError, bad_argument, needs
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.ranking_exchange import read_fields, shapiq_values, write_fields
 from xai_fast.terminal import ShortRepr
@@ -126,17 +126,7 @@ class InteractionRanking(ShortRepr):
         return max(self.orders, default=0)
 
     def order(self, order: int) -> OrderRanking:
-        """Give the sets of one order, the strongest first.
-
-        Args:
-            order: 1 for main effects, 2 for pairs, and so on.
-
-        Returns:
-            A sequence of `FeatureInteraction`, with the arrays behind it.
-
-        Raises:
-            InputError: there is no such order.
-        """
+        """Give the sets of one order, 1 for main effects, the strongest first; else an `InputError`."""
         if order not in self.orders:
             raise bad_argument("order", f"one of {', '.join(map(str, sorted(self.orders)))}", repr(order))
         return self.orders[order]
@@ -203,17 +193,7 @@ class InteractionRanking(ShortRepr):
         return found
 
     def indices(self, key: Key) -> tuple[int, ...]:
-        """Give the indices of features, rising.
-
-        Args:
-            key: names or indices.
-
-        Returns:
-            The indices.
-
-        Raises:
-            InputError: there is no such feature, or one comes twice.
-        """
+        """Give the indices of features, rising, by names or indices; an `InputError` for others, or one twice."""
         members = key if isinstance(key, tuple | list) else (key,)
         found = sorted(self._index(member) for member in members)
         if not found or len(set(found)) != len(found):
@@ -240,29 +220,16 @@ class InteractionRanking(ShortRepr):
         return ranking[place] if place >= 0 else None
 
     def support(self, key: Key) -> list[FeatureInteraction]:
-        """Give the proper subsets of a set with their effects, largest subsets first, then by features.
+        """Return the proper subsets of a set that are in the ranking, also main effects, the largest first.
 
-        Where few sets were looked at, some of them may be missing.
-
-        Args:
-            key: names or indices of features.
-
-        Returns:
-            Those that are in the ranking, main effects among them.
-
-        Raises:
-            InputError: there is no such feature, or one comes twice.
+        The set is names or indices of features; where few sets were looked at, some subsets may be missing.
         """
         indices = self.indices(key)
         candidates = (s for size in range(len(indices) - 1, 0, -1) for s in subsets_of(indices, size))
         return [found for s in candidates if (found := self._find(s)) is not None]
 
     def pair_matrix(self) -> NDArray[np.float64]:
-        """Give the effects of pairs as a symmetric matrix (F, F): NaN where a pair was not looked at, or not kept.
-
-        Returns:
-            The matrix, zero on the diagonal.
-        """
+        """Give effects of pairs as a symmetric (F, F), 0 on the diagonal, NaN where one was not looked at, or kept."""
         count = len(self.feature_names)
         matrix = np.full((count, count), np.nan)
         np.fill_diagonal(matrix, 0.0)
@@ -297,24 +264,15 @@ class InteractionRanking(ShortRepr):
         return replace(self, orders=kept)
 
     def to_pandas(self) -> pandas.DataFrame:
-        """Make a table of all sets: order, rank, features (a tuple of names), effect and spread.
-
-        Returns:
-            The DataFrame, order after order, the strongest of each first.
-
-        Raises:
-            InputError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise InputError("to_pandas: expected pandas, which is not installed; pip install pandas") from error
+        """Make a DataFrame of all sets by order and rank: order, rank, features (a tuple of names), effect, spread."""
         rows = [
             (r.order, found.rank, found.features, found.effect, found.spread)
             for _, r in sorted(self.orders.items())
             for found in r
         ]
-        return pandas.DataFrame(rows, columns=["order", "rank", "features", "effect", "spread"])
+        return needs("pandas", "to_pandas", "pandas").DataFrame(
+            rows, columns=["order", "rank", "features", "effect", "spread"]
+        )
 
     def to_shapiq(self) -> shapiq.InteractionValues:
         """Make shapiq's record of the interactions, for its plots and its arithmetic.
@@ -328,34 +286,16 @@ class InteractionRanking(ShortRepr):
         Raises:
             InputError: shapiq is not installed.
         """
-        try:
-            import shapiq
-        except ImportError as error:
-            raise InputError("to_shapiq: expected shapiq, which is not installed; pip install shapiq") from error
-        index = str(self.settings.get("method", "effects"))
-        values: shapiq.InteractionValues = shapiq_values(self.orders, len(self.feature_names), index, shapiq)
+        index, library = str(self.settings.get("method", "effects")), needs("shapiq", "to_shapiq", "shapiq")
+        values: shapiq.InteractionValues = shapiq_values(self.orders, len(self.feature_names), index, library)
         return values
 
     def save(self, path: str | Path) -> None:
-        """Write the ranking to a JSON file.
-
-        Args:
-            path: where to; the name is used as it is, and a file that is there is replaced.
-        """
+        """Write the ranking to a JSON file; the name is used as it is, and a file that is there is replaced."""
         write_fields({entry.name: getattr(self, entry.name) for entry in fields(self)}, Path(path))
 
     @classmethod
     def load(cls, path: str | Path) -> InteractionRanking:
-        """Read a ranking that `save` wrote.
-
-        Args:
-            path: the file.
-
-        Returns:
-            The same ranking.
-
-        Raises:
-            InputError: the file holds something else, is damaged, or is of a version that is not known here.
-        """
+        """Read a ranking that `save` wrote; an `InputError` where the file is another, damaged, or newer."""
         ranking: InteractionRanking = read_fields(Path(path), cls)
         return ranking

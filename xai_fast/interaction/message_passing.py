@@ -258,17 +258,10 @@ class MessagePassing:
         )
 
     def adjacencies(self, passing: Passing, state: State) -> list[tuple[Tensor, Tensor]]:
-        """Find what a product multiplies by: what it makes of rows that are 1 at one node.
+        """Return what a product multiplies by: what it makes of rows that are 1 at one node.
 
-        Args:
-            passing: the product.
-            state: the values.
-
-        Returns:
-            (B, n, n) adjacencies, one for each head, with the features (F,) that it multiplies, 1 or 0.
-
-        Raises:
-            UnsupportedOperation: other rows show that it is something else.
+        There is an adjacency (B, n, n) for each head, with the features (F,) that it multiplies, 1 or 0. That other
+        rows show something else is an `UnsupportedOperation`.
         """
         items, shape, axis = state.items, self.graph.nodes[passing.factor].shape or (), self.axes[passing.factor]
 
@@ -303,14 +296,10 @@ class MessagePassing:
         return self.graph.nodes[index].size // self.nodes
 
     def transitions(self, walk: Walk) -> tuple[Tensor, list[Term], Tensor]:
-        """Compute what all walks are made of.
+        """Return what all walks are made of, from the values of B graphs and the rules; the walk is used up.
 
-        Args:
-            walk: the values of B graphs and the rules; it is used up.
-
-        Returns:
-            Coefficients (B, n, D_L) of the last level, the terms from the last level to the first one, and the
-            relevance (B, n, D_0) that a coefficient of 1 in the first level gives to the input of a node.
+        These are the coefficients (B, n, D_L) of the last level, the terms from the last level to the first one, and
+        the relevance (B, n, D_0) that a coefficient of 1 in the first level gives to the input of a node.
         """
         state, output = walk.state, self.graph.output
         seed = torch.ones_like(state.tensor(output))[None]

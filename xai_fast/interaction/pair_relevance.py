@@ -62,14 +62,7 @@ class PairRelevance(Explanation):
         return {**values, **{name: tuple(map(int, values[name])) for name in names}}
 
     def top_k(self, k: int) -> list[list[Pair]]:
-        """Give the pairs of largest magnitude.
-
-        Args:
-            k: how many, at least 1.
-
-        Returns:
-            For each item at most k pairs, the strongest first; none without relevance.
-        """
+        """Give for each item at most k pairs of largest magnitude, the strongest first; none without relevance."""
         check_integer("k", k, 1)
         found = []
         for values in self.attributions.detach().cpu().numpy():

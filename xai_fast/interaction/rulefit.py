@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from xai_fast.arguments import check_integer
-from xai_fast.interaction.detector import Detector, Groups, needs, read_regression
+from xai_fast.errors import needs
+from xai_fast.interaction.detector import Detector, Groups, read_regression
 from xai_fast.interaction.h_statistic import Predict, h_statistics, some_rows
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table
@@ -64,8 +65,8 @@ class RuleFit(Detector):
         return InteractionRanking.from_effects(table.names, effects, facts=facts)
 
     def _fitted(self, x: np.ndarray, y: np.ndarray) -> Predict:
-        ensemble = needs("sklearn.ensemble", "scikit-learn", "RuleFit")
-        lasso = needs("sklearn.linear_model", "scikit-learn", "RuleFit").LassoCV(cv=3, alphas=20, tol=1e-3)
+        ensemble = needs("sklearn.ensemble", "RuleFit", "'xai-fast[compare]'")
+        lasso = needs("sklearn.linear_model", "RuleFit", "'xai-fast[compare]'").LassoCV(cv=3, alphas=20, tol=1e-3)
         trees = ensemble.GradientBoostingRegressor(
             n_estimators=self.trees,
             max_leaf_nodes=self.leaves,

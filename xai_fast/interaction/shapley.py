@@ -18,8 +18,8 @@ from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.objective import SCORES, Objective, Target
-from xai_fast.errors import bad_argument
-from xai_fast.interaction.detector import Detector, Groups, needs
+from xai_fast.errors import bad_argument, needs
+from xai_fast.interaction.detector import Detector, Groups
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.table import Table, like_model, read_rows_like
 
@@ -67,7 +67,7 @@ class ShapleyInteractions(Detector):
         self.score = check_choice("score", score, SCORES)
 
     def _rank(self, table: Table, target: Target, groups: Groups) -> InteractionRanking:
-        shapiq = needs("shapiq", "shapiq", "the Shapley interactions")
+        shapiq = needs("shapiq", "the Shapley interactions", "'xai-fast[compare]'")
         features = len(table.names)
         if features > MAX_FEATURES:
             raise bad_argument("rows", f"at most {MAX_FEATURES} features, for all coalitions are tried", str(features))

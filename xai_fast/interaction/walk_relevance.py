@@ -99,14 +99,7 @@ class WalkRelevance(Explanation):
         return WalkGraph(self.top[item, :n], terms, self.inputs[item, :n])
 
     def walks(self, k: int) -> list[list[RelevantWalk]]:
-        """Find the walks of largest magnitude, exactly, by branch and bound.
-
-        Args:
-            k: how many, at least 1.
-
-        Returns:
-            For each graph at most k walks, the strongest first; none without relevance.
-        """
+        """Find per graph at most k walks of largest magnitude, exactly, by branch and bound; none without relevance."""
         check_integer("k", k, 1)
         found = []
         for item in range(len(self)):
@@ -116,17 +109,7 @@ class WalkRelevance(Explanation):
         return found
 
     def all_walks(self, item: int = 0) -> tuple[Tensor, Tensor]:
-        """Compute all walks of a graph that end where the score reads a node.
-
-        Args:
-            item: which graph.
-
-        Returns:
-            (W, L + 1) int64 nodes, from the input to the readout, and (W,) their relevance.
-
-        Raises:
-            InputError: there are more than ten million.
-        """
+        """Compute all walks (W, L + 1) of a graph and their relevance (W,); over ten million are an `InputError`."""
         graph = self.graph(item)
         count = graph.prefixes()[-1]
         if count > _MOST_WALKS:
@@ -136,15 +119,7 @@ class WalkRelevance(Explanation):
         return graph.all()
 
     def of(self, walks: Tensor | Sequence[Sequence[int]], item: int = 0) -> Tensor:
-        """Compute the relevance of some walks of a graph.
-
-        Args:
-            walks: (W, L + 1) nodes, from the input to the readout.
-            item: which graph.
-
-        Returns:
-            (W,); 0 where two nodes that follow each other are no edge.
-        """
+        """Compute the relevance (W,) of walks (W, L + 1) of a graph, from input to readout; 0 where one is none."""
         index = torch.as_tensor(walks, device=self.top.device)
         n = int(self.nodes_per_graph[item])
         if index.ndim != 2 or index.shape[1] != self.steps + 1 or not bool(((index >= 0) & (index < n)).all()):
@@ -152,26 +127,12 @@ class WalkRelevance(Explanation):
         return self.graph(item).of(index)
 
     def nodes(self, step: int = 0) -> Tensor:
-        """Sum over the walks that are at a node after some steps.
-
-        Args:
-            step: 0 for where they begin, to L for where they end.
-
-        Returns:
-            (B, n); the sum is that over all walks.
-        """
+        """Sum over walks that are at a node after ``step`` steps, 0 where they begin to L where they end: (B, n)."""
         check_integer("step", step, 0, self.steps)
         return (self._from_top(step) * self._from_inputs(step)).sum(2)
 
     def edges(self, step: int | None = None) -> Tensor:
-        """Sum over the walks that take an edge.
-
-        Args:
-            step: at which step, 1 to L; None for the sum over all steps.
-
-        Returns:
-            (B, n, n); entry (k, j) is of the edge over which node k takes from node j.
-        """
+        """Sum over walks that take an edge at a step, 1 to L, or any: (B, n, n), (k, j) what k takes from j."""
         if step is None:
             return torch.stack([self.edges(level) for level in range(1, self.steps + 1)]).sum(0)
         check_integer("step", step, 1, self.steps)
@@ -179,27 +140,13 @@ class WalkRelevance(Explanation):
         return torch.stack([t.adjacency * ((rows @ t.maps)[:, :, 0] @ below.mT) for t in self._terms(step)]).sum(0)
 
     def subgraph(self, nodes: Sequence[int] | Tensor) -> Tensor:
-        """Sum over the walks that stay within some nodes.
-
-        Args:
-            nodes: their numbers.
-
-        Returns:
-            (B,).
-        """
+        """Sum the relevance of walks within some nodes of each graph, (B,), by the nodes."""
         mask = torch.zeros(self.top.shape[1], dtype=torch.bool, device=self.top.device)
         mask[torch.as_tensor(nodes, dtype=torch.int64, device=mask.device)] = True
         return self.subgraphs(mask[None])[:, 0]
 
     def subgraphs(self, masks: Tensor) -> Tensor:
-        """Sum over the walks that stay within sets of nodes, many sets at once.
-
-        Args:
-            masks: (S, n), or (B, S, n), 1 or True for the nodes of a set.
-
-        Returns:
-            (B, S).
-        """
+        """Sum over walks within S sets of nodes, (B, S), by masks (S, n) or (B, S, n) that are 1 for nodes of a set."""
         masks = torch.as_tensor(masks).to(self.top)
         batch, n = self.top.shape[:2]
         if masks.ndim not in (2, 3) or masks.shape[-1] != n or (masks.ndim == 3 and len(masks) != batch):
@@ -213,16 +160,10 @@ class WalkRelevance(Explanation):
         return torch.cat(found, 1)
 
     def best_subgraph(self, size: int) -> list[Subgraph]:
-        """Find the nodes whose subgraph has the most relevance.
+        """Return per graph the ``size`` nodes whose subgraph has the most relevance.
 
         All sets are compared where there are at most 16,384; else nodes are added one by one, each time the best one,
         and exchanged as long as that helps.
-
-        Args:
-            size: how many nodes, at least 1.
-
-        Returns:
-            One per graph.
         """
         return [self._best(item, size) for item in range(len(self))]
 

@@ -118,16 +118,10 @@ class WalkGraph:
         return (rows * self.inputs[walks[:, 0]]).sum(1)
 
     def strongest(self, k: int) -> tuple[Tensor, Tensor, int]:
-        """Find the k walks of largest magnitude.
+        """Return the k walks (k, L + 1) of largest magnitude, their relevance (k,), and how many ends were extended.
 
         Ends are extended from the readout back. What an end with the coefficients c can become is <c, b> with b of one
         of the beginnings at its node; componentwise bounds of b over all beginnings bound that from both sides.
-
-        Args:
-            k: how many, at least 1.
-
-        Returns:
-            (k, L + 1) walks, (k,) their relevance, and how many ends were extended.
         """
         first = self._beginnings(1)
         bounds = [(self.inputs, self.inputs)]

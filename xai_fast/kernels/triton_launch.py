@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import struct
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from xai_fast.kernels.triton_math import PARTS
+from xai_fast.native import device_of
 
 __all__ = ["Split", "bits_of", "device_of", "language_dtype", "options", "split"]
 
@@ -31,12 +30,6 @@ def split(entries: int, block: int) -> Split:
     blocks = triton.cdiv(entries, block)
     blocks_per_part = triton.cdiv(blocks, PARTS.value)
     return Split(blocks, triton.cdiv(blocks, blocks_per_part), blocks_per_part)
-
-
-def device_of(tensor: Tensor) -> AbstractContextManager[None]:
-    """Make the device of a tensor the current one: Triton launches there, wherever the arguments are."""
-    manager: AbstractContextManager[None] = torch.cuda.device_of(tensor)  # type: ignore[no-untyped-call]
-    return manager
 
 
 def bits_of(value: float) -> int:

@@ -23,7 +23,7 @@ from xai_fast.metrics.ranking import RANKINGS, rank_pixels
 from xai_fast.metrics.region_perturbation import region_perturbation
 from xai_fast.metrics.registry import METRICS, Metric
 from xai_fast.metrics.relative_stability import RelativeStability, relative_stability
-from xai_fast.metrics.results import CallOptions, MetricResult
+from xai_fast.metrics.results import CallOptions, MetricResult, ModelCallOptions
 from xai_fast.metrics.road import road
 from xai_fast.metrics.sensitivity import Sensitivity, sensitivity
 from xai_fast.metrics.sensitivity_n import sensitivity_n
@@ -44,6 +44,7 @@ __all__ = [
     "MethodCallOptions",
     "Metric",
     "MetricResult",
+    "ModelCallOptions",
     "NonSensitivity",
     "ParameterRandomization",
     "PixelFlipping",

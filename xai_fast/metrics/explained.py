@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from collections.abc import Iterator
+from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Unpack
 
 from xai_fast.arguments import check_choice
-from xai_fast.engine.call import Call
 from xai_fast.engine.draws import random_entries
-from xai_fast.engine.objective import Objective, Target, at_least_float32
+from xai_fast.engine.objective import Target, at_least_float32
 from xai_fast.engine.regions import with_last
 from xai_fast.errors import bad_argument
 from xai_fast.explanation import Explanation
 from xai_fast.method import Method
+from xai_fast.metrics.results import Array, ModelCallOptions, make_call
 
 __all__ = ["PERTURBATIONS", "Explained", "MethodCallOptions", "only_map", "row_norm"]
 
@@ -27,22 +27,13 @@ _STEP = 2**31
 """Of the random numbers, so that they are not those that a method draws with the same seed."""
 
 
-class MethodCallOptions(TypedDict, total=False):
-    """How a method is called, the same for all metrics that explain again; see `Method.explain`.
+class MethodCallOptions(ModelCallOptions, total=False):
+    """How a method is called, see `ModelCallOptions`, the same for all metrics that explain again.
 
     Attributes:
-        target: None for the class predicted for the unchanged input, a class, a class per item, or a callable from
-            the outputs to scores; it stays the same for all changes of an item.
-        additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
-        item_ids: (B,) identities of the items, for what is random; their positions by default.
-        internal_batch_size: the most rows that reach the model at once, which bounds the memory.
         clean: what the method said of these items, called like this; None to ask it.
     """
 
-    target: Target
-    additional_forward_args: object
-    item_ids: Sequence[int] | Tensor | None
-    internal_batch_size: int | None
     clean: Explanation | None
 
 
@@ -55,11 +46,8 @@ class Explained:
     Args:
         method: explains.
         inputs: (B, ...), one tensor.
-        target: see `MethodCallOptions`, like all that follow.
-        additional_forward_args: see there.
-        item_ids: see there.
-        internal_batch_size: see there.
-        clean: see there.
+        clean: see `MethodCallOptions`.
+        **call: see there.
 
     Attributes:
         call: the batch.
@@ -73,30 +61,19 @@ class Explained:
     def __init__(
         self,
         method: Method[Any],
-        inputs: Tensor | NDArray[Any],
-        target: Target = None,
-        additional_forward_args: object = None,
-        item_ids: Sequence[int] | Tensor | None = None,
-        internal_batch_size: int | None = None,
+        inputs: Array,
         clean: Explanation | None = None,
+        **call: Unpack[ModelCallOptions],
     ) -> None:
         if not isinstance(method, Method):
             raise bad_argument("method", "a method, such as xai_fast.Saliency(model)", type(method).__name__)
-        self.method, self._rows = method, internal_batch_size
-        self.call = Call.of(
-            method.model,
-            inputs,
-            Objective(target, method.score),
-            additional_forward_args=additional_forward_args,
-            item_ids=item_ids,
-            internal_batch_size=internal_batch_size,
-        )
+        self.method, self._rows = method, call.get("internal_batch_size")
+        self.call = make_call(method.model, inputs, score=method.score, **call)
         if self.call.several:
             raise bad_argument("inputs", "one tensor (further inputs go to additional_forward_args)", "a tuple")
-        if clean is None:
-            clean = method.explain(self.inputs, target, additional_forward_args, item_ids, internal_batch_size)
-        self.clean = clean
+        self.clean: Explanation = method.explain(self.inputs, **call) if clean is None else clean
         self.maps = only_map(self.clean)
+        target = call.get("target")
         self.target = target if callable(target) else self.clean.targets
 
     @property
@@ -113,17 +90,10 @@ class Explained:
         target: Target = None,
         last: Tensor | None = None,
     ) -> Explanation:
-        """Explain other inputs.
+        """Return the explanation of other inputs (R, ...) like the items, in the place of items (R,).
 
-        Args:
-            rows: (R, ...) like the items.
-            item: (R,) int64, the item in whose place each stands.
-            method: another one, such as the same for another model.
-            target: another one.
-            last: (B, ...) of the items, the last argument of a `ModelPart`.
-
-        Returns:
-            The explanation of the R rows.
+        It is by another method or of another target, where given; ``last`` (B, ...) of the items is the last argument
+        of a `ModelPart`.
         """
         if target is None:
             target = self.target[item] if isinstance(self.target, Tensor) else self.target

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_fast.errors import InputError
+from xai_fast.errors import needs
 
 __all__ = ["Imputation"]
 
@@ -34,11 +34,7 @@ class Imputation:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        try:
-            from scipy.linalg import solveh_banded
-        except ImportError as error:
-            raise InputError(f"ROAD needs scipy, which is not installed ({error}): pip install scipy") from error
-        self._solve, outside = solveh_banded, height * width
+        self._solve, outside = needs("scipy.linalg", "ROAD", "scipy").solveh_banded, height * width
         place = np.pad(np.arange(outside).reshape(height, width), 1, constant_values=outside)
         steps = [*_AFTER, *((-down, -across) for down, across in _AFTER)]
         views = [place[1 + i : 1 + i + height, 1 + j : 1 + j + width].ravel() for i, j in steps]

@@ -7,22 +7,20 @@ Li et al., "NeFLAG", IJCAI 2023.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Unpack
 
 from xai_fast.arguments import check_integer
-from xai_fast.engine.call import Call
 from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, replaced_fractions
-from xai_fast.engine.objective import Objective, Target
 from xai_fast.errors import bad_argument
 from xai_fast.metrics.checks import check_not_nan
 from xai_fast.metrics.ranking import pixel_places
+from xai_fast.metrics.results import Array, Model, ModelCallOptions, make_call
 from xai_fast.terminal import ShortRepr
 
 __all__ = ["InsertionDeletion", "insertion_deletion"]
@@ -62,19 +60,17 @@ class InsertionDeletion(ShortRepr):
 
 
 def insertion_deletion(
-    model: Callable[..., object],
-    inputs: Tensor | NDArray[Any],
-    attributions: Tensor | NDArray[Any],
+    model: Model,
+    inputs: Array,
+    attributions: Array,
     *,
-    target: Target = None,
     score: str = "probability",
     ranking: str = "sum_of_abs",
     steps: int = 50,
     baselines: Sequence[Baseline] = ("black", "blur"),
     black: float | Sequence[float] | Tensor = 0.0,
     blur_sigma: float = 20.0,
-    additional_forward_args: object = None,
-    internal_batch_size: int | None = None,
+    **call: Unpack[ModelCallOptions],
 ) -> InsertionDeletion:
     """Measure attributions by insertion and deletion (Petsiuk et al., BMVC 2018).
 
@@ -86,8 +82,6 @@ def insertion_deletion(
         model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
         inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
         attributions: like ``inputs``, though the number of channels may differ, or be left out.
-        target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
-            the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the importance of a pixel, see `xai_fast.metrics.rank_pixels`; or "per_channel",
             see `xai_fast.metrics.ranking.channel_importance`.
@@ -97,9 +91,7 @@ def insertion_deletion(
         black: black in the model's input units, one number or one per channel: -127 / 128 where the model takes
             (rgb - 127) / 128.
         blur_sigma: standard deviation of the blur in pixels.
-        additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
-        internal_batch_size: the most rows that reach the model at once, which bounds the memory. By default 8 on a CPU,
-            64 elsewhere, and more where items are smaller than photos.
+        **call: see `xai_fast.metrics.ModelCallOptions`.
 
     Returns:
         Areas, curves and their difference for each item.
@@ -109,14 +101,7 @@ def insertion_deletion(
         ModelError: the model is in training mode, or an item has a NaN score.
     """
     steps = check_integer("steps", steps, 1)
-    call = Call.of(
-        model,
-        inputs,
-        Objective(target, score),
-        additional_forward_args=additional_forward_args,
-        internal_batch_size=internal_batch_size,
-    )
-    masked = MaskedScores(call)
+    masked = MaskedScores(make_call(model, inputs, score=score, **call))
     place = pixel_places(masked.fitted(attributions), ranking)
     one = isinstance(baselines, str | Tensor | np.ndarray)
     if one or not len(baselines):

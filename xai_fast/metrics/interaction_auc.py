@@ -65,18 +65,10 @@ def _by_position(truth: Collection[Collection[int | str]], ranking: InteractionR
 
 
 def interaction_auc(ranking: InteractionRanking, truth: Collection[Collection[int | str]], order: int = 2) -> float:
-    """Compute the AUC of a ranking: a set that is part of a true interaction is a positive.
+    """Return the AUC, from 0 to 1, of a ranking's sets of an order: parts of a true interaction are positives.
 
-    Args:
-        ranking: its sets of the order are compared; for the published pairwise AUC, all pairs.
-        truth: the largest true interactions, by name or position.
-        order: features per set.
-
-    Returns:
-        From 0 to 1.
-
-    Raises:
-        InputError: there is no such order or feature, or no positive or no negative set.
+    The truth is the largest true interactions, by name or position; for the published pairwise AUC, all pairs are
+    ranked. An `InputError` says that there is no such order or feature, or no positive or no negative set.
     """
     known = _by_position(truth, ranking)
     sets = ranking.order(order)

@@ -6,19 +6,17 @@ ONE 2015; Samek et al., "Evaluating the Visualization of What a Deep Neural Netw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Unpack
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.engine.call import Call
 from xai_fast.engine.masked import Baseline, MaskedScores, baseline_inputs, replaced_fractions
-from xai_fast.engine.objective import Objective, Target
 from xai_fast.metrics.checks import check_not_nan
 from xai_fast.metrics.ranking import pixel_places
+from xai_fast.metrics.results import Array, Model, ModelCallOptions, make_call
 from xai_fast.terminal import ShortRepr
 
 __all__ = ["PixelFlipping", "pixel_flipping"]
@@ -49,11 +47,10 @@ class PixelFlipping(ShortRepr):
 
 
 def pixel_flipping(
-    model: Callable[..., object],
-    inputs: Tensor | NDArray[Any],
-    attributions: Tensor | NDArray[Any],
+    model: Model,
+    inputs: Array,
+    attributions: Array,
     *,
-    target: Target = None,
     score: str = "probability",
     ranking: str = "signed_sum",
     steps: int = 50,
@@ -61,8 +58,7 @@ def pixel_flipping(
     order: str = "descending",
     black: float | Sequence[float] | Tensor = 0.0,
     blur_sigma: float = 20.0,
-    additional_forward_args: object = None,
-    internal_batch_size: int | None = None,
+    **call: Unpack[ModelCallOptions],
 ) -> PixelFlipping:
     """Flip pixels in the order of their relevance, and follow the score (Bach et al. 2015; Samek et al. 2017).
 
@@ -70,8 +66,6 @@ def pixel_flipping(
         model: a module in evaluation mode, or any callable; it is called without autograd, and left as it was.
         inputs: (B, C, ...) images of any spatial rank, or (B, N), float32 or float64, in the model's input units.
         attributions: like ``inputs``, though the number of channels may differ, or be left out.
-        target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
-            the outputs to scores; it stays the same along the curve.
         score: ``"probability"``, ``"logit"`` or ``"log_probability"``.
         ranking: how channels become the relevance of a pixel, see `xai_fast.metrics.rank_pixels`; or "per_channel",
             see `xai_fast.metrics.ranking.channel_importance`. Here it is the signed sum, as in the papers: pixels
@@ -82,9 +76,7 @@ def pixel_flipping(
         order: ``"descending"``, the most relevant pixel first, or ``"ascending"``, the least relevant first.
         black: black in the model's input units, one number or one per channel.
         blur_sigma: standard deviation of the blur in pixels.
-        additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
-        internal_batch_size: the most rows that reach the model at once, which bounds the memory. By default 8 on a CPU,
-            64 elsewhere, and more where items are smaller than photos.
+        **call: see `xai_fast.metrics.ModelCallOptions`.
 
     Returns:
         Curve and AOPC of each item.
@@ -95,14 +87,7 @@ def pixel_flipping(
     """
     steps = check_integer("steps", steps, 1)
     check_choice("order", order, _ORDERS)
-    call = Call.of(
-        model,
-        inputs,
-        Objective(target, score),
-        additional_forward_args=additional_forward_args,
-        internal_batch_size=internal_batch_size,
-    )
-    masked = MaskedScores(call)
+    masked = MaskedScores(make_call(model, inputs, score=score, **call))
     place = pixel_places(masked.fitted(attributions), ranking, descending=order == "descending")
     flipped = baseline_inputs("baseline", baseline, masked.inputs, black=black, blur_sigma=blur_sigma)
     clean, targets = masked.clean()

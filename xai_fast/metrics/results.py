@@ -13,30 +13,38 @@ from xai_fast.engine.call import Call
 from xai_fast.engine.objective import Objective, Target
 from xai_fast.terminal import ShortRepr
 
-__all__ = ["Array", "CallOptions", "MetricResult", "Model", "make_call"]
+__all__ = ["Array", "CallOptions", "MetricResult", "Model", "ModelCallOptions", "make_call"]
 
 Array: TypeAlias = "Tensor | NDArray[Any]"
 Model: TypeAlias = Callable[..., object]
 
 
-class CallOptions(TypedDict, total=False):
+class ModelCallOptions(TypedDict, total=False):
     """How the model is called, the same for all metrics.
 
     Attributes:
-        target: None for the class predicted for the unperturbed input, a class, a class per item, or a callable from
-            the outputs to scores; it stays the same for all perturbed inputs of an item.
-        score: one of `xai_fast.engine.objective.SCORES`; by default the probability of several classes, and a single
-            output itself.
+        target: None for the class predicted for the unchanged input, a class, a class per item, or a callable from the
+            outputs to scores; it stays the same for all changes of an item.
         additional_forward_args: further arguments of the model, one or a tuple; tensors with B rows are taken by row.
         item_ids: (B,) identities of the items, for what is random; their positions by default.
         internal_batch_size: the most rows that reach the model at once, which bounds the memory.
     """
 
     target: Target
-    score: str
     additional_forward_args: object
     item_ids: Sequence[int] | Tensor | None
     internal_batch_size: int | None
+
+
+class CallOptions(ModelCallOptions, total=False):
+    """How the model is called, see `ModelCallOptions`, by metrics of any score.
+
+    Attributes:
+        score: one of `xai_fast.engine.objective.SCORES`; by default the probability of several classes, and a single
+            output itself.
+    """
+
+    score: str
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -71,18 +72,22 @@ def _ssim(a: Tensor, b: Tensor) -> Tensor:
         both.append(pixels.view(len(maps), 1, *(maps.shape[2:] or maps.shape[1:])))
     spatial = both[0].shape[2:]
     window = [min(_WINDOW, side - 1 + side % 2) for side in spatial]
-    pool = (nn.functional.avg_pool1d, nn.functional.avg_pool2d, nn.functional.avg_pool3d)[len(spatial) - 1]
+
+    def pool(values: Tensor) -> Tensor:
+        """Average over the window, side by side."""
+        for dim, side in enumerate(window, 2):
+            values = values.unfold(dim, side, 1).mean(-1)
+        return values
+
     x, y = both
     limits = torch.cat(both, 1).flatten(1)
     scale = (limits.amax(1) - limits.amin(1)).view(-1, *[1] * (x.ndim - 1))
-    count = 1
-    for side in window:
-        count *= side
+    count = math.prod(window)
     unbiased = count / max(count - 1, 1)
-    mean_x, mean_y = pool(x, window, 1), pool(y, window, 1)
-    var_x = unbiased * (pool(x * x, window, 1) - mean_x**2)
-    var_y = unbiased * (pool(y * y, window, 1) - mean_y**2)
-    covariance = unbiased * (pool(x * y, window, 1) - mean_x * mean_y)
+    mean_x, mean_y = pool(x), pool(y)
+    var_x = unbiased * (pool(x * x) - mean_x**2)
+    var_y = unbiased * (pool(y * y) - mean_y**2)
+    covariance = unbiased * (pool(x * y) - mean_x * mean_y)
     c1, c2 = (_K1 * scale) ** 2, (_K2 * scale) ** 2
     likeness = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     found = likeness / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors.torch import load_file, save
 from torch import nn
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["WEIGHTS_FOLDER", "load_weights", "model_card", "save_weights"]
+__all__ = ["WEIGHTS_FOLDER", "load_weights", "model_card", "save_weights", "with_weights"]
+
+M = TypeVar("M", bound=nn.Module)
 
 WEIGHTS_FOLDER = Path(str(resources.files("xai_fast.models"))) / "weights"
 
@@ -37,6 +39,13 @@ def save_weights(model: nn.Module, name: str, card: dict[str, Any], folder: Path
     stored = {**card, "parameters": sum(p.numel() for p in model.parameters()), "stored_as": "float32"}
     path.with_suffix(".json").write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
     return path
+
+
+def with_weights(model: M, name: str, pretrained: bool) -> M:
+    """Give a network in evaluation mode, with its stored weights or those that it has."""
+    if pretrained:
+        load_weights(model, name)
+    return model.eval()
 
 
 def model_card(name: str, folder: Path = WEIGHTS_FOLDER) -> dict[str, Any]:

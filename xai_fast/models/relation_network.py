@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
-from xai_fast.models.pretrained import load_weights
+from xai_fast.models.pretrained import with_weights
 
 __all__ = ["PairwiseRelation", "RelationNetwork", "TagPositions", "relation_network"]
 
@@ -140,7 +140,4 @@ class RelationNetwork(nn.Module):
 
 def relation_network(*, pretrained: bool = True) -> RelationNetwork:
     """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
-    model = RelationNetwork()
-    if pretrained:
-        load_weights(model, "sort-of-clevr")
-    return model.eval()
+    return with_weights(RelationNetwork(), "sort-of-clevr", pretrained)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from xai_fast.datasets.reviews import ANSWERS, LONGEST, VOCABULARY
 from xai_fast.errors import bad_argument
-from xai_fast.models.pretrained import load_weights
+from xai_fast.models.pretrained import with_weights
 from xai_fast.models.transformer_encoder import TransformerEncoder
 
 __all__ = ["TextTransformer", "text_transformer"]
@@ -26,17 +26,7 @@ class TextTransformer(nn.Module):
         self.head = nn.Linear(32, len(ANSWERS))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Compute the answer.
-
-        Args:
-            ids: (B, n) int64, token ids; 0 is padding.
-
-        Returns:
-            (B, 2) logits of `ANSWERS`.
-
-        Raises:
-            InputError: ``ids`` has another shape, or n is more than `LONGEST`.
-        """
+        """Compute logits (B, 2) of `ANSWERS` from token ids (B, n) int64, n at most `LONGEST`; 0 is padding."""
         if ids.ndim != 2 or ids.shape[1] > LONGEST:
             raise bad_argument("ids", f"shape (B, n), n at most {LONGEST}", str(tuple(ids.shape)))
         logits: Tensor = self.head(self.encoder(self.words(ids), ids != 0))
@@ -45,7 +35,4 @@ class TextTransformer(nn.Module):
 
 def text_transformer(*, pretrained: bool = True) -> TextTransformer:
     """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
-    model = TextTransformer()
-    if pretrained:
-        load_weights(model, "reviews")
-    return model.eval()
+    return with_weights(TextTransformer(), "reviews", pretrained)

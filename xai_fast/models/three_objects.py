@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from xai_fast.datasets.three_objects import KINDS
-from xai_fast.models.pretrained import load_weights
+from xai_fast.models.pretrained import with_weights
 
 __all__ = ["ThreeObjectsNetwork", "three_objects"]
 
@@ -34,7 +34,4 @@ class ThreeObjectsNetwork(nn.Module):
 
 def three_objects(*, pretrained: bool = True) -> ThreeObjectsNetwork:
     """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
-    model = ThreeObjectsNetwork()
-    if pretrained:
-        load_weights(model, "three-objects")
-    return model.eval()
+    return with_weights(ThreeObjectsNetwork(), "three-objects", pretrained)

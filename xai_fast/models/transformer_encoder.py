@@ -62,15 +62,7 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, present: Tensor | None = None) -> Tensor:
-        """Run the encoder.
-
-        Args:
-            tokens: (B, n, d), without the class token.
-            present: (B, n) bool, False for padding, which no token attends to; None where all are present.
-
-        Returns:
-            (B, d), what the class token becomes.
-        """
+        """Compute what the class token becomes, (B, d), of tokens (B, n, d), where not ``present`` (B, n) padding."""
         mask = None if present is None else functional.pad(present, (1, 0), value=True)[:, None, None]
         class_token = self.class_token.expand(len(tokens), 1, -1)
         tokens = torch.cat([class_token, tokens], dim=1) + self.positions[: 1 + tokens.shape[1]]

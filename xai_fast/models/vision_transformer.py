@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from xai_fast.models.pretrained import load_weights
+from xai_fast.models.pretrained import with_weights
 from xai_fast.models.transformer_encoder import TransformerEncoder
 
 __all__ = ["VisionTransformer", "vision_transformer"]
@@ -31,7 +31,4 @@ class VisionTransformer(nn.Module):
 
 def vision_transformer(*, pretrained: bool = True) -> VisionTransformer:
     """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
-    model = VisionTransformer()
-    if pretrained:
-        load_weights(model, "digits")
-    return model.eval()
+    return with_weights(VisionTransformer(), "digits", pretrained)

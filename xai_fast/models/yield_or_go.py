@@ -7,7 +7,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from xai_fast.datasets.yield_or_go import ANSWERS, CELLS
-from xai_fast.models.pretrained import load_weights
+from xai_fast.models.pretrained import with_weights
 
 __all__ = ["YieldOrGoNetwork", "yield_or_go"]
 
@@ -48,7 +48,4 @@ class YieldOrGoNetwork(nn.Module):
 
 def yield_or_go(*, pretrained: bool = True) -> YieldOrGoNetwork:
     """Build the network in evaluation mode, on the CPU, with the weights of the package or else with random ones."""
-    model = YieldOrGoNetwork()
-    if pretrained:
-        load_weights(model, "yield-or-go")
-    return model.eval()
+    return with_weights(YieldOrGoNetwork(), "yield-or-go", pretrained)

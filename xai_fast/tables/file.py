@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError, bad_argument, needs
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,10 +54,7 @@ def read_table_file(
         InputError: the file cannot be read as a table, a name stands over two columns, rows have more fields than
             there are names, or what reads it is not installed.
     """
-    try:
-        import pandas
-    except ImportError as error:
-        raise InputError("tables need pandas, which is not installed; pip install 'xai-fast[table]'") from error
+    pandas = needs("pandas", "a table", "'xai-fast[table]'")
     file, shown = Path(path), os.fsencode(path).decode("utf-8", "replace")
     if not file.is_file():
         raise bad_argument(argument, "a CSV or Parquet file that exists", shown)

@@ -136,15 +136,10 @@ class Chain:
         return not any(isinstance(layer.rule, Elementwise) for layer in self.layers)
 
     def derivatives(self, x: Tensor, orders: int, run: Callable[..., None] | None = None) -> Tensor:
-        """Compute s and its derivatives at the values of all units.
+        """Return s and its derivatives at the values of all units, (B, orders + 1, U), of items (B, ...).
 
-        Args:
-            x: (B, ...) items.
-            orders: the highest derivative, 0 to 6.
-            run: the backend of `xai_fast.kernels.feed_forward_values` to use; None for the best.
-
-        Returns:
-            (B, orders + 1, U).
+        ``orders`` is the highest derivative, 0 to 6, ``run`` the backend of `xai_fast.kernels.feed_forward_values`;
+        None for the best.
         """
         s = x.new_empty(x.shape[0], orders + 1, self.units)
         y = x.flatten(1).contiguous()
@@ -163,14 +158,9 @@ class Chain:
         return s
 
     def state(self, derivatives: Tensor, extras: Sequence[Tensor]) -> State:
-        """Compute the values behind the chain; of the chain itself there are only the derivatives, of orders 0 to 2.
+        """Return the values behind the chain; of the chain itself there are only the derivatives, of orders 0 to 2.
 
-        Args:
-            derivatives: (B, 3, U), see `derivatives`.
-            extras: (B, ...) each, the other inputs of the graph.
-
-        Returns:
-            The values.
+        These are (B, 3, U), see `derivatives`; ``extras`` (B, ...) are the other inputs of the graph.
         """
         parts = [derivatives[:, :, columns] for columns in self.columns]
         state = run(self.program.graph, parts[-1][:, 0].reshape(-1, *self._shape(self.last)[1:]), extras, self.last)
@@ -184,16 +174,7 @@ class Chain:
 
 
 def chain_of(program: Program, like: Tensor, most_weights: int) -> Chain | None:
-    """Recognise a chain.
-
-    Args:
-        program: a traced score.
-        like: a tensor of the dtype and on the device of the items.
-        most_weights: entries of the largest matrix to write out.
-
-    Returns:
-        The chain; None where the score begins with something else, or is linear.
-    """
+    """Recognise a chain; None where the score begins otherwise, is linear, or a matrix has too many entries."""
     path = _path(program)
     found: list[tuple[int, list[int]]] = []
     before, segment = 0, list[int]()

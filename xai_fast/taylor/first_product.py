@@ -41,12 +41,7 @@ class Touched:
 
 
 class FirstProduct:
-    """A product y = x W of all entries of an item, through which the score reads the input.
-
-    Args:
-        node: of y, (1, M).
-        weight: (N, M).
-    """
+    """A product y = x W of all entries of an item, by which the score reads the input: the node of y, and W (N, M)."""
 
     def __init__(self, node: int, weight: Tensor) -> None:
         self.node = node
@@ -55,15 +50,9 @@ class FirstProduct:
         self.seen: dict[tuple[int, ...], tuple[bytes, Touched | None]] = {}
 
     def rows(self, sides: Sequence[Tensor], touched: Touched | None, first: int = 0) -> Tensor:
-        """Carry directions through the product.
+        """Return directions (B, n, ...) each, carried through the product: (R, B, 1, M), R the directions of all sides.
 
-        Args:
-            sides: (B, n, ...) directions each.
-            touched: what the directions touch; None for all entries.
-            first: the number of the first of these directions among all.
-
-        Returns:
-            (R, B, 1, M), R the directions of all sides.
+        ``touched`` is what they touch, None for all entries, ``first`` the number of the first of them among all.
         """
         flat = [side.flatten(2) for side in sides]
         if touched is None:

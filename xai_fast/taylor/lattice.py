@@ -31,14 +31,7 @@ Set = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Products:
-    """Sums of products of rows: ``target[t] += adjoint[a] * first[f] * second[s]`` for each entry.
-
-    Attributes:
-        target: (K,) int64.
-        adjoint: (K,) int64.
-        first: (K,) int64, rows of the first operand.
-        second: (K,) int64, rows of the second.
-    """
+    """Sums of products of rows: ``target[t] += adjoint[a] * first[f] * second[s]`` for each entry; (K,) int64 each."""
 
     target: Tensor
     adjoint: Tensor

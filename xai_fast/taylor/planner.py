@@ -60,14 +60,11 @@ def plan_pairs(
     limit: int,
     on_cpu: bool,
 ) -> tuple[int, int, int, int, int]:
-    """Cut the pairs of two sets of rows into chunks.
+    """Return items at once, rows at once, rows kept of either side, bytes at most, and the least limit, of all pairs.
 
     Sizes are bytes per item: ``base`` whatever the rows, ``kept`` that a row leaves behind, ``transient`` that it takes
     on its way at most and ``streamed`` on average, ``given`` of inputs and results. ``right`` is 0 where the rows are
     the same as the left ones.
-
-    Returns:
-        (items at once, rows at once, rows kept of either side, bytes at most, least limit).
     """
     sides = 2 if right else 1
     least = base + given + 2 * sides * kept + transient
@@ -90,11 +87,7 @@ def plan_pairs(
 
 
 def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu: bool) -> tuple[int, int, int]:
-    """Cut items into chunks whose whole lattice fits; sizes as in `plan_pairs`.
-
-    Returns:
-        (items at once, bytes at most, least limit).
-    """
+    """Return items at once whose whole lattice fits, bytes at most, and the least limit; sizes as in `plan_pairs`."""
     one = base + rows * row
     if one > usable_bytes(limit):
         raise too_small(limit, least_limit(one))

@@ -26,20 +26,10 @@ _ROWS_ON_CPU = 32
 
 
 def hessian_products(function: ScoreFunction, x: Tensor, V: Tensor, U: Tensor, limit: int) -> Tensor:
-    """Compute V^T H U by one product H v for each direction of the smaller side.
+    """Return V^T H U (B, nV, nU), of V (B, nV, ...) and U, by one product H v for each direction of the smaller side.
 
-    Args:
-        function: the score.
-        x: (B, ...).
-        V: (B, nV, ...).
-        U: (B, nU, ...).
-        limit: bytes, from which the number of products at once is guessed; halved when memory does not suffice.
-
-    Returns:
-        (B, nV, nU).
-
-    Raises:
-        UnsupportedOperation: autograd cannot differentiate twice; the message is its own.
+    How many products run at once is guessed from the limit in bytes, and halved when memory does not suffice. That
+    autograd cannot differentiate twice is an `UnsupportedOperation` with its own message.
     """
     if U.shape[1] < V.shape[1]:
         return hessian_products(function, x, U, V, limit).transpose(1, 2)

@@ -66,17 +66,11 @@ class Program:
         *,
         few_places: bool = False,
     ) -> dict[int, Tensor]:
-        """Carry derivatives forward.
+        """Return derivatives of wanted nodes, carried forward from ``rows`` (R, B, *shape) at some nodes.
 
-        Args:
-            state: the values.
-            rows: (R, B, *shape) at some nodes, usually at the input 0; these are taken as they are.
-            wanted: nodes whose rows to return.
-            lattice: what the rows are; None for first derivatives along R directions.
-            few_places: look whether the rows touch few places of the input, and compute only what these reach.
-
-        Returns:
-            The rows of the wanted nodes that the given ones reach.
+        Rows are usually at the input 0, and are taken as they are: those of a lattice, or first derivatives along R
+        directions. With ``few_places`` it is looked whether they touch few places of the input, and only what these
+        reach is computed.
         """
         schedule = self._schedule(frozenset(wanted))
         touched = touched_places(rows[0]) if few_places and lattice is None and 0 in rows else None
@@ -124,19 +118,11 @@ class Program:
         rows: Mapping[int, Tensor] | None = None,
         pulls: Mapping[int, Callable[[State, Tensor], dict[int, Tensor]]] | None = None,
     ) -> dict[int, Tensor]:
-        """Carry adjoints backward.
+        """Return adjoints (R, B, *shape), carried backward from ``seeds``, of the wanted nodes that have any.
 
-        Args:
-            state: the values.
-            wanted: nodes whose adjoints to return.
-            seeds: (R, B, *shape) where to start; by default the score, with a row of ones, and zeros for the other
-                adjoint sets of a lattice.
-            lattice: what the adjoint rows are; None for first derivatives.
-            rows: the lattice's rows at the inputs of the curved nodes.
-            pulls: what takes the place of `Rule.pull` of some nodes.
-
-        Returns:
-            (R, B, *shape) adjoints of the wanted nodes that have any.
+        Seeds are by default the score, with a row of ones, and zeros for the other adjoint sets of a lattice. The
+        adjoint rows are those of a lattice, whose rows at the inputs of the curved nodes are given too, or first
+        derivatives. ``pulls`` takes the place of `Rule.pull` of some nodes.
         """
         keep = set(wanted)
         if seeds is None:

@@ -31,15 +31,9 @@ class Replay:
         self._recorded: dict[Hashable, Callable[..., Tensor]] = {}
 
     def run(self, key: Hashable, function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        """Run a function, or the record of its first run with this key.
+        """Return what a function of tensors gives, by the record of its first run with this key.
 
-        Args:
-            key: all that decides which operations the function runs, shapes and dtypes of the tensors among it.
-            function: of the tensors alone; its operations must not depend on their values.
-            tensors: its arguments.
-
-        Returns:
-            What the function returns.
+        The key is all that decides which operations it runs, shapes and dtypes among it; values must not.
         """
         # A record fixes how tensors are viewed, so it is made and run for one layout.
         tensors = tuple(t.clone() if t.storage_offset() else t for t in map(Tensor.contiguous, tensors))

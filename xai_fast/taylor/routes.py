@@ -93,16 +93,10 @@ def plan_pairs_of(
     sides: Sequence[Tensor] = (),
     known: Touched | None = None,
 ) -> Plan:
-    """Plan a bilinear form of ``left`` and ``right`` directions (0 where U is V).
+    """Return the plan of a bilinear form of ``left`` and ``right`` directions (0 where U is V).
 
-    Where the directions are given it is seen whether they touch few places; ``known`` are the entries that they
-    touch, see `xai_fast.taylor.first_product`.
-
-    Returns:
-        The plan.
-
-    Raises:
-        ZeroCurvatureError: the score is piecewise linear.
+    Where the directions are given it is seen whether they touch few places; ``known`` are the entries that they touch,
+    see `xai_fast.taylor.first_product`. That the score is piecewise linear is a `ZeroCurvatureError`.
     """
     program = rules.second_order
     if not program.curved:

@@ -196,18 +196,7 @@ class SetDerivatives:
             yield block
 
     def cost(self, order: int, sets: int | None = None) -> Cost:
-        """Count what `of` or `exhaustive` take.
-
-        Args:
-            order: of the sets, 1 to 6.
-            sets: how many; None for all of that order.
-
-        Returns:
-            Floating-point operations and bytes, for all points.
-
-        Raises:
-            InputError: the order does not fit.
-        """
+        """Count floating-point operations and bytes, for all points, of so many sets of an order, or of all."""
         _check_order(order)
         return self._route.cost(order, sets)
 

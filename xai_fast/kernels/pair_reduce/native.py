@@ -10,6 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from xai_fast import native
+from xai_fast.kernels.pair_reduce import pair_reduce
 
 __all__ = ["by_gemm", "gemm_is_faster", "run", "run_compiled"]
 
@@ -33,17 +34,16 @@ def by_gemm(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) ->
         sums[chosen].baddbmm_(weighted.transpose(0, 1), right[:, chosen].permute(1, 2, 0))
 
 
-def run_compiled(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:
-    """Run the contract by the compiled kernel."""
-    native.call(
-        "pair_reduce",
-        locals(),
-        items=sums.shape[0],
-        rows=sums.shape[1],
-        columns=sums.shape[2],
-        units=left.shape[2],
-        dtype=native.dtype_name(sums),
-    )
+run_compiled = native.runner(
+    pair_reduce,
+    lambda sums, left, **_: {
+        "items": sums.shape[0],
+        "rows": sums.shape[1],
+        "columns": sums.shape[2],
+        "units": left.shape[2],
+        "dtype": native.dtype_name(sums),
+    },
+)
 
 
 def run(sums: Tensor, left: Tensor, right: Tensor, weight: Tensor | None) -> None:

@@ -2,46 +2,27 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
-
-from torch import Tensor
-
 from xai_fast import native
+from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 
 __all__ = ["run", "run_reduced"]
 
-
-def _run(
-    out: Tensor,
-    values: Tensor,
-    rows: Tensor,
-    adjoints: Tensor | None,
-    activation: str,
-    parameters: Sequence[float],
-    term_offsets: Tensor,
-    term_order: Tensor,
-    term_adjoint: Tensor,
-    block_offsets: Tensor,
-    blocks: Tensor,
-    orders: int,
-    *,
-    reduced: bool,
-) -> None:
-    native.call(
+run, run_reduced = (
+    native.runner(
+        contract,
+        lambda values, rows, adjoints, parameters, term_offsets, term_order, blocks, reduced=reduced, **_: {
+            "parameters": list(parameters),
+            "targets": term_offsets.shape[0] - 1,
+            "terms": term_order.shape[0],
+            "block_count": blocks.shape[0],
+            "row_count": rows.shape[0],
+            "adjoint_count": 0 if adjoints is None else adjoints.shape[0],
+            "items": values.shape[0],
+            "units": values.shape[1],
+            "dtype": native.dtype_name(values),
+            "reduced": reduced,
+        },
         "partition_sum",
-        locals(),
-        parameters=list(parameters),
-        targets=term_offsets.shape[0] - 1,
-        terms=term_order.shape[0],
-        block_count=blocks.shape[0],
-        row_count=rows.shape[0],
-        adjoint_count=0 if adjoints is None else adjoints.shape[0],
-        items=values.shape[0],
-        units=values.shape[1],
-        dtype=native.dtype_name(values),
     )
-
-
-run = functools.partial(_run, reduced=False)
-run_reduced = functools.partial(_run, reduced=True)
+    for contract, reduced in ((partition_sum, False), (partition_sum_reduced, True))
+)
