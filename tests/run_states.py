@@ -46,6 +46,8 @@ NUMERIC = [
 NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_are", "bad_arguments", "refused", "_say")
 # What calls no kernel, or counts what is not in one: it does in `pure` what it does in `native`.
 WITHOUT_KERNELS = [
+    "tests/attribution/test_deeplift.py",
+    "tests/attribution/test_layer_maps_options.py",
     "tests/comparison",
     "tests/datasets",
     "tests/examples",
@@ -69,7 +71,9 @@ MANY_ARCHITECTURES = [
     "tests/engine/test_architectures.py",
     "tests/interaction/test_bilrp.py",
     "tests/interaction/test_fit_mlp.py",
+    "tests/interaction/test_gnn_lrp.py",
     "tests/interaction/test_taylor_cam_architectures.py",
+    "tests/relevance/test_ledger.py",
     "tests/relevance/test_reference.py",
     "tests/taylor/test_feedforward.py",
     "tests/taylor/test_rules.py",
@@ -240,16 +244,6 @@ STATES = (
         ["tests", *(f"--ignore={path}" for path in PROCESSES), "-m", OTHER_PROCESSES],
     ),
     State(
-        "portability",
-        "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
-        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", f"not ({' or '.join(NOT_NUMERIC)})"],
-        variants=(
-            {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
-            # Two threads split the work in another way than one, with which `native` runs.
-            {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "2"},
-        ),
-    ),
-    State(
         "pure",
         "pip install . with XAI_FAST_NATIVE=off, without Triton",
         [
@@ -260,13 +254,29 @@ STATES = (
         ],
         prepare=_pure,
     ),
-    State("docs", "the documentation, with its examples executed", ["tests/docs", "-m", "docs"], prepare=_docs),
-    State("rehearsal", "what runs on a machine with a GPU, on the CPU", ["tests/benchmarks", "-m", "rehearsal"]),
-    State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
-    State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),
+    State(
+        "portability",
+        "numeric tests as torch and oneDNN run on older processors, with one and with two threads",
+        [*NUMERIC, "-m", f"{OTHER_PROCESSES} and not slow", "-k", f"not ({' or '.join(NOT_NUMERIC)})"],
+        variants=(
+            {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
+            # Two threads split the work in another way than one, with which `native` runs.
+            {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OMP_NUM_THREADS": "2"},
+        ),
+    ),
     # -s: the sanitizers report on standard error just before they end the process, which pytest would swallow.
     State("sanitizers", "compiled kernels under ASan and UBSan", ["tests/kernels", "-s"], prepare=_sanitized),
-    State("wheel", "a wheel where nothing can be compiled", ["tests/wheel", "-m", "wheel"], prepare=_wheel),
+    State("docs", "the documentation, with its examples executed", ["tests/docs", "-m", "docs"], prepare=_docs),
+    State("ray", "long jobs on a cluster of Ray", ["tests/jobs", "-m", "ray"], prepare=_ray, waits=True),
+    State("processes", "long jobs whose processes are killed, wait and race", PROCESSES, waits=True),
+    State("gpu_gate", "GPU kernels compiled for GPUs", ["tests/gpu", "-m", "gpu_gate"], prepare=_triton),
+    State("rehearsal", "what runs on a machine with a GPU, on the CPU", ["tests/benchmarks", "-m", "rehearsal"]),
+    State(
+        "host_threads",
+        "CUDA kernels on host threads, under ASan and TSan",
+        ["tests/gpu", "-m", "host_threads"],
+        prepare=_host_threads,
+    ),
     State(
         "interpreter",
         "Triton kernels in Triton's interpreter",
@@ -274,14 +284,8 @@ STATES = (
         {"TRITON_INTERPRET": "1"},
         _triton,
     ),
-    State("gpu_gate", "GPU kernels compiled for GPUs", ["tests/gpu", "-m", "gpu_gate"], prepare=_triton),
     State("emulator", "sm_80 PTX in the emulator", ["tests/gpu", "-m", "emulator"], prepare=_emulator),
-    State(
-        "host_threads",
-        "CUDA kernels on host threads, under ASan and TSan",
-        ["tests/gpu", "-m", "host_threads"],
-        prepare=_host_threads,
-    ),
+    State("wheel", "a wheel where nothing can be compiled", ["tests/wheel", "-m", "wheel"], prepare=_wheel),
     State("cuda", "kernels and methods on a CUDA device", ["tests/cuda", "-m", "cuda"], prepare=_cuda),
 )
 
