@@ -47,14 +47,16 @@ NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_ar
 # What calls no kernel, or counts what is not in one: it does in `pure` what it does in `native`.
 WITHOUT_KERNELS = [
     "tests/attribution/test_deeplift.py",
+    "tests/attribution/test_fullgrad.py",
     "tests/attribution/test_layer_maps_options.py",
     "tests/comparison",
     "tests/datasets",
     "tests/examples",
     "tests/graph",
+    "tests/interaction/test_receptive_field.py",
+    "tests/interaction/test_table_methods.py",
     "tests/jobs",
-    "tests/kernels/test_activations.py",
-    "tests/kernels/test_combinations.py",
+    "tests/kernels",  # the references, which `native` runs by their name
     "tests/metrics",
     "tests/models",
     "tests/neuralize",
@@ -63,8 +65,8 @@ WITHOUT_KERNELS = [
     "tests/tables",
     "tests/test_build.py",
 ]
-# What calls kernels, and takes long. `tests/kernels` compares each kernel with its reference; that the reference serves
-# what is built on it, the tests beside these and the contract show.
+# What calls kernels, and takes long. In `native`, `tests/kernels` compares each kernel with its reference; that the
+# reference serves what is built on it, the tests beside these and the contract show.
 MANY_ARCHITECTURES = [
     "tests/attribution/test_attention_methods.py",
     "tests/attribution/test_layer_maps.py",
