@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,11 @@ sys.path.append(str(Path(__file__).parent.parent))  # benchmarks; last, so that 
 # What a shell runs in the background ignores SIGINT, and processes inherit that: those that tests interrupt, too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported stays; looking through it at each collection of garbage would take long
 
 
 @pytest.fixture(autouse=True)

@@ -57,13 +57,11 @@ class Tokens(nn.Module):
 def of_dimensions(model: nn.Module, x: Tensor, y: Tensor, **options: Any) -> Tensor:
     """Sum over the dimensions the products of the maps of both inputs, each by the formulas of the papers."""
     flat = nn.Sequential(model, nn.Flatten())
-    method, total = SeenLRP(flat, **options), torch.zeros(())
+    method, both, total = SeenLRP(flat, **options), torch.cat([x, y]), torch.zeros(())
+    method.explain(both, 0)
     for m in range(flat(x).shape[1]):
-        maps = []
-        for z in (x, y):
-            method.explain(z, m)
-            maps.append(quarters(literal(method)[0].reshape(z.shape)))
-        total = total + maps[0][:, :, None] * maps[1][:, None]
+        one, other = quarters(literal(method, m)[0].reshape(both.shape)).split(len(x))
+        total = total + one[:, :, None] * other[:, None]
     return total
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -268,15 +266,6 @@ def test_public_names() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         jobs.nothing  # noqa: B018
     assert callable(jobs.run)
-
-
-def test_reading_loads_no_runner() -> None:
-    program = (
-        "import sys; from xai_fast import jobs; jobs.open; "
-        "print([name for name in sys.modules if name.startswith('xai_fast.jobs.r') or name == 'ray'])"
-    )
-    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_what_did_not_fit_is_free_before_a_smaller_batch_is_tried() -> None:

@@ -73,6 +73,7 @@ def test_every_architecture_and_rule(name: str, rule: str, bias: str) -> None:
     assert relative(joined(found), literal(method)[0]) < most
 
 
+@functools.cache  # each is traced once
 def network(*first: nn.Module, channels: int = 3, last: int = 6) -> nn.Sequential:
     """Build a small CNN whose activations have both signs, behind some modules."""
     torch.manual_seed(0)
@@ -135,6 +136,15 @@ def test_bounds_of_each_channel(kind: str | None) -> None:
         LRP(model, low=[0.0, 0.0], high=1.0).explain(images())
 
 
+@functools.cache
+def narrow(name: str) -> nn.Module:
+    """The same model in float32, which is the default dtype then."""
+    torch.manual_seed(0)
+    model = ARCHITECTURES[name].make().eval()
+    model.load_state_dict(built(name)[0].state_dict())
+    return model
+
+
 @pytest.mark.parametrize("name", ["resnet", "efficientnet", "encoder", "vgg"])
 @pytest.mark.parametrize("rule", RULES)
 def test_float32(name: str, rule: str) -> None:
@@ -142,11 +152,7 @@ def test_float32(name: str, rule: str) -> None:
     exact = SeenLRP(model, composite=RULES[rule])
     exact.explain(inputs, additional_forward_args=extra)
     torch.set_default_dtype(torch.float32)
-    row = ARCHITECTURES[name]
-    torch.manual_seed(0)
-    narrow = row.make().eval()
-    narrow.load_state_dict(model.state_dict())
-    found = LRP(narrow, composite=RULES[rule]).explain(inputs.float(), additional_forward_args=extra)
+    found = LRP(narrow(name), composite=RULES[rule]).explain(inputs.float(), additional_forward_args=extra)
     assert found.attributions.dtype == torch.float32
     assert relative(found.attributions.double(), literal(exact)[0]) < 1e-4
 

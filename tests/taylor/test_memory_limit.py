@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 MEASURE = """
+import re
 import sys
 import torch
 from torch import nn
@@ -30,8 +31,8 @@ def peak():
         return 1024 * int(next(line for line in status if line.startswith("VmHWM")).split()[1])
 
 TaylorCAM(network, "1").explain(image[:, :, :4, :4])  # libraries are loaded and have their workspaces
-for limit in sys.argv[1:]:
-    cam = TaylorCAM(network, "1", memory_limit=int(limit))
+def explain(limit):
+    cam = TaylorCAM(network, "1", memory_limit=limit)
     network(image)
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")
@@ -40,14 +41,22 @@ for limit in sys.argv[1:]:
         found = cam.explain(image)
     except InputError as error:
         print("refused", error)
-    else:
-        print("took", peak() - before, float(found.attributions.sum()))
+        return int(re.search("at least ([0-9]+) bytes", str(error))[1])
+    print("took", peak() - before, float(found.attributions.sum()))
+    return 0
+
+if sys.argv[1:]:
+    explain(int(sys.argv[1]))
+else:  # only the last suffices, as what was freed hides what the next one takes
+    least = explain(1 << 20)
+    explain(least - 1)
+    explain(least)
 """
 
 
-def _attribute(*limits: int) -> list[list[str]]:
-    """Run with limits in one process; only the last may suffice, as what was freed hides what the next one takes."""
-    command = [sys.executable, "-c", MEASURE, *map(str, limits)]
+def _explain(*limit: int) -> list[list[str]]:
+    """Run with a limit; by default with one that is far too small, with one byte less than the least, and the least."""
+    command = [sys.executable, "-c", MEASURE, *map(str, limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [line.split() for line in done.stdout.splitlines()]
@@ -58,12 +67,10 @@ def _attribute(*limits: int) -> list[list[str]]:
     not Path("/proc/self/clear_refs").exists(), reason="the peak of a process is read from Linux's /proc"
 )
 def test_pairs_of_14_by_14_by_112_obey_the_limit() -> None:
-    (refused,) = _attribute(1 << 20)
-    assert refused[0] == "refused"
+    refused, too_little, at_the_limit = _explain()
+    assert refused[0] == too_little[0] == "refused"
     least = int(re.search(r"at least (\d+) bytes", " ".join(refused))[1])  # type: ignore[index]
-    too_little, at_the_limit = _attribute(least - 1, least)
-    assert too_little[0] == "refused"
-    (far_above,) = _attribute(8 * least)
+    (far_above,) = _explain(8 * least)
     results = {least: at_the_limit, 8 * least: far_above}
     for limit, (word, taken, _) in results.items():
         assert word == "took", limit
