@@ -42,11 +42,11 @@ $(VENV)/.with-%: $(VENV)/.demo
 	$(call extra,$*)
 	touch $@
 
-# zennit is only compared with.
+# zennit is only compared with; torch-geometric, whose networks are explained, comes with what its import needs.
 $(STAMP): requirements/check.txt $(VENV)/.demo
 	$(INSTALL) --requirement requirements/check.txt
 	$(call extra,all)
-	$(INSTALL) --no-deps zennit
+	$(INSTALL) --no-deps zennit torch-geometric psutil xxhash
 	touch $@
 
 demo: $(VENV)/.demo

@@ -106,7 +106,7 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         )
         if is_region(target):
             classes, arguments = with_region(call, target)
-            return self._of_regions().explain(inputs, classes, arguments, item_ids, internal_batch_size)
+            return Method.explain(self._of_regions(), inputs, classes, arguments, item_ids, internal_batch_size)
         with call.context():
             if self.embeddings is not None:
                 call = at_embeddings(call, self.embeddings, rows)

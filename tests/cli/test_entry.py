@@ -130,7 +130,7 @@ def test_the_demo_writes_its_reports_a_first_one_soon(
     arguments = ["--model", "cli_models:with_maps", "--points", "2", "--max-steps", "3", "--out", "out"]
     assert cli.main(["demo", *arguments]) == 0
     text = capsys.readouterr().out
-    pages = ["first", "maps", "taylor-cam", "scenes", "gallery"]
+    pages = ["first", "maps", "taylor-cam", "scenes", "graphs", "gallery"]
     assert re.findall("^report: out/(.*)/report.html$", text, re.MULTILINE) == pages
     for name in pages:
         assert (place / "out" / name / "report.html").is_file()

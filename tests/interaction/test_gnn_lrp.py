@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from xai_fast import LRP, InputError, ModelError, UnsupportedOperation
 from xai_fast.explanation import Explanation
+from xai_fast.graph import trace
 from xai_fast.interaction import GNNLRP, WalkRelevance
 from xai_fast.relevance import Composite, Epsilon
 
@@ -340,6 +341,20 @@ def test_refused_networks(kind: str, error: type[Exception], message: str) -> No
         GNNLRP(Refused(kind).double().eval()).explain(x, given, 0)
 
 
+@pytest.mark.parametrize("name", ["GIN over edges", "normalised over edges"])
+def test_a_graph_is_traced_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces: list[object] = []
+    monkeypatch.setattr("xai_fast.graph.function.trace", lambda *given: traces.append(given) or trace(*given))
+    x, adjacency = random_graph(2, 5)
+    method, edges = GNNLRP(SAME[name][1]), edge_index(adjacency)
+    first = method.explain(x, edges, 1)
+    assert len(traces) > 0
+    traces.clear()
+    method.explain(x + 1, edges, 1)
+    close(method.explain(x, edges, 1).edges(), first.edges())
+    assert traces == []
+
+
 def test_refused_arguments(relevance: WalkRelevance) -> None:
     x, adjacency = random_graph(2, 5)
     model = made(GCN)
@@ -369,24 +384,3 @@ def test_too_many_walks(relevance: WalkRelevance, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("xai_fast.interaction.walk_relevance._MOST_WALKS", 10)
     with pytest.raises(InputError, match=r"all_walks: expected at most 10 walks, got .*walks\(k\)"):
         relevance.all_walks()
-
-
-def test_torch_geometric() -> None:
-    geometric = pytest.importorskip("torch_geometric.nn")
-
-    class Network(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = geometric.GCNConv(2, 4)
-            self.second = geometric.GINConv(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)))
-            self.third = geometric.SAGEConv(4, 3)
-
-        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
-            h = self.second(self.first(x, edges).relu(), edges).relu()
-            return self.third(h, edges).mean(0)
-
-    model = made(Network)
-    x, adjacency = random_graph(2, 5, own=False)
-    found = GNNLRP(model).explain(x, edge_index(adjacency), 0)
-    assert found.steps == 3
-    torch.testing.assert_close(found.scores, model(x, edge_index(adjacency))[:1].detach())

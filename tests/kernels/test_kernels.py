@@ -11,9 +11,11 @@ import torch
 from kernel_comparison import ALL_CASES, CASES, KERNELS, OUTPUTS, deviation, find_case
 from kernel_ways import Way, beside_the_reference, on_every_way, on_native, run
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import xai_fast.kernels
 from xai_fast.errors import InputError
+from xai_fast.kernels.relevance_ratio import relevance_ratio
 from xai_fast.kernels.sphere_step import RULES
 
 
@@ -172,6 +174,36 @@ def test_no_rows_is_nothing_to_do(kernel: str, way: Way) -> None:
 def test_is_an_operator_that_torch_can_check(kernel: str) -> None:
     case = next(case for case in CASES[kernel].CASES if "odd" in case.name)
     torch.library.opcheck(getattr(torch.ops.xai_fast, kernel).default, tuple(case.arguments().values()))
+
+
+class _Seen(TorchDispatchMode):
+    """Lists the operators that run under it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.name())
+        return func(*args, **(kwargs or {}))
+
+
+def test_what_watches_sees_the_operator_and_others_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    c, z = torch.rand(2, 1, 6), torch.rand(1, 6)
+    out = [torch.full_like(c, torch.nan) for _ in range(3)]
+    arguments = (None, c, z, z, None, 1, 1e-9)
+    with _Seen() as seen:
+        relevance_ratio(out[0], *arguments)
+    with torch.enable_grad():
+        relevance_ratio(out[1], *arguments)
+    assert "xai_fast::relevance_ratio" in seen.names
+    monkeypatch.setattr("torch._library.custom_ops.CustomOpDef.__call__", None)
+    with torch.no_grad():
+        relevance_ratio(out[2], *arguments)
+    assert torch.equal(out[0], out[1])
+    assert torch.equal(out[0], out[2])
+    with torch.no_grad(), pytest.raises(InputError):
+        relevance_ratio(out[2].half(), *arguments)
 
 
 def _transposed(value: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from html_reader import Reader
+from report_data import entries
 
 from xai_fast.errors import InputError
 from xai_fast.interaction import WalkRelevance
-from xai_fast.plot import walks_svg
+from xai_fast.plot import report, walks_svg
 
 
 def relevance() -> WalkRelevance:
@@ -45,6 +48,16 @@ def test_nodes_have_places_of_their_own() -> None:
     assert float(apart.min()) > 60
     assert min(map(min, places)) >= 30
     assert max(map(max, places)) <= 450
+
+
+def test_a_report_draws_the_same_walks(tmp_path: Path) -> None:
+    none, some = (entry["layers"][0] for entry in entries(report(relevance(), tmp_path)))
+    assert (none["lines"], none["values"], len(none["words"])) == ([], [], 4)
+    drawn = [str(path["d"]) for path in Reader(walks_svg(relevance(), item=1)).named("path")]
+    assert some["lines"] == drawn[::-1]  # the strongest first
+    assert (some["kind"], some["values"]) == ("links", [2.0, -1.0])
+    assert some["names"] == ["1 \N{RIGHTWARDS ARROW} 1", "1 \N{RIGHTWARDS ARROW} 0"]
+    assert some["frame"].count("M") == 1
 
 
 def test_what_does_not_fit_is_refused() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from xai_fast import NeFLAG, TaylorCAM, jobs
+from xai_fast import GNNLRP, NeFLAG, TaylorCAM, jobs
 from xai_fast.cli import tnid
 from xai_fast.cli.explain import MODEL, explain, named_class
 from xai_fast.cli.gallery import explain_gallery
@@ -20,7 +20,7 @@ from xai_fast.errors import InputError
 from xai_fast.references import ModelRef, import_reference
 from xai_fast.terminal import say, shown
 
-__all__ = ["add_command", "explain_bikeshare", "explain_scenes"]
+__all__ = ["add_command", "explain_bikeshare", "explain_graphs", "explain_scenes"]
 
 NEFLAG: dict[str, object] = {"radius": 0.3, "points": 20, "aggregate": "magnitude"}
 """Options of NeFLAG that look well on photos scaled to [-1, 1]."""
@@ -32,6 +32,7 @@ _FIRST = 3
 _GALLERY = 6
 """Photos that all methods explain."""
 
+_GRAPHS = 12
 _SCENES = 12
 _SPARE_SCENES = 4
 _SCALE = 8
@@ -47,7 +48,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         description="Explain the photos of scikit-image, scikit-learn and foolbox with NeFLAG and LRP on one page, and "
         "with Taylor-CAM, questions about generated scenes with Taylor-CAM, the rentals of bicycles that the package "
         "ISLP carries with T-NID, and a few photos with all methods side by side. Writes first (a few photos), maps, "
-        "taylor-cam, scenes, t-nid and gallery in this order, each with a report.html.",
+        "taylor-cam, scenes, graphs, t-nid and gallery in this order, each with a report.html.",
     )
     parser.set_defaults(run=_run)
     parser.add_argument("--model", default=MODEL, metavar="NAME", help=f"(default: {MODEL})")
@@ -83,6 +84,7 @@ def _run(options: argparse.Namespace) -> bool:
         )
         done &= explain(spec, model, out / folder, Look(smooth=_BLUR, signed=True), device=options.device)
     explain_scenes(out / "scenes")
+    explain_graphs(out / "graphs")
     explain_bikeshare(options.device, out / "t-nid")
     function = import_reference("target", target) if isinstance(target, str) else target
     explain_gallery(
@@ -136,6 +138,18 @@ def explain_scenes(out: Path) -> None:
         )
     front = Front(title="What the relation network answers", kicker="Taylor-CAM \u00b7 Sort-of-CLEVR")
     say(f"report: {shown(str(report(items, out, front=front)))}")
+
+
+def explain_graphs(out: Path) -> None:
+    """Explain which walks tell trees from graphs with cycles, for a network that is trained here."""
+    from xai_fast.datasets.grown_graphs import ANSWERS, grown_graphs
+    from xai_fast.models.grown_graphs import grown_graphs_network
+    from xai_fast.plot import Front, report
+
+    nodes, adjacency, _ = grown_graphs(range(_GRAPHS), split="test")
+    found = GNNLRP(grown_graphs_network(), gamma=0.1).explain(nodes, adjacency, 1)
+    front = Front(title="What makes a graph no tree", kicker="GNN-LRP \u00b7 grown graphs")
+    say(f"report: {shown(str(report(found, out, front=front, class_names=ANSWERS)))}")
 
 
 def explain_bikeshare(device: str | None, out: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,11 @@ from torch import Tensor
 from xai_fast.arguments import check_choice, check_integer
 from xai_fast.engine.call import Call
 from xai_fast.engine.layers import Layer
-from xai_fast.engine.objective import Objective, Target
+from xai_fast.engine.objective import Target
 from xai_fast.errors import bad_argument
 from xai_fast.graph import State
 from xai_fast.graph.cut import LayerOutput
-from xai_fast.graph.embeddings import at_embeddings, embedding_layer
+from xai_fast.graph.embeddings import embedding_layer
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.method import Method, check_finite
@@ -41,6 +42,13 @@ _LOST = 0.01  # of the similarity
 
 Inputs = Tensor | NDArray[Any]
 Map = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class _Dimensions(PairRelevance):
+    """The relevance (B, n, D) of cells of one input for the dimensions of its embedding ``phi`` (B, D)."""
+
+    phi: Tensor
 
 
 class BiLRP(Method[PairRelevance]):
@@ -102,7 +110,6 @@ class BiLRP(Method[PairRelevance]):
         self.similarity = check_choice("similarity", similarity, SIMILARITIES)
         part = None if layer is None else LayerOutput(model, layer)
         self.layer = None if part is None else part.layer
-        self._encoder = model if part is None else part
         self.output = output
         self._chosen: Any = import_reference("output", output) if isinstance(output, str) else output
         self.side = check_choice("side", side, SIDES)
@@ -110,7 +117,9 @@ class BiLRP(Method[PairRelevance]):
         self._bounds = check_bounds(low, high)
         self.bias = check_choice("bias", bias, ("absorb", "zero", "keep"))
         self.embeddings = embedding_layer(model, embeddings)
-        self._whole = WholeModel(self._encoder)
+        self._whole = WholeModel(model)
+        rest = {name: getattr(self, name) for name in self.options() if name != "layer"}
+        self._encoder = None if part is None else type(self)(part, **rest)
 
     def explain(  # type: ignore[override]  # as `Method` has it, but with the second input where the target would be
         self,
@@ -150,8 +159,12 @@ class BiLRP(Method[PairRelevance]):
         first: Any
         second: Any
         first, second = _pair(x) if y is None else (x, y)
-        sides = [self._side(*given, internal_batch_size, item_ids) for given in ((first, x_args), (second, y_args))]
-        (rows_x, phi_x, grid_x, outside_x), (rows_y, phi_y, grid_y, outside_y) = sides
+        if isinstance(first, tuple) or isinstance(second, tuple):
+            raise bad_argument("inputs", "one tensor (further ones go to x_args and y_args)", "a tuple")
+        method, rest = self._encoder or self, (item_ids, internal_batch_size)
+        one: Any = Method.explain(method, first, self._total, x_args, *rest)
+        other: Any = Method.explain(method, second, self._total, y_args, *rest)
+        phi_x, phi_y = one.phi, other.phi
         if phi_x.shape != phi_y.shape:
             expected = f"as many items and dimensions as x, {tuple(phi_x.shape)}"
             raise bad_argument("y", expected, str(tuple(phi_y.shape)))
@@ -159,20 +172,20 @@ class BiLRP(Method[PairRelevance]):
         if self.similarity == "cosine":
             scale = phi_x.norm(dim=1) * phi_y.norm(dim=1)
         scores = (phi_x * phi_y).sum(1) / scale
-        pairs = rows_x @ rows_y.mT / scale[:, None, None]
+        pairs = one.attributions @ other.attributions.mT / scale[:, None, None]
         facts = {
             "no_relevance": pairs.flatten(1).eq(0).all(1),
             "lost_relevance": pairs.sum((1, 2)).abs() < _LOST * scores.abs(),
         }
-        if outside_x is not None and outside_y is not None:
-            facts["outside_bounds"] = outside_x | outside_y
+        for fact in one.facts:
+            facts[fact] = one.facts[fact] | other.facts[fact]
         found = PairRelevance(
             attributions=pairs,
             scores=scores,
             evaluations=torch.full_like(scores, 2, dtype=torch.int64),
             facts=facts,
-            grid_x=grid_x,
-            grid_y=grid_y,
+            grid_x=one.grid_x,
+            grid_y=other.grid_x,
             size_x=tuple(first.shape[2:]) if first.ndim == 4 else (),
             size_y=tuple(second.shape[2:]) if second.ndim == 4 else (),
             method=self.name,
@@ -181,34 +194,19 @@ class BiLRP(Method[PairRelevance]):
         check_finite(found, self._host)
         return found
 
-    def _explain(self, call: Call) -> PairRelevance:
-        raise NotImplementedError  # `explain` takes two calls
-
-    def _side(
-        self, inputs: Any, arguments: object, batch_size: int | None, item_ids: Sequence[int] | Tensor | None
-    ) -> tuple[Tensor, Tensor, tuple[int, ...], Tensor | None]:
-        """Return what each cell of one side contributes to each dimension, (B, n, D), phi (B, D), and the cells' grid.
-
-        Last is which items are outside the bounds, None without bounds.
-        """
-        call = Call.of(
-            self._encoder,
-            inputs,
-            Objective(self._total),
-            additional_forward_args=arguments,
-            item_ids=item_ids,
-            internal_batch_size=batch_size,
-            integers=self.embeddings is not None,
-        )
-        if call.several:
-            raise bad_argument("inputs", "one tensor (further ones go to x_args and y_args)", "a tuple")
-        with call.context(), torch.autocast(call.device.type, enabled=False):
-            if self.embeddings is not None:
-                call = at_embeddings(call, self.embeddings, batch_size)
+    def _explain(self, call: Call) -> _Dimensions:
+        with torch.autocast(call.device.type, enabled=False):
             found = [self._rows(call, chunk) for chunk in call.chunks()]
-        outside = None if self._bounds is None else outside_bounds(call.values[0], self._bounds)
-        grid = _grid(self.cells, call.values[0])
-        return torch.cat([rows for rows, _ in found]), torch.cat([phi for _, phi in found]), grid, outside
+        rows, phi = (torch.cat(part) for part in zip(*found, strict=True))
+        return _Dimensions(
+            attributions=rows,
+            scores=phi.sum(1),
+            evaluations=torch.ones_like(phi[:, 0], dtype=torch.int64),
+            facts={} if self._bounds is None else {"outside_bounds": outside_bounds(call.values[0], self._bounds)},
+            grid_x=_grid(self.cells, call.values[0]),
+            grid_y=tuple(phi.shape[1:]),
+            phi=phi,
+        )
 
     def _rows(self, call: Call, chunk: range) -> tuple[Tensor, Tensor]:
         relevance, phi = (self._derivative if self.second_order == "hessian" else self._relevance)(call, chunk)

@@ -16,7 +16,8 @@ from torch import Tensor
 from xai_fast.arguments import check_choice, check_positive, name_items
 from xai_fast.engine.call import Call
 from xai_fast.engine.extra import shared
-from xai_fast.engine.objective import SCORES, Objective, Target
+from xai_fast.engine.layers import ModelPart
+from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, UnsupportedOperation, bad_argument
 from xai_fast.graph.whole import WholeModel
 from xai_fast.interaction.message_passing import MessagePassing
@@ -71,7 +72,8 @@ class GNNLRP(Method[WalkRelevance]):
         self.eps = check_positive("eps", eps)
         self.score = check_choice("score", score, SCORES)
         self._whole = WholeModel(model)
-        self._single = _OneGraph(model)
+        self._single: dict[bool, GNNLRP] = {}
+        self._fixed = False
 
     def explain(  # type: ignore[override]  # as `Method` has it, but with the graph where the target would be
         self,
@@ -123,42 +125,30 @@ class GNNLRP(Method[WalkRelevance]):
             raise bad_argument("additional_forward_args", "a tensor or a tuple, as x is no list of graphs", "a list")
         arguments = (adjacency, *(() if more is None else more if isinstance(more, tuple) else (more,)))
         if x.ndim == 3:
-            return self._of_graphs(x, arguments, target, None, item_ids, internal_batch_size)
-        rows = tuple(value[None] if isinstance(value, Tensor) else value for value in arguments)
-        try:
-            return self._of_graphs(x[None], rows, target, self._single)
-        except UnsupportedOperation:
-            if not isinstance(adjacency, Tensor) or adjacency.is_floating_point():
-                raise
-        # Edges of which some are left out or added, such as loops: their number is that of this graph.
-        return self._of_graphs(x[None], (shared(rows[0]), *rows[1:]), target, self._single)
+            return super().explain(x, target, arguments, item_ids, internal_batch_size)
+        if not self._fixed:
+            try:
+                return self._alone(x, arguments, target, fixed=False)
+            except UnsupportedOperation:
+                if not any(map(_is_index, arguments)):
+                    raise
+        # Edges of which some are left out or added, such as loops, or a count of the graphs: that of this one.
+        found = self._alone(x, arguments, target, fixed=True)
+        self._fixed = True
+        return found
+
+    def _alone(self, x: Tensor, arguments: tuple[Any, ...], target: Target, *, fixed: bool) -> WalkRelevance:
+        """Explain one graph; where its indices are fixed, they are a part of the trace."""
+        method = self._single.setdefault(fixed, self.with_model(_OneGraph(self.model, fixed)))
+        rows = (shared(v) if fixed and _is_index(v) else v[None] if isinstance(v, Tensor) else v for v in arguments)
+        return Method.explain(method, x[None], target, tuple(rows))
 
     def attribute(self, *arguments: Any, **named: Any) -> Tensor:
         """Give the relevance of the nodes, (B, n); arguments as for `explain`."""
         return self.explain(*arguments, **named).attributions
 
     def _explain(self, call: Call) -> WalkRelevance:
-        raise NotImplementedError  # `explain` takes graphs
-
-    def _of_graphs(
-        self,
-        x: Tensor,
-        arguments: tuple[Any, ...],
-        target: Target,
-        at: Callable[..., object] | None,
-        item_ids: Sequence[int] | Tensor | None = None,
-        internal_batch_size: int | None = None,
-    ) -> WalkRelevance:
-        call = Call.of(
-            self.model,
-            x,
-            Objective(target, self.score),
-            additional_forward_args=arguments,
-            item_ids=item_ids,
-            internal_batch_size=internal_batch_size,
-        )
-        call = replace(call, at=at)
-        with call.context(), torch.autocast(call.device.type, enabled=False):
+        with torch.autocast(call.device.type, enabled=False):
             return joined([self._chunk(call, chunk) for chunk in call.chunks()])
 
     def _chunk(self, call: Call, chunk: range) -> WalkRelevance:
@@ -186,12 +176,8 @@ class GNNLRP(Method[WalkRelevance]):
             maps=tuple(term.maps for term in terms),
             inputs=inputs,
             levels=tuple(term.level for term in terms),
-            method=self.name,
-            settings=self.settings,
         )
         nodes = found.nodes()
-        if not bool(nodes.isfinite().all()):
-            raise ModelError("model: expected finite relevance, got NaN or infinity")
         attention = torch.full_like(ones, passing.attends, dtype=torch.bool)
         facts = {"no_relevance": nodes.eq(0).all(1), "constant_attention": attention}
         return replace(found, attributions=nodes, facts=facts)
@@ -201,16 +187,24 @@ class GNNLRP(Method[WalkRelevance]):
         return Gamma(float(gamma), eps=self.eps) if gamma else Epsilon(self.eps)  # type: ignore[arg-type]
 
 
-class _OneGraph:
-    """A model that takes one graph, as one that takes a batch of one."""
+class _OneGraph(ModelPart):
+    """A model that takes one graph, as one that takes a batch of one, but for indices that are fixed."""
 
-    def __init__(self, model: Callable[..., object]) -> None:
-        self.model = getattr(model, "_orig_mod", model)  # what torch.compile has made of a module cannot be traced
+    def __init__(self, model: Callable[..., object], fixed: bool) -> None:
+        super().__init__(model)
+        self.fixed = fixed
 
-    def __call__(self, *arguments: Tensor) -> object:
-        output = self.model(*(value[0] for value in arguments))
+    def forward(self, *arguments: Any) -> object:
+        """Run the model."""
+        output = self.model(
+            *(v[0] if isinstance(v, Tensor) and not (self.fixed and _is_index(v)) else v for v in arguments)
+        )
         is_row = isinstance(output, Tensor) and output.ndim == 2 and len(output) == 1
         return output if is_row or not isinstance(output, Tensor) else output[None]
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, Tensor) and not value.is_floating_point()
 
 
 def _per_graph(name: str, values: object, count: int) -> Sequence[Any]:

@@ -264,6 +264,13 @@ class MessagePassing:
         rows show something else is an `UnsupportedOperation`.
         """
         items, shape, axis = state.items, self.graph.nodes[passing.factor].shape or (), self.axes[passing.factor]
+        like = _rows(state.tensor(passing.factor), axis, 1)
+        rule, which = passing.chain[0], 0 if axis == -1 else 1
+        if isinstance(rule, MatrixProduct):
+            other = rule.operands[1 - which]
+            if isinstance(other, Ref) and self.graph.nodes[other.index].size == self.nodes**2:  # of one head
+                matrix = state.tensor(other.index).reshape(-1, self.nodes, self.nodes).expand(items, -1, -1)
+                return [((matrix if which else matrix.mT).clone(), torch.ones_like(like[0, 0]))]
 
         def through(rows: Tensor) -> Tensor:
             """Multiply rows (T, B, n, F)."""
@@ -273,7 +280,6 @@ class MessagePassing:
                 start = rule.node.index
             return _rows(values, self.axes[start], 2)
 
-        like = _rows(state.tensor(passing.factor), axis, 1)
         numbers = torch.arange(like.numel(), dtype=like.dtype, device=like.device).add(1).sin().reshape(like.shape)
         products = through(numbers[None, :, :, :1].expand(1, *like.shape))[0].flatten(0, 1)
         heads: list[Tensor] = []

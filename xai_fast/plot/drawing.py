@@ -23,10 +23,12 @@ from xai_fast.explanation import Explanation
 from xai_fast.interaction.geometry import AxisGeometry
 from xai_fast.interaction.interaction_map import InteractionMap
 from xai_fast.interaction.pair_relevance import PairRelevance
+from xai_fast.interaction.walk_relevance import WalkRelevance
 from xai_fast.plot.heatmap import CLIP, heat, heat_layer
 from xai_fast.plot.items import Item, label
 from xai_fast.plot.ledger import account_of
 from xai_fast.plot.similarity import links_of_cells, links_of_words
+from xai_fast.plot.walks import SIDE, placed_walks, walk_path
 from xai_fast.plot.words import marked_words
 from xai_fast.relevance.ledger import Relevance
 
@@ -39,6 +41,7 @@ _LONGEST_ERROR = 2000
 _MOST_BARS = 512
 _MOST_LINKED = 64  # parts of one input without words
 _FEWEST_LINKS = 20
+_FEWEST_WALKS = 10
 _GAP = 32.0  # between two pictures that are 320 high
 _JPEG_QUALITY = 82
 
@@ -73,9 +76,11 @@ class Look:
 
 
 def kind_of(explanation: Explanation, words: Sequence[str] = ()) -> str:
-    """Say how an item with these words is drawn: as "pairs", "links", "words", "heat", "bars" or "numbers"."""
+    """Say how an item with these words is drawn: as "pairs", "links", "walks", "words", "heat", "bars" or "numbers"."""
     if isinstance(explanation, InteractionMap):
         return "pairs"
+    if isinstance(explanation, WalkRelevance):
+        return "walks"
     if isinstance(explanation, PairRelevance):
         grids = explanation.grid_x, explanation.grid_y
         of_pictures = all(len(grid) == 2 for grid in grids) and len(explanation.size_x) == len(explanation.size_y) == 2
@@ -135,6 +140,8 @@ def _layer(found: Explanation, words: Sequence[str], side: int, look: Look) -> d
         return _pairs(found, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
     if kind == "links":
         return _links(found, words, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
+    if kind == "walks":
+        return _walks(found, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
     values = _drawn_part(found)[0].detach().cpu()
     layer: dict[str, Any] = {"kind": kind}
     if kind == "heat":
@@ -224,6 +231,22 @@ def _links(found: PairRelevance, words: Sequence[Any], top_k: int) -> dict[str, 
         "words": [[word, *place, length] for word, place, length in links.words],
         "values": [pair.relevance for pair in pairs],
         "names": names,
+    }
+
+
+def _walks(found: WalkRelevance, top_k: int) -> dict[str, Any]:
+    """Draw the strongest walks as links, over the edges of the graph and its nodes."""
+    places, joined, walks = placed_walks(found.to("cpu"), 0, max(top_k, _FEWEST_WALKS))
+    points = [f"{x:.1f} {y:.1f}" for x, y in places]
+    return {
+        "kind": "links",
+        "ratio": 1.0,
+        "box": [SIDE, SIDE],
+        "frame": "".join(f"M{points[i]}L{points[j]}" for i, j in zip(*np.triu(joined).nonzero(), strict=True)),
+        "lines": [walk_path(walk, rank, places) for rank, walk in enumerate(walks)],
+        "words": [[str(i), round(x, 1), round(y + 5, 1), 9.6 * len(str(i))] for i, (x, y) in enumerate(places)],
+        "values": [walk.relevance for walk in walks],
+        "names": [" \N{RIGHTWARDS ARROW} ".join(map(str, walk.nodes)) for walk in walks],
     }
 
 

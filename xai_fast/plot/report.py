@@ -47,6 +47,7 @@ _READINGS = {
     "words": "Words on red speak for the explained score, words on blue against it; pointing at one shows its number.",
     "pairs": "Frames mark cells that act together; point at a cell of an opened picture to see its partners.",
     "links": "Lines join parts that make both inputs similar, red, or different, blue. Cells are (row, column) from 0.",
+    "walks": "Lines are walks from node to node that speak for the explained score, red, or against it, blue.",
     "bars": "Bars are the effects of each feature, up where they are positive and down where they are negative.",
     "numbers": "",
 }

@@ -16,9 +16,9 @@ from xai_fast.interaction.walk_relevance import RelevantWalk, WalkRelevance
 from xai_fast.plot.colormap import COLORS, diverging_colormap
 from xai_fast.plot.markup import Markup
 
-__all__ = ["walks_svg"]
+__all__ = ["SIDE", "placed_walks", "walk_path", "walks_svg"]
 
-_SIDE, _MARGIN, _NODE = 480.0, 30.0, 6.0
+SIDE, _MARGIN, _NODE = 480.0, 30.0, 6.0
 _LOOP = 10.0  # the radius of a step that stays at its node
 _APART = 2.5  # between walks along one edge
 
@@ -43,16 +43,7 @@ def walks_svg(
     Raises:
         InputError: the positions do not fit.
     """
-    check_integer("top_k", top_k, 1)
-    n = int(relevance.nodes_per_graph[item])
-    joined = np.any([a[item, :n, :n].cpu().numpy() != 0 for a in relevance.adjacencies], 0)
-    joined = (joined | joined.T) & ~np.eye(n, dtype=bool)
-    places = _layout(joined) if positions is None else np.asarray(positions, dtype=float)
-    if places.shape != (n, 2):
-        raise bad_argument("positions", f"({n}, 2)", str(places.shape))
-    low, high = places.min(0), places.max(0)
-    places = _MARGIN + (places - low) / np.maximum(high - low, 1e-9).max() * (_SIDE - 2 * _MARGIN)
-    walks = relevance[item].walks(top_k)[0]
+    places, joined, walks = placed_walks(relevance, item, top_k, positions)
     edges = [
         f'<line x1="{places[i][0]:.1f}" y1="{places[i][1]:.1f}" x2="{places[j][0]:.1f}" y2="{places[j][1]:.1f}"/>'
         for i, j in zip(*np.triu(joined).nonzero(), strict=True)
@@ -62,7 +53,7 @@ def walks_svg(
     ]
     drawn = [_walk(walk, rank, places, abs(walks[0].relevance)) for rank, walk in enumerate(walks)]
     return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" width="{_SIDE}" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" width="{SIDE}" role="img"'
         ' aria-label="Walks in a graph that speak for the target, red, or against it, blue">'
         '<rect width="100%" height="100%" fill="#ffffff"/>'
         f'<g stroke="#999999">{"".join(edges)}</g>{"".join(reversed(drawn))}'
@@ -70,10 +61,35 @@ def walks_svg(
     )
 
 
+def placed_walks(
+    relevance: WalkRelevance, item: int, top_k: int, positions: NDArray[Any] | None = None
+) -> tuple[NDArray[Any], NDArray[Any], list[RelevantWalk]]:
+    """Give the places (n, 2) of nodes in a square of `SIDE`, which are joined (n, n), and the strongest walks."""
+    check_integer("top_k", top_k, 1)
+    n = int(relevance.nodes_per_graph[item])
+    joined = np.any([a[item, :n, :n].cpu().numpy() != 0 for a in relevance.adjacencies], 0)
+    joined = (joined | joined.T) & ~np.eye(n, dtype=bool)
+    places = _layout(joined) if positions is None else np.asarray(positions, dtype=float)
+    if places.shape != (n, 2):
+        raise bad_argument("positions", f"({n}, 2)", str(places.shape))
+    low, high = places.min(0), places.max(0)
+    places = _MARGIN + (places - low) / np.maximum(high - low, 1e-9).max() * (SIDE - 2 * _MARGIN)
+    walks = relevance[item].walks(top_k)[0]
+    return places, joined, walks
+
+
 def _walk(walk: RelevantWalk, rank: int, places: NDArray[Any], strongest: float) -> str:
     share = abs(walk.relevance) / strongest
     color = "#{:02x}{:02x}{:02x}".format(*diverging_colormap()[COLORS - 1 if walk.relevance > 0 else 0].tolist())
-    # Beside each other, as most strong walks share edges.
+    title = f"{' '.join(map(str, walk.nodes))}: {walk.relevance:.3g}"
+    return (
+        f'<path d="{walk_path(walk, rank, places)}" fill="none" stroke="{color}" stroke-width="{1 + 4 * share:.1f}"'
+        f' stroke-linejoin="round" opacity="{0.35 + 0.5 * share:.2f}"><title>{title}</title></path>'
+    )
+
+
+def walk_path(walk: RelevantWalk, rank: int, places: NDArray[Any]) -> str:
+    """Give the path of a walk, beside those of other ranks, as most strong walks share edges."""
     angle = 2.4 * rank
     points = places + _APART * math.sqrt(rank) * np.array([math.cos(angle), math.sin(angle)])
     parts = [_point("M", points[walk.nodes[0]])]
@@ -81,11 +97,7 @@ def _walk(walk: RelevantWalk, rank: int, places: NDArray[Any], strongest: float)
         x, y = points[after]
         stays = f"a{_LOOP},{_LOOP} 0 1 1 0.1,0.1"
         parts.append(stays + _point("L", (x, y)) if before == after else _point("L", (x, y)))
-    title = f"{' '.join(map(str, walk.nodes))}: {walk.relevance:.3g}"
-    return (
-        f'<path d="{"".join(parts)}" fill="none" stroke="{color}" stroke-width="{1 + 4 * share:.1f}"'
-        f' stroke-linejoin="round" opacity="{0.35 + 0.5 * share:.2f}"><title>{title}</title></path>'
-    )
+    return "".join(parts)
 
 
 def _point(command: str, place: Sequence[float]) -> str:

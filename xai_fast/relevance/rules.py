@@ -12,7 +12,7 @@ from __future__ import annotations
 import abc
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,15 +51,15 @@ class Local:
         a: (B, *shape of a).
         z: (B, *shape of z), b included.
         bias: b (channels of z,) as it takes part in the sharing; None where it does not.
-        bounds: the smallest and the largest values that a can have: like a, one for all items, or a number for each;
-            None where nothing is known.
+        bounds: gives the smallest and the largest values that a can have: like a, one for all items, or a number for
+            each; None where nothing is known.
     """
 
     layer: Weighted
     a: Tensor
     z: Tensor
     bias: Tensor | None = None
-    bounds: tuple[Tensor, Tensor] | None = None
+    bounds: Callable[[], tuple[Tensor, Tensor]] | None = None
 
     @property
     def own(self) -> Tensor:
@@ -340,7 +340,7 @@ class ZBox(Rule):
     @override
     def share(self, at: Local) -> Share:
         dims = tuple(range(1, at.a.ndim))
-        low, high = at.bounds or (at.a.amin(dims, keepdim=True), at.a.amax(dims, keepdim=True))
+        low, high = at.bounds() if at.bounds else (at.a.amin(dims, keepdim=True), at.a.amax(dims, keepdim=True))
         weights = at.parts[::-1]
         floor = [self._product(at, end, weight) for end, weight in zip((low, high), weights, strict=True)]
         terms = [Term([1], weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]

@@ -203,7 +203,7 @@ class Walk:
         a, z = self.state.tensor(layer.source), self.state.tensor(layer.node.index)
         position = self.layers.positions[layer.node.index]
         bias = layer.bias if self.bias != "zero" else None
-        bounds = self._input_bounds[layer.source] if position.is_first else None
+        bounds = (lambda: self._input_bounds[layer.source]) if position.is_first else None
         share = self.composite.rule(position).share(Local(layer, a, z, bias, bounds))
         if self.bias != "keep" or bias is None:
             return share

@@ -143,19 +143,20 @@ function bars({ values }) {
     draw("rect", { class: "axis", width: values.length, y: 49.8, height: 0.4 }), ...rects);
 }
 
-function links({ box, lines, values, words }) {
+function links({ box, frame, lines, values, words }) {
   const largest = Math.abs(values[0]) || 1;
-  const shapes = lines.map(([x0, y0, x1, y1], i) => {
+  const shapes = lines.map((line, i) => {
     const share = Math.abs(values[i]) / largest;
-    const d = `M${x0} ${y0}L${x1} ${y1}`;
-    const ends = `M${x0} ${y0}h0M${x1} ${y1}h0`; // dots, by their round caps
+    const [x0, y0, x1, y1] = line;
+    const d = frame === undefined ? `M${x0} ${y0}L${x1} ${y1}` : line;
+    const ends = frame === undefined ? `M${x0} ${y0}h0M${x1} ${y1}h0` : `${line.match(/^M[-\d.,]+/)[0]}h0`; // dots, by their round caps
     const wide = 1 + 2.5 * share;
     return draw("g", { opacity: 0.3 + 0.7 * share }, draw("title", {}, number(values[i])),
       ...[[d, wide + 1.5], [ends, wide + 4.5]].map(([path, width]) => draw("path", { d: path, class: "edge", "stroke-width": width })),
       ...[[d, wide], [ends, wide + 3]].map(([path, width]) => draw("path", { d: path, class: values[i] < 0 ? "against" : "for", "stroke-width": width })));
   });
   const texts = words.map(([word, x, y, length]) => draw("text", { x, y, textLength: length, class: "word" }, word));
-  return draw("svg", { class: "drawing", viewBox: `0 0 ${box[0]} ${box[1]}`, "aria-hidden": "true" }, ...shapes.reverse(), ...texts);
+  return draw("svg", { class: "drawing", viewBox: `0 0 ${box[0]} ${box[1]}`, "aria-hidden": "true" }, ...(frame ? [draw("path", { d: frame, class: "frame" })] : []), ...shapes.reverse(), ...texts);
 }
 
 function coloured({ words }) {
