@@ -163,7 +163,7 @@ class TransformerAttribution(TokenMethod):
     (Eq. 14). It takes a gradient and a walk of relevance that begins with 1 at the score: by the positive contributions
     (Eq. 6) through layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution
     through sums. Biases take their share. Softmax and norms, for which the paper has no equation, have the rules of
-    `xai_fast.relevance.walk`. With ``relevance="attention"`` R is A itself (ICCV 2021, Eq. 5 and 6): no walk, a gradient.
+    `xai_fast.relevance.walk`. With ``relevance="attention"`` R is A itself (ICCV 2021, Eq. 5 and 6): no walk.
 
     Attributions are not negative. Arguments as for `TokenMethod`.
 

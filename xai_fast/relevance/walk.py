@@ -40,7 +40,7 @@ aten = torch.ops.aten
 
 _EPS = 1e-6
 _REUSED = 2**25
-"""Bytes up to which the C library keeps what is freed; larger tensors have page faults, which take longer than a pass."""
+"""Bytes up to which the C library uses freed memory again; page faults of larger tensors take longer than a pass."""
 _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
 """Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
 _THROUGH_ORIGIN = overloads_of(
@@ -347,8 +347,8 @@ class Walk:
         for which, (share, pull) in enumerate(zip(shares, (rule.pull_first, rule.pull_second), strict=True)):
             if share:
                 small = c.numel() < self.state.tensor(places[which]).numel() * c.shape[0]
-                part = pull(c * share if small else c, rule.operand(self.state, 1 - which))
-                part = part if small else part * share
+                part = pull(c * share if small and share != 1 else c, rule.operand(self.state, 1 - which))
+                part = part if small or share == 1 else part * share
                 pulled[places[which]] = pulled[places[which]] + part if places[which] in pulled else part
         return pulled
 
@@ -405,6 +405,4 @@ def _has_constants(rule: Derivative) -> bool:
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
     """Sum products: (T, B) from (T, B, *shape) and (B, *shape)."""
-    values = values.expand(rows.shape[1:])
-    found: Tensor = torch.linalg.vecdot(rows.flatten(2), values.flatten(1))
-    return found
+    return torch.einsum("tbm,bm->tb", rows.flatten(2), values.expand(rows.shape[1:]).flatten(1))
