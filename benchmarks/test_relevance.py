@@ -116,7 +116,11 @@ def test_against_zennit(benchmark: BenchmarkFixture) -> None:
 def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
     """AttnLRP at most 2, the attribution of Chefer et al. 4.5 gradients of the model as it is (fused attention)."""
     model, x = vit_small().requires_grad_(False), _inputs(4)
-    methods = {"attn_lrp": LRP(model, composite="attn_lrp"), "transformer_attribution": TransformerAttribution(model)}
+    methods = {
+        "attn_lrp": LRP(model, composite="attn_lrp"),
+        "transformer_attribution": TransformerAttribution(model),
+        "of_attention": TransformerAttribution(model, relevance="attention"),
+    }
     runs = {name: lambda m=method: m.explain(x, 0) for name, method in methods.items()}
     gradient = _gradient(model, x)
     seconds = in_turn({"gradient": gradient, **runs}, ROUNDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -79,12 +80,21 @@ def literal_attcat(name: str, token: int | None) -> Tensor:
 
 
 def literal_transformer_attribution(name: str, token: int | None) -> Tensor:
-    """Compute Eq. 13 and 14 of Chefer, Gur and Wolf."""
+    """Compute Eq. 13 and 14 of Chefer, Gur and Wolf, CVPR 2021."""
     found, model = seen(name), transformer(MODELS[name][0])
-    relevance = relevance_of_attention(model, found.hidden[0], found.bias, CLASSES)
-    rolled = eye = torch.eye(found.hidden[0].shape[1], dtype=torch.float64)
+    return _rolled(found, relevance_of_attention(model, found.hidden[0], found.bias, CLASSES), token)
+
+
+def literal_without_relevance(name: str, token: int | None) -> Tensor:
+    """Compute Eq. 5 and 6 of Chefer, Gur and Wolf, ICCV 2021, for attention of tokens among themselves."""
+    found = seen(name)
+    return _rolled(found, found.weights, token)
+
+
+def _rolled(found: Seen, relevance: list[Tensor], token: int | None) -> Tensor:
+    rolled = torch.eye(found.hidden[0].shape[1], dtype=torch.float64)
     for r, gradient in zip(relevance, found.gradients(found.weights), strict=True):
-        rolled = (eye + (gradient * r).clamp(min=0).mean(1)) @ rolled
+        rolled = rolled + (gradient * r).clamp(min=0).mean(1) @ rolled
     return rolled.mean(1) if token is None else rolled[:, token]
 
 
@@ -92,6 +102,7 @@ METHODS = {
     "attention_rollout": (AttentionRollout, literal_rollout),
     "attcat": (AttCAT, literal_attcat),
     "transformer_attribution": (TransformerAttribution, literal_transformer_attribution),
+    "of attention": (functools.partial(TransformerAttribution, relevance="attention"), literal_without_relevance),
 }
 
 

@@ -59,6 +59,21 @@ def test_nodes_need_no_path(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(found.targets, expected.targets)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_classes_in_parts_are_those_at_once(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 3, 2, bias=False), nn.ReLU(), nn.Flatten()]
+    model = nn.Sequential(*layers, nn.Linear(12, 5)).double().eval()
+    x = torch.randn(3, 2, 8, 8, dtype=torch.float64)
+    method = LRP(model, composite=RULES[rule], classes=range(5), layer=["1", "4"])
+    at_once = method.explain(x)
+    monkeypatch.setattr("xai_fast.relevance.walk._REUSED", 2 * 8 * 4 * 36)  # two rows of the first convolution
+    in_parts = method.explain(x)
+    torch.testing.assert_close(in_parts.attributions, at_once.attributions, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(in_parts.inner, at_once.inner, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(in_parts.ledger, at_once.ledger, rtol=1e-10, atol=1e-12)
+
+
 def test_a_class_out_of_range_is_named() -> None:
     model = nn.Sequential(nn.Linear(3, 4)).eval()
     with pytest.raises(InputError, match="classes: expected classes from 0 to 3, got 7"):

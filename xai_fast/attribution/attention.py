@@ -2,7 +2,8 @@
 
 Abnar and Zuidema, "Quantifying Attention Flow in Transformers", ACL 2020. Qiang, Pan, Li, Li, Jang and Zhu, "AttCAT:
 Explaining Transformers via Attentive Class Activation Tokens", NeurIPS 2022. Chefer, Gur and Wolf, "Transformer
-Interpretability Beyond Attention Visualization", CVPR 2021.
+Interpretability Beyond Attention Visualization", CVPR 2021, and "Generic Attention-model Explainability for
+Interpreting Bi-Modal and Encoder-Decoder Transformers", ICCV 2021.
 """
 
 from __future__ import annotations
@@ -164,27 +165,43 @@ class TransformerAttribution(TokenMethod):
     """Attention weighted by its gradient and its relevance, multiplied over the layers.
 
     With A the attention of a layer, R its relevance and dy/dA its gradient, the layer counts as I + the mean over the
-    heads of max(dy/dA * R, 0) (Eq. 13), and the attribution is a row of the product over the layers (Eq. 14). It takes
-    a gradient and a walk of relevance that begins with 1 at the score: by the positive contributions (Eq. 6) through
-    layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution through sums. Biases
-    take their share. Softmax and norms, for which the paper has no equation, have the rules of
-    `xai_fast.relevance.walk`.
+    heads of max(dy/dA * R, 0) (CVPR 2021, Eq. 13), and the attribution is a row of the product over the layers
+    (Eq. 14). It takes a gradient and a walk of relevance that begins with 1 at the score: by the positive contributions
+    (Eq. 6) through layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution
+    through sums. Biases take their share. Softmax and norms, for which the paper has no equation, have the rules of
+    `xai_fast.relevance.walk`. With ``relevance="attention"`` R is A itself (ICCV 2021, Eq. 5 and 6): no walk.
 
     Arguments as for `TokenMethod`.
 
-    Cost: ``1`` gradient per item, and a walk of relevance.
+    Cost: ``1`` gradient per item, and for "lrp" a walk of relevance.
     Limits: values are not negative, so that none speaks against the target, and do not add up to the score.
+
+    Args:
+        relevance: R: "lrp", or "attention" for the attention itself.
     """
+
+    def __init__(
+        self,
+        model: Callable[..., object],
+        *,
+        relevance: str = "lrp",
+        **options: object,
+    ) -> None:
+        super().__init__(model, **options)  # type: ignore[arg-type]  # one type for all
+        self.relevance = check_choice("relevance", relevance, ("lrp", "attention"))
 
     @override
     def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:
         nodes, state = [one.node for one in attention.maps], values.state
         gradients = attention.program.adjoints(state, nodes)
-        start = torch.where(values.scores == 0, 0, 1 / values.scores)
-        walk = Walk(values.traced.derived(Layers), state, _POSITIVE, keep_ledger=False)
-        relevance = walk.back({values.graph.output: start.reshape(1, -1, 1)}, nodes)
-        eye = torch.eye(attention.tokens, dtype=start.dtype, device=start.device)
-        counts = [one.of(gradients[one.node][0] * relevance[one.node][0]) for one in attention.maps]
+        if self.relevance == "lrp":
+            start = torch.where(values.scores == 0, 0, 1 / values.scores)
+            walk = Walk(values.traced.derived(Layers), state, _POSITIVE, keep_ledger=False)
+            relevance = walk.back({values.graph.output: start.reshape(1, -1, 1)}, nodes)
+        else:
+            relevance = {node: state.tensor(node).unsqueeze(0) for node in nodes}
+        counts = [one.of((gradients[one.node] * relevance[one.node])[0]) for one in attention.maps]
+        eye = torch.eye(attention.tokens, dtype=values.scores.dtype, device=values.scores.device)
         return row_of_product([eye + count.clamp(min=0).mean(1) for count in counts], self.token)
 
 

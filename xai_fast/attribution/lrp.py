@@ -100,8 +100,7 @@ class LRP(Method[Relevance]):
     def _explain(self, call: Call) -> Relevance:
         if self.classes is not None and callable(call.objective.target):
             raise bad_argument("target", "None or classes, where the option classes is given", "a callable")
-        # Values are kept of all layers, coefficients of two at a time: several classes take little more memory.
-        step = min(call.rows, max(1, 4 * call.rows // len(self.classes or (0,))))
+        step = max(1, call.rows // len(self.classes or (0,)))
         with torch.autocast(call.device.type, enabled=False):
             parts = [self._relevance(call, range(i, min(i + step, call.batch))) for i in range(0, call.batch, step)]
         return Relevance.cat(parts)

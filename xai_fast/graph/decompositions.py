@@ -340,6 +340,7 @@ def decompositions() -> dict[Any, Callable[..., Any]]:
         aten.clamp.Tensor: _clamp,
         aten.copy.default: _copy,
         aten.slice_scatter.default: _slice_scatter,
+        aten.unbind.int: lambda x, dim=0: [x.select(dim, at) for at in range(x.shape[dim])],
         aten.celu.default: lambda x, alpha=1.0: aten.elu.default(x, alpha, 1.0, 1.0 / alpha),
         aten.exp2.default: lambda x: _power_of_number(2.0, x),
         aten.pow.Scalar: _power_of_number,

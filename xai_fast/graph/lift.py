@@ -208,7 +208,7 @@ def _unaveraged(
     rows: Tensor, shape: tuple[int, ...], dim: Sequence[int] | int | None = None, keepdim: bool = False, **_: object
 ) -> Tensor:
     count = math.prod(shape[d - 1] for d in _shifted(dim, len(shape)))
-    return _unsummed(rows, shape, dim, keepdim) / count
+    return _unsummed(rows / count, shape, dim, keepdim)
 
 
 def _inverse(dims: Sequence[int]) -> list[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -170,11 +171,12 @@ class Share:
             return _Transposed.apply(c, self)  # type: ignore[no-any-return, no-untyped-call]  # torch
         units = [self._divide(pot, c, lost) for pot in self.pots]
 
-        def part(term: Term) -> Tensor:
-            pulled = self.layer.pull(_combined(term, units), term.weight)
-            return pulled if term.factor is None else pulled * term.factor
-
-        return functools.reduce(torch.add, map(part, self.terms))
+        parts: list[Tensor] = []
+        for _, group in itertools.groupby(self.terms, lambda term: id(term.units)):  # one product for several weights
+            terms = list(group)
+            pulled = self.layer.pull(_combined(terms[0], units), *(term.weight for term in terms))
+            parts += [p if t.factor is None else p * t.factor for p, t in zip(pulled, terms, strict=True)]
+        return functools.reduce(torch.add, parts)
 
     def push(self, rows: Tensor) -> Tensor:
         """Go forward, the transpose of `pull`: (T, B, *shape of z) from rows (T, B, *shape of a)."""
@@ -343,7 +345,8 @@ class ZBox(Rule):
         low, high = at.bounds() if at.bounds else (at.a.amin(dims, keepdim=True), at.a.amax(dims, keepdim=True))
         weights = at.parts[::-1]
         floor = [self._product(at, end, weight) for end, weight in zip((low, high), weights, strict=True)]
-        terms = [Term([1], weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]
+        one = [1]
+        terms = [Term(one, weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]
         return Share(at.layer, [self._pot(at.z, at.without_bias - floor[0] - floor[1])], terms, is_relevance=True)
 
     @staticmethod

@@ -9,7 +9,7 @@ two, and pools, share by contribution. Below the first weights R itself is carri
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,6 +39,8 @@ __all__ = ["Layers", "Walk"]
 aten = torch.ops.aten
 
 _EPS = 1e-6
+_REUSED = 2**25
+"""Bytes up to which the C library uses freed memory again; page faults of larger tensors take longer than a pass."""
 _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
 """Of softmax and its like: they do not pass through the origin, so y / x says nothing."""
 _THROUGH_ORIGIN = overloads_of(
@@ -137,9 +139,15 @@ class Walk:
     bounds: tuple[Tensor, Tensor] | None = None
     keep_ledger: bool = True
     ledger: list[tuple[str, Tensor]] = field(default_factory=list)
+    _shares: dict[int, Share] = field(default_factory=dict)
+    _is_last: bool = True
 
     def back(
-        self, seeds: Mapping[int, Tensor], wanted: Iterable[int] = (0,), until: Callable[[int], bool] | None = None
+        self,
+        seeds: Mapping[int, Tensor],
+        wanted: Iterable[int] = (0,),
+        until: Callable[[int], bool] | None = None,
+        relevance: Mapping[int, Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Carry relevance back.
 
@@ -147,18 +155,23 @@ class Walk:
             seeds: (T, B, *shape) coefficients where the walk starts, by node.
             wanted: nodes whose relevance is asked for.
             until: tells nodes at which the walk ends; None to go on to the input.
+            relevance: like the seeds, relevance itself.
 
         Returns:
             (T, B, *shape) the relevance of the wanted nodes that have any; with ``until``, the coefficients of the
             nodes at which the walk ended.
         """
         graph, keep = self.layers.graph, frozenset(wanted)
-        coefficients: dict[int, Tensor] = dict(seeds)
-        relevance: dict[int, Tensor] = {}
+        coefficients, relevance = dict(seeds), dict(relevance or {})
         result: dict[int, Tensor] = {}
         last = min(keep) if until is None else 0
+        first = next(iter((*coefficients.values(), *relevance.values())))
+        most = _REUSED // (first.element_size() * self.state.items)
+        apart = len(first) > 1 and until is None and first.device.type == "cpu"
         for index in range(len(graph.nodes) - 1, last - 1, -1):
-            if until is None:
+            if apart and graph.nodes[index].active and len(first) * graph.nodes[index].size > most:
+                return result | self._in_parts(coefficients, relevance, [i for i in keep if i <= index], most)
+            if until is None and self._is_last:
                 self.state.values.pop(index + 1, None)  # all that read it are behind us
             c, r = coefficients.pop(index, None), relevance.pop(index, None)
             if c is None and r is None:
@@ -198,8 +211,29 @@ class Walk:
                 coefficients[source] = coefficients[source] + part if source in coefficients else part
         return result
 
+    def _in_parts(
+        self, coefficients: dict[int, Tensor], relevance: dict[int, Tensor], wanted: Sequence[int], most: int
+    ) -> dict[int, Tensor]:
+        """Go on with some rows at a time, no more than have so many entries of an item at any node."""
+        rows = len(next(iter((*coefficients.values(), *relevance.values()))))
+        step = max(1, most // max(node.size for node in self.layers.graph.nodes if node.active))
+        walks = [replace(self, ledger=[], _is_last=i + step >= rows) for i in range(0, rows, step)]
+        found = []
+        for walk, at in zip(walks, (slice(i, i + step) for i in range(0, rows, step)), strict=True):
+            seeds, rest = ({i: c[at] for i, c in known.items()} for known in (coefficients, relevance))
+            found.append(walk.back(seeds, wanted, relevance=rest))
+        for same in zip(*(walk.ledger for walk in walks), strict=True):
+            self.ledger.append((same[0][0], torch.cat([lost for _, lost in same])))
+        return {i: torch.cat([part[i] for part in found]) for i in found[0]}
+
     def share(self, layer: Weighted) -> Share:
         """Prepare the rule of a layer."""
+        found = self._shares.pop(layer.node.index, None) or self._share(layer)
+        if not self._is_last:
+            self._shares[layer.node.index] = found
+        return found
+
+    def _share(self, layer: Weighted) -> Share:
         a, z = self.state.tensor(layer.source), self.state.tensor(layer.node.index)
         position = self.layers.positions[layer.node.index]
         bias = layer.bias if self.bias != "zero" else None
@@ -313,8 +347,8 @@ class Walk:
         for which, (share, pull) in enumerate(zip(shares, (rule.pull_first, rule.pull_second), strict=True)):
             if share:
                 small = c.numel() < self.state.tensor(places[which]).numel() * c.shape[0]
-                part = pull(c * share if small else c, rule.operand(self.state, 1 - which))
-                part = part if small else part * share
+                part = pull(c * share if small and share != 1 else c, rule.operand(self.state, 1 - which))
+                part = part if small or share == 1 else part * share
                 pulled[places[which]] = pulled[places[which]] + part if places[which] in pulled else part
         return pulled
 
@@ -371,6 +405,4 @@ def _has_constants(rule: Derivative) -> bool:
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
     """Sum products: (T, B) from (T, B, *shape) and (B, *shape)."""
-    values = values.expand(rows.shape[1:])
-    found: Tensor = torch.linalg.vecdot(rows.flatten(2), values.flatten(1))
-    return found
+    return torch.einsum("tbm,bm->tb", rows.flatten(2), values.expand(rows.shape[1:]).flatten(1))

@@ -65,15 +65,19 @@ class Weighted:
         found: Tensor = aten.convolution.default(flat, weight, bias, *self.node.args[3:])
         return found.reshape(*a.shape[: 1 - weight.ndim], *found.shape[1:])
 
-    def pull(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """Compute W^T rows: (*, *shape of a) from (*, *shape of z)."""
+    def pull(self, rows: Tensor, *weights: Tensor) -> list[Tensor]:
+        """Compute W^T rows for each W: (*, *shape of a) from (*, *shape of z)."""
         if self.kind == "dense":
-            return torch.matmul(rows, weight.mT)
+            return [torch.matmul(rows, weight.mT) for weight in weights]
+        if len(weights) > 1 and (self.node.args[6] or self.node.args[8] != 1):  # transposed, or in groups
+            return [self.pull(rows, weight)[0] for weight in weights]
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
         flat = rows.flatten(0, -weight.ndim)
-        like = flat.new_empty(()).expand(flat.shape[0], *self.shape[1:])
+        like = flat.new_empty(()).expand(flat.shape[0], len(weights) * self.shape[1], *self.shape[2:])
         options = (*self.node.args[3:], [True, False, False])
         found: Tensor = aten.convolution_backward.default(flat, like, weight, None, *options)[0]
-        return found.reshape(*rows.shape[: 1 - weight.ndim], *found.shape[1:])
+        found = found.reshape(*rows.shape[: 1 - weight.ndim], *found.shape[1:])
+        return list(found.chunk(len(weights), 1 - weight.ndim))
 
     def per_unit(self, values: Tensor) -> Tensor:
         """Shape numbers per channel so that they broadcast over z."""

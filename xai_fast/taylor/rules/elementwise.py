@@ -19,6 +19,8 @@ from xai_fast.taylor.touched import Touched
 
 __all__ = ["Elementwise", "Selection", "Softmax"]
 
+aten = torch.ops.aten
+
 
 class Elementwise(Rule):
     """y = s(z) for a smooth s: its derivatives come from the table of activations."""
@@ -51,6 +53,9 @@ class Elementwise(Rule):
 
     @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        z = state.values.get(self.source)  # None where only its derivatives are kept
+        if self.node.target is aten.gelu.default and isinstance(z, Tensor) and rows.shape == (1, *z.shape):
+            return {self.source: aten.gelu_backward.default(rows, z[None], **self.node.kwargs)}
         return {self.source: rows * self.derivative(state, 1)}
 
     @override
