@@ -39,6 +39,8 @@ __all__ = ["Layers", "Walk"]
 aten = torch.ops.aten
 
 _EPS = 1e-6
+_LONG = 2**12
+"""Numbers whose products are summed in more time than a call takes."""
 _REUSED = 2**25
 """Bytes up to which the C library uses freed memory again; page faults of larger tensors take longer than a pass."""
 _BY_DERIVATIVE = overloads_of(aten.exp, aten.log)
@@ -404,5 +406,9 @@ def _has_constants(rule: Derivative) -> bool:
 
 
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
-    """Sum products: (T, B) from (T, B, *shape) and (B, *shape)."""
-    return torch.einsum("tbm,bm->tb", rows.flatten(2), values.expand(rows.shape[1:]).flatten(1))
+    """Sum products: (T, B) from (T, B, *shape) and (B, *shape); long ones in one pass of each, without a product."""
+    rows, values = rows.flatten(2), values.expand(rows.shape[1:]).flatten(1)
+    if rows.device.type == "cpu" and rows.shape[2] >= _LONG:
+        return torch.stack([torch.stack(list(map(torch.dot, row, values))) for row in rows])
+    found: Tensor = torch.linalg.vecdot(rows, values)
+    return found
