@@ -291,7 +291,7 @@ def test_failed_items_are_tried_again(tmp_path: Path, cluster: Cluster, expected
     ("options", "message"),
     [
         ({"workers": 0}, "workers: expected an integer, at least 1"),
-        ({"num_cpus": 0.0}, "num_cpus: expected a positive number"),
+        ({"num_cpus": 0.0}, "num_cpus: expected a positive, finite number"),
         ({"num_gpus": -1.0}, "num_gpus: expected a number of GPUs"),
         ({"device": "cuda:1", "num_gpus": 1.0}, "device: expected"),
     ],

@@ -24,7 +24,6 @@ from xai_fast.comparison.entries import (
 )
 from xai_fast.comparison.stores import run_comparison
 from xai_fast.errors import InputError
-from xai_fast.jobs.sources import open_source
 from xai_fast.references import ModelRef
 from xai_fast.registry import find_method
 from xai_fast.terminal import say, shown
@@ -71,6 +70,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> bool:
+    from xai_fast.jobs.sources import open_source
+
     out, loaded = Path(options.out), ModelRef(options.model).load()
     refuse_results(out)
     spec = read_spec(options, target=named_class(options.target, loaded), limit=options.limit)
