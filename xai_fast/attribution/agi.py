@@ -5,7 +5,6 @@ Pan, Li and Zhu, "Explaining Deep Neural Network Models with Adversarial Gradien
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -87,8 +86,7 @@ class AGI(SampledMethod[AdversarialExplanation]):
 
     For each of ``classes`` other classes k a path begins at the item and takes steps clip(x + step * sign(grad f_k)),
     until the model predicts k or ``max_steps``. Each adds -F times the change of x, F the gradient of the target's
-    score before it. Attributions are like the inputs (B, ...), in units of the score: the mean over the paths, where
-    the paper has the sum, so their scale does not depend on ``classes``. No baseline has to be chosen.
+    score before it. Attributions (B, ...) are in units of the score: the mean over the paths, in the paper the sum.
 
     Cost: at most ``2 * classes * max_steps`` gradients per item.
     Limits: paths end where a class wins, at no baseline. Single outputs and callable targets are refused.
@@ -96,11 +94,10 @@ class AGI(SampledMethod[AdversarialExplanation]):
     Args:
         model: with several classes; see `SampledMethod`, as for ``score`` and the options that follow.
         step: of each entry, in the model's input units (epsilon in the paper, for data from 0 to 1).
-        classes: other classes, spread evenly over all but the target; all of them where there are fewer.
+        classes: at most so many other classes, spread evenly over all but the target; the limit of a ``tolerance``.
         max_steps: steps per path, at least 1 (m in the paper).
         low: the data's least value, in the model's input units: a number, or one per channel. None for no limit.
         high: its largest value, likewise.
-        tolerance: see `SampledMethod`, as for ``embeddings``; ``classes`` is the limit.
 
     Raises:
         InputError: an option is out of range.
@@ -144,7 +141,7 @@ class AGI(SampledMethod[AdversarialExplanation]):
         """Give the least and the largest value of each entry, (1, N) or (1, 1)."""
         low, high = (
             call.values[0].new_full((1, 1), none) if limit is None else baseline_rows(name, limit, call)[:, 0]
-            for name, limit, none in (("low", self.low, -math.inf), ("high", self.high, math.inf))
+            for name, limit, none in (("low", self.low, -torch.inf), ("high", self.high, torch.inf))
         )
         items = FlatInputs(call.values).join(call.values)
         outside = call.host.items(((items < low) | (items > high)).any(1))

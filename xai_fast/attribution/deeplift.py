@@ -53,9 +53,7 @@ class DeepLIFT(Method[DifferenceAttribution]):
     is one walk back through all operations, also functional ones, modules that run twice, residual sums, norms and
     attention. What the paper leaves open is chosen so that the differences add up exactly: each of two factors has the
     mean of the other; a maximum passes its difference to the entry that it is where it is larger; softmax has its
-    derivative at the logarithmic mean of p and p'.
-
-    Attributions are like the inputs (B, ...), in units of the score, signed.
+    derivative at the logarithmic mean of p and p'. Attributions (B, ...) are signed, in units of the score.
 
     Cost: ``2`` evaluations per item, and a walk back.
     Limits: where what a layer norm reads is constant in the baseline, large multipliers cancel: see ``delta``.

@@ -49,8 +49,7 @@ class _GuidedPath(Walk):
 
     @override
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
-        last = gradients * (items.centers[rows.item] - rows.points)
-        statistics.add(rows.kept[0] + last, rows.item, which)
+        statistics.add(rows.kept[0] + gradients * (items.centers[rows.item] - rows.points), rows.item, which)
 
     @override
     def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:
@@ -96,8 +95,7 @@ class GuidedIG(SampledMethod[PathExplanation]):
     Each of ``steps`` steps takes an equal part of the L1 distance from x' to x. It moves the ``fraction`` of entries of
     smallest absolute gradient towards x, as far as ``max_dist`` lets them; if that is less than the step, the next ones
     too, and so on. What an entry moves, times its gradient at the beginning of the step, adds up to its attribution.
-    Attributions are like the inputs (B, ...), in units of the score; their sum is the difference of the two scores, up
-    to ``delta``. Several inputs share one L1 distance.
+    Attributions (B, ...) sum to the difference of the two scores, up to ``delta``. Several inputs share a distance.
 
     Cost: ``steps`` gradients per item and baseline.
     Limits: entries that equal the baseline get zero; neither linear in the model nor symmetric.
@@ -106,11 +104,11 @@ class GuidedIG(SampledMethod[PathExplanation]):
         model: see `SampledMethod`, as for ``score`` and the options that follow.
         steps: gradients along the path, at least 1.
         fraction: share of the entries that move together, above 0 and at most 1 (p in the paper).
-        max_dist: how far an entry may be from its place on the straight path, as a share of the way from x' to x, 0 to
-            1. 0 is the straight path (`IntegratedGradients` with "riemann_left"), 1 the paper's path without anchors.
+        max_dist: how far an entry may be from the straight path, as a share of the way from x' to x: 0 is that path
+            (`IntegratedGradients` with "riemann_left"), 1 the paper's path without anchors.
         baseline: x': a number, or one per channel, in the model's input units; "blur" or "mean" of the item; an array
-            or a tensor that broadcasts to an item, or the file NAME.npy of one. With a dimension more than an item it
-            is (K, ...), K baselines, over which the result is averaged. Several inputs have one for all, or a sequence.
+            or a tensor that broadcasts to an item, or the file NAME.npy of one. Of K baselines (K, ...) the results
+            are averaged. Several inputs have one for all, or a sequence.
 
     Raises:
         InputError: an option is out of range.

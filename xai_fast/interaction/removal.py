@@ -51,10 +51,8 @@ class RemovalInteractions(BehindLayer):
             layer's output for one item, positions and channels as the layer has them.
         score: F, see `xai_fast.engine.objective.SCORES`. "log_odds" is linear in the model's outputs, with its slopes
             at the item: the target's output minus the mean of the others, weighted by their softmax at x. Thus F does
-            not saturate, and does not bend where removed cells make another class the strongest rival: all
-            interactions are those of the network. Other scores are taken as they are.
-        shortlist: how many cells, those of largest single effect ``|F(x) - F(x without i)|``, are combined; None
-            for all.
+            not saturate, nor bend where another class becomes the strongest rival. Others are taken as they are.
+        shortlist: how many cells, those of largest ``|F(x) - F(x without i)|``, are combined; None for all.
         sign: "positive" ranks by the value, and interactions below zero, of cells that stand in for one another, get
             salience zero; "both" ranks by magnitude.
         order: 2 for pairs, 3 for triples.
