@@ -68,6 +68,24 @@ def test_what_padding_before_the_first_layer_takes(rule: str) -> None:
     assert "2 constant_pad_nd" in found.operations
 
 
+@pytest.mark.parametrize("rule", ["epsilon", "epsilon_gamma_box", "epsilon_alpha2_beta1"])
+def test_large_maps_keep_the_balance_of_each_item(rule: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(2, 2, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(2, 2, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(2 * 64 * 64, 2),
+    ).eval()
+    method = LRP(model, composite=rule, bias="keep", start="one", classes=[1, 0])
+    found = method.explain(torch.randn(3, 2, 64, 64))
+    kept = found.ledger[..., 1:].sum((2, 3))
+    size = found.ledger.abs().amax((2, 3))
+    torch.testing.assert_close((found.attributions.sum((2, 3, 4)) + kept) / size, 1 / size, atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_without_biases_the_bias_takes_nothing(rule: str) -> None:
     model = nn.Sequential(
