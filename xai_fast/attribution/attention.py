@@ -180,13 +180,7 @@ class TransformerAttribution(TokenMethod):
         relevance: R: "lrp", or "attention" for the attention itself.
     """
 
-    def __init__(
-        self,
-        model: Callable[..., object],
-        *,
-        relevance: str = "lrp",
-        **options: object,
-    ) -> None:
+    def __init__(self, model: Callable[..., object], *, relevance: str = "lrp", **options: object) -> None:
         super().__init__(model, **options)  # type: ignore[arg-type]  # one type for all
         self.relevance = check_choice("relevance", relevance, ("lrp", "attention"))
 

@@ -139,9 +139,10 @@ class GNNLRP(Method[WalkRelevance]):
 
     def _alone(self, x: Tensor, arguments: tuple[Any, ...], target: Target, *, fixed: bool) -> WalkRelevance:
         """Explain one graph; where its indices are fixed, they are a part of the trace."""
-        method = self._single.setdefault(fixed, self.with_model(_OneGraph(self.model, fixed)))
+        if fixed not in self._single:
+            self._single[fixed] = self.with_model(_OneGraph(self.model, fixed))
         rows = (shared(v) if fixed and _is_index(v) else v[None] if isinstance(v, Tensor) else v for v in arguments)
-        return Method.explain(method, x[None], target, tuple(rows))
+        return Method.explain(self._single[fixed], x[None], target, tuple(rows))
 
     def attribute(self, *arguments: Any, **named: Any) -> Tensor:
         """Give the relevance of the nodes, (B, n); arguments as for `explain`."""
