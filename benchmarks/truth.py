@@ -50,14 +50,9 @@ _TOGETHER = 4
 
 STAGES = (
     *((stage, DIGITS, 20) for stage in ("defaults", "others")),
-    *((stage, FIRST, count) for stage, count in (("defaults", 8), ("radius", 8), ("grid", 20), ("chosen", 16))),
-    *((stage, FIRST, 16) for stage in ("defaults", "radius")),
-    *(("chosen", name, count) for name, count in ((LITE[1], 12), (FIRST, 28), (LITE[2], 12))),
-    *(("chosen", name, 20) for name in LITE),
-    *((stage, FIRST, 28) for stage in ("defaults", "radius")),
-    *(("chosen", name, _EVERY) for name in LITE),
-    *((stage, FIRST, _EVERY) for stage in ("defaults", "radius", "others", "grid")),
-    *(("chosen", name, _EVERY) for name in LITE),
+    *((stage, FIRST, count) for stage, count in (("defaults", 8), ("radius", 8), ("grid", _EVERY))),
+    *(("chosen", name, count) for count in (16, _EVERY) for name in LITE),
+    *((stage, FIRST, _EVERY) for stage in ("defaults", "radius", "others")),
 )
 """What is measured, on which network and how many items, in turn."""
 
