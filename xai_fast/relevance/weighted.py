@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -73,11 +74,25 @@ class Weighted:
             return [self.pull(rows, weight)[0] for weight in weights]
         weight = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
         flat = rows.flatten(0, -weight.ndim)
-        like = flat.new_empty(()).expand(flat.shape[0], len(weights) * self.shape[1], *self.shape[2:])
-        options = (*self.node.args[3:], [True, False, False])
-        found: Tensor = aten.convolution_backward.default(flat, like, weight, None, *options)[0]
+        if self._padding is not None and flat.device.type == "cpu":  # forward is the faster way, a fifth
+            turned = weight.transpose(0, 1).flip(tuple(range(2, weight.ndim)))
+            found: Tensor = aten.convolution.default(flat, turned, None, *self._padding)
+        else:
+            like = flat.new_empty(()).expand(flat.shape[0], len(weights) * self.shape[1], *self.shape[2:])
+            options = (*self.node.args[3:], [True, False, False])
+            found = aten.convolution_backward.default(flat, like, weight, None, *options)[0]
         found = found.reshape(*rows.shape[: 1 - weight.ndim], *found.shape[1:])
         return list(found.chunk(len(weights), 1 - weight.ndim))
+
+    @functools.cached_property
+    def _padding(self) -> list[object] | None:
+        """The options of the convolution that is the transpose of this one; None where there is none."""
+        stride, padding, dilation, transposed, extra, groups = self.node.args[3:]
+        sizes = [step * (size - 1) for step, size in zip(dilation, self.weight.shape[2:], strict=True)]
+        left = [size - pad for size, pad in zip(sizes, padding, strict=True)]
+        if transposed or groups != 1 or set(stride) != {1} or min(left) < 0:
+            return None
+        return [stride, left, dilation, False, extra, 1]
 
     def per_unit(self, values: Tensor) -> Tensor:
         """Shape numbers per channel so that they broadcast over z."""
