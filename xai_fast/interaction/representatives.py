@@ -62,7 +62,8 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
             - "paper", by itself: "mean", "min", "mode" and "random";
 
             or an integer n, that many random rows; or "kmeans:n", the rows nearest to the centres of n clusters, which
-            scikit-learn's KMeans finds among at most 20,000 random rows (or 20 n, if that is more); or the rows themselves, (B, D) like the data; columns of a DataFrame go by their names.
+            scikit-learn's KMeans finds among at most 20,000 random rows (or 20 n, if that is more); or the rows
+            themselves, (B, D) like the data; columns of a DataFrame go by their names.
         seed: of the random rows and of the start of k-means.
 
     Returns:
