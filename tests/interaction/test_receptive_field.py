@@ -357,6 +357,7 @@ UNKNOWN = {
     "with channels": (Does(lambda x: x.flatten(1)), "its cells do not lie in rows and columns"),
     "indices": (Does(lambda x: F.max_pool2d(x, 2, return_indices=True)[1] * 1.0), "only its first result is followed"),
     "nothing": (Does(lambda x: torch.ones(1, 3, 4, 4)), "it does not depend on the image"),
+    "chosen by itself": (Does(lambda x: x[:, :, x[0, 0, :, 0].long()]), "its weights or indices depend on the image"),
     "dynamic": (Does(lambda x: F.conv2d(x, x[:, :, :2, :2])), "its weights or indices depend on the image"),
 }
 

@@ -123,8 +123,8 @@ class Call:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The arguments that are tensors."""
-        return [a for a in self.arguments.values() if isinstance(a, Tensor)]
+        """The tensors among the arguments, also those in lists."""
+        return [leaf for leaf in tree_leaves(list(self.arguments.values())) if isinstance(leaf, Tensor)]
 
     @property
     def shape(self) -> torch.Size:
