@@ -5,16 +5,17 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import physics_functions
 import pytest
 import torch
 from torch import Tensor
 
-from xai_fast.datasets import physics, synthetic_functions
+from xai_fast.datasets import synthetic_functions
 from xai_fast.datasets.known_functions import KnownFunction
 from xai_fast.errors import InputError
 
 FUNCTIONS = synthetic_functions.FUNCTIONS
-EVERY = [*FUNCTIONS.values(), *physics.FUNCTIONS.values()]
+EVERY = [*FUNCTIONS.values(), *physics_functions.FUNCTIONS.values()]
 NAMES = [function.name for function in EVERY]
 
 # The formulas as printed, for one row and with numpy.

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 import torch
+from physics_functions import FUNCTIONS
 
 from xai_fast import TNID
 from xai_fast.datasets.known_functions import KnownFunction
-from xai_fast.datasets.physics import FUNCTIONS
 
 # The pairs that matter most, by the formula's second derivatives in standard units.
 STRONGEST = {

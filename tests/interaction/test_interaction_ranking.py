@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -240,7 +241,9 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any]], str], str]] = {
     "list": (lambda about: "[]", "another kind"),
     "other kind": (changed(lambda about: about.__setitem__("kind", "x")), "another kind"),
     "newer": (changed(lambda about: about.__setitem__("version", 2)), "version 2, where this release reads version 1"),
-    "NaN": (lambda about: json.dumps(about).replace("9.0", "NaN"), "no JSON"),
+    "NaN": (lambda about: json.dumps(about).replace("9.0", "NaN"), "do not fit"),
+    "scores infinite": (changed(lambda about: about.__setitem__("scores", [math.inf])), "do not fit"),
+    "names beside": (changed(lambda about: about.__setitem__("more", 1)), "do not fit"),
     "overflow": (lambda about: json.dumps(about).replace("9.0", "1e999"), "do not fit"),
     "missing": (changed(lambda about: about.pop("scores")), "do not fit"),
     "names twice": (changed(lambda about: about.__setitem__("feature_names", ["a"] * 4)), "do not fit"),

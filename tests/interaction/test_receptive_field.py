@@ -74,6 +74,13 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(x)
 
 
+class PooledBranch(nn.Module):
+    """The whole picture at every position, as in DeepLab."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x.mean((2, 3), keepdim=True), x.shape[2:], mode="bilinear")
+
+
 def relation_convolutions() -> nn.Module:
     layers: list[nn.Module] = []
     for inputs in (3, 24, 24, 24):
@@ -140,6 +147,9 @@ MODELS = {
     "einsum": ([Does(lambda x: torch.einsum("bchw,dc->bdhw", x, torch.ones(3, 3, dtype=x.dtype)))], SIZE),
     "softmax along channels": ([conv(3, 4, 3), nn.Softmax(1)], SIZE),
     "softmax along rows": ([conv(3, 4, 3), nn.Softmax(2)], SIZE),
+    "pixels to channels": ([Does(lambda x: F.pixel_unshuffle(x[:, :, :20], 2)), conv(12, 4, 3)], SIZE),
+    "pooled branch": ([Concat(conv(3, 4, 3, 1, padding=1), PooledBranch()), conv(7, 4, 3)], SIZE),
+    "in parts": ([conv(3, 4, 3), Does(lambda x: x.unflatten(3, (2, 12)).flatten(3))], SIZE),
     "shuffled channels": ([conv(3, 4, 3), nn.ChannelShuffle(2), Does(lambda x: x.chunk(2, 1)[1])], SIZE),
     "cut and turned": ([Does(lambda x: x[:, :, 3:-2:2, 5:].flip(3)), conv(3, 4, 3)], SIZE),
     "a column": ([conv(3, 4, 3), Does(lambda x: x[..., 4:5] + 0 * x)], SIZE),
@@ -210,7 +220,7 @@ def test_fields_of_efficientnet(layer: str) -> None:
     from xai_fast.models.classifiers import load
 
     model = load("efficientnet-lite0").model
-    check(model, layer, (1, 3, 64, 48))
+    check(model, layer, (1, 3, 40, 32))
     # Each of its strides of 2 pads nothing before and one pixel after (two, with a kernel of 5): 1/2 + 1 + 2 + 4 + ...
     geometry = cell_geometry(model, "_blocks.10", torch.rand(1, 3, 224, 224, dtype=torch.float64))
     assert [(axis.start, axis.stride, axis.cells) for axis in geometry.axes] == [(15.5, 16.0, 14)] * 2
@@ -253,6 +263,9 @@ CENTERS = {
     "doubled by a transposed convolution": ([conv(3, 3, 4, 4), nn.ConvTranspose2d(3, 3, 2, 2)], 32, 1, 2),
     "branches": ([Sum(conv(3, 3, 5, 2, padding=2), conv(3, 3, 1, 2)), conv(3, 3, 1)], 9, 0.5, 2),
     "turned": ([conv(3, 3, 4, 4), Does(lambda x: x.flip(2, 3))], 32, 30, -4),
+    "pixels to channels": ([Does(lambda x: F.pixel_unshuffle(x, 2)), conv(12, 4, 1)], 32, 1, 2),
+    "pooled branch": ([Concat(conv(3, 4, 3, 1, padding=1), PooledBranch()), conv(7, 4, 3, 2)], 32, 1.5, 2),
+    "squeeze and excite": ([conv(3, 4, 2, 2), SqueezeExcite()], 32, 1, 2),
     "whole": ([nn.AdaptiveAvgPool2d(1)], 32, 16, 32),
     "halves": ([nn.AdaptiveAvgPool2d(2)], 32, 8, 16),
     "whole, without its dimension": ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)], 32, 16, 32),
@@ -327,24 +340,24 @@ def someones_relu(x: Tensor) -> Tensor:
 PLACE = "layer: the place of the cells of cells in the image cannot be found: "
 UNKNOWN = {
     "unknown": (
-        Does(lambda x: F.pixel_unshuffle(x[:, :, :20], 2)),
-        r"aten\.pixel_unshuffle.*: there is no rule for it",
+        Does(lambda x: x[:, :, :20].cumsum(2)),
+        r"aten\.cumsum.*: there is no rule for it",
     ),
     "someone's": (Does(someones_relu), r"xai_fast_tests\.relu\.default: there is no rule for it"),
     "after that": (nn.Sequential(Does(someones_relu), conv(3, 4, 3)), r"found: xai_fast_tests\.relu\.default: there"),
-    "strides": (
-        Sum(conv(3, 4, 3, 2), nn.Sequential(conv(3, 4, 2), nn.AdaptiveAvgPool2d((10, 12)))),
-        r"aten\.add.Tensor: it joins branches with strides of 2 and ",
-    ),
-    "crossed": (Does(lambda x: x[..., :21] + x[..., :21].transpose(2, 3)), "have changed places|different dimensions"),
-    "turned": (Does(lambda x: x.transpose(2, 3)), "height and width have changed places"),
-    "along rows": (Does(lambda x: torch.cat([x, x], 2)), r"aten\.cat.*: it joins tensors along an axis of the image"),
+    "crossed": (Does(lambda x: x[..., :21] + x[..., :21].transpose(2, 3)), "its cells do not lie in rows and columns"),
+    "turned": (Does(lambda x: x.transpose(2, 3)), "its cells do not lie evenly along height and width"),
+    "along rows": (Does(lambda x: torch.cat([x, x], 2)), "its cells do not lie in rows and columns"),
     "attention": (Does(attention), r"aten\.bmm.default: it multiplies matrices that both depend on the image"),
     "canvas": (Does(filled), "it writes into a part of a tensor"),
-    "in parts": (Does(lambda x: x[..., :24].unflatten(3, (2, 12))), "a view cuts an axis of the image in parts"),
-    "with channels": (Does(lambda x: x.flatten(1)), "cells and channels are folded into one dimension"),
+    "along rows, then joined": (
+        nn.Sequential(Does(lambda x: torch.cat([x, x], 2)), conv(3, 4, 3)),
+        r"aten\.convolution.*: it runs over positions that do not lie evenly",
+    ),
+    "with channels": (Does(lambda x: x.flatten(1)), "its cells do not lie in rows and columns"),
     "indices": (Does(lambda x: F.max_pool2d(x, 2, return_indices=True)[1] * 1.0), "only its first result is followed"),
     "nothing": (Does(lambda x: torch.ones(1, 3, 4, 4)), "it does not depend on the image"),
+    "chosen by itself": (Does(lambda x: x[:, :, x[0, 0, :, 0].long()]), "its weights or indices depend on the image"),
     "dynamic": (Does(lambda x: F.conv2d(x, x[:, :, :2, :2])), "its weights or indices depend on the image"),
 }
 

@@ -106,6 +106,7 @@ def test_many_random_rows() -> None:
 
 
 def test_k_means_gives_a_row_of_each_cluster() -> None:
+    pytest.importorskip("sklearn")
     centers = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 1.0], [100.0, 1.0], [50.0, 0.5]], dtype=torch.float64)
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(5, 30, 2, dtype=torch.float64, generator=generator) * torch.tensor([1.0, 0.01])
@@ -117,6 +118,7 @@ def test_k_means_gives_a_row_of_each_cluster() -> None:
 
 
 def test_k_means_of_few_different_rows_gives_each_once() -> None:
+    pytest.importorskip("sklearn")
     x = np.repeat(np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 0.0]]), 10, 0)
     chosen = choose_representatives(table(x), "kmeans:6")
     assert sorted(map(tuple, chosen.rows.tolist())) == [(0.0, 1.0), (2.0, 3.0), (4.0, 0.0)]

@@ -300,7 +300,7 @@ def test_the_model_is_left_as_it_was() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     kept = x.clone()
     state = torch.random.get_rng_state()
-    TNID(model, order=3, smooth="gelu", representatives="kmeans:5").detect(x)
+    TNID(model, order=3, smooth="gelu", representatives=5).detect(x)
     assert not model[0].weight.requires_grad
     assert model[0].bias.requires_grad
     assert all(p.grad is None for p in model.parameters())

@@ -21,7 +21,6 @@ With ``scale="unit"`` the directions are the group's columns.
 from __future__ import annotations
 
 import itertools
-import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.interaction.table import Table
+from xai_fast.interaction.table import Table, column_of
 
 __all__ = ["SCALES", "Features", "make_features"]
 
@@ -134,7 +133,7 @@ def _members(table: Table, groups: Mapping[str, Sequence[str | int]]) -> dict[st
             raise bad_argument("groups", "names that are strings", repr(name))
         if isinstance(wanted, str) or not wanted:
             raise bad_argument(f"groups[{name!r}]", "a list of at least one column", repr(wanted))
-        members[name] = tuple(sorted(_column(name, column, index) for column in wanted))
+        members[name] = tuple(sorted(column_of(f"groups[{name!r}]", column, index) for column in wanted))
         for column in members[name]:
             if column in taken:
                 raise bad_argument(
@@ -147,14 +146,6 @@ def _members(table: Table, groups: Mapping[str, Sequence[str | int]]) -> dict[st
         if name in index and taken.get(index[name]) != name:
             raise bad_argument("groups", "names that no column outside the group has", repr(name))
     return members
-
-
-def _column(group: str, column: object, index: Mapping[str, int]) -> int:
-    if isinstance(column, str) and column in index:
-        return index[column]
-    if not isinstance(column, bool) and isinstance(column, numbers.Integral) and 0 <= int(column) < len(index):
-        return int(column)
-    raise bad_argument(f"groups[{group!r}]", f"names of columns, or indices from 0 to {len(index) - 1}", repr(column))
 
 
 def _axes(table: Table, columns: Sequence[int], scale: str, largest: int | None) -> Tensor:

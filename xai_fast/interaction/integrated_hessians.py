@@ -97,19 +97,9 @@ def _gauss_rule(steps: int) -> tuple[np.ndarray, np.ndarray]:
     t, fine = np.polynomial.legendre.leggauss(_FINE)
     t = (t + 1) / 2
     u = t**4
-    mass = fine / 2 * 4 * t**3 * -np.log(u)
-    basis = np.sqrt(mass / mass.sum())
-    before, beta = np.zeros_like(basis), 0.0
-    vectors, diagonal, beside = [], [], []
-    for _ in range(steps):
-        vectors.append(basis)
-        after = u * basis - beta * before
-        diagonal.append(float(basis @ after))
-        after = after - diagonal[-1] * basis
-        for vector in vectors:  # rounding is taken out again
-            after = after - (vector @ after) * vector
-        beta = float(np.linalg.norm(after))
-        beside.append(beta)
-        before, basis = basis, after / beta
-    nodes, directions = np.linalg.eigh(np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1))
+    basis = np.sqrt(fine * t**3 * -np.log(u))[:, None]
+    basis /= np.linalg.norm(basis)
+    for _ in range(steps - 1):
+        basis, _ = np.linalg.qr(np.column_stack([basis, u * basis[:, -1]]))
+    nodes, directions = np.linalg.eigh(basis.T @ (u[:, None] * basis))
     return nodes, directions[0] ** 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from xai_fast.arguments import check_integer
 from xai_fast.errors import InputError, ModelError, bad_argument, needs
 from xai_fast.interaction.order_ranking import FeatureInteraction, OrderRanking
 from xai_fast.interaction.ranking_exchange import read_fields, shapiq_values, write_fields
+from xai_fast.interaction.table import column_of
 from xai_fast.terminal import ShortRepr
 
 if TYPE_CHECKING:
@@ -195,18 +195,10 @@ class InteractionRanking(ShortRepr):
     def indices(self, key: Key) -> tuple[int, ...]:
         """Give the indices of features, rising, by names or indices; an `InputError` for others, or one twice."""
         members = key if isinstance(key, tuple | list) else (key,)
-        found = sorted(self._index(member) for member in members)
+        found = sorted(column_of("key", member, self._index_of) for member in members)
         if not found or len(set(found)) != len(found):
             raise bad_argument("key", "different features, at least one", repr(key))
         return tuple(found)
-
-    def _index(self, member: object) -> int:
-        if isinstance(member, str) and member in self._index_of:
-            return self._index_of[member]
-        last = len(self.feature_names) - 1
-        if not isinstance(member, bool) and isinstance(member, numbers.Integral) and 0 <= int(member) <= last:
-            return int(member)
-        raise bad_argument("key", f"names of features, or indices from 0 to {last}", repr(member))
 
     @cached_property
     def _index_of(self) -> dict[str, int]:

@@ -6,10 +6,9 @@ import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xai_fast.errors import InputError
 from xai_fast.files import write_whole
@@ -26,21 +25,24 @@ _ARRAYS = ("sets", "effects", "spread")
 
 def write_fields(fields: Mapping[str, Any], path: Path) -> None:
     """Write the fields of an `InteractionRanking` as JSON."""
+    write_whole(path, (_text(fields) + "\n").encode("utf-8", "surrogatepass"))
+
+
+def _text(fields: Mapping[str, Any]) -> str:
     orders = [
         {"order": order, "candidates": of.candidates, "exhaustive": of.exhaustive}
         | {name: getattr(of, name).tolist() for name in _ARRAYS}
         for order, of in sorted(fields["orders"].items())
     ]
     about = {"kind": _KIND, "version": VERSION, **fields, "orders": orders}
-    text = json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    write_whole(path, (text + "\n").encode("utf-8", "surrogatepass"))
+    return json.dumps(about, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def read_fields(path: Path, build: Callable[..., Any]) -> Any:
     """Build a ranking of the fields that `write_fields` wrote; an `InputError` says why a file does not fit."""
     content = path.read_bytes()
     try:
-        about = json.loads(content.decode("utf-8", "surrogatepass"), parse_constant=_no_constant)
+        about = json.loads(content.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError) as error:
         raise _does_not_fit(path, f"no JSON ({error})") from error
     if not isinstance(about, dict) or about.get("kind") != _KIND:
@@ -48,7 +50,11 @@ def read_fields(path: Path, build: Callable[..., Any]) -> Any:
     if about.get("version") != VERSION:
         raise _does_not_fit(path, f"version {about.get('version')!r}, where this release reads version {VERSION}")
     try:
-        return build(**_checked(about))
+        about = {"facts": {}, **about}
+        fields = _fields(about)
+        if json.loads(_text(fields)) != about:  # of other types, or more than one would read
+            raise ValueError("it would be written otherwise")
+        return build(**fields)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _does_not_fit(path, f"one whose parts do not fit ({error})") from error
 
@@ -57,53 +63,29 @@ def _does_not_fit(path: Path, got: str) -> InputError:
     return InputError(f"path: expected a file that InteractionRanking.save wrote, got {got} in {path}")
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _checked(about: Mapping[str, Any]) -> dict[str, Any]:
-    names = _texts(about["feature_names"])
-    orders: dict[int, OrderRanking] = {}
-    for part in _instance(about["orders"], list):
-        order = _instance(part["order"], int)
-        if order in orders or not 1 <= order <= len(names):
-            raise ValueError(f"order {order}")
-        orders[order] = OrderRanking(
-            sets=_array(part["sets"], "i", np.int64).reshape(len(part["sets"]), order),
-            effects=_array(part["effects"], "if", np.float64),
-            spread=_array(part["spread"], "if", np.float64),
+def _fields(about: Mapping[str, Any]) -> dict[str, Any]:
+    names, indices, remedy = tuple(map(str, about["feature_names"])), about["representative_indices"], about["remedy"]
+    orders = {
+        part["order"]: OrderRanking(
+            sets=np.array(part["sets"], np.int64).reshape(len(part["sets"]), part["order"]),
+            effects=np.array(part["effects"], np.float64),
+            spread=np.array(part["spread"], np.float64),
             names=names,
-            candidates=_instance(part["candidates"], int),
-            exhaustive=_instance(part["exhaustive"], bool),
+            candidates=int(part["candidates"]),
+            exhaustive=bool(part["exhaustive"]),
         )
-    indices, remedy = about["representative_indices"], about["remedy"]
+        for part in about["orders"]
+    }
     return {
         "feature_names": names,
         "orders": orders,
-        "representatives": _texts(about["representatives"]),
-        "representative_indices": None if indices is None else tuple(_array(indices, "i", np.int64).tolist()),
-        "scores": tuple(_array(about["scores"], "if", np.float64).tolist()),
-        "settings": _instance(about["settings"], dict),
-        "remedy": None if remedy is None else _instance(remedy, str),
-        "facts": _instance(about.get("facts", {}), dict),
+        "representatives": tuple(map(str, about["representatives"])),
+        "representative_indices": None if indices is None else tuple(map(int, indices)),
+        "scores": tuple(map(float, about["scores"])),
+        "settings": dict(about["settings"]),
+        "remedy": None if remedy is None else str(remedy),
+        "facts": dict(about["facts"]),
     }
-
-
-def _instance(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        raise TypeError(f"expected {kind.__name__}, got {value!r:.40}")
-    return value
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    return tuple(_instance(value, str) for value in _instance(values, list))
-
-
-def _array(values: object, kinds: str, dtype: type) -> NDArray[Any]:
-    array = np.asarray(_instance(values, list))
-    if array.size and (array.dtype.kind not in kinds or not np.isfinite(array).all()):
-        raise TypeError(f"expected numbers, got {values!r:.40}")
-    return array.astype(dtype)
 
 
 def shapiq_values(orders: Mapping[int, OrderRanking], features: int, index: str, shapiq: Any) -> Any:

@@ -7,7 +7,7 @@ kernel. Here the model runs once, on one item, and each operation carries on whi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,9 +21,7 @@ from xai_fast.engine.call import Call as ModelCall
 from xai_fast.engine.layers import Layer, capture_output, find_layer
 from xai_fast.engine.objective import Objective
 from xai_fast.errors import InputError, ModelError, bad_argument
-from xai_fast.interaction.footprint import Axis, Call, Footprint, UnknownFootprint, image_footprint
-from xai_fast.interaction.footprint_rules import follow
-from xai_fast.interaction.footprint_windows import WINDOW_RULES
+from xai_fast.interaction.footprint import Call, Footprint, UnknownFootprint, follow, input_footprint, runs_over
 from xai_fast.interaction.geometry import AxisGeometry, CellGeometry
 from xai_fast.terminal import tell
 
@@ -57,68 +55,63 @@ def cell_geometry(
     image = call.values[0]
     if image.ndim < 3:
         raise bad_argument("inputs", "an image (B, C, H, W) or a signal (B, C, L)", str(tuple(image.shape)))
-    return _Pass(call, layer).geometry()
+    return _Pass(call, layer).geometry(range(1, image.ndim - 1))
 
 
 def geometry_of(call: ModelCall, layer: Layer, axes: MapAxes) -> CellGeometry | None:
     """Find where the cells of a layer lie, and which axes of the first input are the image; None where none are."""
-    # The channels are the second axis, or the last, or none, so that a convolution, pooling or batch norm runs over all
-    # others. Where none of these does, an input (B, C, H, W) is an image all the same.
-    dims = call.values[0].ndim
-    for channels in dict.fromkeys((1, dims - 1, 0)):
-        found = _Pass(call, layer, channels)
-        if found.over_image:
-            break
-    else:
-        if dims != 4:
-            return None
-        found = _Pass(call, layer)
+    # The image is what a convolution, pooling or batch norm runs over; where none does, (B, C, H, W) is one still.
+    found = _Pass(call, layer)
+    image = found.image or ((1, 2) if call.values[0].ndim == 4 else ())
+    if not image:
+        return None
     try:
-        geometry = found.geometry(axes.layout)
+        geometry = found.geometry(image, axes.layout)
         return geometry if math.prod(geometry.grid) == math.prod(axes.grid) else None
     except (ModelError, InputError) as error:
-        patches = CellGeometry.of_patches(axes.grid, found.image)
+        patches = CellGeometry.of_patches(axes.grid, [found.sizes[axis] for axis in image])
         boxes = "no boxes" if patches is None else "boxes of patches, not of what each cell sees,"
         tell(f"{boxes} in the image for {found.name}: {error}", call.model)
         return patches
 
 
 class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the class has no types
-    """Follows the footprints of tensors while a model runs; where that ends, the reason is kept in their place."""
+    """Follows the footprints of tensors while a model runs; where that ends, the reason is kept in their place.
 
-    def __init__(self, call: ModelCall, layer: Layer, channels: int = 1) -> None:
+    ``sizes`` are those of the first input's axes, but for the batch; ``image`` are those axes, from 0, that a
+    convolution, pooling or batch norm runs over, all but one at most.
+    """
+
+    def __init__(self, call: ModelCall, layer: Layer) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._footprints: Any = WeakIdKeyDictionary()
-        self.over_image = False
+        self.image: tuple[int, ...] = ()
         self.name, module = find_layer(call.model, layer)
         # Only outside inference mode are composed operations taken apart before they are seen.
         with call.context():
             rows = call.take(range(1))
-            self.image = tuple(size for dim, size in enumerate(rows[0].shape) if dim not in (0, channels))
-            self.put(rows[0], image_footprint(rows[0].shape, channels))
+            self.sizes = rows[0].shape[1:]
+            self._footprints[rows[0]] = input_footprint(rows[0].shape)
             with capture_output(call.model, module) as self._captured, self:
                 call.run(rows, call.positions(range(1)))
 
-    def geometry(self, layout: str | None = None) -> CellGeometry:
+    def geometry(self, image: Sequence[int], layout: str | None = None) -> CellGeometry:
         """Give the geometry of the cells; with a layout, of those along the layer's axes of positions."""
         output = self._captured.tensor
         try:
-            footprint = self.of(output)
+            footprint = self._of(output)
             if footprint is None:
                 raise UnknownFootprint("it does not depend on the image")
             dims = range(output.ndim)
-            for dim in set(dims).difference(dims if layout is None else dims[POSITIONS[layout]]):
-                footprint = footprint.lost(dim)
-            return CellGeometry(_axes(footprint, self.image))
+            along = [d for d in dims if set(footprint.axes_along(d)) & set(image)]
+            positions = along if layout is None else dims[POSITIONS[layout]]
+            return _cells(footprint.mixed([d for d in dims if d not in positions]), image, self.sizes)
         except UnknownFootprint as reason:
             raise ModelError(
                 f"layer: the place of the cells of {self.name} in the image cannot be found: {reason}"
             ) from reason
 
-    def put(self, tensor: Tensor, footprint: Footprint | UnknownFootprint) -> None:
-        self._footprints[tensor] = footprint
-
-    def of(self, tensor: Tensor) -> Footprint | None:
+    def _of(self, tensor: Tensor) -> Footprint | None:
         found: Footprint | UnknownFootprint | None = self._footprints.get(tensor)
         if isinstance(found, UnknownFootprint):
             raise found
@@ -127,69 +120,57 @@ class _Pass(TorchDispatchMode):  # type: ignore[no-untyped-call]  # the class ha
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        kwargs = kwargs or {}
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        depends = any(tensor in self._footprints for tensor in tensors)
-        result = func(*args, **kwargs)
-        if depends:
-            self._carry_on(func, args, kwargs, result)
+        result = func(*args, **(kwargs or {}))
+        if any(isinstance(leaf, Tensor) and leaf in self._footprints for leaf in tree_leaves((args, kwargs))):
+            self._carry_on(Call(func, args, kwargs or {}, result, self._of))
         return result
 
-    def _carry_on(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        schema = func._schema.arguments
-        arguments = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
-        arguments |= dict(zip((argument.name for argument in schema), args, strict=False)) | kwargs
-        results = [result] if isinstance(result, Tensor) else tree_leaves(result)
-        results = [leaf for leaf in results if isinstance(leaf, Tensor)]
-        name = str(func.overloadpacket.__name__)
-        if name in WINDOW_RULES or "batch_norm" in name:
-            dims = getattr(self._footprints.get(args[0]), "dims", ())[2:]
-            axes = [f.axis and f.axis.image_axis for factors in dims for f in factors]
-            self.over_image |= bool(axes) and axes == list(range(len(self.image)))
+    def _carry_on(self, call: Call) -> None:
         found: list[Footprint | UnknownFootprint]
         try:
-            followed = follow(func, Call(arguments, result, self.of))
-            found = list(followed) if isinstance(followed, list) else [followed]
+            if not self.image and runs_over(call):
+                axes = [call.footprint.axes_along(dim) for dim in range(2, len(call.shape))]
+                if len(axes) >= len(self.sizes) - 1 and all(len(along) == 1 for along in axes):
+                    self.image = tuple(axis for (axis,) in axes)
+            found = [*follow(call)]
         except UnknownFootprint as reason:
             # What was lost at an earlier operation keeps that one's name.
-            first = UnknownFootprint(str(reason), str(func)) if reason.operation is None else reason
-            found = [first] * len(results)
-        for k, tensor in enumerate(results):
-            footprint = found[k] if k < len(found) else UnknownFootprint("only its first result is followed", str(func))
-            self._mark_base(tensor, footprint, args, func)
-            self.put(tensor, footprint)
-
-    def _mark_base(
-        self, tensor: Tensor, footprint: Footprint | UnknownFootprint, args: tuple[Any, ...], func: Any
-    ) -> None:
-        """Where an operation writes into a part of another tensor, that one is no longer what it was."""
-        written = any(tensor is argument for argument in args)
-        if written and tensor._base is not None:
-            before = self._footprints.get(tensor)
-            if not (isinstance(footprint, Footprint) and footprint.same(before)):
-                self.put(tensor._base, UnknownFootprint("it writes into a part of a tensor", str(func)))
+            found = [reason if reason.operation else UnknownFootprint(str(reason), str(call.operation))] * len(
+                tree_leaves(call.result)
+            )
+        only = UnknownFootprint("only its first result is followed", str(call.operation))
+        results = [leaf for leaf in tree_leaves(call.result) if isinstance(leaf, Tensor)]
+        for tensor, footprint in zip(results, [*found, *[only] * len(results)], strict=False):
+            # Where an operation writes into a part of another tensor, that one is no longer what it was.
+            if any(tensor is argument for argument in call.args) and tensor._base is not None:
+                before = self._footprints.get(tensor)
+                if not (isinstance(footprint, Footprint) and footprint.same(before)):
+                    lost = UnknownFootprint("it writes into a part of a tensor", str(call.operation))
+                    self._footprints[tensor._base] = lost
+            self._footprints[tensor] = footprint
 
 
-def _axes(footprint: Footprint, pixels: tuple[int, ...]) -> tuple[AxisGeometry, ...]:
-    """Give each axis of the image, in its own order."""
-    carried = []
-    for factors in footprint.dims:
-        axes = [factor.axis for factor in factors if factor.axis is not None]
-        if axes and len(axes) < len(factors):
-            raise UnknownFootprint("cells and channels are folded into one dimension")
-        carried += axes
-    order = [axis.image_axis for axis in carried]
-    if order != sorted(order):
-        raise UnknownFootprint("height and width have changed places")
-    found = {axis.image_axis: _axis(axis) for axis in carried}
-    for number, (low, high) in footprint.whole.items():
-        found[number] = AxisGeometry(pixels[number], pixels[number] / 2, float(pixels[number]), (low,), (high,))
-    return tuple(found[number] for number in sorted(found))
+def _cells(footprint: Footprint, image: Sequence[int], sizes: Sequence[int]) -> CellGeometry:
+    """Read the cells along each axis of the image off the footprint of all of them."""
+    centers = [footprint.centers[axis].flatten().round(decimals=6) for axis in image]
+    counts = [torch.unique(values).numel() for values in centers]
+    if math.prod(counts) not in (1, len(centers[0])):
+        raise UnknownFootprint("its cells do not lie in rows and columns of the image")
+    found = []
+    for number, axis in enumerate(image):
+        ends = (footprint.ends[axis], footprint.ends[axis + len(sizes)], footprint.centers[axis])
+        low, high, center = (values.reshape(*counts, -1).movedim(number, 0).flatten(1) for values in ends)
+        found.append(_axis(low.amin(1), -high.amin(1), center, sizes[axis]))
+    return CellGeometry(tuple(found))
 
 
-def _axis(axis: Axis) -> AxisGeometry:
-    centers = axis.start + axis.stride * torch.arange(len(axis.low), dtype=torch.float64).numpy()
-    nearest = centers.clip(0, axis.pixels).astype(int)
-    empty = axis.low >= axis.high  # in the padding: a field of no pixels, at the edge
-    low, high = (nearest * empty + side * ~empty for side in (axis.low, axis.high))
-    return AxisGeometry(axis.pixels, float(axis.start), float(axis.stride), tuple(low.tolist()), tuple(high.tolist()))
+def _axis(low: Tensor, high: Tensor, centers: Tensor, pixels: int) -> AxisGeometry:
+    """Give the geometry of n cells along an axis, from (n,), (n,) and (n, others)."""
+    cells, start = len(low), centers[0, 0]
+    stride = (centers[-1, 0] - start) / (cells - 1) if cells > 1 else (high - low).clamp(min=0)[0]
+    line = start + stride * torch.arange(cells, dtype=torch.float64)
+    if not torch.allclose(centers, line[:, None].expand_as(centers), 1e-9, 1e-6):
+        raise UnknownFootprint("its cells do not lie evenly along height and width of the image")
+    nearest = line.clamp(0, pixels).floor()
+    first, end = (side.where(low < high, nearest).int().tolist() for side in (low, high))  # none, in the padding
+    return AxisGeometry(pixels, round(float(start), 9), round(float(stride), 9), tuple(first), tuple(end))

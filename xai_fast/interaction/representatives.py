@@ -8,6 +8,7 @@ nothing here: 200 random rows are recommended, which rank pairs better than any 
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.arguments import check_integer
-from xai_fast.errors import bad_argument
+from xai_fast.errors import bad_argument, needs
 from xai_fast.interaction.effects import half_sample_mode, median
 from xai_fast.interaction.table import Table, read_rows_like
 
@@ -29,9 +30,7 @@ PAPER = ("mean", "min", "mode", "random")
 RepresentativesLike: TypeAlias = int | str | Sequence[str] | object
 
 _ROWS_AT_ONCE = 1 << 16
-# k-means is written out here, with k-means++ as its start, so that rows do not depend on which packages are installed.
-_LLOYD_STEPS = 50
-_LLOYD_ROWS = 20_000
+_CLUSTERED_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,8 @@ def choose_representatives(table: Table, wanted: RepresentativesLike, seed: int 
             - "paper", by itself: "mean", "min", "mode" and "random";
 
             or an integer n, that many random rows; or "kmeans:n", the rows nearest to the centres of n clusters, which
-            Lloyd's algorithm finds from a start by k-means++ on at most 20,000 random rows (or 20 n, if that is more);
-            or the rows themselves, (B, D) like the data; columns of a DataFrame go by their names.
+            scikit-learn's KMeans finds among at most 20,000 random rows (or 20 n, if that is more); or the rows
+            themselves, (B, D) like the data; columns of a DataFrame go by their names.
         seed: of the random rows and of the start of k-means.
 
     Returns:
@@ -170,36 +169,15 @@ def _clusters(wanted: str) -> int:
 
 
 def _kmeans(table: Table, count: int, seed: int) -> Representatives:
-    """Find the rows nearest to the centres of Lloyd's algorithm."""
+    """Find the rows nearest to the centres of clusters."""
     if count >= len(table):
         return _random(table, count, seed)
-    generator = _generator(seed)
+    cluster = needs("sklearn.cluster", "kmeans:n", "scikit-learn")
     scale = table.deviation()
-    sample = torch.randperm(len(table), generator=generator)[: max(_LLOYD_ROWS, 20 * count)].sort().values
-    points = (table.values[sample.to(table.values.device)].double() / scale).cpu()
-    centers = _first_centers(points, count, generator)
-    nearest = torch.zeros(0, dtype=torch.int64)
-    for _ in range(_LLOYD_STEPS):
-        before, nearest = nearest, torch.cdist(points, centers).argmin(1)
-        if torch.equal(before, nearest):
-            break
-        sizes = torch.zeros(count, dtype=torch.float64).index_add_(0, nearest, torch.ones(len(points)).double())
-        sums = torch.zeros_like(centers).index_add_(0, nearest, points)
-        centers = torch.where(sizes[:, None] > 0, sums / sizes.clamp(min=1)[:, None], centers)
-    rows = sorted(set(_nearest(table, centers.to(scale.device) * scale, scale)))
+    sample = torch.randperm(len(table), generator=_generator(seed))[: max(_CLUSTERED_ROWS, 20 * count)].sort().values
+    points = (table.values[sample.to(table.values.device)].double() / scale).cpu().numpy()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Number of distinct clusters")  # fewer different rows than clusters
+        centers = cluster.KMeans(count, n_init=1, random_state=seed % 2**32).fit(points).cluster_centers_
+    rows = sorted(set(_nearest(table, torch.from_numpy(centers).to(scale.device) * scale, scale)))
     return _rows(table, rows, [f"row {row}" for row in rows])
-
-
-def _first_centers(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Draw rows as k-means++ does, each with a chance that grows as the square of its distance to those drawn."""
-    chosen = [int(torch.randint(len(points), (1,), generator=generator))]
-    distance = (points - points[chosen[0]]).square().sum(1)
-    for _ in range(count - 1):
-        total = distance.cumsum(0)
-        if float(total[-1]) == 0:  # fewer different rows than clusters
-            break
-        draw = torch.rand(1, generator=generator, dtype=torch.float64) * total[-1]
-        chosen.append(int(torch.searchsorted(total, draw, right=True).clamp(max=len(points) - 1)))
-        distance = torch.minimum(distance, (points - points[chosen[-1]]).square().sum(1))
-    missing = count - len(chosen)
-    return points[chosen + [chosen[0]] * missing]

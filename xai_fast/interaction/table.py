@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from xai_fast.errors import bad_argument
 
-__all__ = ["Table", "like_model", "read_names", "read_rows_like", "read_table"]
+__all__ = ["Table", "column_of", "like_model", "read_names", "read_rows_like", "read_table"]
 
 _ROWS_AT_ONCE = 1 << 16
 
@@ -90,6 +91,15 @@ def read_names(feature_names: Sequence[str] | None, count: int) -> tuple[str, ..
     if len(set(names)) != count:
         raise bad_argument("feature_names", expected, f"{max(names, key=names.count)!r} twice")
     return names
+
+
+def column_of(argument: str, value: object, index: Mapping[str, int]) -> int:
+    """Give the place of a column that is named, or told by its place; an `InputError` for anything else."""
+    if isinstance(value, str) and value in index:
+        return index[value]
+    if not isinstance(value, bool) and isinstance(value, numbers.Integral) and 0 <= int(value) < len(index):
+        return int(value)
+    raise bad_argument(argument, f"names, or indices from 0 to {len(index) - 1}", repr(value))
 
 
 def read_rows_like(name: str, data: object, table: Table) -> Table:

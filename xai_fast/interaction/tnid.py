@@ -15,9 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
+from xai_fast.engine.layers import ModelPart
 from xai_fast.engine.memory import is_out_of_memory
 from xai_fast.engine.objective import SCORES, Target
 from xai_fast.errors import ModelError, XaiFastError, ZeroCurvatureError, bad_argument
@@ -192,14 +193,12 @@ class TNID(Detector):
         return scores
 
 
-class _Smoothed(nn.Module):
+class _Smoothed(ModelPart):
     """The model with smooth activations in the place of piecewise linear ones, while it runs."""
 
-    def __init__(self, model: nn.Module, smooth: str) -> None:
-        super().__init__()
-        self.model = model
+    def __init__(self, model: Callable[..., Any], smooth: str) -> None:
+        super().__init__(model)
         self.smooth = smooth
-        self.training = False
 
     def forward(self, x: Tensor) -> object:
         with smoothed(self.smooth):
@@ -208,16 +207,7 @@ class _Smoothed(nn.Module):
 
 def smooth_model(model: Callable[..., Any], smooth: str | None) -> Callable[..., Any]:
     """Give the model with smooth activations in the place of piecewise linear ones; itself for None."""
-    if smooth is None:
-        return model
-    if isinstance(model, nn.Module):
-        return _Smoothed(model, smooth)
-
-    def function(x: Tensor) -> object:
-        with smoothed(smooth):
-            return model(x)
-
-    return function
+    return model if smooth is None else _Smoothed(model, smooth)
 
 
 def _at_least_one(name: str, value: int | None) -> int | None:
