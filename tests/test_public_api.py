@@ -24,7 +24,7 @@ import xai_fast.taylor
 def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures_and_reading_a_store_no_runner() -> None:
     program = (
         "import sys, torch; before = set(sys.modules); import xai_fast; "
-        "print(sorted({'triton', 'xai_fast._native', 'matplotlib', 'PIL', 'rich'} & (set(sys.modules) - before))); "
+        "print(sorted({'triton', 'xai_fast._native', 'matplotlib', 'PIL'} & (set(sys.modules) - before))); "
         "from xai_fast import jobs; jobs.open; "
         "print([name for name in sys.modules if name.startswith('xai_fast.jobs.r') or name == 'ray'])"
     )

@@ -51,7 +51,7 @@ def test_doctor_prints_its_texts(
 
 
 def test_help_and_doctor_need_no_optional_package(place: Path) -> None:
-    hidden = ("PIL", "matplotlib", "safetensors", "pandas", "yaml", "pyarrow", "rich")
+    hidden = ("PIL", "matplotlib", "safetensors", "pandas", "yaml", "pyarrow")
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({hidden}))
