@@ -51,7 +51,7 @@ def test_doctor_prints_its_texts(
 
 
 def test_help_and_doctor_need_no_optional_package(place: Path) -> None:
-    hidden = ("PIL", "matplotlib", "safetensors", "pandas", "yaml", "pyarrow")
+    hidden = ("PIL", "matplotlib", "pandas", "yaml", "pyarrow")
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({hidden}))
@@ -68,7 +68,7 @@ for arguments in (["doctor"], ["doctor", "--all"], ["explain", "--help"], ["t-ni
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("module", "package"), [("PIL", "Pillow"), ("safetensors", "safetensors")])
+@pytest.mark.parametrize(("module", "package"), [("PIL", "Pillow"), ("matplotlib", "matplotlib")])
 def test_a_package_that_is_missing_is_named(
     module: str, package: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-_OPTIONAL = {"PIL": "Pillow", "matplotlib": "matplotlib", "safetensors": "safetensors"}
+_OPTIONAL = {"PIL": "Pillow", "matplotlib": "matplotlib"}
 _RESUMABLE = ("explain", "run", "compare", "demo")
 
 

@@ -13,6 +13,7 @@ from xai_fast import jobs
 from xai_fast.cli.reports import add_look, look_of
 from xai_fast.cli.run_job import add_runner, finish, runner_options
 from xai_fast.errors import InputError
+from xai_fast.jobs.trust import called_functions, check_trust
 from xai_fast.progress import Progress
 from xai_fast.terminal import printable, say, shown
 
@@ -129,8 +130,6 @@ def _repair(options: argparse.Namespace) -> bool:
 
 
 def _retry(options: argparse.Namespace) -> bool:
-    from xai_fast.jobs.trust import called_functions, check_trust  # needs safetensors
-
     if not (stands := jobs.status(options.store, exact=True)).failed:
         say("no item has failed, so there is nothing to do again")
         return finish(stands)

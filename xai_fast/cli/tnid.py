@@ -24,6 +24,7 @@ from xai_fast.interaction import TNID, FittedMLP, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
+from xai_fast.jobs.runners.local import devices_of
 from xai_fast.tables.columns import MISSING, EncodedTable, encode, has_decimal_comma
 from xai_fast.tables.file import read_table_file
 from xai_fast.terminal import say, shown
@@ -103,8 +104,6 @@ def _run(options: argparse.Namespace) -> bool:
 
 def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
     """Explain a table, write ranking, pictures, report and summary, and return whether the network fits well enough."""
-    from xai_fast.jobs.runners.local import devices_of  # needs safetensors
-
     started = time.perf_counter()
     asked: dict[str, Any] = {name: getattr(settings, name) for name in ("categorical", "ignore", "missing")}
     table = encode(frame, settings.target, decimal=settings.options.get("decimal"), **asked)
