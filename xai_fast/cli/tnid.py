@@ -1,4 +1,4 @@
-"""``xai-fast t-nid``: from a table to a network, its interactions, pictures of them, and a report."""
+"""``xai-fast t-nid``: from a table to a network, its interactions, and a report."""
 
 from __future__ import annotations
 
@@ -60,8 +60,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="find columns of a table that act together on another one",
         description="Train a smooth network that predicts one column of a table (CSV or Parquet) from the others, and "
         "find the pairs, triples and larger sets of columns that act together in it, with T-NID. Prints the ranking; "
-        "writes ranking.json (for xai_fast.InteractionRanking.load), ranking.png, heatmap.png, network.png, "
-        "report.html to explore it, and summary.json.",
+        "writes ranking.json (for xai_fast.InteractionRanking.load), report.html to explore it, and summary.json.",
         epilog=_EXIT_CODES,
     )
     parser.set_defaults(run=_run)
@@ -103,7 +102,7 @@ def _run(options: argparse.Namespace) -> bool:
 
 
 def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
-    """Explain a table, write ranking, pictures, report and summary, and return whether the network fits well enough."""
+    """Explain a table, write ranking, report and summary, and return whether the network fits well enough."""
     started = time.perf_counter()
     asked: dict[str, Any] = {name: getattr(settings, name) for name in ("categorical", "ignore", "missing")}
     table = encode(frame, settings.target, decimal=settings.options.get("decimal"), **asked)

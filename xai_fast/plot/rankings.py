@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from xai_fast.arguments import check_integer
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.plot.colormap import colormap, diverging_colormap
 from xai_fast.plot.ranking_layout import joined, make_network, make_pair_matrix, strongest_sets, told_apart
@@ -27,7 +26,7 @@ _LEAST_REACH, _REACH = 1.3, 1.85
 """Of the axis of a network, whose circle has the radius 1: the names are outside the circle."""
 
 _LETTERS = 9.0
-_HEATMAP_NAMES, _NETWORK_NAMES = 18, 20  # letters of a name, at most
+_BAR_NAMES, _HEATMAP_NAMES, _NETWORK_NAMES = 44, 18, 20  # letters of the names of a set, and of a name, at most
 
 
 def show_ranking(
@@ -36,8 +35,6 @@ def show_ranking(
     *,
     order: int | None = None,
     k: int = 15,
-    letters: int = 44,
-    title: str | None = None,
 ) -> None:
     """Draw the strongest sets as bars, the strongest at the top, with the standard deviation over the representatives.
 
@@ -48,15 +45,12 @@ def show_ranking(
         ranking: of any orders.
         order: one order, 1 for main effects; None for all interactions together, in a colour per order.
         k: how many sets, at least 1.
-        letters: of the names of a set, at most; longer names are cut in the middle.
-        title: text above; taken literally, a "$" starts no formula.
 
     Raises:
         InputError: there is no such order, or a number is out of range.
     """
-    check_integer("letters", letters, 3)
     found = strongest_sets(ranking, order, k)
-    _bare(ax, title)
+    _bare(ax)
     if not found:
         _say(ax, "no interaction")
         return
@@ -68,7 +62,7 @@ def show_ranking(
         effects, places, xerr=np.stack([below, spread]), fmt="none", ecolor=_INK, elinewidth=1.0, capsize=2.5, zorder=3
     )
     shown = [name for one in found for name in one.features]
-    ax.set_yticks(places, [joined(one.features, letters, shown) for one in found], parse_math=False)
+    ax.set_yticks(places, [joined(one.features, _BAR_NAMES, shown) for one in found], parse_math=False)
     ax.set_ylim(len(found) - 0.4, -0.6)
     ax.axvline(0, color=_INK, linewidth=0.8)
     ax.set_xlabel(_effect_name(ranking))
@@ -143,7 +137,7 @@ def show_interaction_network(
         InputError: there is no such order, or a number is out of range.
     """
     network = make_network(ranking, order, k, features)
-    _bare(ax, None)
+    _bare(ax)
     ax.set_aspect("equal")
     ax.set_axis_off()
     if not network.sets:
@@ -218,11 +212,9 @@ def _effect_name(ranking: InteractionRanking) -> str:
     return f"{aggregate} {kind} over {len(ranking.representatives)} rows" if aggregate else kind
 
 
-def _bare(ax: Any, title: str | None) -> None:
+def _bare(ax: Any) -> None:
     for side in ("top", "right", "left"):
         ax.spines[side].set_visible(False)
-    if title is not None:
-        ax.set_title(title, parse_math=False)
 
 
 def _say(ax: Any, text: str) -> None:
