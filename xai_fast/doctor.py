@@ -22,7 +22,6 @@ __all__ = ["report", "summary", "versions"]
 _MISSING = "not installed"
 _OPTIONAL = {
     "Pillow": "no pictures",
-    "matplotlib": "no drawings",
     "pandas": "no tables from files",
     "PyYAML": "jobs are described in JSON only",
     "ray": "no jobs on Ray",

@@ -68,16 +68,15 @@ for arguments in (["doctor"], ["doctor", "--all"], ["explain", "--help"], ["t-ni
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("module", "package"), [("PIL", "Pillow"), ("matplotlib", "matplotlib")])
 def test_a_package_that_is_missing_is_named(
-    module: str, package: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(options: object) -> None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
 
     monkeypatch.setattr(explain, "_run", missing)
     assert cli.main(["explain", "photos"]) == 1
-    assert f"xai-fast: this needs {package}; pip install" in capsys.readouterr().err
+    assert "xai-fast: this needs Pillow; pip install" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from xai_fast.plot.heatmap import heat, heat_layer, overlay
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
 from xai_fast.plot.markup import Markup
 from xai_fast.plot.ranking_page import Fit
-from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.report import report
 from xai_fast.plot.similarity import similarity_svg
 from xai_fast.plot.viewer import View
@@ -17,7 +16,6 @@ from xai_fast.plot.walks import walks_svg
 from xai_fast.plot.words import coloured_words
 
 __all__ = [
-    "ORDER_COLORS",
     "PAIR_COLORS",
     "Fit",
     "Front",
@@ -34,9 +32,6 @@ __all__ = [
     "items_of",
     "overlay",
     "report",
-    "show_interaction_network",
-    "show_pair_heatmap",
-    "show_ranking",
     "similarity_svg",
     "walks_svg",
     "write_comparison",

@@ -1,4 +1,4 @@
-"""Where the features and sets of a ranking go in pictures: the same for matplotlib and for the report."""
+"""Where the features and sets of a ranking go on its page."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_fast.arguments import check_integer
-from xai_fast.errors import bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.order_ranking import FeatureInteraction
 
@@ -20,7 +18,6 @@ __all__ = [
     "JOINED",
     "Network",
     "PairMatrix",
-    "joined",
     "make_network",
     "make_pair_matrix",
     "strongest_sets",
@@ -73,7 +70,6 @@ class PairMatrix:
 
 def strongest_sets(ranking: InteractionRanking, order: int | None, k: int) -> list[FeatureInteraction]:
     """Give at most k sets of one order, or of all interactions (None), the strongest first; none without an effect."""
-    check_integer("k", k, 1)
     found = ranking.top(k, mixed=True) if order is None else list(ranking.order(order)[:k])
     return [one for one in found if one.effect]
 
@@ -82,9 +78,6 @@ def make_network(ranking: InteractionRanking, order: int | None, k: int, feature
     """Choose and place at most k sets of at most so many features, of one order from 2 on or of all (None)."""
     # A set that would bring in more features is left out, and weaker ones among those there still come. Features lie
     # on a circle in an order in which strong sets are close, which does not depend on chance.
-    check_integer("features", features, 2)
-    if order == 1:
-        raise bad_argument("order", "2 or more, or None", 1)
     total = len(ranking) if order is None else len(ranking.order(order))
     chosen: list[FeatureInteraction] = []
     members: set[int] = set()
@@ -101,9 +94,7 @@ def make_network(ranking: InteractionRanking, order: int | None, k: int, feature
 
 
 def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
-    """Choose at most so many features whose pairs are strongest; `InputError` where there are no pairs."""
-    check_integer("features", features, 2)
-    ranking.order(2)
+    """Choose at most so many features whose pairs are strongest."""
     everything = ranking.pair_matrix()
     known = np.nan_to_num(everything)
     chosen = np.sort(np.argsort(-np.abs(known).max(1), kind="stable")[:features])
@@ -113,15 +104,6 @@ def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
         relative = np.sign(relative) * np.sqrt(np.abs(relative))
     indices = tuple(int(i) for i in chosen)
     return PairMatrix(indices, values, relative, bool((known < 0).any()), len(everything) - len(indices))
-
-
-def joined(names: Sequence[str], letters: int, shown: Sequence[str] = ()) -> str:
-    """Join the names of a set, shortened so that they have so many letters together and differ from those shown."""
-    each = (letters - len(JOINED) * (len(names) - 1)) // len(names)
-    spare = sum(max(0, each - len(name)) for name in names)  # what short names leave, the long ones may have
-    long = sum(len(name) > each for name in names)
-    short = told_apart([*names, *shown], max(3, each + spare // max(long, 1)))
-    return JOINED.join(short[name] for name in names)
 
 
 def told_apart(names: Sequence[str], letters: int) -> dict[str, str]:
