@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError, bad_argument, needs
 from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.sources.describe import describe
 from xai_fast.references import ModelRef, check_reference
@@ -245,10 +245,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> object:
-    try:
-        import yaml
-    except ImportError as error:
-        raise InputError("YAML needs PyYAML, which is not installed; pip install 'xai-fast[jobs]'") from error
+    yaml: Any = needs("yaml", "a job in YAML", "'xai-fast[jobs]'")
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
         """Plain values only, and each key once."""
