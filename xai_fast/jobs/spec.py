@@ -114,6 +114,22 @@ class JobSpec:
         """The methods one by one, with their options."""
         return read_methods(self.method, self.options)
 
+    @property
+    def calls(self) -> list[str]:
+        """What a job imports and calls by the names in its description, with the arguments; nothing is imported."""
+        named: list[tuple[str, str, Mapping[str, object]]] = [
+            (
+                "source",
+                self.source["path"] if self.source["kind"] == "indexable" else "",
+                self.source.get("arguments", {}),
+            ),
+            ("decoder", self.decoder, {}),
+            ("model", self.model.reference, self.model.arguments),
+            *(("method", one.name, one.options) for one in self.methods),
+            ("target", self.target if isinstance(self.target, str) else "", {}),
+        ]
+        return [f"{role}: {name}({_given(arguments)})" for role, name, arguments in named if ":" in name]
+
     def to_dict(self) -> dict[str, Any]:
         """Give the description as JSON holds it."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
@@ -216,11 +232,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def _given(arguments: Mapping[str, object]) -> str:
+    return _cut(", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items()), 120)
+
+
 def _shown(values: Mapping[str, Any], name: str) -> str:
-    if name not in values:
-        return "nothing"
-    text = json.dumps(values[name], ensure_ascii=False)
-    return text if len(text) <= 200 else text[:197] + "..."
+    return _cut(json.dumps(values[name], ensure_ascii=False), 200) if name in values else "nothing"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _read_file(path: Path) -> dict[str, Any]:
