@@ -16,40 +16,37 @@ from xai_fast.plot.ranking_layout import make_network, make_pair_matrix, told_ap
 def test_the_matrix_of_many_features_has_the_strongest_of_them() -> None:
     ranking = random_ranking(200, (2,))
     strength = np.nan_to_num(ranking.pair_matrix()).max(1)
-    matrix = make_pair_matrix(ranking, 10)
-    assert matrix.features == tuple(sorted(np.argsort(-strength)[:10].tolist()))
-    assert matrix.omitted == 190
+    assert make_pair_matrix(ranking, 10)[0] == sorted(np.argsort(-strength)[:10].tolist())
 
 
 def test_shades_are_relative_to_the_strongest_pair_and_roots_of_squares() -> None:
     names, effects = ("a", "b", "c", "d"), {(0, 1): 4.0, (1, 2): -3.0, (0, 3): 2.0}
-    signed = make_pair_matrix(ranking_of(names, effects, effect="signed"), 30)
-    assert (signed.signed, signed.shades[1, 2], signed.shades[0, 1]) == (True, -0.75, 1.0)
-    squares = make_pair_matrix(ranking_of(names, effects | {(1, 2): 1.0}, effect="square"), 30)
-    assert (squares.signed, squares.shades[1, 2]) == (False, 0.5)
-    assert np.isnan(squares.values[2, 3])
+    _, _, signed = make_pair_matrix(ranking_of(names, effects, effect="signed"), 30)
+    assert (signed[1, 2], signed[0, 1]) == (-0.75, 1.0)
+    _, values, roots = make_pair_matrix(ranking_of(names, effects | {(1, 2): 1.0}, effect="square"), 30)
+    assert (values[1, 2], roots[1, 2]) == (1.0, 0.5)
+    assert np.isnan([values[2, 3], roots[2, 3]]).all()
 
 
 def test_features_of_strong_sets_are_neighbours_on_the_circle() -> None:
     pairs = [(i, i + 6) for i in range(6)]
-    network = make_network(ranking_of(tuple("abcdefghijkl"), dict.fromkeys(pairs, 1.0)), None, 24, 24)
-    circle = list(network.places)
+    places, *_ = make_network(ranking_of(tuple("abcdefghijkl"), dict.fromkeys(pairs, 1.0)), None, 24, 24)
+    circle = list(places)
     for a, b in pairs:
         assert abs(circle.index(a) - circle.index(b)) in (1, 11)
-    for x, y in network.places.values():
+    for x, y in places.values():
         assert math.hypot(x, y) == pytest.approx(1.0)
 
 
 def test_a_network_stays_within_its_limits_and_does_not_depend_on_chance() -> None:
     ranking = random_ranking(200, seed=3)
-    network = make_network(ranking, None, 40, 15)
-    assert len(network.places) <= 15
+    places, sets, shares = make_network(ranking, None, 40, 15)
+    assert len(places) <= 15
     strongest = ranking.top(1, mixed=True)[0]
-    assert network.sets[0].indices == strongest.indices
-    assert list(network.shares) == sorted(network.shares, reverse=True)
-    assert min(network.shares) >= 0.02
-    assert network.omitted == len(ranking) - len(network.sets)
-    assert list(make_network(ranking, None, 40, 15).places) == list(network.places)
+    assert sets[0].indices == strongest.indices
+    assert shares == sorted(shares, reverse=True)
+    assert min(shares) >= 0.02
+    assert list(make_network(ranking, None, 40, 15)[0]) == list(places)
 
 
 @pytest.mark.parametrize(
