@@ -14,7 +14,7 @@ from report_data import entries, numbers, read_script
 from xai_fast.errors import InputError
 from xai_fast.explanation import Explanation
 from xai_fast.plot import report
-from xai_fast.plot.ledger import account_of
+from xai_fast.plot.ledger import ledger_of
 from xai_fast.relevance.ledger import Relevance
 
 HOSTILE = "<script>alert(1)</script> & \"q\" 's'"
@@ -51,6 +51,10 @@ def with_two_inputs() -> Relevance:
     return relevance(attributions=(whole - 1.0, torch.ones(1, 48, dtype=torch.float64)))
 
 
+def shares(ledger: dict[str, Any]) -> np.ndarray:
+    return numbers(ledger["rows"], np.float32).reshape(-1, 4)
+
+
 SAME = {
     "one item": relevance,
     "of a score below zero": lambda: relevance((-0.5,)),
@@ -65,16 +69,16 @@ SAME = {
 
 @pytest.mark.parametrize("name", SAME)
 def test_shares_are_those_of_the_relevance_that_the_walk_began_with(name: str) -> None:
-    account = account_of(SAME[name]())
-    np.testing.assert_allclose(account.shares, np.array([[REACHES, 0, 0, 0], *ROWS]) / 8.0, atol=1e-7)
-    assert account.names == ("input", *NAMES)
-    assert account.lost
+    ledger = ledger_of(SAME[name]())
+    np.testing.assert_allclose(shares(ledger), np.array([[REACHES, 0, 0, 0], *ROWS]) / 8.0, atol=1e-7)
+    assert ledger["span"] == pytest.approx((-1.5 / 8, 1.0))
+    assert ledger["lost"]
 
 
 def test_the_mean_is_weighted_by_the_relevance() -> None:
     one, other = relevance((1.0,)), relevance((3.0,), ledger=torch.zeros(1, 3, 4, dtype=torch.float64))
-    account = account_of(Relevance.cat([one, other]))
-    np.testing.assert_allclose(account.shares[1:], np.array(ROWS) / (8.0 + 3 * REACHES))
+    ledger = ledger_of(Relevance.cat([one, other]))
+    np.testing.assert_allclose(shares(ledger)[1:], np.array(ROWS) / (8.0 + 3 * REACHES))
 
 
 SPACE = "\u202f%"
@@ -115,8 +119,8 @@ TOLD = {
 @pytest.mark.parametrize("name", TOLD)
 def test_a_line_says_what_arrives_and_who_keeps_the_rest(name: str) -> None:
     made, lost, text = TOLD[name]
-    account = account_of(made())
-    assert (account.text, account.lost) == (text, lost)
+    ledger = ledger_of(made())
+    assert (ledger["text"], ledger["lost"]) == (text, lost)
 
 
 WRONG = {
@@ -129,7 +133,7 @@ WRONG = {
 def test_a_ledger_that_cannot_be_drawn_is_refused(message: str, tmp_path: Path) -> None:
     broken = relevance(**WRONG[message])
     with pytest.raises(InputError, match=f"^{message}"):
-        account_of(broken)
+        ledger_of(broken)
     entry = entries(report(broken, tmp_path))[0]
     assert entry["layers"] == [None]
     assert message in entry["error"]
@@ -142,10 +146,9 @@ def test_the_report_has_the_ledger_beside_whatever_is_drawn(shape: tuple[int, ..
     page = report({"lrp": found, "other": Explanation(**plain(2))}, tmp_path)
     assert read_script(page, "index")["operations"] == [list(NAMES), []]
     first, other = entries(page)[1]["layers"]
-    assert first["ledger"]["text"] == account_of(found[1]).text
+    assert first["ledger"]["text"] == ledger_of(found[1])["text"]
     assert first["ledger"]["lost"] is True
-    rows = numbers(first["ledger"]["rows"], np.float32).reshape(-1, 4)
-    np.testing.assert_allclose(rows, np.array([[REACHES, 0, 0, 0], *ROWS]) / 8.0, atol=1e-6)
+    np.testing.assert_allclose(shares(first["ledger"]), np.array([[REACHES, 0, 0, 0], *ROWS]) / 8.0, atol=1e-6)
     assert "ledger" not in other
     assert not any("ledger" in name for name, _ in entries(page)[1]["notes"])
 
@@ -164,13 +167,14 @@ def test_a_reader_sees_at_a_glance_that_relevance_is_lost(browser: Any, width: i
     marks = "[...document.querySelectorAll('.card')].map((one) => one.querySelector('.lost')?.textContent ?? null)"
     assert browser.evaluate(marks) == ["relevance is lost", None]
     label = browser.evaluate("document.querySelector('.card button').getAttribute('aria-label')")
-    assert label.endswith(account_of(relevance()).text)
+    assert label.endswith(ledger_of(relevance())["text"])
     browser.evaluate("document.querySelectorAll('.card button')[0].click()")
     text = "document.querySelector('#ledger-text').textContent"
-    browser.wait_for(text, account_of(relevance()).text)
+    browser.wait_for(text, ledger_of(relevance())["text"])
     assert browser.evaluate("document.querySelector('#ledger-text').classList.contains('lost')")
-    assert browser.evaluate("document.querySelector('#ledger-bars svg').getAttribute('aria-label')") == (
-        account_of(relevance()).text
+    assert (
+        browser.evaluate("document.querySelector('#ledger-bars svg').getAttribute('aria-label')")
+        == (ledger_of(relevance())["text"])
     )
     rows = (
         "[...document.querySelectorAll('#ledger-bars g')].map((g) => [...g.querySelectorAll('rect')]"

@@ -26,7 +26,7 @@ from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.interaction.walk_relevance import WalkRelevance
 from xai_fast.plot.heatmap import CLIP, heat, heat_layer
 from xai_fast.plot.items import Item, label
-from xai_fast.plot.ledger import account_of
+from xai_fast.plot.ledger import ledger_of
 from xai_fast.plot.similarity import links_of_cells, links_of_words
 from xai_fast.plot.walks import SIDE, placed_walks, walk_path
 from xai_fast.plot.words import marked_words
@@ -153,9 +153,8 @@ def _layer(found: Explanation, words: Sequence[str], side: int, look: Look) -> d
         names = [look.feature_names[i] if i < len(look.feature_names) else str(i) for i in range(len(numbers))]
         layer |= {"values": numbers, "names": list(map(plain_text, names))}
     if isinstance(found, Relevance):
-        account = account_of(found)
-        rows = base64.b64encode(account.shares.astype("<f4").tobytes()).decode("ascii")
-        layer["ledger"] = {"rows": rows, "span": account.span, "text": plain_text(account.text), "lost": account.lost}
+        ledger = ledger_of(found)
+        layer["ledger"] = ledger | {"text": plain_text(ledger["text"])}
     return layer if len(layer) > 1 else None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import base64
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,37 +12,23 @@ from numpy.typing import NDArray
 from xai_fast.errors import bad_argument
 from xai_fast.relevance.ledger import COLUMNS, Relevance
 
-__all__ = ["Account", "account_of"]
+__all__ = ["ledger_of"]
 
 _LOST = 0.01
 
 
-@dataclass(frozen=True)
-class Account:
-    """The ledger of an item, or the mean of several, as shares of the relevance that the walk began with.
+def ledger_of(found: Relevance) -> dict[str, Any]:
+    """Sum up the ledger of an item for the script of a page; of several classes it is the mean, by their relevance.
 
-    Attributes:
-        names: L + 1: the input, and the operations from the input to the score.
-        shares: (L + 1, 4), `xai_fast.relevance.ledger.COLUMNS` of each; nothing is kept at the input.
-        text: what arrives at the input and who keeps the rest, in a line.
-        lost: whether less than 1 % arrives.
+    Returns:
+        "rows": (L + 1, 4) float32 in base64, `xai_fast.relevance.ledger.COLUMNS` of the input, at which nothing is
+        kept, and of the operations from there to the score, as shares of the relevance that the walk began with;
+        "span": where bars begin and end; "text": what arrives at the input and who keeps the rest, in a line; "lost":
+        whether less than 1 % arrives.
+
+    Raises:
+        InputError: a number of the ledger is not finite, or there are not as many names as rows.
     """
-
-    names: tuple[str, ...]
-    shares: NDArray[np.float64]
-    text: str
-    lost: bool
-
-    @property
-    def span(self) -> tuple[float, float]:
-        """Where the bars begin and end."""
-        kept = self.shares[:, 1:]
-        low, high = kept.clip(None, 0).sum(1).min(), kept.clip(0).sum(1).max()
-        return min(0.0, low, self.shares[:, 0].min()), max(1e-12, high, self.shares[:, 0].max())
-
-
-def account_of(found: Relevance) -> Account:
-    """Sum up the ledger of an explanation; of several items or classes it is the mean, weighted by their relevance."""
     ledger = found.ledger.detach().double().cpu()
     if not bool(ledger.isfinite().all()):
         raise bad_argument("ledger", "finite numbers", "NaN or infinity")
@@ -57,8 +44,13 @@ def account_of(found: Relevance) -> Account:
     reaches = float(arrives @ weights)
     shares = np.concatenate([[[reaches, 0.0, 0.0, 0.0]], rows.numpy()])
     seed = float(seeds[0]) if len(seeds) == 1 else float(seeds.abs().mean())
-    names = ("input", *found.operations)
-    return Account(names, shares, _text(names, shares, seed, len(seeds)), abs(reaches) < _LOST)
+    low, high = shares[:, 1:].clip(None, 0).sum(1).min(), shares[:, 1:].clip(0).sum(1).max()
+    return {
+        "rows": base64.b64encode(shares.astype("<f4").tobytes()).decode("ascii"),
+        "span": (min(0.0, low, shares[:, 0].min()), max(1e-12, high, shares[:, 0].max())),
+        "text": _text(("input", *found.operations), shares, seed, len(seeds)),
+        "lost": abs(reaches) < _LOST,
+    }
 
 
 def _text(names: tuple[str, ...], shares: NDArray[np.float64], seed: float, count: int) -> str:
