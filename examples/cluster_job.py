@@ -7,7 +7,8 @@ started again, on one machine or many; no item is lost or done twice. The result
 read by memory map, like an array. Here the same job in small: 240 pictures on this
 machine, killed on the way.
 
-Needs ``pip install 'xai-fast[jobs]'``; on a cluster of Ray ``'xai-fast[ray]'``.
+Needs ``pip install 'xai-fast[jobs]' matplotlib``; on a cluster of Ray also
+``'xai-fast[ray]'``.
 """
 
 # %%

@@ -25,7 +25,6 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 from xai_fast import TNID, fit_mlp
-from xai_fast.plot import show_interaction_network, show_ranking
 
 draw = np.random.default_rng(0)
 columns = ["area", "location", "garden", "sun", "quiet", "age", "colour"]
@@ -63,9 +62,13 @@ for found in ranking.top(3):
     print(f"{' x '.join(found.features):24} {found.effect:.3f}")
 print(f"colour x location: {ranking['colour', 'location'].effect:.3f}")
 
-figure, (bars, network) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-show_ranking(bars, ranking, k=8)
-show_interaction_network(network, ranking, k=2)
+strongest = ranking.top(8, mixed=True)[::-1]
+names = [" x ".join(one.features) for one in strongest]
+figure, (bars, pairs) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+bars.barh(names, [one.effect for one in strongest])
+pairs.imshow(ranking.pair_matrix())
+pairs.set_xticks(range(7), columns, rotation=90)
+pairs.set_yticks(range(7), columns)
 plt.show()
 
 # %%

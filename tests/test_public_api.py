@@ -21,12 +21,12 @@ import xai_fast.plot
 import xai_fast.taylor
 
 
-def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures_and_reading_a_store_no_runner() -> None:
+def test_importing_loads_neither_triton_nor_the_native_module_nor_pictures_and_jobs_no_ray() -> None:
     program = (
         "import sys, torch; before = set(sys.modules); import xai_fast; "
-        "print(sorted({'triton', 'xai_fast._native', 'matplotlib', 'PIL', 'rich'} & (set(sys.modules) - before))); "
-        "from xai_fast import jobs; jobs.open; "
-        "print([name for name in sys.modules if name.startswith('xai_fast.jobs.r') or name == 'ray'])"
+        "print(sorted({'triton', 'xai_fast._native', 'matplotlib', 'PIL'} & (set(sys.modules) - before))); "
+        "from xai_fast import jobs; jobs.run; "
+        "print([name for name in sys.modules if name.partition('.')[0] in ('ray', 'yaml', 'PIL')])"
     )
     done = subprocess.run([sys.executable, "-c", program], text=True, capture_output=True, check=True)
     assert done.stdout.split() == ["[]", "[]"]

@@ -22,13 +22,10 @@ __all__ = ["report", "summary", "versions"]
 _MISSING = "not installed"
 _OPTIONAL = {
     "Pillow": "no pictures",
-    "matplotlib": "no drawings",
     "pandas": "no tables from files",
     "PyYAML": "jobs are described in JSON only",
     "ray": "no jobs on Ray",
     "pyarrow": "no Parquet, neither read nor exported",
-    "zarr": "no export to Zarr",
-    "h5py": "no export to HDF5",
     "captum": "no methods captum:NAME",
 }
 """What only parts of the package need, and what is missing without it."""

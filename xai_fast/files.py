@@ -9,12 +9,13 @@ import stat
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = ["open_regular", "read_tensors", "write_tensors", "write_whole"]
 
@@ -44,17 +45,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, about: Mapping[str, Any]) -> None:
     """Write named tensors, and what JSON holds about them, to one safetensors file of a kind."""
-    import safetensors.torch
-    import torch
-
     whole = {n: t.detach().cpu().clone(memory_format=torch.contiguous_format) for n, t in tensors.items()}
     write_whole(path, safetensors.torch.save(whole, {kind: json.dumps(about)}))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `write_tensors` wrote, on the CPU, executing nothing; an `InputError` where it is another."""
-    import safetensors
-
     expected = f"a file that {kind.removeprefix('xai_fast.')}.save wrote"
     try:
         with safetensors.safe_open(path, "pt") as file:

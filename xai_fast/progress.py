@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 import time
 from types import TracebackType
-from typing import Any
 
 from xai_fast.terminal import say
 
@@ -26,10 +24,7 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-    """Count items; as a context manager, show a bar and remove it at the end.
-
-    The bar is drawn with rich where it is installed, else as one plain line; not at all where standard error is no
-    terminal.
+    """Count items; as a context manager, show a bar where standard error is a terminal, and remove it at the end.
 
     Args:
         total: items.
@@ -49,36 +44,22 @@ class Progress:
         self._started = time.perf_counter()
         self._visible = sys.stderr.isatty()
         self._lines, self._next_line = lines, -math.inf
-        self._rich: Any = None
 
     def __enter__(self) -> Progress:
         self._started = time.perf_counter()
-        if self._visible and importlib.util.find_spec("rich") is not None:
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-            from rich.progress import Progress as Bar
-
-            columns = (TextColumn(self.what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
-            self._rich = Bar(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._rich.add_task(self.what, total=self.total, speed="")
-            self._rich.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._rich is not None:
-            self._rich.stop()
-        elif self._visible:
+        if self._visible:
             print(f"\r{'':78}\r", end="", file=sys.stderr, flush=True)
 
     def advance(self, items: int, *, kept: bool = False) -> None:
         """Count items that are done; those ``kept`` from an earlier run do not count in the rate."""
         self.done += items
         self._kept += items if kept else 0
-        if self._rich is not None:
-            self._rich.update(self._task, completed=self.done, speed=self._after())
-        elif self._visible:
+        if self._visible:
             filled = _WIDTH * self.done // max(1, self.total)
             bar = "#" * filled + "." * (_WIDTH - filled)
             line = f"{self.what} [{bar}] {self.done}/{self.total} {self._after()}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from xai_fast.errors import InputError, XaiFastError, bad_argument
+from xai_fast.errors import InputError, XaiFastError, bad_argument, needs
 from xai_fast.values import REFERENCE, check_keys, nearest, plain
 
 if TYPE_CHECKING:
@@ -213,12 +213,8 @@ class ModelRef:
 
 def classifiers_module() -> Any:
     """Import `xai_fast.models.classifiers`, which needs Pillow."""
-    try:
-        return importlib.import_module("xai_fast.models.classifiers")
-    except ModuleNotFoundError as error:
-        if error.name != "PIL":
-            raise
-        raise InputError("pictures need Pillow, which is not installed; pip install 'xai-fast[jobs]'") from error
+    needs("PIL", "preparing pictures", "'xai-fast[jobs]'")
+    return importlib.import_module("xai_fast.models.classifiers")
 
 
 def weights_sha256(model: nn.Module) -> str:

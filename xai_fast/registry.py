@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
+from types import ModuleType
 from typing import Any
 
 from xai_fast import attribution, interaction
@@ -25,64 +26,19 @@ ENTRY_POINTS = "xai_fast.methods"
 DETECTOR_ENTRY_POINTS = "xai_fast.detectors"
 """The group of entry points under which other packages register subclasses of `Detector`, each by its name."""
 
-_OWN: tuple[type[Method], ...] = (
-    attribution.NeFLAG,
-    attribution.GuidedIG,
-    attribution.BlurIG,
-    attribution.AGI,
-    attribution.GradCAM,
-    attribution.GradCAMPlusPlus,
-    attribution.HiResCAM,
-    attribution.LayerCAM,
-    attribution.ScoreCAM,
-    attribution.AblationCAM,
-    attribution.EigenCAM,
-    attribution.GuidedGradCAM,
-    attribution.Saliency,
-    attribution.GradientXInput,
-    attribution.IntegratedGradients,
-    attribution.SmoothGrad,
-    attribution.ExpectedGradients,
-    attribution.GradientSHAP,
-    attribution.LRP,
-    attribution.Deconvolution,
-    attribution.GuidedBackprop,
-    attribution.DeepLIFT,
-    attribution.DeepSHAP,
-    attribution.FullGrad,
-    attribution.AttentionRollout,
-    attribution.TransformerAttribution,
-    attribution.AttCAT,
-    attribution.Occlusion,
-    attribution.RISE,
-    attribution.FeatureAblation,
-    attribution.ShapleySampling,
-    attribution.QuantitativeInputInfluence,
-    attribution.LIME,
-    attribution.KernelSHAP,
-    interaction.TaylorCAM,
-    interaction.RemovalInteractions,
-    interaction.BiLRP,
-    interaction.GNNLRP,
-    interaction.TNIDRows,
-    Neuralize,
-)
+
+def _exported(kind: type[Any], *packages: ModuleType) -> list[Any]:
+    """List the classes of a kind that packages of ours export, without its base."""
+    found = [getattr(package, name) for package in packages for name in package.__all__]
+    return [one for one in found if isinstance(one, type) and issubclass(one, kind) and one is not kind]
+
+
+_OWN: list[type[Method]] = [*_exported(Method, attribution, interaction), Neuralize]
 
 _BASELINES: tuple[type[Method], ...] = (RandomMap, Edges)
 """Known by name, but not listed as methods: they know nothing of the model."""
 
-_OWN_DETECTORS: tuple[type[Detector], ...] = (
-    interaction.TNID,
-    interaction.NID,
-    interaction.GLIDER,
-    interaction.IntegratedHessians,
-    interaction.ShapleyInteractions,
-    interaction.HStatistic,
-    interaction.RuleFit,
-    interaction.FAST,
-    interaction.HierarchicalLasso,
-    interaction.ANOVA,
-)
+_OWN_DETECTORS: list[type[Detector]] = _exported(Detector, interaction)
 
 
 def methods() -> dict[str, type[Method]]:

@@ -51,7 +51,7 @@ def test_doctor_prints_its_texts(
 
 
 def test_help_and_doctor_need_no_optional_package(place: Path) -> None:
-    hidden = ("PIL", "matplotlib", "safetensors", "pandas", "yaml", "pyarrow", "rich")
+    hidden = ("PIL", "matplotlib", "pandas", "yaml", "pyarrow")
     program = f"""
 import sys
 sys.modules.update(dict.fromkeys({hidden}))
@@ -68,16 +68,15 @@ for arguments in (["doctor"], ["doctor", "--all"], ["explain", "--help"], ["t-ni
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("module", "package"), [("PIL", "Pillow"), ("safetensors", "safetensors")])
 def test_a_package_that_is_missing_is_named(
-    module: str, package: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(options: object) -> None:
-        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+        raise ModuleNotFoundError("No module named 'PIL'", name="PIL")
 
     monkeypatch.setattr(explain, "_run", missing)
     assert cli.main(["explain", "photos"]) == 1
-    assert f"xai-fast: this needs {package}; pip install" in capsys.readouterr().err
+    assert "xai-fast: this needs Pillow; pip install" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -81,8 +81,6 @@ def test_from_a_csv_file_to_a_report(place: Path, capsys: pytest.CaptureFixture[
     assert content["groups"] == {"color": ["color=blue", "color=green", "color=red"]}
     assert (content["task"], content["fits"]) == ("regression", True)
     assert content["strongest"][0]["features"] == ["a", "b"]
-    for name in ("ranking", "heatmap", "network"):
-        assert (place / "out" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     page = (place / "out" / "report.html").read_text(encoding="utf-8")
     assert "What acts together on y" in page
     assert "Poor fit." not in page
@@ -202,7 +200,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_the_training(
     assert (place / "taken").read_text() == "a file"
 
 
-RESULTS = {"ranking.json", "ranking.png", "heatmap.png", "network.png", "report.html", "report-data", "summary.json"}
+RESULTS = {"ranking.json", "report.html", "report-data", "summary.json"}
 
 
 def test_the_results_of_another_run_are_refused_and_those_of_the_same_renewed(

@@ -168,7 +168,7 @@ def test_pictures_have_texts_and_the_keyboard_reaches_the_content(site: Path, pa
         "results",
         "generated/methods/quantitative_input_influence",
         "generated/api/xai_fast.plot",
-        "generated/api/xai_fast.plot.show_interaction_network",
+        "generated/api/xai_fast.plot.report",
         "generated/metrics",
         "gallery/index",
         "gallery/photo_pixels",

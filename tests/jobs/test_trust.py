@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from xai_fast.errors import InputError, StoreError
-from xai_fast.jobs.spec import JobSpec
+from xai_fast.errors import InputError
+from xai_fast.jobs import JobSpec, retry_failed
 from xai_fast.jobs.store.folder import Folder
 from xai_fast.jobs.store.job_file import create_job
-from xai_fast.jobs.trust import called_functions, check_trust
+from xai_fast.jobs.store.shards import Header, Shards
 
 CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "nothing": ({"model": "efficientnet-lite0"}, []),
@@ -35,19 +35,14 @@ CALLS: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("name", CALLS)
 def test_all_that_a_job_calls_is_listed_and_needs_trust(name: str, tmp_path: Path) -> None:
     spec, calls = CALLS[name]
-    described = JobSpec(**{"source": "x.npy", **spec}).to_dict()
-    items = {"count": 3, "folder": None}
-    create_job(Folder(tmp_path / "job", create=True), {"spec": described, "fingerprint": "0", "items": items})
-    assert called_functions(tmp_path / "job") == calls
-    check_trust(tmp_path / "job", True)
-    if not calls:
-        check_trust(tmp_path / "job", False)
-        return
-    with pytest.raises(InputError) as raised:
-        check_trust(tmp_path / "job", False)
-    assert str(raised.value).endswith(f"(--trust) if the store is yours: {'; '.join(calls)}")
-
-
-def test_what_is_no_store_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StoreError):
-        check_trust(tmp_path, False)
+    described = JobSpec(**{"source": "x.npy", **spec})
+    assert described.calls == calls
+    folder = Folder(tmp_path / "job", create=True)
+    plan = {"threads": 1, "chunk": 1, "rows": 1, "shape": None, "dtype": None}
+    items = {"count": 1, "folder": None}
+    create_job(folder, {"spec": described.to_dict(), "fingerprint": "0", "items": items, "plan": plan, "source": {}})
+    Shards(folder, "0", 1, 1024).write(0, Header("0", 0, 1, {0: ("failed", "no")}), {})
+    if calls:
+        with pytest.raises(InputError) as raised:
+            retry_failed(tmp_path / "job", workers=0)
+        assert str(raised.value).endswith(f"(--trust) if the store is yours: {'; '.join(calls)}")

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from xai_fast import LRP, BiLRP
+from xai_fast import BiLRP
 from xai_fast.datasets.grown_graphs import grown_graphs
 from xai_fast.interaction import GNNLRP
 from xai_fast.models.grown_graphs import GraphIsomorphismNetwork
-from xai_fast.plot import coloured_words, ledger_svg, similarity_svg, walks_svg
+from xai_fast.plot import coloured_words, similarity_svg, walks_svg
 
 ENCODER = nn.Sequential(nn.Linear(4, 3), nn.ReLU()).eval()
 ROWS = torch.rand(2, 1, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -27,7 +27,6 @@ PICTURES: dict[str, Callable[[], str]] = {
     "words": lambda: coloured_words(["not", "bad"], torch.tensor([0.5, -1.0])),
     "walks": walks,
     "pairs": lambda: similarity_svg("abcde", "abcde", BiLRP(ENCODER, cells="tokens").explain(*ROWS)),
-    "ledger": lambda: ledger_svg(LRP(ENCODER[0], composite="epsilon").explain(ROWS[0, 0, :1], 1)),
 }
 
 

@@ -96,22 +96,22 @@ def test_a_set_has_its_subsets_beside_it() -> None:
 def test_the_matrix_is_that_of_the_ranking() -> None:
     ranking = random_ranking(40, (2,), signed=True)
     data = data_of(ranking)["matrix"]
-    matrix = make_pair_matrix(ranking, 30)
-    assert data["features"] == list(matrix.features)
+    features, _, shades = make_pair_matrix(ranking, 30)
+    assert data["features"] == features
     assert len(data["pairs"]) == 435
     for a, b, shown, rank, shade in data["pairs"]:
         one = ranking.order(2)[rank - 1]
-        assert one.indices == (matrix.features[a], matrix.features[b])
+        assert one.indices == (features[a], features[b])
         assert float(shown.replace("\u2212", "-").replace(",", "")) == pytest.approx(one.effect, rel=0.01)
-        assert shade == round((matrix.shades[a, b] + 1) * 16)
+        assert shade == round((shades[a, b] + 1) * 16)
 
 
 def test_the_network_is_the_layout() -> None:
     ranking = random_ranking(200)
     network = data_of(ranking)["panels"][0]["network"]
-    layout = make_network(ranking, None, 24, 24)
-    assert [tuple(members) for members, *_ in network["lines"]] == [one.indices for one in layout.sets]
-    assert {feature: (x, y) for feature, _, x, y in network["nodes"]} == layout.places
+    places, sets, _ = make_network(ranking, None, 24, 24)
+    assert [tuple(members) for members, *_ in network["lines"]] == [one.indices for one in sets]
+    assert {feature: (x, y) for feature, _, x, y in network["nodes"]} == places
 
 
 @pytest.mark.parametrize("good", [True, False])

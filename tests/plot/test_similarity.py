@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ def relevance(grid_x: tuple[int, ...], grid_y: tuple[int, ...]) -> PairRelevance
 def test_lines_join_the_cells_of_pictures() -> None:
     x, y = Image.new("RGB", (40, 20)), np.zeros((10, 10, 3), np.uint8)
     text = similarity_svg(x, y, relevance((2, 2), (1, 3)), item=1, top_k=2)
-    lines = Reader(text).named("line")
+    lines = Reader(text).named("path")
     # 320 pixels high, so x is 640 wide and y begins at 760; the strongest is drawn last.
-    places = [[float(str(line[name])) for name in ("x1", "y1", "x2", "y2")] for line in lines]
+    places = [[float(number) for number in re.findall(r"[\d.]+", str(line["d"]))] for line in lines]
     assert np.allclose(places, [[160, 80, 760 + 320 * 2.5 / 3, 160], [480, 240, 760 + 320 * 0.5 / 3, 160]], atol=0.1)
-    colors = [str(group["stroke"]) for group in Reader(text).named("g")]
+    colors = [str(line["stroke"]) for line in lines]
     assert [int(c[1:3], 16) > int(c[5:7], 16) for c in colors] == [False, True]  # blue against, red for
     widths = [float(str(line["stroke-width"])) for line in lines]
     assert widths == [3.0, 5.0]
@@ -43,8 +44,9 @@ def test_words_are_escaped_and_joined() -> None:
     text = similarity_svg(["a", "<b>", "&", "d"], ["x", "y", "z"], relevance((4,), (3,)), item=1)
     assert "&lt;b&gt;" in text
     assert "<b>" not in text
-    assert len(Reader(text).named("line")) == 3
-    assert "<line" not in similarity_svg(["a"] * 4, ["x"] * 3, relevance((4,), (3,)), item=0)
+    assert "<title>d \N{EN DASH} x: 4</title>" in text
+    assert len(Reader(text).named("path")) == 3
+    assert "<path" not in similarity_svg(["a"] * 4, ["x"] * 3, relevance((4,), (3,)), item=0)
 
 
 SENTENCES = [(["a", "<b>", "&", "d"], ["x", "y", "z"])] * 2

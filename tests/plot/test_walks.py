@@ -28,21 +28,24 @@ def relevance() -> WalkRelevance:
 
 def test_walks_lie_on_the_graph() -> None:
     text = walks_svg(relevance(), item=1, positions=np.array([[0, 0], [4, 0], [0, 4]]))
-    assert len(Reader(text).named("circle")) == 3
-    (edge,) = Reader(text).named("line")
-    assert [float(str(edge[name])) for name in ("x1", "y1", "x2", "y2")] == [30, 30, 450, 30]
-    against, stays = Reader(text).named("path")  # the strongest is drawn last
+    assert [(text["x"], text["y"]) for text in Reader(text).named("text")] == [
+        ("30.0", "35.0"),
+        ("450.0", "35.0"),
+        ("30.0", "455.0"),
+    ]
+    edges, against, stays = Reader(text).named("path")  # the strongest is drawn last
+    assert edges["d"] == "M30.0 30.0L450.0 30.0"
     assert str(stays["d"]) == "M450.0,30.0a10.0,10.0 0 1 1 0.1,0.1L450.0,30.0"
     assert str(against["d"]).count("L") == 1
     assert [int(str(path["stroke"])[1:3], 16) > 128 for path in (against, stays)] == [False, True]
     assert [float(str(path["stroke-width"])) for path in (against, stays)] == [3.0, 5.0]
-    assert "<title>1 0: -1</title>" in text
+    assert "<title>1 \N{RIGHTWARDS ARROW} 0: -1</title>" in text
     assert "<path" not in walks_svg(relevance(), item=0)
 
 
 def test_nodes_have_places_of_their_own() -> None:
     places = [
-        (float(str(c["cx"])), float(str(c["cy"]))) for c in Reader(walks_svg(relevance(), item=0)).named("circle")
+        (float(str(c["x"])), float(str(c["y"])) - 5) for c in Reader(walks_svg(relevance(), item=0)).named("text")
     ]
     apart = torch.pdist(torch.tensor(places))
     assert float(apart.min()) > 60
@@ -53,7 +56,7 @@ def test_nodes_have_places_of_their_own() -> None:
 def test_a_report_draws_the_same_walks(tmp_path: Path) -> None:
     none, some = (entry["layers"][0] for entry in entries(report(relevance(), tmp_path)))
     assert (none["lines"], none["values"], len(none["words"])) == ([], [], 4)
-    drawn = [str(path["d"]) for path in Reader(walks_svg(relevance(), item=1)).named("path")]
+    drawn = [str(path["d"]) for path in Reader(walks_svg(relevance(), item=1)).named("path")[1:]]
     assert some["lines"] == drawn[::-1]  # the strongest first
     assert (some["kind"], some["values"]) == ("links", [2.0, -1.0])
     assert some["names"] == ["1 \N{RIGHTWARDS ARROW} 1", "1 \N{RIGHTWARDS ARROW} 0"]

@@ -24,6 +24,8 @@ from xai_fast.comparison.entries import (
 )
 from xai_fast.comparison.stores import run_comparison
 from xai_fast.errors import InputError
+from xai_fast.jobs.pages import pictures_of
+from xai_fast.jobs.sources import open_source
 from xai_fast.references import ModelRef
 from xai_fast.registry import find_method
 from xai_fast.terminal import say, shown
@@ -70,8 +72,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _run(options: argparse.Namespace) -> bool:
-    from xai_fast.jobs.sources import open_source
-
     out, loaded = Path(options.out), ModelRef(options.model).load()
     refuse_results(out)
     spec = read_spec(options, target=named_class(options.target, loaded), limit=options.limit)
@@ -115,7 +115,6 @@ def _read_boxes(path: Path) -> Any:
 
 def _report(comparison: Comparison, out: Path, folder: Path) -> None:
     """Write the page and what is beside it, and print the means and what follows."""
-    from xai_fast.jobs.pages import pictures_of
     from xai_fast.plot.comparison import write_comparison
 
     store = jobs.open(folder)

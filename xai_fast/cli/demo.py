@@ -17,6 +17,7 @@ from xai_fast.cli.layers import chosen_layer
 from xai_fast.cli.option_values import add_options, given_options
 from xai_fast.cli.run_job import DEVICE
 from xai_fast.errors import InputError
+from xai_fast.jobs.runners.local import devices_of
 from xai_fast.references import ModelRef, import_reference
 from xai_fast.terminal import say, shown
 
@@ -60,7 +61,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def _run(options: argparse.Namespace) -> bool:
     from xai_fast.datasets import sample_photos
-    from xai_fast.jobs.runners.local import devices_of
     from xai_fast.plot import Look
 
     out, model, photos = Path(options.out), ModelRef(options.model).load(), sample_photos()

@@ -16,7 +16,6 @@ __all__ = ["main"]
 
 DONE, FAILED, USAGE, SOME_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
-_OPTIONAL = {"PIL": "Pillow", "matplotlib": "matplotlib", "safetensors": "safetensors"}
 _RESUMABLE = ("explain", "run", "compare", "demo")
 
 
@@ -41,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         flush()
         return end.code if isinstance(end.code, int) else USAGE
     except ModuleNotFoundError as error:
-        if error.name not in _OPTIONAL:
+        if error.name != "PIL":
             raise
-        say(f"xai-fast: this needs {_OPTIONAL[error.name]}; pip install 'xai-fast[jobs]'", error=True)
+        say("xai-fast: this needs Pillow; pip install 'xai-fast[jobs]'", error=True)
         return FAILED
     except InputError as error:
         say(f"xai-fast: {error}", error=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +54,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     action("repair", _repair, "make damaged shards count as not done; the next run does them again, and only them")
     parser = action("retry", _retry, "do the failed items again, such as after a file was replaced")
     add_runner(parser)
-    trust = "call the functions that the job names (data set, model, methods), without asking"
+    trust = "call the functions that the job names (data set, model, methods); without it they are told, and not called"
     parser.add_argument("--trust", action="store_true", help=trust)
     parser = action("clean", _clean, "remove what crashed attempts left behind")
     parser.add_argument("--force", action="store_true", help="also what may still be written")
-    parser = action("export", _export, "write ids, statuses and results as one file of another format")
-    parser.add_argument("--format", choices=("parquet", "zarr", "hdf5"), default="parquet", help="(default: parquet)")
+    parser = action("export", _export, "write ids, statuses and results as one Parquet file")
     parser.add_argument("--to", metavar="PATH", help="where to (default: beside the job)")
 
 
@@ -130,24 +128,7 @@ def _repair(options: argparse.Namespace) -> bool:
 
 
 def _retry(options: argparse.Namespace) -> bool:
-    from xai_fast.jobs.trust import called_functions, check_trust  # needs safetensors
-
-    if not (stands := jobs.status(options.store, exact=True)).failed:
-        say("no item has failed, so there is nothing to do again")
-        return finish(stands)
-    named = called_functions(options.store)
-    for call in named:
-        say(f"the store has this called: {printable(call)}", error=True)
-    check_trust(options.store, options.trust or (bool(named) and _agreed()))
-    return finish(jobs.retry_failed(options.store, trust=True, **runner_options(options)))
-
-
-def _agreed() -> bool:
-    """Ask; where there is nobody to ask, the answer is no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    say("Is that as it should be? [y/N] ", error=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return finish(jobs.retry_failed(options.store, trust=options.trust, **runner_options(options)))
 
 
 def _clean(options: argparse.Namespace) -> bool:
@@ -161,7 +142,7 @@ def _clean(options: argparse.Namespace) -> bool:
 
 
 def _export(options: argparse.Namespace) -> bool:
-    path = jobs.export(options.store, options.format, options.to)
+    path = jobs.export(options.store, options.to)
     say(f"export: {shown(str(path))}")
     return True
 

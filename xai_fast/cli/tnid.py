@@ -1,4 +1,4 @@
-"""``xai-fast t-nid``: from a table to a network, its interactions, pictures of them, and a report."""
+"""``xai-fast t-nid``: from a table to a network, its interactions, and a report."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from xai_fast.interaction import TNID, FittedMLP, fit_mlp
 from xai_fast.interaction.mlp_training import Goal
 from xai_fast.interaction.representatives import choose_representatives
 from xai_fast.interaction.table import read_table
+from xai_fast.jobs.runners.local import devices_of
 from xai_fast.tables.columns import MISSING, EncodedTable, encode, has_decimal_comma
 from xai_fast.tables.file import read_table_file
 from xai_fast.terminal import say, shown
@@ -59,8 +60,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="find columns of a table that act together on another one",
         description="Train a smooth network that predicts one column of a table (CSV or Parquet) from the others, and "
         "find the pairs, triples and larger sets of columns that act together in it, with T-NID. Prints the ranking; "
-        "writes ranking.json (for xai_fast.InteractionRanking.load), ranking.png, heatmap.png, network.png, "
-        "report.html to explore it, and summary.json.",
+        "writes ranking.json (for xai_fast.InteractionRanking.load), report.html to explore it, and summary.json.",
         epilog=_EXIT_CODES,
     )
     parser.set_defaults(run=_run)
@@ -102,9 +102,7 @@ def _run(options: argparse.Namespace) -> bool:
 
 
 def explain_frame(frame: pandas.DataFrame, name: str, settings: TableSettings, out: Path, about: str = "") -> bool:
-    """Explain a table, write ranking, pictures, report and summary, and return whether the network fits well enough."""
-    from xai_fast.jobs.runners.local import devices_of  # needs safetensors
-
+    """Explain a table, write ranking, report and summary, and return whether the network fits well enough."""
     started = time.perf_counter()
     asked: dict[str, Any] = {name: getattr(settings, name) for name in ("categorical", "ignore", "missing")}
     table = encode(frame, settings.target, decimal=settings.options.get("decimal"), **asked)

@@ -1,12 +1,10 @@
-"""What ``xai-fast t-nid`` leaves behind: the ranking, pictures of it, the report, the summary; and what it prints."""
+"""What ``xai-fast t-nid`` leaves behind: the ranking, the report, the summary; and what it prints."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,7 +27,6 @@ __all__ = ["Findings", "TableSettings", "check_folder", "write_outputs"]
 
 _PRINTED = 10
 _JOINED = " \u00d7 "
-_DPI = 120
 _TITLES = {1: "main effects", 2: "pairs", 3: "triples", 4: "quadruples", 5: "quintuples", 6: "sextuples"}
 _EFFECTS = {"absolute": "magnitude", "square": "square", "signed": "value"}
 _SUMMARY = "summary.json"
@@ -98,14 +95,12 @@ def _identity(name: str, table: EncodedTable, settings: TableSettings) -> str:
 
 
 def write_outputs(findings: Findings, out: Path) -> None:
-    """Write summary, ranking, pictures and report, then print the ranking."""
+    """Write summary, ranking and report, then print the ranking."""
     from xai_fast.plot import report
 
     ranking = findings.ranking
     write_whole(out / _SUMMARY, _summary(findings))  # first: it says whose the folder is
     ranking.save(out / "ranking.json")
-    for name, picture in _pictures(ranking, findings.settings.listed).items():
-        write_whole(out / f"{name}.png", picture)
     page = report(ranking, out, front=_front(findings), fit=findings.fit, top_k=findings.settings.listed)
     # Only now: a training is not lost by the way that it is printed.
     say(_as_text(ranking, min(findings.settings.listed, _PRINTED)))
@@ -128,32 +123,6 @@ def _as_text(ranking: InteractionRanking, k: int) -> str:
             for one in found[:k]
         ]
     return "\n".join([*lines, ""])
-
-
-def _pictures(ranking: InteractionRanking, k: int) -> dict[str, bytes]:
-    from matplotlib.figure import Figure  # not pyplot, which would keep every figure
-
-    from xai_fast.plot import show_interaction_network, show_pair_heatmap, show_ranking
-
-    orders = sorted(order for order in ranking.orders if order > 1)
-    letters = {order: 14 * (order + 1) for order in orders}
-    widths = [4.5 + 0.075 * letters[order] for order in orders]
-    bars = Figure(figsize=(sum(widths), 1.2 + 0.32 * min(k, 20)), dpi=_DPI, layout="constrained")
-    for ax, order in zip(bars.subplots(1, len(orders), squeeze=False, width_ratios=widths)[0], orders, strict=True):
-        show_ranking(ax, ranking, order=order, k=min(k, 20), letters=letters[order], title=_TITLES[order])
-    heat = Figure(figsize=(7, 7), dpi=_DPI, layout="constrained")
-    ax = heat.subplots()
-    bar = heat.colorbar(show_pair_heatmap(ax, ranking), ax=ax, shrink=0.6, label="relative to the strongest pair")
-    bar.outline.set_visible(False)
-    network = Figure(figsize=(7.5, 7.5), dpi=_DPI, layout="constrained")
-    show_interaction_network(network.subplots(), ranking)
-    files = {"ranking": io.BytesIO(), "heatmap": io.BytesIO(), "network": io.BytesIO()}
-    with warnings.catch_warnings():
-        # Names in any script; what the font does not have is a box in the picture, and whole on the page.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        for figure, file in zip((bars, heat, network), files.values(), strict=True):
-            figure.savefig(file, format="png")
-    return {name: file.getvalue() for name, file in files.items()}
 
 
 def _front(findings: Findings) -> Front:

@@ -6,13 +6,15 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from xai_fast import plot
 from xai_fast.errors import XaiFastError
 from xai_fast.jobs.sources import open_source
 from xai_fast.jobs.spec import JobSpec
 from xai_fast.jobs.store.reader import Store
+
+if TYPE_CHECKING:
+    from xai_fast import plot
 
 __all__ = ["View", "pictures_of", "report"]
 
@@ -31,16 +33,22 @@ def report(out: str | os.PathLike[str], *, folder: str | os.PathLike[str] | None
     Returns:
         The page.
     """
+    from xai_fast import plot  # which needs Pillow
+
     options = {"limit": 100_000} | options
     return plot.report(_items(out, options), folder or out, **options)
 
 
 def View(out: str | os.PathLike[str], **options: Any) -> plot.View:
     """Serve the report of a job on this machine; see `report` and `xai_fast.plot.View`."""
+    from xai_fast import plot
+
     return plot.View(_items(out, options), **options)
 
 
 def _items(out: str | os.PathLike[str], options: dict[str, Any]) -> plot.StoreItems:
+    from xai_fast import plot
+
     store = Store(out)
     spec = JobSpec.from_dict(store.job["spec"])
     pictures, class_names, note = pictures_of(spec, store, options.pop("trust", False))

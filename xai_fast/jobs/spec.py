@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_fast.arguments import check_choice, check_integer
-from xai_fast.errors import InputError, bad_argument
+from xai_fast.errors import InputError, bad_argument, needs
 from xai_fast.jobs.methods import MethodSpec, read_methods
 from xai_fast.jobs.sources.describe import describe
 from xai_fast.references import ModelRef, check_reference
@@ -113,6 +113,22 @@ class JobSpec:
     def methods(self) -> tuple[MethodSpec, ...]:
         """The methods one by one, with their options."""
         return read_methods(self.method, self.options)
+
+    @property
+    def calls(self) -> list[str]:
+        """What a job imports and calls by the names in its description, with the arguments; nothing is imported."""
+        named: list[tuple[str, str, Mapping[str, object]]] = [
+            (
+                "source",
+                self.source["path"] if self.source["kind"] == "indexable" else "",
+                self.source.get("arguments", {}),
+            ),
+            ("decoder", self.decoder, {}),
+            ("model", self.model.reference, self.model.arguments),
+            *(("method", one.name, one.options) for one in self.methods),
+            ("target", self.target if isinstance(self.target, str) else "", {}),
+        ]
+        return [f"{role}: {name}({_given(arguments)})" for role, name, arguments in named if ":" in name]
 
     def to_dict(self) -> dict[str, Any]:
         """Give the description as JSON holds it."""
@@ -216,11 +232,16 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return result
 
 
+def _given(arguments: Mapping[str, object]) -> str:
+    return _cut(", ".join(f"{name}={json.dumps(value)}" for name, value in arguments.items()), 120)
+
+
 def _shown(values: Mapping[str, Any], name: str) -> str:
-    if name not in values:
-        return "nothing"
-    text = json.dumps(values[name], ensure_ascii=False)
-    return text if len(text) <= 200 else text[:197] + "..."
+    return _cut(json.dumps(values[name], ensure_ascii=False), 200) if name in values else "nothing"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -245,10 +266,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> object:
-    try:
-        import yaml
-    except ImportError as error:
-        raise InputError("YAML needs PyYAML, which is not installed; pip install 'xai-fast[jobs]'") from error
+    yaml: Any = needs("yaml", "a job in YAML", "'xai-fast[jobs]'")
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped base
         """Plain values only, and each key once."""

@@ -7,10 +7,8 @@ from xai_fast.plot.comparison import write_comparison
 from xai_fast.plot.drawing import Look
 from xai_fast.plot.heatmap import heat, heat_layer, overlay
 from xai_fast.plot.items import Front, Item, ItemList, StoreItems, items_of
-from xai_fast.plot.ledger import ledger_svg
 from xai_fast.plot.markup import Markup
 from xai_fast.plot.ranking_page import Fit
-from xai_fast.plot.rankings import ORDER_COLORS, show_interaction_network, show_pair_heatmap, show_ranking
 from xai_fast.plot.report import report
 from xai_fast.plot.similarity import similarity_svg
 from xai_fast.plot.viewer import View
@@ -18,7 +16,6 @@ from xai_fast.plot.walks import walks_svg
 from xai_fast.plot.words import coloured_words
 
 __all__ = [
-    "ORDER_COLORS",
     "PAIR_COLORS",
     "Fit",
     "Front",
@@ -33,12 +30,8 @@ __all__ = [
     "heat",
     "heat_layer",
     "items_of",
-    "ledger_svg",
     "overlay",
     "report",
-    "show_interaction_network",
-    "show_pair_heatmap",
-    "show_ranking",
     "similarity_svg",
     "walks_svg",
     "write_comparison",

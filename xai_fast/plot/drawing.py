@@ -26,9 +26,9 @@ from xai_fast.interaction.pair_relevance import PairRelevance
 from xai_fast.interaction.walk_relevance import WalkRelevance
 from xai_fast.plot.heatmap import CLIP, heat, heat_layer
 from xai_fast.plot.items import Item, label
-from xai_fast.plot.ledger import account_of
+from xai_fast.plot.ledger import ledger_of
 from xai_fast.plot.similarity import links_of_cells, links_of_words
-from xai_fast.plot.walks import SIDE, placed_walks, walk_path
+from xai_fast.plot.walks import links_of_walks
 from xai_fast.plot.words import marked_words
 from xai_fast.relevance.ledger import Relevance
 
@@ -141,7 +141,7 @@ def _layer(found: Explanation, words: Sequence[str], side: int, look: Look) -> d
     if kind == "links":
         return _links(found, words, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
     if kind == "walks":
-        return _walks(found, look.top_k)  # type: ignore[arg-type]  # kind_of has looked
+        return links_of_walks(found, 0, max(look.top_k, _FEWEST_WALKS))  # type: ignore[arg-type]  # likewise
     values = _drawn_part(found)[0].detach().cpu()
     layer: dict[str, Any] = {"kind": kind}
     if kind == "heat":
@@ -153,9 +153,8 @@ def _layer(found: Explanation, words: Sequence[str], side: int, look: Look) -> d
         names = [look.feature_names[i] if i < len(look.feature_names) else str(i) for i in range(len(numbers))]
         layer |= {"values": numbers, "names": list(map(plain_text, names))}
     if isinstance(found, Relevance):
-        account = account_of(found)
-        rows = base64.b64encode(account.shares.astype("<f4").tobytes()).decode("ascii")
-        layer["ledger"] = {"rows": rows, "span": account.span, "text": plain_text(account.text), "lost": account.lost}
+        ledger = ledger_of(found)
+        layer["ledger"] = ledger | {"text": plain_text(ledger["text"])}
     return layer if len(layer) > 1 else None
 
 
@@ -210,44 +209,14 @@ def _pairs(found: InteractionMap, top_k: int) -> dict[str, Any]:
 
 def _links(found: PairRelevance, words: Sequence[Any], top_k: int) -> dict[str, Any]:
     """Say where the strongest lines run, and how relevant they are."""
-    pairs = found.to("cpu").top_k(max(top_k, _FEWEST_LINKS))[0]
+    most = max(top_k, _FEWEST_LINKS)
     if found.size_x and len(found.grid_x) == 2:
-        ratios = [width / height for height, width in (found.size_x, found.size_y)]
-        links = links_of_cells((found.grid_x, found.grid_y), ratios, pairs, _GAP)
-        names = [f"{pair.x} \N{EN DASH} {pair.y}" for pair in pairs]
-    else:
-        x, y = (
-            [plain_text(given[i]) if i < len(given) else "" if given else str(i) for i in range(n)]
-            for given, (n,) in zip(words or ((), ()), (found.grid_x, found.grid_y), strict=True)
-        )
-        links = links_of_words(x, y, pairs)
-        names = [f"{x[pair.x[0]]} \N{EN DASH} {y[pair.y[0]]}" for pair in pairs]
-    return {
-        "kind": "links",
-        "ratio": links.width / links.height,
-        "box": [links.width, links.height],
-        "halves": [[left / links.width, width / links.width] for left, width in links.places],
-        "lines": [[round(number, 1) for end in ends for number in end] for *ends, _ in links.lines],
-        "words": [[word, *place, length] for word, place, length in links.words],
-        "values": [pair.relevance for pair in pairs],
-        "names": names,
-    }
-
-
-def _walks(found: WalkRelevance, top_k: int) -> dict[str, Any]:
-    """Draw the strongest walks as links, over the edges of the graph and its nodes."""
-    places, joined, walks = placed_walks(found.to("cpu"), 0, max(top_k, _FEWEST_WALKS))
-    points = [f"{x:.1f} {y:.1f}" for x, y in places]
-    return {
-        "kind": "links",
-        "ratio": 1.0,
-        "box": [SIDE, SIDE],
-        "frame": "".join(f"M{points[i]}L{points[j]}" for i, j in zip(*np.triu(joined).nonzero(), strict=True)),
-        "lines": [walk_path(walk, rank, places) for rank, walk in enumerate(walks)],
-        "words": [[str(i), round(x, 1), round(y + 5, 1), 9.6 * len(str(i))] for i, (x, y) in enumerate(places)],
-        "values": [walk.relevance for walk in walks],
-        "names": [" \N{RIGHTWARDS ARROW} ".join(map(str, walk.nodes)) for walk in walks],
-    }
+        return links_of_cells(found, most, [width / height for height, width in (found.size_x, found.size_y)], _GAP)
+    x, y = (
+        [plain_text(given[i]) if i < len(given) else "" if given else str(i) for i in range(n)]
+        for given, (n,) in zip(words or ((), ()), (found.grid_x, found.grid_y), strict=True)
+    )
+    return links_of_words(found, most, x, y)
 
 
 def _strengths(found: InteractionMap) -> tuple[str, NDArray[Any], float]:

@@ -1,4 +1,4 @@
-"""Where the features and sets of a ranking go in pictures: the same for matplotlib and for the report."""
+"""Where the features and sets of a ranking go on its page."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import itertools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_fast.arguments import check_integer
-from xai_fast.errors import bad_argument
 from xai_fast.interaction.interaction_ranking import InteractionRanking
 from xai_fast.interaction.order_ranking import FeatureInteraction
 
 __all__ = [
     "JOINED",
-    "Network",
-    "PairMatrix",
-    "joined",
+    "Places",
+    "junction",
     "make_network",
     "make_pair_matrix",
     "strongest_sets",
@@ -34,58 +30,26 @@ _WEAKEST = 0.02
 """Sets below this share of the strongest would be hairlines, and are not drawn."""
 
 
-@dataclass(frozen=True)
-class Network:
-    """The strongest sets, with their features on a circle; ``omitted`` sets of the ranking are not drawn.
-
-    ``places`` is index of a feature to (x, y) on the unit circle, y upwards, in the order on the circle. ``shares`` are
-    the magnitudes of the sets relative to the strongest.
-    """
-
-    places: dict[int, tuple[float, float]]
-    sets: tuple[FeatureInteraction, ...]
-    shares: tuple[float, ...]
-    omitted: int
-
-    def junction(self, one: FeatureInteraction) -> tuple[float, float]:
-        """Give the point at which the lines of a set meet; for a pair, the point towards which its line bends."""
-        ends = np.array([self.places[i] for i in one.indices])
-        pull = 0.72 if one.order > 2 else 0.8 - 0.25 * float(np.linalg.norm(ends[0] - ends[1]))
-        x, y = pull * ends.mean(0)
-        return float(x), float(y)
-
-
-@dataclass(frozen=True)
-class PairMatrix:
-    """The pairs between those features that act the most; ``omitted`` features are not among them.
-
-    ``values`` (n, n) are effects, NaN where a pair was not looked at or not kept. ``shades`` (n, n) are relative to the
-    strongest pair, from 0 to 1, or from -1 to 1 where an effect is negative (``signed``); of squared effects they are
-    roots, so that equal steps are equal steps of the derivative.
-    """
-
-    features: tuple[int, ...]
-    values: NDArray[np.float64]
-    shades: NDArray[np.float64]
-    signed: bool
-    omitted: int
+Places = dict[int, tuple[float, float]]
+"""Index of a feature to (x, y) on the unit circle, y upwards, in the order on the circle."""
 
 
 def strongest_sets(ranking: InteractionRanking, order: int | None, k: int) -> list[FeatureInteraction]:
     """Give at most k sets of one order, or of all interactions (None), the strongest first; none without an effect."""
-    check_integer("k", k, 1)
     found = ranking.top(k, mixed=True) if order is None else list(ranking.order(order)[:k])
     return [one for one in found if one.effect]
 
 
-def make_network(ranking: InteractionRanking, order: int | None, k: int, features: int) -> Network:
-    """Choose and place at most k sets of at most so many features, of one order from 2 on or of all (None)."""
+def make_network(
+    ranking: InteractionRanking, order: int | None, k: int, features: int
+) -> tuple[Places, list[FeatureInteraction], list[float]]:
+    """Choose and place at most k sets of at most so many features, of one order from 2 on or of all (None).
+
+    Returns:
+        The places of the features, the sets, and their magnitudes relative to the strongest.
+    """
     # A set that would bring in more features is left out, and weaker ones among those there still come. Features lie
     # on a circle in an order in which strong sets are close, which does not depend on chance.
-    check_integer("features", features, 2)
-    if order == 1:
-        raise bad_argument("order", "2 or more, or None", 1)
-    total = len(ranking) if order is None else len(ranking.order(order))
     chosen: list[FeatureInteraction] = []
     members: set[int] = set()
     for one in strongest_sets(ranking, order, 4 * k):
@@ -97,31 +61,35 @@ def make_network(ranking: InteractionRanking, order: int | None, k: int, feature
     circle = _circle(sorted(members), chosen, shares)
     angles = [math.pi / 2 - 2 * math.pi * i / max(len(circle), 1) for i in range(len(circle))]
     places = {feature: (math.cos(a), math.sin(a)) for feature, a in zip(circle, angles, strict=True)}
-    return Network(places, tuple(chosen), tuple(shares), total - len(chosen))
+    return places, chosen, shares
 
 
-def make_pair_matrix(ranking: InteractionRanking, features: int) -> PairMatrix:
-    """Choose at most so many features whose pairs are strongest; `InputError` where there are no pairs."""
-    check_integer("features", features, 2)
-    ranking.order(2)
+def junction(places: Places, one: FeatureInteraction) -> tuple[float, float]:
+    """Give the point at which the lines of a set meet; for a pair, the point towards which its line bends."""
+    ends = np.array([places[i] for i in one.indices])
+    pull = 0.72 if one.order > 2 else 0.8 - 0.25 * float(np.linalg.norm(ends[0] - ends[1]))
+    x, y = pull * ends.mean(0)
+    return float(x), float(y)
+
+
+def make_pair_matrix(
+    ranking: InteractionRanking, features: int
+) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:
+    """Choose at most so many features whose pairs are strongest.
+
+    Returns:
+        The n features; effects (n, n), NaN where a pair was not looked at or not kept; and shades (n, n) from -1 to 1,
+        relative to the strongest pair. Of squared effects they are roots, so that equal steps are equal steps of the
+        derivative.
+    """
     everything = ranking.pair_matrix()
     known = np.nan_to_num(everything)
     chosen = np.sort(np.argsort(-np.abs(known).max(1), kind="stable")[:features])
     values = everything[np.ix_(chosen, chosen)]
-    relative = np.nan_to_num(values) / (np.abs(known).max() or 1.0)
+    relative = values / (np.abs(known).max() or 1.0)
     if ranking.settings.get("effect") == "square":
         relative = np.sign(relative) * np.sqrt(np.abs(relative))
-    indices = tuple(int(i) for i in chosen)
-    return PairMatrix(indices, values, relative, bool((known < 0).any()), len(everything) - len(indices))
-
-
-def joined(names: Sequence[str], letters: int, shown: Sequence[str] = ()) -> str:
-    """Join the names of a set, shortened so that they have so many letters together and differ from those shown."""
-    each = (letters - len(JOINED) * (len(names) - 1)) // len(names)
-    spare = sum(max(0, each - len(name)) for name in names)  # what short names leave, the long ones may have
-    long = sum(len(name) > each for name in names)
-    short = told_apart([*names, *shown], max(3, each + spare // max(long, 1)))
-    return JOINED.join(short[name] for name in names)
+    return chosen.tolist(), values, relative
 
 
 def told_apart(names: Sequence[str], letters: int) -> dict[str, str]:

@@ -16,7 +16,7 @@ from xai_fast.interaction.order_ranking import FeatureInteraction
 from xai_fast.plot.colormap import colormap, diverging_colormap
 from xai_fast.plot.items import Front
 from xai_fast.plot.page import hex_colors, page, plain_json, script
-from xai_fast.plot.ranking_layout import JOINED, make_network, make_pair_matrix, strongest_sets, told_apart
+from xai_fast.plot.ranking_layout import JOINED, junction, make_network, make_pair_matrix, strongest_sets, told_apart
 
 __all__ = ["Fit", "RankingPages"]
 
@@ -139,25 +139,24 @@ class RankingPages:
         }
 
     def _placed(self, order: int | None) -> dict[str, Any] | None:
-        network = make_network(self._ranking, order, *_NETWORK)
-        if not network.sets:
+        ranking = self._ranking
+        places, sets, shares = make_network(ranking, order, *_NETWORK)
+        if not sets:
             return None
-        count = len(network.sets)
+        count = len(sets)
+        omitted = (len(ranking) if order is None else len(ranking.order(order))) - count
         name = "interactions" if order is None else _TITLES[order].lower()
         caption = f"The {count} strongest {name}" if count > 1 else f"The strongest of the {name}"
         caption += ", lines as wide as the effects."
-        caption += " A star joins a set of three or more." if any(one.order > 2 for one in network.sets) else ""
-        more = f" The other {network.omitted:,} are weaker, or bring in too many features." if network.omitted else ""
-        names = self._ranking.feature_names
-        short = told_apart([names[i] for i in network.places], _LETTERS)
+        caption += " A star joins a set of three or more." if any(one.order > 2 for one in sets) else ""
+        more = f" The other {omitted:,} are weaker, or bring in too many features." if omitted else ""
+        names = ranking.feature_names
+        short = told_apart([names[i] for i in places], _LETTERS)
         return {
             "caption": caption + more,
-            "orders": [[o, _TITLES[o].lower()] for o in sorted({one.order for one in network.sets})],
-            "nodes": [[i, short[names[i]], *place] for i, place in network.places.items()],
-            "lines": [
-                [one.indices, share, *network.junction(one)]
-                for one, share in zip(network.sets, network.shares, strict=True)
-            ],
+            "orders": [[o, _TITLES[o].lower()] for o in sorted({one.order for one in sets})],
+            "nodes": [[i, short[names[i]], *place] for i, place in places.items()],
+            "lines": [[one.indices, share, *junction(places, one)] for one, share in zip(sets, shares, strict=True)],
         }
 
     def _looked_at(self, order: int | None, listed: int) -> str:
@@ -170,31 +169,29 @@ class RankingPages:
         return f"{found.candidates:,} sets were looked at, {how}; the {listed} strongest are listed."
 
     def _matrix(self) -> dict[str, Any]:
-        matrix = make_pair_matrix(self._ranking, _MATRIX_FEATURES)
-        count, pairs = len(matrix.features), self._ranking.order(2)
+        features, values, shades = make_pair_matrix(self._ranking, _MATRIX_FEATURES)
+        count, total, pairs = len(features), len(self._ranking.feature_names), self._ranking.order(2)
+        signed = bool((shades < 0).any())
         above = [(a, b) for a in range(count) for b in range(a + 1, count)]
-        wanted = np.array([(matrix.features[a], matrix.features[b]) for a, b in above], np.int64).reshape(-1, 2)
+        wanted = np.array([(features[a], features[b]) for a, b in above], np.int64).reshape(-1, 2)
         places = (pairs.places(wanted) + 1).tolist()
-        less = f" The {count} features that act the most, of {count + matrix.omitted}." if matrix.omitted else ""
+        less = f" The {count} features that act the most, of {total}." if total > count else ""
         steps = " Shades are roots of the squared effects." if self._ranking.settings.get("effect") == "square" else ""
         return {
-            "features": matrix.features,
-            "colors": hex_colors(diverging_colormap() if matrix.signed else colormap(), _SHADES),
-            "ends": "negative to positive" if matrix.signed else "no interaction to the strongest pair",
+            "features": features,
+            "colors": hex_colors(diverging_colormap() if signed else colormap(), _SHADES),
+            "ends": "negative to positive" if signed else "no interaction to the strongest pair",
             "note": less + steps,
             "total": len(pairs),
             "pairs": [
-                [a, b, _number(float(matrix.values[a, b])) if place else "", place, _shade(matrix, a, b)]
+                [a, b, _number(float(values[a, b])) if place else "", place, _shade(float(shades[a, b]), signed)]
                 for (a, b), place in zip(above, places, strict=True)
             ],
         }
 
 
-def _shade(matrix: Any, a: int, b: int) -> int | None:
-    if math.isnan(matrix.values[a, b]):
-        return None
-    share = float(matrix.shades[a, b])
-    return round((share + 1) / 2 * (_SHADES - 1) if matrix.signed else share * (_SHADES - 1))
+def _shade(share: float, signed: bool) -> int | None:
+    return None if math.isnan(share) else round(((share + 1) / 2 if signed else share) * (_SHADES - 1))
 
 
 def _number(value: float) -> str:

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from xai_fast.arguments import check_integer
 from xai_fast.errors import bad_argument
 from xai_fast.interaction.walk_relevance import RelevantWalk, WalkRelevance
-from xai_fast.plot.colormap import COLORS, diverging_colormap
 from xai_fast.plot.markup import Markup
+from xai_fast.plot.similarity import links_svg
 
-__all__ = ["SIDE", "placed_walks", "walk_path", "walks_svg"]
+__all__ = ["links_of_walks", "walks_svg"]
 
-SIDE, _MARGIN, _NODE = 480.0, 30.0, 6.0
+_SIDE, _MARGIN = 480.0, 30.0
 _LOOP = 10.0  # the radius of a step that stays at its node
 _APART = 2.5  # between walks along one edge
 
@@ -43,28 +43,14 @@ def walks_svg(
     Raises:
         InputError: the positions do not fit.
     """
-    places, joined, walks = placed_walks(relevance, item, top_k, positions)
-    edges = [
-        f'<line x1="{places[i][0]:.1f}" y1="{places[i][1]:.1f}" x2="{places[j][0]:.1f}" y2="{places[j][1]:.1f}"/>'
-        for i, j in zip(*np.triu(joined).nonzero(), strict=True)
-    ]
-    nodes = [
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_NODE}"><title>{i}</title></circle>' for i, (x, y) in enumerate(places)
-    ]
-    drawn = [_walk(walk, rank, places, abs(walks[0].relevance)) for rank, walk in enumerate(walks)]
-    return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {SIDE} {SIDE}" width="{SIDE}" role="img"'
-        ' aria-label="Walks in a graph that speak for the target, red, or against it, blue">'
-        '<rect width="100%" height="100%" fill="#ffffff"/>'
-        f'<g stroke="#999999">{"".join(edges)}</g>{"".join(reversed(drawn))}'
-        f'<g fill="#333333">{"".join(nodes)}</g></svg>'
-    )
+    label = "Walks in a graph that speak for the target, red, or against it, blue"
+    return links_svg(links_of_walks(relevance, item, top_k, positions), label)
 
 
-def placed_walks(
+def links_of_walks(
     relevance: WalkRelevance, item: int, top_k: int, positions: NDArray[Any] | None = None
-) -> tuple[NDArray[Any], NDArray[Any], list[RelevantWalk]]:
-    """Give the places (n, 2) of nodes in a square of `SIDE`, which are joined (n, n), and the strongest walks."""
+) -> dict[str, Any]:
+    """Draw the strongest walks as links, over the edges of the graph and its nodes, in a square."""
     check_integer("top_k", top_k, 1)
     n = int(relevance.nodes_per_graph[item])
     joined = np.any([a[item, :n, :n].cpu().numpy() != 0 for a in relevance.adjacencies], 0)
@@ -73,22 +59,22 @@ def placed_walks(
     if places.shape != (n, 2):
         raise bad_argument("positions", f"({n}, 2)", str(places.shape))
     low, high = places.min(0), places.max(0)
-    places = _MARGIN + (places - low) / np.maximum(high - low, 1e-9).max() * (SIDE - 2 * _MARGIN)
-    walks = relevance[item].walks(top_k)[0]
-    return places, joined, walks
+    places = _MARGIN + (places - low) / np.maximum(high - low, 1e-9).max() * (_SIDE - 2 * _MARGIN)
+    walks = relevance[item].to("cpu").walks(top_k)[0]
+    points = [f"{x:.1f} {y:.1f}" for x, y in places]
+    return {
+        "kind": "links",
+        "ratio": 1.0,
+        "box": [_SIDE, _SIDE],
+        "frame": "".join(f"M{points[i]}L{points[j]}" for i, j in zip(*np.triu(joined).nonzero(), strict=True)),
+        "lines": [_path(walk, rank, places) for rank, walk in enumerate(walks)],
+        "words": [[str(i), round(x, 1), round(y + 5, 1), 9.6 * len(str(i))] for i, (x, y) in enumerate(places)],
+        "values": [walk.relevance for walk in walks],
+        "names": [" \N{RIGHTWARDS ARROW} ".join(map(str, walk.nodes)) for walk in walks],
+    }
 
 
-def _walk(walk: RelevantWalk, rank: int, places: NDArray[Any], strongest: float) -> str:
-    share = abs(walk.relevance) / strongest
-    color = "#{:02x}{:02x}{:02x}".format(*diverging_colormap()[COLORS - 1 if walk.relevance > 0 else 0].tolist())
-    title = f"{' '.join(map(str, walk.nodes))}: {walk.relevance:.3g}"
-    return (
-        f'<path d="{walk_path(walk, rank, places)}" fill="none" stroke="{color}" stroke-width="{1 + 4 * share:.1f}"'
-        f' stroke-linejoin="round" opacity="{0.35 + 0.5 * share:.2f}"><title>{title}</title></path>'
-    )
-
-
-def walk_path(walk: RelevantWalk, rank: int, places: NDArray[Any]) -> str:
+def _path(walk: RelevantWalk, rank: int, places: NDArray[Any]) -> str:
     """Give the path of a walk, beside those of other ranks, as most strong walks share edges."""
     angle = 2.4 * rank
     points = places + _APART * math.sqrt(rank) * np.array([math.cos(angle), math.sin(angle)])
