@@ -26,6 +26,8 @@ _OPTIONAL = {
     "PyYAML": "jobs are described in JSON only",
     "ray": "no jobs on Ray",
     "pyarrow": "no Parquet, neither read nor exported",
+    "zarr": "no export to Zarr",
+    "h5py": "no export to HDF5",
     "captum": "no methods captum:NAME",
 }
 """What only parts of the package need, and what is missing without it."""

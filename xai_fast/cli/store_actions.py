@@ -58,7 +58,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--trust", action="store_true", help=trust)
     parser = action("clean", _clean, "remove what crashed attempts left behind")
     parser.add_argument("--force", action="store_true", help="also what may still be written")
-    parser = action("export", _export, "write ids, statuses and results as one Parquet file")
+    parser = action("export", _export, "write ids, statuses and results as one file of another format")
+    parser.add_argument("--format", choices=("parquet", "zarr", "hdf5"), default="parquet", help="(default: parquet)")
     parser.add_argument("--to", metavar="PATH", help="where to (default: beside the job)")
 
 
@@ -142,7 +143,7 @@ def _clean(options: argparse.Namespace) -> bool:
 
 
 def _export(options: argparse.Namespace) -> bool:
-    path = jobs.export(options.store, options.to)
+    path = jobs.export(options.store, options.format, options.to)
     say(f"export: {shown(str(path))}")
     return True
 

@@ -9,6 +9,6 @@ rows            results in memory
 shards          the files of results; the first writer wins
 reader          reading like an array
 check           finding damage, making it be done again, removing what crashes left
-export          one Parquet file
+export          Parquet, Zarr, HDF5
 ==============  ================================================================================================
 """
