@@ -62,18 +62,19 @@ class Lattice:
 
     Args:
         targets: the wanted sets, each of at least one direction.
-        forward: n, the largest sets whose tangents are carried forward, at least 1.
-        backward: m, the largest sets whose adjoints are carried backward.
 
     Attributes:
+        forward: n, the largest sets whose tangents are carried forward: half of the largest target, at least 1.
+        backward: m, the largest sets whose adjoints are carried backward.
         sets: the rows: all subsets of 1 to n directions, small ones first.
         adjoint_sets: the rows of adjoints: the empty set, then all subsets of 1 to m directions.
     """
 
-    def __init__(self, targets: Sequence[Set], forward: int, backward: int) -> None:
+    def __init__(self, targets: Sequence[Set]) -> None:
         self.targets = tuple(targets)
-        self.forward = forward
-        self.backward = backward
+        largest = max(map(len, self.targets))
+        self.forward = forward = max(1, largest // 2)
+        self.backward = backward = max(0, largest - forward - 1)
         unique = dict.fromkeys(self.targets)
         self.sets = _sorted({s for t in unique for s in _subsets(t, forward) if s})
         beyond = [t for t in unique if len(t) > forward]

@@ -21,7 +21,6 @@ from xai_fast.kernels.tuple_sum import operations_of, orders_of, subsets_of
 from xai_fast.taylor.feedforward import Chain
 from xai_fast.taylor.numbering import Numbering, Subsets
 from xai_fast.taylor.rows_feedforward import Backends, Rows, Sizes, version_of
-from xai_fast.taylor.sets_general import Cost
 
 __all__ = ["FeedForwardSets"]
 
@@ -119,24 +118,16 @@ class FeedForwardSets:
                 self._run.sums(part, made.derivatives, made.rows, made.adjoints, members, order)
             yield begin, end, values
 
-    def cost(self, order: int, sets: int | None) -> Cost:
-        """Count operations and bytes for all points."""
-        items, total = self.x.shape[0], math.comb(self.singles, order) if sets is None else sets
-        if not total:
-            return Cost(0, 0)
+    def operations(self, order: int, sets: int) -> int:
+        """Count floating-point operations of so many sets, for all points."""
         n, m = (1, 0) if order == 1 else orders_of(order)
-
-        def small(least: int, most: int) -> int:
-            return sum(min(math.comb(self.singles, k), total * math.comb(order, k)) for k in range(least, most + 1))
-
-        rows, adjoints = self.singles + small(2, n), small(0, m)
-        sums = total * self.units * (2 if order == 1 else operations_of(order))
+        rows = sum(
+            min(math.comb(self.singles, k), sets * math.comb(order, k)) for k in (*range(2, n + 1), *range(m + 1))
+        )
+        sums = sets * self.units * (2 if order == 1 else operations_of(order))
         if order == 2:
             sums = min(sums, 2 * self.singles**2 * self.units)
-        operations = (rows + adjoints) * (2 * self.chain.weights.numel() + 8 * self.units) + sums
-        tuples = min(total, _TUPLES_AT_ONCE) * self._tuple_bytes(max(order, 2))
-        size = items * (self._item_bytes(order, rows, adjoints) + total * self.x.element_size())
-        return Cost(items * operations, size + tuples)
+        return self.x.shape[0] * ((self.singles + rows) * (2 * self.chain.weights.numel() + 8 * self.units) + sums)
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
