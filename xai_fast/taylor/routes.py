@@ -68,13 +68,14 @@ def _route(rules: Differentiable, directions: int, method: str, share: float) ->
     whole = cost_of(program)
     peak = int(share * whole.row_peak)
     forward = Route("forward", int(share * directions * whole.row_operations), share, peak + entries)
-    if narrow is None or (narrow.node == 0 and method != "reverse"):
+    if narrow is None or (narrow == 0 and method != "reverse"):
         return forward
-    after = cost_of(program, (narrow.node,))
+    after = cost_of(program, narrow)
+    units = program.graph.nodes[narrow].size
     # A gradient takes about as many operations back to the input as a tangent takes forward.
     before = whole.row_operations - after.row_operations
-    operations = narrow.units * (before + 2 * entries * directions) + directions * after.row_operations
-    streamed = -(-narrow.units * whole.row_peak // max(1, directions)) + after.row_peak + entries
+    operations = units * (before + 2 * entries * directions) + directions * after.row_operations
+    streamed = -(-units * whole.row_peak // max(1, directions)) + after.row_peak + entries
     reverse = Route("reverse", operations, 1.0, streamed)
     if method == "auto":
         return min(forward, reverse, key=lambda route: route.operations)
