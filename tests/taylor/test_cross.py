@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import re
 
 import pytest
 import torch
@@ -14,6 +16,8 @@ from xai_fast import taylor
 from xai_fast.errors import InputError
 from xai_fast.taylor.program import Program
 
+cross_module = importlib.import_module("xai_fast.taylor.cross")
+in_chunks = cross_module._in_chunks
 FIRST, SECOND = numbers(4, 5, seed=1), numbers(5, 3, seed=2)
 
 
@@ -55,24 +59,6 @@ def test_mixed_derivatives_equal_the_oracle(kind: str) -> None:
         assert relative(got[:, column], oracle(DIRECTIONS, chosen)) < 1e-9, chosen
 
 
-def orders_of(size: int) -> list[tuple[int, int]]:
-    """The (n, m) that are exact for sets of this size, with m no larger than needed by one."""
-    return [
-        (n, m)
-        for n in range(1, size + 1)
-        for m in range(max(0, size - n - 1), size - n + 1)
-        if size <= min(2 * n + 1, n + m + 1)
-    ]
-
-
-@pytest.mark.parametrize(("size", "orders"), [(size, o) for size in range(1, 7) for o in orders_of(size)])
-def test_every_choice_of_orders_gives_the_same(size: int, orders: tuple[int, int]) -> None:
-    sets = list(itertools.combinations(range(6), size))[:4]
-    expected = taylor.cross_derivatives(score, X, DIRECTIONS, sets)
-    got = taylor.cross_derivatives(score, X, DIRECTIONS, sets, orders=orders)
-    torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-11)
-
-
 def test_directions_of_each_item() -> None:
     directions = numbers(2, 4, 4, seed=11)
     sets = [(0, 1), (1, 2, 3), (0, 0)]
@@ -112,18 +98,18 @@ def test_piecewise_linear_functions_have_first_derivatives_only() -> None:
     assert float(got[:, 1:].abs().max()) == 0
 
 
-def test_a_small_memory_limit_cuts_the_sets_and_gives_the_same() -> None:
+def test_a_small_memory_limit_cuts_the_sets_and_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     sets = [*itertools.combinations(range(6), 3), (0,), (1, 4)]
     expected = taylor.cross_derivatives(score, X, DIRECTIONS, sets)
-    least = max(
-        plan.least_bytes for s in sets for plan in taylor.plan_cross_derivatives(score, X, DIRECTIONS, [s])
-    )  # one set at a time
-    plans = taylor.plan_cross_derivatives(score, X, DIRECTIONS, sets, memory_limit=least)
-    assert len(plans) > 1
+    cut: list[int] = []
+    monkeypatch.setattr(cross_module, "_in_chunks", lambda *given: cut.append(1) or in_chunks(*given))
+    with pytest.raises(InputError, match="memory_limit: expected at least") as caught:
+        taylor.cross_derivatives(score, X, DIRECTIONS, sets[:1], memory_limit=64)
+    least = int(re.search(r"at least (\d+)", str(caught.value))[1])
+    cut.clear()
     got = taylor.cross_derivatives(score, X, DIRECTIONS, sets, memory_limit=least)
+    assert len(cut) > 1
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-13)
-    with pytest.raises(InputError, match="memory_limit: expected at least"):
-        taylor.cross_derivatives(score, X, DIRECTIONS, sets, memory_limit=64)
 
 
 def test_running_out_of_memory_halves_the_items(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +146,6 @@ ERRORS = {
     r"sets\[0\]: expected 1 to 6 indices": {"sets": [tuple(range(7))]},
     r"sets\[0\]: expected indices from 0 to 5": {"sets": [(0, 6)]},
     "sets.*from 0 to 5": {"sets": [(-1,)]},
-    r"orders: expected \(n, m\)": {"orders": (1, 0)},
-    r"orders: expected \(n, m\) with 3": {"orders": (0, 3)},
     "directions: expected": {"directions": DIRECTIONS[:, :3]},
     "directions: expected torch.float64": {"directions": DIRECTIONS.float()},
     "directions: expected .*got list": {"directions": [1.0]},

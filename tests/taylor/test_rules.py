@@ -18,8 +18,6 @@ pytestmark = pytest.mark.slow
 
 CASES = {case.name: case for case in [*PRODUCTS_AND_ELEMENTS, *MODULES]}
 SETS = [(0,), (0, 1), (0, 1, 2), (0, 1, 2, 3)]  # of directions: what `mixed_derivatives` gives
-# Every (n, m) of the 2n+1 rule, and the largest sets that it is exact for.
-ORDERS = {(1, 0): 2, (1, 1): 3, (2, 0): 3, (2, 1): 4, (3, 0): 4, (4, 0): 4}
 ITEMS = 2
 
 
@@ -55,11 +53,11 @@ def test_mixed_derivatives_equal_nested_forward_mode(name: str) -> None:
     program = taylor.differentiable(function, x).program
     with torch.no_grad():
         torch.testing.assert_close(program.scores(program.run(x)), score(x), rtol=1e-12, atol=1e-13)
-    for orders, largest in ORDERS.items():
-        got = taylor.cross_derivatives(function, x, directions, SETS[:largest], orders=orders)
+    for largest in range(1, 5):
+        got = taylor.cross_derivatives(function, x, directions, SETS[:largest])
         for column, reference in zip(got.unbind(1), expected, strict=False):
             error = (column - reference).abs().max() / reference.abs().max()
-            assert float(error) < 1e-10, (orders, float(error))
+            assert float(error) < 1e-10, (largest, float(error))
 
 
 # Fused operations of which PyTorch's own nested forward mode does not hold at this order.

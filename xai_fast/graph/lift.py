@@ -13,9 +13,13 @@ from torch import Tensor
 from xai_fast.graph.nodes import Node, Ref, filled
 from xai_fast.graph.overloads import overloads_of
 
-__all__ = ["aligned", "lifted", "summed_to", "transposed", "unfolded"]
+__all__ = ["RESHAPES", "aligned", "lifted", "summed_to", "transposed", "unfolded"]
 
 aten = torch.ops.aten
+
+RESHAPES = overloads_of(
+    aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias
+)
 
 
 def unfolded(x: Tensor, leading: Sequence[int]) -> Tensor:
@@ -224,15 +228,7 @@ def _as_before(rows: Tensor, shape: tuple[int, ...], *_: object, **__: object) -
 # The transposes of linear operations, with a leading dimension: from the adjoint of the result, the shape of the source
 # without the leading dimension, and the operation's arguments behind the first. Others go through autograd.
 _TRANSPOSED: dict[object, Callable[..., Tensor]] = {
-    aten.view.default: _as_before,
-    aten._unsafe_view.default: _as_before,
-    aten.reshape.default: _as_before,
-    aten.squeeze.default: _as_before,
-    aten.squeeze.dim: _as_before,
-    aten.squeeze.dims: _as_before,
-    aten.unsqueeze.default: _as_before,
-    aten.clone.default: _as_before,
-    aten.alias.default: _as_before,
+    **dict.fromkeys(RESHAPES, _as_before),
     aten.neg.default: lambda rows, shape: -rows,
     aten.expand.default: lambda rows, shape, size, **_: summed_to(rows, 1, shape),
     aten.sum.default: _unsummed,

@@ -64,7 +64,7 @@ class Search:
         return order <= self.exhaustive_order
 
     def _cost(self, order: int, combinations: int) -> float:
-        return float(self.derivatives.cost(order, combinations).operations)
+        return float(self.derivatives.operations(order, combinations))
 
     def _parents(self, order: int) -> int:
         """Choose how many sets are extended to this order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from xai_fast.taylor.program import Program
@@ -29,22 +28,21 @@ class Cost:
     pair_operations: int
 
 
-def cost_of(program: Program, starts: Iterable[int] = (0,)) -> Cost:
-    """Count, for rows that start at some nodes."""
-    starts = tuple(starts)
-    if starts not in program.costs:
-        program.costs[starts] = _counted(program, starts)
-    found: Cost = program.costs[starts]
+def cost_of(program: Program, start: int = 0) -> Cost:
+    """Count, for rows that start at a node."""
+    if start not in program.costs:
+        program.costs[start] = _counted(program, start)
+    found: Cost = program.costs[start]
     return found
 
 
-def _counted(program: Program, starts: tuple[int, ...]) -> Cost:
+def _counted(program: Program, start: int) -> Cost:
     nodes = program.graph.nodes
     wanted = program.curved_inputs
     needed = program.ancestors(wanted)
-    reached = set(starts)
-    alive = {i: nodes[i].size for i in reached}
-    peak = sum(alive.values())
+    reached = {start}
+    peak = nodes[start].size
+    alive = {start: peak}
     operations = 0
     last = {i: index for index in program.rules if index in needed for i in program.rules[index].inputs}
     for index, rule in program.rules.items():

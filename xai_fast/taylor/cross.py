@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,16 +10,15 @@ from typing_extensions import Unpack
 
 from xai_fast.engine.memory import checked_limit, is_out_of_memory, usable_bytes
 from xai_fast.errors import bad_argument
-from xai_fast.graph import ScoreFunction
 from xai_fast.kernels.partition_sum import MAX_ORDER
-from xai_fast.taylor.cost import Cost, cost_of
+from xai_fast.taylor.cost import cost_of
 from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.lattice import Lattice, Set
-from xai_fast.taylor.planner import Plan, plan_sets
+from xai_fast.taylor.planner import plan_sets
 from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.program import Program
 
-__all__ = ["checked_directions", "cross_derivatives", "plan_cross_derivatives"]
+__all__ = ["checked_directions", "cross_derivatives"]
 
 
 def cross_derivatives(
@@ -29,7 +27,6 @@ def cross_derivatives(
     directions: Tensor,
     sets: Sequence[Sequence[int]],
     *,
-    orders: tuple[int, int] | None = None,
     memory_limit: int | None = None,
     **given: Unpack[Given],
 ) -> Tensor:
@@ -40,8 +37,6 @@ def cross_derivatives(
         x: (B, ...) float32 or float64.
         directions: (D, ...) for all items, or (B, D, ...).
         sets: sets T of one to six indices of directions; an index that is repeated stands for a repeated derivative.
-        orders: (n, m), the largest sets whose tangents and adjoints are computed (the 2n+1 rule, see
-            `xai_fast.taylor.lattice`); None for whichever is counted cheapest.
         memory_limit: in bytes, for what is computed here; None for half of what is free.
         **given: ``target``, ``score`` and ``additional_forward_args``, see `xai_fast.taylor.prepare`.
 
@@ -49,83 +44,24 @@ def cross_derivatives(
         (B, len(sets)) in the dtype of x.
 
     Raises:
-        InputError: an argument does not fit, or the memory limit is too small.
+        InputError: an argument does not fit, or the memory limit is too small; the message says the least that would
+            do.
         ModelError: the function cannot be traced.
         UnsupportedOperation: an operation has no rule.
     """
     out = x.new_zeros(check_batch("x", x).shape[0], len(sets))
-    work = _Work.of(fn, x, directions, sets, orders, memory_limit, given)
+    directions = checked_directions(directions, x)
+    wanted, copies = _distinct(sets, directions.shape[1])
+    function = prepare(fn, x, **given)
+    if not wanted or not x.shape[0]:
+        return out
+    rules = differentiable(function, x)
+    inputs = (x, directions[:, copies], *function.inputs)
+    limit = checked_limit(memory_limit, x.device)
     with torch.no_grad():
-        while work is not None:
-            plans = work.plans(checked_limit(memory_limit, x.device))
-            try:
-                for (lattice, columns), plan in zip(work.lattices, plans, strict=True):
-                    _in_chunks(work, lattice, columns, plan, out)
-                break
-            except RuntimeError as error:
-                largest = max(plan.items for plan in plans)
-                if not is_out_of_memory(error) or largest == 1:
-                    raise
-                work.rules.row_limit = max(1, largest // 2)
+        for lattice, columns in _split(rules.program, x, wanted, limit):
+            out[:, columns] = _in_chunks(rules, lattice, inputs, limit)
     return out
-
-
-def plan_cross_derivatives(
-    fn: Callable[..., object],
-    x: Tensor,
-    directions: Tensor,
-    sets: Sequence[Sequence[int]],
-    *,
-    orders: tuple[int, int] | None = None,
-    memory_limit: int | None = None,
-    **given: Unpack[Given],
-) -> tuple[Plan, ...]:
-    """Say what `cross_derivatives` will do, and what it costs: one plan for each chunk of the sets.
-
-    The arguments are those of `cross_derivatives`.
-
-    Returns:
-        The plans.
-    """
-    check_batch("x", x)
-    work = _Work.of(fn, x, directions, sets, orders, memory_limit, given)
-    return () if work is None else tuple(work.plans(checked_limit(memory_limit, x.device)))
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What is to be computed: the sets, cut into lattices that fit, each with the columns of the result it is for."""
-
-    function: ScoreFunction
-    rules: Differentiable
-    x: Tensor
-    directions: Tensor
-    lattices: list[tuple[Lattice, Tensor]]
-
-    @classmethod
-    def of(
-        cls,
-        fn: Callable[..., object],
-        x: Tensor,
-        directions: Tensor,
-        sets: Sequence[Sequence[int]],
-        orders: tuple[int, int] | None,
-        memory_limit: int | None,
-        given: Given,
-    ) -> _Work | None:
-        """Check the arguments and cut the work; None where there is nothing to do."""
-        directions = checked_directions(directions, x)
-        wanted, copies = _distinct(sets, directions.shape[1])
-        function = prepare(fn, x, **given)
-        if not wanted or not x.shape[0]:
-            return None
-        rules = differentiable(function, x)
-        chosen = _orders(rules.program, wanted, orders)
-        lattices = _split(rules.program, x, wanted, chosen, checked_limit(memory_limit, x.device))
-        return cls(function, rules, x, directions[:, copies], lattices)
-
-    def plans(self, limit: int) -> list[Plan]:
-        return [_plan(self.rules, self.x, lattice, limit) for lattice, _ in self.lattices]
 
 
 def checked_directions(directions: object, x: Tensor) -> Tensor:
@@ -164,57 +100,22 @@ def _distinct(sets: Sequence[Sequence[int]], count: int) -> tuple[list[Set], lis
     return wanted, copies
 
 
-def _orders(program: Program, wanted: Sequence[Set], orders: tuple[int, int] | None) -> tuple[int, int]:
-    largest = max(len(s) for s in wanted)
-    if orders is not None:
-        n, m = orders
-        if n < 1 or m < 0 or largest > max(n, min(2 * n + 1, n + m + 1)):
-            raise bad_argument("orders", f"(n, m) with {largest} <= min(2 n + 1, n + m + 1)", repr(orders))
-        return n, m
-    if largest == 1 or not program.curved:
-        return largest, 0
-    choices = [(n, largest - n - 1) for n in range(largest // 2, largest) if n >= 1 and largest <= 2 * n + 1]
-    sample = list(dict.fromkeys(wanted))[:_SAMPLE]
-    cost = cost_of(program)
-
-    def operations(choice: tuple[int, int]) -> int:
-        return _operations(Lattice(sample, *choice), cost)
-
-    return min(choices, key=operations)
-
-
-_SAMPLE = 256
-"""Sets by which the orders are chosen."""
-
-
-def _split(
-    program: Program, x: Tensor, wanted: list[Set], orders: tuple[int, int], limit: int
-) -> list[tuple[Lattice, Tensor]]:
-    """Cut the sets into chunks whose lattices fit for one item; neighbours share the most subsets."""
-    order = sorted(range(len(wanted)), key=lambda t: wanted[t])
-
-    def fits(lattice: Lattice) -> bool:
-        base, row = _sizes(program, x)
-        return base + _rows(lattice) * row <= usable_bytes(limit)
+def _split(program: Program, x: Tensor, wanted: list[Set], limit: int) -> list[tuple[Lattice, Tensor]]:
+    """Cut the sets into chunks whose lattices fit for one item, each with its columns of the result."""
 
     def cut(columns: list[int]) -> list[tuple[Lattice, Tensor]]:
-        lattice = Lattice([wanted[t] for t in columns], *orders)
-        if len(columns) == 1 or fits(lattice):
+        lattice = Lattice([wanted[t] for t in columns])
+        base, row = _sizes(program, x)
+        if len(columns) == 1 or base + _rows(lattice) * row <= usable_bytes(limit):
             return [(lattice, torch.tensor(columns, device=x.device))]
         middle = len(columns) // 2
         return cut(columns[:middle]) + cut(columns[middle:])
 
-    return cut(order)
+    return cut(sorted(range(len(wanted)), key=lambda t: wanted[t]))  # neighbours share the most subsets
 
 
 def _rows(lattice: Lattice) -> int:
     return len(lattice.sets) + len(lattice.adjoint_sets)
-
-
-def _operations(lattice: Lattice, cost: Cost) -> int:
-    """Count floating-point operations per item."""
-    terms = lattice.contracted_terms.term_order.numel() + lattice.forward_terms.term_order.numel()
-    return _rows(lattice) * cost.row_operations + terms * cost.row_kept
 
 
 def _sizes(program: Program, x: Tensor) -> tuple[int, int]:
@@ -224,48 +125,41 @@ def _sizes(program: Program, x: Tensor) -> tuple[int, int]:
     return width * cost.values, width * (cost.row_peak + cost.row_kept)
 
 
-def _plan(rules: Differentiable, x: Tensor, lattice: Lattice, limit: int) -> Plan:
-    cost = cost_of(rules.program)
+def _in_chunks(rules: Differentiable, lattice: Lattice, given: Sequence[Tensor], limit: int) -> Tensor:
+    """Compute (B, T) from the items, their directions and the other inputs of the graph, (B, ...) each."""
+    x, parts, start = given[0], [], 0
     base, row = _sizes(rules.program, x)
-    rows = _rows(lattice)
-    items, peak, least = plan_sets(
-        items=x.shape[0], rows=rows, base=base, row=row, limit=limit, on_cpu=x.device.type == "cpu"
+    items = plan_sets(
+        items=x.shape[0], rows=_rows(lattice), base=base, row=row, limit=limit, on_cpu=x.device.type == "cpu"
     )
-    if rules.row_limit is not None:
-        items = max(1, min(items, rules.row_limit))
-    return Plan(
-        route="lattice",
-        orders=(lattice.forward, lattice.backward),
-        rows=rows,
-        operations=x.shape[0] * _operations(lattice, cost),
-        bytes=peak,
-        memory_limit=limit,
-        least_bytes=least,
-        items=items,
-        row_chunk=rows,
-        group=rows,
-        chunks=-(-x.shape[0] // items),
-        curved_units=cost.row_kept,
-    )
+    items = min(items, rules.row_limit or items)
+    while start < x.shape[0]:
+        part = [tensor[start : start + items] for tensor in given]
+        try:
+            parts.append(_chunk(rules.program, lattice, *part))
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or items == 1:
+                raise
+            items = rules.row_limit = items // 2
+        else:
+            start += items
+    return torch.cat(parts)
 
 
-def _in_chunks(work: _Work, lattice: Lattice, columns: Tensor, plan: Plan, out: Tensor) -> None:
-    x, program = work.x, work.rules.program
-    for start in range(0, x.shape[0], plan.items):
-        items = slice(start, min(start + plan.items, x.shape[0]))
-        state = program.run(x[items], tuple(extra[items] for extra in work.function.inputs))
-        rows = x.new_zeros(len(lattice.sets), state.items, 1, *x.shape[1:])
-        for row, chosen in enumerate(lattice.sets):
-            if len(chosen) == 1:
-                rows[row, :, 0] = work.directions[items, chosen[0]]
-        wanted = program.curved_inputs | ({program.graph.output} if lattice.direct else set())
-        tangents = program.tangents(state, {0: rows}, wanted, lattice)
-        part = x.new_zeros(state.items, len(lattice.targets))
-        if any(len(chosen) > lattice.forward for chosen in lattice.targets):
-            adjoints = program.adjoints(state, program.curved, lattice=lattice, rows=tangents)
-            for index in program.curved:
-                if index in adjoints:
-                    program.rules[index].contract(state, adjoints[index], tangents, lattice, part)
-        for target, row in lattice.direct:
-            part[:, target] = tangents[program.graph.output][row, :, 0]
-        out[items, columns] = part
+def _chunk(program: Program, lattice: Lattice, x: Tensor, directions: Tensor, *extras: Tensor) -> Tensor:
+    state = program.run(x, extras)
+    rows = x.new_zeros(len(lattice.sets), state.items, 1, *x.shape[1:])
+    for row, chosen in enumerate(lattice.sets):
+        if len(chosen) == 1:
+            rows[row, :, 0] = directions[:, chosen[0]]
+    wanted = program.curved_inputs | ({program.graph.output} if lattice.direct else set())
+    tangents = program.tangents(state, {0: rows}, wanted, lattice)
+    out = x.new_zeros(state.items, len(lattice.targets))
+    if len(lattice.direct) < len(lattice.targets):
+        adjoints = program.adjoints(state, program.curved, lattice=lattice, rows=tangents)
+        for index in program.curved:
+            if index in adjoints:
+                program.rules[index].contract(state, adjoints[index], tangents, lattice, out)
+    for target, row in lattice.direct:
+        out[:, target] = tangents[program.graph.output][row, :, 0]
+    return out

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from xai_fast.taylor.program import Program
 
-__all__ = ["Bottleneck", "Dominators", "bottleneck"]
+__all__ = ["Dominators", "bottleneck"]
 
 
 class Dominators:
@@ -42,20 +40,7 @@ class Dominators:
         return last
 
 
-@dataclass(frozen=True)
-class Bottleneck:
-    """A node that every path from the input to a curved node passes.
-
-    Attributes:
-        node: its index.
-        units: the entries of its value for one item.
-    """
-
-    node: int
-    units: int
-
-
-def bottleneck(program: Program) -> Bottleneck | None:
+def bottleneck(program: Program) -> int | None:
     """Find the node with the fewest entries among those that every path to curvature passes; None without curvature."""
     if not program.curved:
         return None
@@ -64,6 +49,4 @@ def bottleneck(program: Program) -> Bottleneck | None:
     chain = [dominators.of([i for index in program.curved for i in program.rules[index].inputs])]
     while chain[-1] != 0:
         chain.append(dominators.parent[chain[-1]])
-    shapes = {index: program.graph.nodes[index].shape or () for index in chain}
-    best = min(chain, key=lambda index: (math.prod(shapes[index]), index))
-    return Bottleneck(best, math.prod(shapes[best]))
+    return min(chain, key=lambda index: (program.graph.nodes[index].size, index))

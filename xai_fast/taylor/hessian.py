@@ -244,8 +244,8 @@ class _Tangents:
         self.start = 0 if self.product is None else self.product.node
         self.gradients: Tensor | None = None
         if plan.route == "reverse" and rules.bottleneck is not None:
-            self.start = rules.bottleneck.node
-            self.gradients = self._gradients(rules.bottleneck.units)
+            self.start = rules.bottleneck
+            self.gradients = self._gradients(self.program.graph.nodes[self.start].size)
 
     def _gradients(self, units: int) -> Tensor:
         """Return the gradients of the bottleneck's units: (units, B, N)."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,29 +22,14 @@ from torch import Tensor
 from xai_fast.kernels.partition_sum import Program as Terms
 from xai_fast.kernels.partition_sum import Term, program_of, set_partitions
 
-__all__ = ["Lattice", "Products", "Set"]
+__all__ = ["Lattice", "Set"]
 
 Set = tuple[int, ...]
 """A set of directions: their indices, rising."""
 
 
-@dataclass(frozen=True)
-class Products:
-    """Sums of products of rows: ``target[t] += adjoint[a] * first[f] * second[s]`` for each entry; (K,) int64 each."""
-
-    target: Tensor
-    adjoint: Tensor
-    first: Tensor
-    second: Tensor
-
-    def __len__(self) -> int:
-        return self.target.numel()
-
-    @classmethod
-    def of(cls, entries: Iterable[tuple[int, int, int, int]]) -> Products:
-        """Build the columns from entries (target, adjoint, first, second)."""
-        table = torch.tensor(sorted(entries), dtype=torch.int64).reshape(-1, 4)
-        return cls(*(column.contiguous() for column in table.unbind(1)))
+def _table(entries: Iterable[tuple[int, int, int, int]]) -> Tensor:
+    return torch.tensor(sorted(entries), dtype=torch.int64).reshape(-1, 4)
 
 
 def _subsets(chosen: Set, most: int) -> Iterable[Set]:
@@ -62,18 +46,22 @@ class Lattice:
 
     Args:
         targets: the wanted sets, each of at least one direction.
-        forward: n, the largest sets whose tangents are carried forward, at least 1.
-        backward: m, the largest sets whose adjoints are carried backward.
 
     Attributes:
+        forward: n, the largest sets whose tangents are carried forward: half of the largest target, at least 1.
+        backward: m, the largest sets whose adjoints are carried backward.
         sets: the rows: all subsets of 1 to n directions, small ones first.
         adjoint_sets: the rows of adjoints: the empty set, then all subsets of 1 to m directions.
+
+    Sums of products of rows are tables (K, 4) int64 of (target, adjoint, first, second), one line for each
+    ``target[t] += adjoint[a] * first[f] * second[s]``.
     """
 
-    def __init__(self, targets: Sequence[Set], forward: int, backward: int) -> None:
+    def __init__(self, targets: Sequence[Set]) -> None:
         self.targets = tuple(targets)
-        self.forward = forward
-        self.backward = backward
+        largest = max(map(len, self.targets))
+        self.forward = forward = max(1, largest // 2)
+        self.backward = backward = max(0, largest - forward - 1)
         unique = dict.fromkeys(self.targets)
         self.sets = _sorted({s for t in unique for s in _subsets(t, forward) if s})
         beyond = [t for t in unique if len(t) > forward]
@@ -94,9 +82,9 @@ class Lattice:
         return program_of([self._terms(chosen, 0, -1, 1) for chosen in self.sets])
 
     @functools.cached_property
-    def forward_products(self) -> Products:
+    def forward_products(self) -> Tensor:
         """Leibniz' sum for every row, without the two terms in which one operand is not differentiated."""
-        return Products.of(
+        return _table(
             (row, 0, self.row[part], self.row[_without(chosen, part)])
             for row, chosen in enumerate(self.sets)
             for part in _subsets(chosen, len(chosen) - 1)
@@ -118,9 +106,9 @@ class Lattice:
         )
 
     @functools.cached_property
-    def adjoint_products(self) -> Products:
+    def adjoint_products(self) -> Tensor:
         """For every adjoint row S and V in S, V not empty: (row of S, row of S - V, row of V, row of V)."""
-        return Products.of(
+        return _table(
             (row, self.adjoint_row[_without(chosen, part)], self.row[part], self.row[part])
             for row, chosen in enumerate(self.adjoint_sets)
             for part in _subsets(chosen, self.forward)
@@ -136,9 +124,9 @@ class Lattice:
         return program_of(terms)
 
     @functools.cached_property
-    def contracted_products(self) -> Products:
+    def contracted_products(self) -> Tensor:
         """The 2n+1 rule's sum of a bilinear node, for every target."""
-        return Products.of(
+        return _table(
             (target, self.adjoint_row[part], self.row[first], self.row[second])
             for target, part, rest in self._contracted()
             for first in _subsets(rest, self.forward)

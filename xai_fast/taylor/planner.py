@@ -17,9 +17,7 @@ class Plan:
     """How a derivative is computed, and what it costs.
 
     Attributes:
-        route: "forward" (a tangent per direction), "reverse" (a gradient per curved unit), "hvp" or "lattice".
-        orders: (n, m): the largest sets whose tangents and adjoints are computed.
-        rows: tangents or gradients per item.
+        route: "forward" (a tangent per direction) or "reverse" (a gradient per unit of the narrowest node).
         operations: floating-point operations for all items, counted from shapes.
         bytes: the most that is alive at once, counted from shapes.
         memory_limit: what it was planned for, in bytes.
@@ -27,14 +25,10 @@ class Plan:
         items: items at once.
         row_chunk: rows at once.
         group: directions of either side whose rows are kept at once.
-        chunks: passes through the graph.
-        curved_units: entries with a second derivative, per item.
         few_places: whether rows are kept only at the places that they touch, see `xai_fast.taylor.touched`.
     """
 
     route: str
-    orders: tuple[int, int]
-    rows: int
     operations: int
     bytes: int
     memory_limit: int
@@ -42,8 +36,6 @@ class Plan:
     items: int
     row_chunk: int
     group: int
-    chunks: int
-    curved_units: int
     few_places: bool = False
 
 
@@ -86,12 +78,10 @@ def plan_pairs(
     return int(at_once), int(row_chunk), int(group), int(at_once * one), least_limit(least)
 
 
-def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu: bool) -> tuple[int, int, int]:
-    """Return items at once whose whole lattice fits, bytes at most, and the least limit; sizes as in `plan_pairs`."""
-    one = base + rows * row
-    if one > usable_bytes(limit):
+def plan_sets(*, items: int, rows: int, base: int, row: int, limit: int, on_cpu: bool) -> int:
+    """Return items at once whose whole lattice fits; sizes as in `plan_pairs`."""
+    one, usable = base + rows * row, usable_bytes(limit)
+    if one > usable:
         raise too_small(limit, least_limit(one))
-    at_once = max(1, min(items, usable_bytes(limit) // max(1, one)))
-    if on_cpu:
-        at_once = max(1, min(at_once, _BYTES_OF_ROWS_ON_CPU // max(1, rows * row)))
-    return int(at_once), int(at_once * one), least_limit(one)
+    usable = min(usable, _BYTES_OF_ROWS_ON_CPU) if on_cpu else usable
+    return max(1, min(items, usable // max(1, one)))

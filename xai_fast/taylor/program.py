@@ -36,7 +36,7 @@ class Program:
     Attributes:
         rules: of the active nodes, by node.
         curved_inputs: the nodes that these read.
-        costs: what `xai_fast.taylor.cost` counted, by the nodes where rows start.
+        costs: what `xai_fast.taylor.cost` counted, by the node where rows start.
         curved: the nodes that have a second derivative and reach the score, in order.
     """
 
@@ -46,7 +46,7 @@ class Program:
         self.rules: dict[int, Rule] = with_softmax(graph, rules) if most_orders == 2 else rules
         self.curved = tuple(index for index, rule in self.rules.items() if rule.curved)
         self.curved_inputs = frozenset(i for index in self.curved for i in self.rules[index].inputs)
-        self.costs: dict[tuple[int, ...], Any] = {}
+        self.costs: dict[int, Any] = {}
         self._schedules: dict[frozenset[int], _Schedule] = {}
 
     def run(self, x: Tensor, extras: Sequence[Tensor] = ()) -> State:

@@ -25,14 +25,12 @@ class Route:
 
     Attributes:
         name: "forward" or "reverse".
-        rows: tangents, or gradients of the bottleneck's units.
         operations: floating-point operations an item.
         share: of the places of a node, those that a row touches on average, weighted by operations.
         streamed: entries that a direction moves through the caches on its way, with its part of the gradients.
     """
 
     name: str
-    rows: int
     operations: int
     share: float
     streamed: int
@@ -69,15 +67,16 @@ def _route(rules: Differentiable, directions: int, method: str, share: float) ->
     entries = math.prod(program.graph.input_shape)
     whole = cost_of(program)
     peak = int(share * whole.row_peak)
-    forward = Route("forward", directions, int(share * directions * whole.row_operations), share, peak + entries)
-    if narrow is None or (narrow.node == 0 and method != "reverse"):
+    forward = Route("forward", int(share * directions * whole.row_operations), share, peak + entries)
+    if narrow is None or (narrow == 0 and method != "reverse"):
         return forward
-    after = cost_of(program, (narrow.node,))
+    after = cost_of(program, narrow)
+    units = program.graph.nodes[narrow].size
     # A gradient takes about as many operations back to the input as a tangent takes forward.
     before = whole.row_operations - after.row_operations
-    operations = narrow.units * (before + 2 * entries * directions) + directions * after.row_operations
-    streamed = -(-narrow.units * whole.row_peak // max(1, directions)) + after.row_peak + entries
-    reverse = Route("reverse", narrow.units, operations, 1.0, streamed)
+    operations = units * (before + 2 * entries * directions) + directions * after.row_operations
+    streamed = -(-units * whole.row_peak // max(1, directions)) + after.row_peak + entries
+    reverse = Route("reverse", operations, 1.0, streamed)
     if method == "auto":
         return min(forward, reverse, key=lambda route: route.operations)
     return reverse if method == "reverse" else forward
@@ -131,8 +130,6 @@ def plan_pairs_of(
     pairs = left * (right or left) * cost.pair_operations
     return Plan(
         route=route.name,
-        orders=(1, 0),
-        rows=route.rows,
         operations=x.shape[0] * (route.operations * rows // max(1, left + right) + pairs + 3 * cost.values),
         bytes=peak,
         memory_limit=limit,
@@ -140,7 +137,5 @@ def plan_pairs_of(
         items=items,
         row_chunk=row_chunk,
         group=group,
-        chunks=-(-x.shape[0] // items) * max(1, -(-rows // row_chunk)),
-        curved_units=sum(program.graph.nodes[index].size for index in program.curved),
         few_places=route.name == "forward" and touched is not None,
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai_fast import backends
 
-__all__ = ["Backends", "Rows", "Sizes", "version_of"]
+__all__ = ["Backends", "Rows", "version_of"]
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,6 @@ class Backends:
         kernels = ("feed_forward_values", "feed_forward_rows", "tuple_sum")
         values, rows, sums = (backends.select(kernel, (like,)) for kernel in kernels)
         return cls(backends.forced_backend(), values.run, rows.run, sums.run)
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """How many tuples and items are worked on at a time."""
-
-    tuples: int
-    items: int
 
 
 def version_of(tensor: Tensor) -> int:

@@ -22,9 +22,9 @@ from xai_fast.kernels.partition_sum import MAX_ORDER
 from xai_fast.taylor.cross import checked_directions
 from xai_fast.taylor.prepare import Given, check_batch, prepare
 from xai_fast.taylor.sets_feedforward import FeedForwardSets
-from xai_fast.taylor.sets_general import Cost, GeneralSets
+from xai_fast.taylor.sets_general import GeneralSets
 
-__all__ = ["Cost", "SetDerivatives"]
+__all__ = ["SetDerivatives"]
 
 
 class SetDerivatives:
@@ -195,10 +195,11 @@ class SetDerivatives:
             end = block[1]
             yield block
 
-    def cost(self, order: int, sets: int | None = None) -> Cost:
-        """Count floating-point operations and bytes, for all points, of so many sets of an order, or of all."""
+    def operations(self, order: int, sets: int | None = None) -> int:
+        """Count floating-point operations, for all points, of so many sets of an order, or of all."""
         _check_order(order)
-        return self._route.cost(order, sets)
+        sets = combinations.count(self.directions, order) if sets is None else sets
+        return self._route.operations(order, sets) if sets and self.x.shape[0] else 0
 
 
 def _check_order(order: object) -> None:

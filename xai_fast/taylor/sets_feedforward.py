@@ -20,8 +20,7 @@ from xai_fast.kernels import combinations
 from xai_fast.kernels.tuple_sum import operations_of, orders_of, subsets_of
 from xai_fast.taylor.feedforward import Chain
 from xai_fast.taylor.numbering import Numbering, Subsets
-from xai_fast.taylor.rows_feedforward import Backends, Rows, Sizes, version_of
-from xai_fast.taylor.sets_general import Cost
+from xai_fast.taylor.rows_feedforward import Backends, Rows, version_of
 
 __all__ = ["FeedForwardSets"]
 
@@ -65,7 +64,7 @@ class FeedForwardSets:
         self.numbering: Numbering = Numbering(self.singles, x.device) if known is None else known.numbering
         self.first: Tensor = self._first_rows() if known is None else known.first
         # Sizes for all sets of an order, by (order, items), where they are so small that memory needs no look.
-        self._small: dict[tuple[int, int], Sizes] = {} if known is None else known._small
+        self._small: dict[tuple[int, int], tuple[int, int]] = {} if known is None else known._small
 
     def at(self, function: ScoreFunction, x: Tensor, directions: Tensor) -> FeedForwardSets:
         """Make the same route at other points."""
@@ -108,35 +107,28 @@ class FeedForwardSets:
             sizes = self._sizes(order, subsets, total, 0)
             if self._is_small(order, subsets, total, 0):
                 self._small[order, self.x.shape[0]] = sizes
-        for begin in range(0, total, sizes.tuples):
-            end = min(begin + sizes.tuples, total)
+        tuples, items = sizes
+        for begin in range(0, total, tuples):
+            end = min(begin + tuples, total)
             members = self.numbering.members_of_block(order, begin, end)
             values = self.x.new_empty(self.x.shape[0], end - begin)
-            for start in range(0, self.x.shape[0], sizes.items):
-                stop = min(start + sizes.items, self.x.shape[0])
+            for start in range(0, self.x.shape[0], items):
+                stop = min(start + items, self.x.shape[0])
                 part = values if stop - start == self.x.shape[0] else values[start:stop]
                 made = self._rows(order, subsets, start, stop)
                 self._run.sums(part, made.derivatives, made.rows, made.adjoints, members, order)
             yield begin, end, values
 
-    def cost(self, order: int, sets: int | None) -> Cost:
-        """Count operations and bytes for all points."""
-        items, total = self.x.shape[0], math.comb(self.singles, order) if sets is None else sets
-        if not total:
-            return Cost(0, 0)
+    def operations(self, order: int, sets: int) -> int:
+        """Count floating-point operations of so many sets, for all points."""
         n, m = (1, 0) if order == 1 else orders_of(order)
-
-        def small(least: int, most: int) -> int:
-            return sum(min(math.comb(self.singles, k), total * math.comb(order, k)) for k in range(least, most + 1))
-
-        rows, adjoints = self.singles + small(2, n), small(0, m)
-        sums = total * self.units * (2 if order == 1 else operations_of(order))
+        rows = sum(
+            min(math.comb(self.singles, k), sets * math.comb(order, k)) for k in (*range(2, n + 1), *range(m + 1))
+        )
+        sums = sets * self.units * (2 if order == 1 else operations_of(order))
         if order == 2:
             sums = min(sums, 2 * self.singles**2 * self.units)
-        operations = (rows + adjoints) * (2 * self.chain.weights.numel() + 8 * self.units) + sums
-        tuples = min(total, _TUPLES_AT_ONCE) * self._tuple_bytes(max(order, 2))
-        size = items * (self._item_bytes(order, rows, adjoints) + total * self.x.element_size())
-        return Cost(items * operations, size + tuples)
+        return self.x.shape[0] * ((self.singles + rows) * (2 * self.chain.weights.numel() + 8 * self.units) + sums)
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
@@ -192,7 +184,7 @@ class FeedForwardSets:
         """F_i of all directions, (B, D): first derivatives."""
         subsets, columns = self.numbering.complete(1), self.chain.columns[0]
         out = self.x.new_empty(self.x.shape[0], self.singles)
-        items = self._sizes(2, subsets, 1, out.numel()).items
+        items = self._sizes(2, subsets, 1, out.numel())[1]
         for start in range(0, self.x.shape[0], items):
             stop = min(start + items, self.x.shape[0])
             made = self._rows(2, subsets, start, stop)
@@ -204,15 +196,15 @@ class FeedForwardSets:
     def _write(self, out: Tensor, sets: Tensor, subsets: Subsets) -> None:
         """Write the derivatives of sets, all of whose subsets have rows."""
         order, total = sets.shape[1], sets.shape[0]
-        sizes = self._sizes(order, subsets, total, out.numel())
-        for start in range(0, self.x.shape[0], sizes.items):
-            end = min(start + sizes.items, self.x.shape[0])
+        tuples, items = self._sizes(order, subsets, total, out.numel())
+        for start in range(0, self.x.shape[0], items):
+            end = min(start + items, self.x.shape[0])
             made = self._rows(order, subsets, start, end)
-            for begin in range(0, total, sizes.tuples):
-                members = subsets.members(sets[begin : begin + sizes.tuples])
+            for begin in range(0, total, tuples):
+                members = subsets.members(sets[begin : begin + tuples])
                 values = out.new_empty(end - start, members.shape[0])
                 self._run.sums(values, made.derivatives, made.rows, made.adjoints, members, order)
-                out[start:end, begin : begin + sizes.tuples] = values
+                out[start:end, begin : begin + tuples] = values
 
     def _write_needed(self, out: Tensor, sets: Tensor) -> None:
         """Write the derivatives of few sets of many directions; in halves where their subsets' rows do not fit."""
@@ -301,17 +293,17 @@ class FeedForwardSets:
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
         return self.memory_limit is None and given_bytes + self.x.shape[0] * one + tuples * each < _ALWAYS_FREE
 
-    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> Sizes:
+    def _sizes(self, order: int, subsets: Subsets, tuples: int, given: int) -> tuple[int, int]:
         """Choose how many tuples and items to work on at a time, beside so many entries that are there in any case."""
         given_bytes, one, each = self._needed_bytes(order, subsets, given)
         items = self.x.shape[0]
         if self._is_small(order, subsets, tuples, given):
-            return Sizes(max(1, tuples), max(1, items))
+            return max(1, tuples), max(1, items)
         room = self._usable - given_bytes
         if one + each > room:
             raise too_small(checked_limit(self.memory_limit, self.x.device), least_limit(given_bytes + one + each))
         at_once = max(1, min(tuples, _TUPLES_AT_ONCE, (room - one) // (2 * each)))
-        return Sizes(at_once, max(1, min(items, (room - at_once * each) // one)))
+        return at_once, max(1, min(items, (room - at_once * each) // one))
 
 
 def _same(before: FeedForwardSets, directions: Tensor) -> bool:

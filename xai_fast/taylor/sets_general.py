@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,23 +15,10 @@ from xai_fast.taylor.cross import cross_derivatives
 from xai_fast.taylor.differentiable import Differentiable, differentiable
 from xai_fast.taylor.lattice import Lattice
 
-__all__ = ["Cost", "GeneralSets"]
+__all__ = ["GeneralSets"]
 
 _SETS_AT_ONCE = 4096
 """Neighbours share subsets, but a lattice is built set by set: so many keep its memory and its first wait small."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What derivatives of many sets take.
-
-    Attributes:
-        operations: floating-point operations.
-        bytes: the most that is alive at once, the results among it.
-    """
-
-    operations: int
-    bytes: int
 
 
 class GeneralSets:
@@ -79,23 +65,11 @@ class GeneralSets:
             end = min(begin + _SETS_AT_ONCE, total)
             yield begin, end, self.of(combinations.unrank(torch.arange(begin, end), order))
 
-    def cost(self, order: int, sets: int | None) -> Cost:
-        """Count operations and bytes for all points."""
-        directions = self.directions.shape[1]
-        total = math.comb(directions, order) if sets is None else sets
-        if not total or not self.x.shape[0]:
-            return Cost(0, 0)
-        counted = cost_of(self.rules.program)
-        best = None
-        for n in range(max(1, order // 2), order + 1):
-            lattice = Lattice([tuple(range(order))], n, max(0, order - n - 1))
-            rows = sum(min(math.comb(directions, k), total * math.comb(order, k)) for k in range(1, n + 1))
-            rows += sum(min(math.comb(directions, k), total * math.comb(order, k)) for k in range(lattice.backward + 1))
-            terms = total * lattice.contracted_terms.term_order.numel()
-            operations = rows * counted.row_operations + terms * counted.row_kept
-            size = counted.values + min(rows, _SETS_AT_ONCE * 2**order) * (counted.row_peak + counted.row_kept)
-            if best is None or operations < best[0]:
-                best = operations, size
-        operations, size = best or (0, 0)
-        items, width = self.x.shape[0], self.x.element_size()
-        return Cost(items * operations, width * (size + items * total))
+    def operations(self, order: int, sets: int) -> int:
+        """Count floating-point operations of so many sets, for all points."""
+        counted, directions = cost_of(self.rules.program), self.directions.shape[1]
+        lattice = Lattice([tuple(range(order))])
+        sizes = [*range(1, lattice.forward + 1), *range(lattice.backward + 1)]
+        rows = sum(min(math.comb(directions, k), sets * math.comb(order, k)) for k in sizes)
+        terms = sets * lattice.contracted_terms.term_order.numel()
+        return self.x.shape[0] * (rows * counted.row_operations + terms * counted.row_kept)

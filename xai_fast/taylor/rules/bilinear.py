@@ -12,7 +12,7 @@ from typing_extensions import override
 from xai_fast.graph.interpreter import State
 from xai_fast.graph.lift import aligned, summed_to
 from xai_fast.graph.nodes import Graph, Node, Ref
-from xai_fast.taylor.lattice import Lattice, Products
+from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule, expanded
 from xai_fast.taylor.touched import Touched
@@ -92,10 +92,7 @@ class Bilinear(Rule):
         if first is None or second is None or not len(products):
             return result
         result = result.contiguous() if result._is_view() or not result.is_contiguous() else result
-        for part in _chunks(products, first, second):
-            pick_first, pick_second, target = (
-                index.to(result.device) for index in (part.first, part.second, part.target)
-            )
+        for target, _, pick_first, pick_second in _chunks(products, first, second):
             result.index_add_(0, target, expanded(self.product(first[pick_first], second[pick_second]), self.shape))
         return result
 
@@ -108,8 +105,7 @@ class Bilinear(Rule):
                 continue
             index = self.operands[which].index  # type: ignore[attr-defined]
             total = pulled[index].clone(memory_format=torch.contiguous_format)
-            for part in _chunks(lattice.adjoint_products, adjoints, other):
-                source, pick, target = (i.to(total.device) for i in (part.adjoint, part.first, part.target))
+            for target, source, pick, _ in _chunks(lattice.adjoint_products, adjoints, other):
                 total.index_add_(0, target, pull(adjoints[source], other[pick]))
             pulled[index] = total
         return pulled
@@ -119,8 +115,7 @@ class Bilinear(Rule):
         first, second = self.rows_of(rows, 0), self.rows_of(rows, 1)
         if first is None or second is None:
             return
-        for part in _chunks(lattice.contracted_products, first, second):
-            source, one, two, target = (i.to(out.device) for i in (part.adjoint, part.first, part.second, part.target))
+        for target, source, one, two in _chunks(lattice.contracted_products, first, second):
             moved = self.pull_second(adjoints[source], first[one])
             out.index_add_(1, target, (moved * second[two]).flatten(2).sum(2).transpose(0, 1))
 
@@ -129,16 +124,11 @@ _CHUNK_ENTRIES = 1 << 23
 """The most entries of gathered rows at once."""
 
 
-def _chunks(products: Products, first: Tensor, second: Tensor) -> Iterator[Products]:
+def _chunks(products: Tensor, first: Tensor, second: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Go through the columns of a table of products, see `Lattice`, so many lines at a time."""
     size = max(1, _CHUNK_ENTRIES // max(1, first[0].numel(), second[0].numel()))
-    for start in range(0, len(products), size):
-        end = start + size
-        yield Products(
-            products.target[start:end],
-            products.adjoint[start:end],
-            products.first[start:end],
-            products.second[start:end],
-        )
+    for part in torch.split(products.to(first.device), size):
+        yield part.unbind(1)
 
 
 class Product(Bilinear):

@@ -11,9 +11,8 @@ from typing_extensions import override
 
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.graph.interpreter import State
-from xai_fast.graph.lift import aligned, lifted, summed_to, transposed, unfolded
+from xai_fast.graph.lift import RESHAPES, aligned, lifted, summed_to, transposed, unfolded
 from xai_fast.graph.nodes import Graph, Node, Ref
-from xai_fast.graph.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rows, Rule, expanded, unsupported
 from xai_fast.taylor.touched import Touched
 
@@ -22,9 +21,6 @@ __all__ = ["RESHAPES", "Concatenation", "Convolution", "Structural", "Sum"]
 aten = torch.ops.aten
 
 _SUMS = (aten.sum.default, aten.sum.dim_IntList)
-RESHAPES = overloads_of(
-    aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias
-)
 
 
 class Structural(Rule):
