@@ -111,12 +111,10 @@ def own_memory_format(values: Sequence[Tensor]) -> torch.memory_format:
 
 
 def formatted(value: Tensor, memory_format: torch.memory_format) -> Tensor:
-    """Bring pictures to a format; other values are left as they are."""
-    if value.ndim != 4:
-        return value
-    if memory_format == torch.channels_last and value.shape[1] == 1:  # contiguous in both formats, with other strides
+    """Bring pictures to a format, also those of one channel, which are contiguous in both; leave other values."""
+    if value.ndim == 4 and memory_format == torch.channels_last:
         return value.to(memory_format=memory_format)
-    return value.contiguous(memory_format=memory_format)
+    return value.contiguous() if value.ndim == 4 else value
 
 
 def prepare(
