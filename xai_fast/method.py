@@ -108,10 +108,14 @@ class Method(HasOptions, abc.ABC, Generic[E]):
             classes, arguments = with_region(call, target)
             return Method.explain(self._of_regions(), inputs, classes, arguments, item_ids, internal_batch_size)
         with call.context():
-            if self.embeddings is not None:
-                call = at_embeddings(call, self.embeddings, rows)
-            explanation = self._explain(call)
-            check_finite(explanation, call.host)
+            return self._explain_call(call, rows)
+
+    def _explain_call(self, call: Call, internal_batch_size: int | None) -> E:
+        """Explain a checked call of this model, in its context."""
+        if self.embeddings is not None:
+            call = at_embeddings(call, self.embeddings, internal_batch_size)
+        explanation = self._explain(call)
+        check_finite(explanation, call.host)
         facts = dict(explanation.facts)
         if call.noted.get("probability"):
             facts = {"saturated": _saturated(explanation.scores), **facts}

@@ -60,6 +60,16 @@ class Norms(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_are_channels_last_whatever_their_channels(channels: int) -> None:
+    model = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.Flatten(), nn.Linear(64, 3)).eval()
+    x, formats = torch.randn(2, channels, 6, 6), []
+    model[0].register_forward_hook(lambda *run: formats.append(run[2].is_contiguous(memory_format=torch.channels_last)))
+    expected = model[0](x).is_contiguous(memory_format=torch.channels_last)
+    gradient(model, x)
+    assert (expected, formats[-1]) == (False, True)
+
+
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad", "ignore:.*torch.jit.script")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_of_all_kinds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

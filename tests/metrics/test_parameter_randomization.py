@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import literal_explained
@@ -11,6 +12,7 @@ from networks import images, smooth_cnn
 from torch import Tensor, nn
 
 from xai_fast import LRP, DeepLIFT, GradCAM, InputError, Saliency, SmoothGrad
+from xai_fast.engine.call import Call
 from xai_fast.engine.draws import random_entries
 from xai_fast.metrics import METRICS, SIMILARITIES, parameter_randomization, random_logit
 from xai_fast.metrics.similarity import map_similarity, ranks
@@ -122,6 +124,18 @@ def test_traced_methods_see_the_new_weights() -> None:
         torch.testing.assert_close(got.similarities, torch.tensor(expected, dtype=torch.float64).T, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("at_once", [0, 2000, 2**20])
+def test_the_items_are_checked_once_for_all_models(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, checked = cnn(), images(2), []
+    expected = parameter_randomization(Saliency(model), x, seed=3, samples=1, noise=1e-300).similarities
+    of = Call.of
+    monkeypatch.setattr(Call, "of", lambda *given, **named: checked.append(given) or of(*given, **named))
+    monkeypatch.setattr(sys.modules[parameter_randomization.__module__], "_COMPARED_AT_ONCE", at_once)
+    got = parameter_randomization(Saliency(model), x, seed=3)
+    torch.testing.assert_close(got.similarities, expected, rtol=0, atol=1e-9)
+    assert len(checked) == 2  # of the metric and of the method
+
+
 def test_random_logit_equals_the_definition() -> None:
     model, x, target = smooth_cnn(), images(5), [1, 7, 2, 9, 0]
     got = random_logit(Saliency(model), x, target=target, similarity="spearman", item_ids=[5, 8, 1, 0, 2])
@@ -165,6 +179,8 @@ def test_similarity_of_equal_opposite_and_constant_maps(kind: str) -> None:
     torch.testing.assert_close(compare(a.clone()).float(), torch.ones(3))
     assert (compare(-a) <= {"spearman": -0.99, "spearman_of_abs": 1.001, "ssim": 1.0}[kind]).all()
     assert (compare(torch.zeros_like(a)).abs() < 0.1).all()
+    others = [a, -a, torch.randn_like(a)]
+    torch.testing.assert_close(compare(torch.cat(others)), torch.cat([compare(other) for other in others]))
 
 
 def test_equal_values_share_their_mean_rank() -> None:

@@ -19,7 +19,7 @@ from xai_fast.engine.checks import check_device, check_eval_mode, check_inputs, 
 from xai_fast.engine.context import as_owner
 from xai_fast.engine.extra import ExtraArguments
 from xai_fast.engine.objective import Objective
-from xai_fast.engine.prepared import Prepared, own_memory_format, prepare
+from xai_fast.engine.prepared import Prepared, formatted, own_memory_format, prepare
 from xai_fast.errors import bad_argument
 from xai_fast.terminal import tell
 
@@ -187,8 +187,7 @@ class Call:
 
     def formatted(self, value: Tensor, memory_format: torch.memory_format | None = None) -> Tensor:
         """Bring rows to a memory format; None for the user's."""
-        wanted = self.memory_format if memory_format is None else memory_format
-        return value.contiguous(memory_format=wanted) if value.ndim == 4 else value
+        return formatted(value, self.memory_format if memory_format is None else memory_format)
 
     def run(self, inputs: Sequence[Tensor], item: Tensor, forward: Callable[..., object] | None = None) -> object:
         """Return what the model, or another form of it such as compiled, gives for its inputs (R, ...) of items (R,).

@@ -38,7 +38,7 @@ from torch.utils._pytree import tree_leaves
 
 from xai_fast.errors import bad_argument
 
-__all__ = ["Prepared", "own_memory_format", "prepare"]
+__all__ = ["Prepared", "formatted", "own_memory_format", "prepare"]
 
 _VARIABLE = "XAI_FAST_PREPARE"
 _CHANGED = "xai_fast: the model does not do what it did when it was prepared"
@@ -110,6 +110,13 @@ def own_memory_format(values: Sequence[Tensor]) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
+def formatted(value: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Bring pictures to a format, also those of one channel, which are contiguous in both; leave other values."""
+    if value.ndim == 4 and memory_format == torch.channels_last:
+        return value.to(memory_format=memory_format)
+    return value.contiguous() if value.ndim == 4 else value
+
+
 def prepare(
     model: Callable[..., object], values: Sequence[Tensor], run: Run, *, precision: str = "fp32", fold: bool = True
 ) -> Prepared:
@@ -169,7 +176,7 @@ def _planned(
 
 
 def _gives_the_same(model: nn.Module, plan: _Plan, values: Sequence[Tensor], run: Run, expected: object) -> bool:
-    inputs = [v.clone().contiguous(memory_format=plan.memory_format) if v.ndim == 4 else v.clone() for v in values]
+    inputs = [formatted(value.clone(), plan.memory_format) for value in values]
     try:
         got = run(inputs, _Forward(model, plan) if plan.steps else None)
     except RuntimeError:  # such as a view that does not fit the strides

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -99,6 +100,13 @@ class Explained:
             target = self.target[item] if isinstance(self.target, Tensor) else self.target
         extra = self.call.extra.given(item) if last is None else with_last(self.call.extra, last[item], item)
         found: Explanation = (method or self.method).explain(rows, target, extra, self.call.item_ids[item], self._rows)
+        return found
+
+    def explain_items(self, method: Method[Any], memory_format: torch.memory_format) -> Explanation:
+        """Return the explanation of the items by a method of another model like this one, in the context of `call`."""
+        rows = self._rows or method.rows
+        call = replace(self.call, model=method.model, memory_format=memory_format, rows=rows or self.call.rows)
+        found: Explanation = method._explain_call(call.with_targets(self.clean.targets), rows)
         return found
 
     def noise(self, item: Tensor, number: Tensor, kind: str, seed: int, step: int = 0) -> Tensor:

@@ -8,6 +8,7 @@ Parameter Randomisation Test", 2024, sections 4.1 and 4.2.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ from xai_fast.metrics.results import Array, MetricResult
 from xai_fast.metrics.similarity import map_similarity
 
 __all__ = ["ParameterRandomization", "parameter_randomization"]
+
+_COMPARED_AT_ONCE = 2**20
+"""Entries of maps that wait for their comparison: of small maps the calls cost more than the arithmetic."""
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -90,14 +94,23 @@ def parameter_randomization(
     evaluations = torch.zeros_like(of.call.item_ids)
     if samples == 0:
         evaluations += of.clean.evaluations
-    clean = of.maps if samples == 0 else _maps(of, method, samples, noise, seed, evaluations)
-    layers, steps, last, compare = [], [], clean, map_similarity(clean, similarity)
-    for name, other in _randomized(of, seed, only_last):
-        last = _maps(of, other, samples, noise, seed, evaluations)
-        layers.append(name)
-        steps.append(compare(last))
+    layers, steps, waiting = [], [], []
+    with of.call.context():
+        # No owner runs the other models: pictures may have the format that is faster.
+        memory_format = of.call.prepared(fold=False).memory_format
+        explain = functools.partial(_maps, of, memory_format, samples, noise, seed, evaluations)
+        last = clean = explain(method) if samples else of.maps
+        compare = map_similarity(clean, similarity)
+        for name, other in _randomized(of, seed, only_last):
+            layers.append(name)
+            waiting.append(last := explain(other))
+            if len(waiting) * last.numel() >= _COMPARED_AT_ONCE:
+                steps.append(compare(torch.cat(waiting)))
+                waiting.clear()
+    if waiting:
+        steps.append(compare(torch.cat(waiting)))
     before, after = (histogram_entropy(maps, bins) for maps in (clean, last))
-    similarities = torch.stack(steps, 1)
+    similarities = torch.cat(steps).view(len(layers), -1).T.contiguous()
     return ParameterRandomization(
         values=similarities.mean(1),
         evaluations=evaluations,
@@ -109,23 +122,29 @@ def parameter_randomization(
     )
 
 
-def _maps(of: Explained, method: Method[Any], samples: int, noise: float, seed: int, evaluations: Tensor) -> Tensor:
+def _maps(
+    of: Explained,
+    memory_format: torch.memory_format,
+    samples: int,
+    noise: float,
+    seed: int,
+    evaluations: Tensor,
+    method: Method[Any],
+) -> Tensor:
     """Explain all items, or the mean over noisy ones, by a method: (B, ...)."""
-    total, number = torch.zeros_like(of.maps), max(samples, 1)
-    flat = of.inputs.flatten(1)
+    if samples == 0:
+        found = of.explain_items(method, memory_format)
+        evaluations += found.evaluations
+        return only_map(found)
+    total, flat = torch.zeros_like(of.maps), of.inputs.flatten(1)
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *[1] * (of.inputs.ndim - 1))
-    for chunk in of.row_chunks(of.call.batch * number):
+    for chunk in of.row_chunks(of.call.batch * samples):
         row = torch.arange(chunk.start, chunk.stop, device=of.call.device)
-        item = row.div(number, rounding_mode="floor")
-        rows = of.inputs[item]
-        if samples:
-            rows = rows + deviation[item] * of.noise(item, row % number, "normal", seed)
-        found = of.explain(rows, item, method=method)
+        item = row.div(samples, rounding_mode="floor")
+        rows = of.inputs[item] + deviation[item] * of.noise(item, row % samples, "normal", seed)
+        found = of.explain(of.call.formatted(rows, memory_format), item, method=method)
         evaluations.index_add_(0, item, found.evaluations)
-        if samples:
-            total.index_add_(0, item, only_map(found) / samples)
-        else:
-            total[chunk] = only_map(found)
+        total.index_add_(0, item, only_map(found) / samples)
     return total
 
 
@@ -137,9 +156,11 @@ def _randomized(of: Explained, seed: int, only_last: bool) -> Iterator[tuple[str
     names = _layers_from_the_top(of, model)
     copied = copy.deepcopy(model)
     other, modules = of.method.with_model(copied), dict(copied.named_modules())
+    # What torch itself does for devices that nothing has run on yet takes longer than the draws of a small layer.
+    seeded = torch.default_generator if of.call.device.type == "cpu" else torch
     for step, name in enumerate(names):
         with torch.random.fork_rng(), torch.no_grad():
-            torch.manual_seed(seed + step)
+            seeded.manual_seed(seed + step)
             _forget(modules[name])
         if not only_last or name == names[-1]:
             yield name, other
@@ -164,7 +185,7 @@ def _layers_from_the_top(of: Explained, model: nn.Module) -> list[str]:
     def note(module: nn.Module, *_: object) -> None:
         ran.setdefault(module, len(ran))
 
-    with of.call.context(), hooked(list(model.modules()), note):
+    with hooked(list(model.modules()), note):
         of.call.run(of.call.take(range(1)), of.call.positions(range(1)))
     named = dict(model.named_modules())
 

@@ -33,21 +33,22 @@ def map_similarity(a: Tensor, kind: str) -> Callable[[Tensor], Tensor]:
         kind: one of `SIMILARITIES`.
 
     Returns:
-        From maps of the same shape to similarities (B,), 1 for equal maps. A rank correlation with a constant map is 0.
+        From maps (B, ...), or (K * B, ...), of that shape to similarities (B,), or (K * B,), 1 for equal maps. A rank
+        correlation with a constant map is 0.
 
     Raises:
         InputError: the kind is unknown.
     """
     check_choice("similarity", kind, SIMILARITIES)
     if kind == "ssim":
-        return lambda b: _ssim(a, b)
+        return lambda b: _ssim(a.repeat(len(b) // len(a), *[1] * (a.ndim - 1)), b)
 
     def normed(maps: Tensor) -> Tensor:
         found = ranks((maps.abs() if kind == "spearman_of_abs" else maps).flatten(1))
         return nn.functional.normalize(found - (found.shape[1] + 1) / 2)
 
     first = normed(a)
-    return lambda b: (first * normed(b)).sum(1)
+    return lambda b: (first * normed(b).view(-1, *first.shape)).sum(2).flatten()
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -57,12 +58,12 @@ def ranks(values: Tensor) -> Tensor:
     else:
         order = values.argsort(dim=1)
     ordered = values.gather(1, order)
-    begins = torch.ones_like(order, dtype=torch.bool)
-    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    run = begins.flatten().cumsum(0) - 1
     place = torch.arange(1, values.shape[1] + 1, dtype=torch.float64, device=values.device).expand_as(order)
-    mean = torch.bincount(run, place.flatten()) / torch.bincount(run)
-    return torch.empty_like(place, memory_format=torch.contiguous_format).scatter_(1, order, mean[run].view_as(order))
+    rises = ordered[:, 1:] != ordered[:, :-1]
+    if not rises.all():
+        run = nn.functional.pad(rises, (1, 0), value=True).flatten().cumsum(0) - 1
+        place = (torch.bincount(run, place.flatten()) / torch.bincount(run))[run].view_as(order)
+    return torch.empty(order.shape, dtype=torch.float64, device=values.device).scatter_(1, order, place)
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:
