@@ -47,7 +47,6 @@ def test_every_kernel_lists_every_backend() -> None:
         "feed_forward_rows",
         "feed_forward_values",
         "flux_accumulate",
-        "pair_reduce",
         "partition_sum",
         "random_points",
         "relevance_ratio",

@@ -10,7 +10,6 @@ from torch import Tensor
 
 import xai_fast.kernels
 from xai_fast.kernels import flux_accumulate, random_points, sphere_step
-from xai_fast.kernels.pair_reduce import cases as pairs
 from xai_fast.kernels.partition_sum import cases as partitions
 from xai_fast.kernels.relevance_ratio import cases as ratios
 from xai_fast.kernels.tuple_sum import cases as tuples
@@ -102,12 +101,6 @@ KERNELS: Mapping[str, Callable[[torch.device, int, int], KernelRun]] = {
         partitions.Case("real", 4, 1 << 20, lambda: partitions.lattice(4, 2), 10, "gelu"),
         partitions.Case("tiny", 2, 63, lambda: partitions.lattice(2, 2), 3, "gelu"),
         "out",
-    ),
-    "pair_reduce": _of_case(
-        "pair_reduce",
-        pairs.Case("real", items=4, rows=196, columns=196, units=1 << 16),
-        pairs.Case("tiny", items=2, rows=7, columns=5, units=63),
-        "sums",
     ),
     "tuple_sum triples": _of_case(
         "tuple_sum",
