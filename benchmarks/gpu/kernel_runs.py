@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import xai_fast.kernels
-from xai_fast.kernels import flux_accumulate, random_points, sphere_step
+from xai_fast.kernels import flux_accumulate, random_points
 from xai_fast.kernels.partition_sum import cases as partitions
 from xai_fast.kernels.relevance_ratio import cases as ratios
 from xai_fast.kernels.tuple_sum import cases as tuples
@@ -48,19 +48,6 @@ def _random_points(kind: str) -> Callable[[torch.device, int, int], KernelRun]:
     return make
 
 
-def _sphere_step(rule: str) -> Callable[[torch.device, int, int], KernelRun]:
-    def make(device: torch.device, items: int, entries: int) -> KernelRun:
-        a = _rows(device, items, entries)
-
-        def call() -> None:
-            sphere_step(a["points"], a["centers"], a["gradients"], a["item"], a["every"], 0.1, rule)
-
-        arrays = 4 if rule == "tangent" else 3
-        return KernelRun("sphere_step", call, [a["points"]], arrays * a["points"].nbytes)
-
-    return make
-
-
 def _flux_accumulate(device: torch.device, items: int, entries: int) -> KernelRun:
     a = _rows(device, items, entries)
 
@@ -88,7 +75,6 @@ def _of_case(operator: str, real: object, tiny: object, *outputs: str) -> Callab
 
 KERNELS: Mapping[str, Callable[[torch.device, int, int], KernelRun]] = {
     **{f"random_points {kind}": _random_points(kind) for kind in ("sphere", "box", "normal")},
-    **{f"sphere_step {rule}": _sphere_step(rule) for rule in ("sign", "normalized", "tangent")},
     "flux_accumulate": _flux_accumulate,
     "relevance_ratio": _of_case(
         "relevance_ratio",

@@ -9,7 +9,6 @@ from xai_fast.kernels.flux_accumulate import flux_accumulate
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 from xai_fast.kernels.random_points import random_points
 from xai_fast.kernels.relevance_ratio import relevance_ratio
-from xai_fast.kernels.sphere_step import sphere_step
 from xai_fast.kernels.tuple_join import tuple_join
 from xai_fast.kernels.tuple_sum import tuple_sum
 
@@ -21,7 +20,6 @@ __all__ = [
     "partition_sum_reduced",
     "random_points",
     "relevance_ratio",
-    "sphere_step",
     "tuple_join",
     "tuple_sum",
 ]
