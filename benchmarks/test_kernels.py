@@ -11,9 +11,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
+from tests.helpers.kernel_cases.relevance_ratio import TOLERANCE, Case
 from xai_fast import backends, native
 from xai_fast.kernels import flux_accumulate, random_points, relevance_ratio
-from xai_fast.kernels.relevance_ratio.cases import TOLERANCE, Case
 
 ITEMS, ENTRIES = 64, 3 * 224 * 224
 ROUNDS = 15

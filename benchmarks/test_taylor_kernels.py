@@ -11,8 +11,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
+from tests.helpers.kernel_cases import partition_sum as partition_cases
 from xai_fast import backends, native
-from xai_fast.kernels.partition_sum import cases as partition_cases
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 
 PROGRAMS = {

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from kernel_cases.random_points import CASES
 
 from xai_fast import backends, use_backend
 from xai_fast.errors import BackendUnavailable, InputError
 from xai_fast.kernels import random_points
-from xai_fast.kernels.random_points.cases import CASES
 
 TENSORS = (torch.empty(1),)
 ON_CUDA = ("tuple_join", "tuple_sum")

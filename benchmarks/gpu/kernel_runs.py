@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 import xai_fast.kernels
+from tests.helpers.kernel_cases import partition_sum as partitions
+from tests.helpers.kernel_cases import relevance_ratio as ratios
+from tests.helpers.kernel_cases import tuple_sum as tuples
 from xai_fast.kernels import flux_accumulate, random_points
-from xai_fast.kernels.partition_sum import cases as partitions
-from xai_fast.kernels.relevance_ratio import cases as ratios
-from xai_fast.kernels.tuple_sum import cases as tuples
 
 __all__ = ["KERNELS", "KernelRun"]
 
@@ -59,7 +59,7 @@ def _flux_accumulate(device: torch.device, items: int, entries: int) -> KernelRu
 
 
 def _of_case(operator: str, real: object, tiny: object, *outputs: str) -> Callable[[torch.device, int, int], KernelRun]:
-    """Make the call of one of the shapes of a kernel's ``cases.py``, each tensor of which is moved once."""
+    """Make the call of one of the shapes of a kernel's cases, each tensor of which is moved once."""
 
     def make(device: torch.device, items: int, entries: int) -> KernelRun:
         arguments = (tiny if device.type == "cpu" else real).arguments(str(device))  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""How far apart two runs of a kernel are, in units of what its ``cases.py`` allows."""
+"""How far apart two runs of a kernel are, in units of what its cases in `kernel_cases` allow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 KERNELS = ("flux_accumulate", "random_points")
 OUTPUTS = {"random_points": ("points",), "flux_accumulate": ("mean", "m2", "count")}
-CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
+CASES = {kernel: importlib.import_module(f"kernel_cases.{kernel}") for kernel in KERNELS}
 ALL_CASES = [(kernel, case) for kernel in KERNELS for case in CASES[kernel].CASES]
 
 

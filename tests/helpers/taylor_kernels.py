@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 KERNELS = ("feed_forward_rows", "feed_forward_values", "partition_sum", "relevance_ratio", "tuple_sum")
-CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
+CASES = {kernel: importlib.import_module(f"kernel_cases.{kernel}") for kernel in KERNELS}
 OUTPUTS = {
     "feed_forward_rows": ("rows", "adjoints"),
     "feed_forward_values": ("derivatives",),
@@ -70,7 +70,7 @@ def _by_kind(operator: str, name: str, value: Tensor) -> tuple[Tensor, ...]:
 
 
 def deviation(operator: str, case: Any, got: dict[str, Any], expected: dict[str, Any]) -> float:
-    """Return the largest error in units of what the kernel's ``cases.py`` allows: up to one is right.
+    """Return the largest error in units of what its cases in `kernel_cases` allow: up to one is right.
 
     NaN and infinities have to be where they are expected, and whole numbers have to be equal.
     """
