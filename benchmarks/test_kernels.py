@@ -11,9 +11,9 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
 from benchmarks.measure import in_turn, ratio
+from tests.helpers.kernel_cases.relevance_ratio import TOLERANCE, Case
 from xai_fast import backends, native
-from xai_fast.kernels import flux_accumulate, random_points, relevance_ratio, sphere_step
-from xai_fast.kernels.relevance_ratio.cases import TOLERANCE, Case
+from xai_fast.kernels import flux_accumulate, random_points, relevance_ratio
 
 ITEMS, ENTRIES = 64, 3 * 224 * 224
 ROUNDS = 15
@@ -37,11 +37,6 @@ def _random_points(kind: str) -> Callable[[], None]:
     return lambda: random_points(a["points"], a["centers"], a["item"], a["item"], point, a["every"], 0.1, kind, 0)
 
 
-def _sphere_step(rule: str) -> Callable[[], None]:
-    a = _arguments()
-    return lambda: sphere_step(a["points"], a["centers"], a["gradients"], a["item"], a["every"], 0.1, rule)
-
-
 def _flux_accumulate() -> Callable[[], None]:
     a = _arguments()
     mean, m2 = torch.zeros_like(a["centers"]), torch.zeros_like(a["centers"])
@@ -56,9 +51,6 @@ KERNELS: dict[str, tuple[Callable[[], Callable[[], None]], int, float]] = {
     "random_points sphere": (lambda: _random_points("sphere"), 2, 2.5),
     "random_points box": (lambda: _random_points("box"), 2, 2.5),
     "random_points normal": (lambda: _random_points("normal"), 2, 2.5),
-    "sphere_step sign": (lambda: _sphere_step("sign"), 3, 1.5),
-    "sphere_step normalized": (lambda: _sphere_step("normalized"), 3, 1.5),
-    "sphere_step tangent": (lambda: _sphere_step("tangent"), 4, 1.5),
     "flux_accumulate": (_flux_accumulate, 7, 1.5),
 }
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from tests.helpers.kernel_cases.tuple_join import distinct_sets
 from xai_fast.engine.memory import peak_memory
 from xai_fast.interaction.candidates import Scored, Strongest
 from xai_fast.kernels.tuple_join import extensions
-from xai_fast.kernels.tuple_join.cases import distinct_sets
 
 ROOT = Path(__file__).resolve().parents[1]
 PARENTS, FEATURES, BEST = 100_000, 1_000, 1_000

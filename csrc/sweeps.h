@@ -82,19 +82,5 @@ void two_sweeps(const int64_t* rows, int64_t row_count, int64_t entries, int thr
   }
 }
 
-// The same where nothing is kept but the row itself: first(row, begin, end) and second(row, begin, end, prepared).
-template <class Sums, class First, class Prepare, class Second>
-void two_sweeps(const int64_t* rows, int64_t row_count, int64_t entries, int threads, First first, Prepare prepare,
-                Second second) {
-  struct Nothing {};
-  two_sweeps<Sums, chunk_entries, Nothing>(
-      rows, row_count, entries, threads,
-      [&](int64_t row, int64_t begin, int64_t end, Nothing&) { return first(row, begin, end); }, prepare,
-      [&](int64_t row, int64_t begin, int64_t end, const Nothing&, const auto& prepared) {
-        second(row, begin, end, prepared);
-      },
-      [] {});
-}
-
 }  // namespace XAI_FAST_ISA
 }  // namespace xai_fast

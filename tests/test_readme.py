@@ -99,7 +99,7 @@ def test_every_path_that_is_named_exists(document: Path) -> None:
     paths = re.findall(r"`((?:xai_fast|csrc|benchmarks|tests|docs)/[\w./<>]*)`", text)
     links = [document.parent / link for link in re.findall(r"\]\((?!http)([^)#]+)\)", text)]
     assert document.name != "README.md" or len(paths) + len(links) > 8
-    for path in [ROOT / path.replace("<kernel>", "sphere_step") for path in paths] + links:
+    for path in [ROOT / path.replace("<kernel>", "flux_accumulate") for path in paths] + links:
         assert path.exists(), path
 
 

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 import xai_fast.kernels
-from xai_fast.kernels import flux_accumulate, random_points, sphere_step
-from xai_fast.kernels.pair_reduce import cases as pairs
-from xai_fast.kernels.partition_sum import cases as partitions
-from xai_fast.kernels.relevance_ratio import cases as ratios
-from xai_fast.kernels.tuple_sum import cases as tuples
+from tests.helpers.kernel_cases import partition_sum as partitions
+from tests.helpers.kernel_cases import relevance_ratio as ratios
+from tests.helpers.kernel_cases import tuple_sum as tuples
+from xai_fast.kernels import flux_accumulate, random_points
 
 __all__ = ["KERNELS", "KernelRun"]
 
@@ -49,19 +48,6 @@ def _random_points(kind: str) -> Callable[[torch.device, int, int], KernelRun]:
     return make
 
 
-def _sphere_step(rule: str) -> Callable[[torch.device, int, int], KernelRun]:
-    def make(device: torch.device, items: int, entries: int) -> KernelRun:
-        a = _rows(device, items, entries)
-
-        def call() -> None:
-            sphere_step(a["points"], a["centers"], a["gradients"], a["item"], a["every"], 0.1, rule)
-
-        arrays = 4 if rule == "tangent" else 3
-        return KernelRun("sphere_step", call, [a["points"]], arrays * a["points"].nbytes)
-
-    return make
-
-
 def _flux_accumulate(device: torch.device, items: int, entries: int) -> KernelRun:
     a = _rows(device, items, entries)
 
@@ -73,7 +59,7 @@ def _flux_accumulate(device: torch.device, items: int, entries: int) -> KernelRu
 
 
 def _of_case(operator: str, real: object, tiny: object, *outputs: str) -> Callable[[torch.device, int, int], KernelRun]:
-    """Make the call of one of the shapes of a kernel's ``cases.py``, each tensor of which is moved once."""
+    """Make the call of one of the shapes of a kernel's cases, each tensor of which is moved once."""
 
     def make(device: torch.device, items: int, entries: int) -> KernelRun:
         arguments = (tiny if device.type == "cpu" else real).arguments(str(device))  # type: ignore[attr-defined]
@@ -89,7 +75,6 @@ def _of_case(operator: str, real: object, tiny: object, *outputs: str) -> Callab
 
 KERNELS: Mapping[str, Callable[[torch.device, int, int], KernelRun]] = {
     **{f"random_points {kind}": _random_points(kind) for kind in ("sphere", "box", "normal")},
-    **{f"sphere_step {rule}": _sphere_step(rule) for rule in ("sign", "normalized", "tangent")},
     "flux_accumulate": _flux_accumulate,
     "relevance_ratio": _of_case(
         "relevance_ratio",
@@ -102,12 +87,6 @@ KERNELS: Mapping[str, Callable[[torch.device, int, int], KernelRun]] = {
         partitions.Case("real", 4, 1 << 20, lambda: partitions.lattice(4, 2), 10, "gelu"),
         partitions.Case("tiny", 2, 63, lambda: partitions.lattice(2, 2), 3, "gelu"),
         "out",
-    ),
-    "pair_reduce": _of_case(
-        "pair_reduce",
-        pairs.Case("real", items=4, rows=196, columns=196, units=1 << 16),
-        pairs.Case("tiny", items=2, rows=7, columns=5, units=63),
-        "sums",
     ),
     "tuple_sum triples": _of_case(
         "tuple_sum",

@@ -50,6 +50,7 @@ PARTS = (
     "xai_fast.attribution.neflag_reference",
     "xai_fast.attribution.sampled",
     "xai_fast.attribution.layer_maps",
+    "xai_fast.attribution.sphere_steps",
     "xai_fast.engine.call",
     "xai_fast.engine.layers",
     "xai_fast.engine.objective",

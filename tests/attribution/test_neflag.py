@@ -17,15 +17,15 @@ from torch._inductor.compile_fx import compile_fx
 
 from xai_fast import InputError, NeFLAG
 from xai_fast.attribution.neflag_reference import neflag_reference
+from xai_fast.attribution.sphere_steps import STEPS
 from xai_fast.engine.objective import SCORES
-from xai_fast.kernels.sphere_step import RULES
 
 SMOOTH = {"radius": 0.3, "points": 6, "max_steps": 5}
 
 
 @pytest.mark.parametrize(
     ("network", "step", "score", "aggregate", "start"),
-    all_pairs(["smooth", "bumpy"], RULES, SCORES, ["signed", "magnitude"], ["sphere", "box"]),
+    all_pairs(["smooth", "bumpy"], STEPS, SCORES, ["signed", "magnitude"], ["sphere", "box"]),
 )
 def test_equals_the_literal_algorithm(network: str, step: str, score: str, aggregate: str, start: str) -> None:
     model, x = (smooth_cnn(), images(4)) if network == "smooth" else (bumpy_mlp(), vectors(4))
@@ -74,13 +74,13 @@ def test_points_of_a_box_begin_at_gradients_of_their_own_and_those_of_a_small_sp
 def test_float32_equals_the_literal_algorithm() -> None:
     """With ``sign``, an entry of F at zero may flip with rounding, so F is kept away from zero (asserted)."""
     model, x = smooth_cnn(torch.float32), images(3, torch.float32)
-    for step in RULES:
+    for step in STEPS:
         result = NeFLAG(model, step=step, **SMOOTH).attribute(x)
         maps, _, _ = neflag_reference(model, x, step=step, **SMOOTH)
         assert relative_rms(result, maps) < 1e-5
 
 
-@pytest.mark.parametrize("step", RULES)
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_result_of_an_item_does_not_depend_on_the_batch(step: str, dtype: torch.dtype) -> None:
     """One batch of 7, seven of 1, shuffled, any internal batch size.

@@ -92,7 +92,7 @@ def test_the_host_reads_at_most_once_a_turn(static: bool) -> None:
     targets = torch.zeros(6, dtype=torch.int64)
     with OperatorCounter() as counter:
         method.attribute(x, target=None, item_ids=targets.tolist(), internal_batch_size=4)
-    turns = counter.operators["sphere_step"]
+    turns = counter.operators["flux_accumulate"]
     assert turns > 40
     # Base scores, whether they round alike, whether they are probabilities, item ids, and two checks of the outcome.
     outside_the_loop = 6
@@ -127,7 +127,7 @@ def test_the_whole_loop_runs_on_the_meta_device(step: str) -> None:
     assert result.attributions.device.type == result.standard_error.device.type == "meta"
     assert result.attributions.shape == (3, 3, 12, 12)
     assert method._host.script == []
-    assert counter.operators["sphere_step"] == 2 + 3  # two turns need no decision: 18 pairs, 5 rows
+    assert counter.operators["flux_accumulate"] == 2 + 3  # two turns need no decision: 18 pairs, 5 rows
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from typing import Any
 import kernel_comparison
 import taylor_kernels
 import torch
+from kernel_cases import tuple_join as join_cases
 from torch import Tensor
 from tuple_kernels import place, result_of
 
 import xai_fast.kernels
 from xai_fast import use_backend
-from xai_fast.kernels.tuple_join import cases as join_cases
 
 __all__ = ["ALL_CASES", "COMPILED", "assert_right", "on_cpu", "run_on"]
 

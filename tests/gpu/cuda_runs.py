@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from cuda_builds import SourceBug
+from kernel_cases import tuple_join as join_cases
+from kernel_cases import tuple_sum as sum_cases
 from torch import Tensor
 from tuple_kernels import place, result_of
 
 import xai_fast.kernels
 from xai_fast import use_backend
-from xai_fast.kernels.tuple_join import cases as join_cases
-from xai_fast.kernels.tuple_sum import cases as sum_cases
 
 __all__ = ["ALL_CASES", "BUGS", "KERNELS", "find_case", "right", "sums_agree"]
 

@@ -20,7 +20,6 @@ __all__ = [
     "LONG_ROWS",
     "Placed",
     "check_alone",
-    "check_edges",
     "check_neflag",
     "place",
     "run",
@@ -33,8 +32,6 @@ GUARD = 4096
 LONG_ROWS = (
     ("random_points", CASES["random_points"].Case("long", rows=2, items=1, entries=600_001)),
     ("random_points", CASES["random_points"].Case("box long", rows=2, items=1, entries=300_001, kind="box")),
-    ("sphere_step", CASES["sphere_step"].Case("normalized long", 2, 1, 300_001, rule="normalized")),
-    ("sphere_step", CASES["sphere_step"].Case("tangent long float64", 2, 1, 150_001, "tangent", torch.float64)),
 )
 
 
@@ -88,8 +85,6 @@ ALONE = (
     ("random_points", "several blocks"),
     ("random_points", "box several blocks"),
     ("random_points", "normal several blocks"),
-    ("sphere_step", "normalized several blocks"),
-    ("sphere_step", "tangent several blocks"),
     ("flux_accumulate", "image"),
 )
 """Kernel and case of `check_alone`."""
@@ -111,32 +106,6 @@ def check_alone(kernel: str, name: str) -> None:
         for output in OUTPUTS[kernel]:
             here = index if kernel == "flux_accumulate" else 0
             assert torch.equal(alone[output][here], together[output][index]), (output, index)
-
-
-EDGES = ("NaN", "infinite", "on the center", "radial", "nearly radial", "zero")
-"""Rows of `check_edges`: what the gradient is, or the point."""
-
-
-def check_edges(rule: str, dtype: torch.dtype) -> None:
-    """Assert that each of the `EDGES` ends where the reference puts it, beside rows that are ordinary."""
-    case = CASES["sphere_step"].Case("edges", 2 * len(EDGES), 3, 700, rule=rule, dtype=dtype)
-    arguments = case.arguments()
-    offset = arguments["points"] - arguments["centers"][arguments["item"]]
-    F = arguments["gradients"]
-    F[1] = 0.5
-    for row, edge in enumerate(EDGES):
-        if edge in {"NaN", "infinite"}:
-            F[row, 333] = float(edge[:3])
-        elif edge == "on the center":
-            arguments["points"][row] = arguments["centers"][arguments["item"][row]]
-        elif edge in {"radial", "nearly radial"}:
-            F[row] = 3 * offset[row] + (5e-3 if edge == "nearly radial" else 0) * F[row] / F[row].norm()
-        else:
-            F[row] = 0
-    expected = {key: value.clone() if isinstance(value, Tensor) else value for key, value in arguments.items()}
-    run("sphere_step", expected, "reference")
-    run("sphere_step", arguments, "triton")
-    assert deviation("sphere_step", dtype, arguments, expected) <= 1.0
 
 
 def check_neflag(step: str) -> None:

@@ -24,7 +24,6 @@ def run_guarded(operator: str, case: Any, before: int, after: int) -> float:
 
 
 ALONE = (
-    ("pair_reduce", "odd"),
     ("partition_sum", "triples"),
     ("partition_sum_reduced", "many pairs"),
     ("relevance_ratio", "several blocks"),
@@ -99,24 +98,6 @@ BUGS = (
             "total",
             "odd",
         ),
-    ),
-    (
-        "pair_reduce",
-        PlantedBug("pair_reduce", "a unit behind the end", "inside = unit < units", "inside = unit <= units", "odd"),
-    ),
-    (
-        "pair_reduce",
-        PlantedBug(
-            "pair_reduce",
-            "the first item's rows on the right",
-            "(j.to(tl.int64) * items + item) * units",
-            "(j.to(tl.int64) * items) * units",
-            "odd",
-        ),
-    ),
-    (
-        "pair_reduce",
-        PlantedBug("pair_reduce", "a part is left out", "in range(parts)", "in range(parts - 1)", "several parts"),
     ),
     (
         "relevance_ratio",

@@ -18,12 +18,12 @@ from torch import Tensor
 from triton.compiler import CompiledKernel
 
 from xai_fast import use_backend
-from xai_fast.kernels import flux_accumulate, random_points, sphere_step
+from xai_fast.kernels import flux_accumulate, random_points
 
 pytestmark = pytest.mark.gpu_gate
 
 MOST_REGISTERS = 128
-RUN = {"flux_accumulate": flux_accumulate, "random_points": random_points, "sphere_step": sphere_step}
+RUN = {"flux_accumulate": flux_accumulate, "random_points": random_points}
 # Each specialisation of a kernel that differs in its code, by a case that has it.
 SPECIALISATIONS = (
     ("random_points", "image"),
@@ -32,15 +32,6 @@ SPECIALISATIONS = (
     ("random_points", "box float64"),
     ("random_points", "normal image"),
     ("random_points", "normal float64"),
-    ("sphere_step", "sign image"),
-    ("sphere_step", "sign float64"),
-    ("sphere_step", "sign bfloat16"),
-    ("sphere_step", "normalized image"),
-    ("sphere_step", "normalized float64"),
-    ("sphere_step", "normalized bfloat16"),
-    ("sphere_step", "tangent image"),
-    ("sphere_step", "tangent float64"),
-    ("sphere_step", "tangent bfloat16"),
     ("flux_accumulate", "image"),
     ("flux_accumulate", "magnitude"),
     ("flux_accumulate", "without m2"),
@@ -49,17 +40,8 @@ SPECIALISATIONS = (
 )
 ALIGNED, ODD = 4096, 4099
 # The arrays of whole rows that each launch reads and writes. The other launches touch single numbers and flags only.
-ROW_LOADS = {
-    ("write_points", None): ("centers",),
-    ("row_sums", "normalized"): ("gradients",),
-    ("row_sums", "tangent"): ("points", "centers", "gradients"),
-    ("tangent_sums", "tangent"): ("points", "centers", "gradients"),
-    ("move", "sign"): ("centers", "gradients"),
-    ("move", "normalized"): ("centers", "gradients"),
-    ("move", "tangent"): ("points", "centers", "gradients"),
-    ("accumulate", None): ("mean", "m2", "centers", "points", "gradients"),
-}
-ROW_STORES = {"write_points": ("points",), "move": ("points",), "accumulate": ("mean", "m2")}
+ROW_LOADS = {"write_points": ("centers",), "accumulate": ("mean", "m2", "centers", "points", "gradients")}
+ROW_STORES = {"write_points": ("points",), "accumulate": ("mean", "m2")}
 
 
 def _arguments(kernel: str, name: str, entries: int) -> dict[str, Any]:
@@ -105,7 +87,7 @@ def _faults(
     if re.search(r"\.approx|div\.full", compiled.asm.get("ptx", "")):
         faults.append("an approximate instruction")
     name = compiled.metadata.name
-    loads, stores = ROW_LOADS.get((name, arguments.get("rule")), ()), ROW_STORES.get(name, ())
+    loads, stores = ROW_LOADS.get(name, ()), ROW_STORES.get(name, ())
     for kind, arrays, count in (("loads", loads, used.loads_128), ("stores", stores, used.stores_128)):
         expected = _wide_accesses(arrays, arguments, compiled, warp)
         if aligned and count < expected:
@@ -135,8 +117,8 @@ def test_resources(kernel: str, name: str, entries: int, target: str, report: li
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_gate_notices_narrow_accesses(target: str) -> None:
-    *_, compiled = _compiled("sphere_step", "normalized image", ODD, target)
-    arguments = _arguments("sphere_step", "normalized image", ODD)
+    *_, compiled = _compiled("flux_accumulate", "image", ODD, target)
+    arguments = _arguments("flux_accumulate", "image", ODD)
     used = resources(compiled, TARGETS[target])
     faults = _faults(arguments, True, compiled, used, TARGETS[target].warp_size)
     assert any("loads" in fault for fault in faults)
@@ -162,13 +144,12 @@ def test_the_gate_notices_a_block_that_is_too_large(
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_host_reads_nothing_from_the_device(kernel: str) -> None:
     """On the meta device there is nothing to read: `.item()`, `nonzero` and boolean indices raise."""
-    arguments = find_case(kernel, {"sphere_step": "tangent float64"}.get(kernel, "image")).arguments(device="meta")
+    arguments = find_case(kernel, "image").arguments(device="meta")
     launched = launches_of(lambda: importlib.import_module(f"xai_fast.kernels.{kernel}.triton").run(**arguments))
     assert (
         launched
         == {
             "random_points": ["square_sums", "write_points"],
-            "sphere_step": ["row_sums", "tangent_sums", "move"],
             "flux_accumulate": ["chain_rows", "accumulate"],
         }[kernel]
     )

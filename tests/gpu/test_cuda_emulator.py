@@ -10,10 +10,10 @@ import torch
 from cuda_builds import SourceBug, needs_compiler, needs_nvcc
 from cuda_emulator import Emulator, with_named_parameters
 from cuda_runs import ALL_CASES, BUGS, KERNELS, find_case, right, sums_agree
+from kernel_cases.tuple_join import Case
 
 from xai_fast import use_backend
 from xai_fast.kernels import tuple_sum
-from xai_fast.kernels.tuple_join.cases import Case
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("_emulator_folder"), needs_nvcc, needs_compiler]
 

@@ -10,10 +10,10 @@ import torch
 pytest.importorskip("triton")
 from device_numbers import check_functions, check_known_answers
 from kernel_comparison import ALL_CASES, find_case
-from kernel_runs import ALONE, GUARD, check_alone, check_edges, check_neflag, run_guarded
+from kernel_runs import ALONE, GUARD, check_alone, check_neflag, run_guarded
 from planted_bugs import PLANTED_BUGS, PlantedBug, planted
 
-from xai_fast.kernels.sphere_step import RULES
+from xai_fast.attribution.sphere_steps import STEPS
 
 pytestmark = [
     pytest.mark.interpreter,
@@ -42,15 +42,9 @@ def test_the_rest_of_the_batch_does_not_matter(kernel: str, name: str) -> None:
     check_alone(kernel, name)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("rule", RULES)
-def test_gradients_without_a_direction(rule: str, dtype: torch.dtype) -> None:
-    check_edges(rule, dtype)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_neflag_equals_neflag_on_the_references(rule: str) -> None:
-    check_neflag(rule)
+@pytest.mark.parametrize("step", STEPS)
+def test_neflag_equals_neflag_on_the_references(step: str) -> None:
+    check_neflag(step)
 
 
 def test_philox_gives_the_published_words() -> None:

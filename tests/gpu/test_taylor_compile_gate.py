@@ -24,9 +24,6 @@ pytestmark = pytest.mark.gpu_gate
 MOST_REGISTERS = 128
 # Each specialisation of a kernel that differs in its code, by a case that has it.
 SPECIALISATIONS = (
-    ("pair_reduce", "aligned"),
-    ("pair_reduce", "without weight"),
-    ("pair_reduce", "float64"),
     ("partition_sum", "odd"),
     ("partition_sum", "triples"),
     ("partition_sum", "float64"),
@@ -39,7 +36,7 @@ SPECIALISATIONS = (
     ("relevance_ratio", "without sums"),
 )
 ALIGNED, ODD = 4096, 4099
-WIDE_LOADS = {"part_sums", "write_targets", "sum_targets", "ratios"}
+WIDE_LOADS = {"write_targets", "sum_targets", "ratios"}
 
 
 def _arguments(operator: str, name: str, units: int) -> dict[str, Any]:
@@ -52,7 +49,7 @@ def _bytes_a_thread(arguments: dict[str, Any], compiled: CompiledKernel, warp: i
     """How many bytes of a row one thread has: in float64 a wide warp leaves less than 128 bits."""
     names = compiled.src.fn.arg_names
     constants = {names[index]: value for (index,), value in compiled.src.constants.items()}
-    entries = constants["BLOCK"] if "BLOCK" in constants else constants["TILE"] * constants["UNITS"]
+    entries = constants["BLOCK"]
     entry = next(value for value in arguments.values() if isinstance(value, Tensor) and value.is_floating_point())
     return int(entries * entry.element_size() // (warp * compiled.metadata.num_warps))
 
@@ -104,7 +101,6 @@ def test_resources(operator: str, name: str, units: int, target: str, report: li
 
 
 LAUNCHES = {
-    "pair_reduce": ("aligned", ["part_sums", "add_parts"]),
     "partition_sum": ("triples", ["write_targets"]),
     "partition_sum_reduced": ("triples", ["sum_targets", "add_parts"]),
     "relevance_ratio": ("odd", ["ratios", "add_blocks"]),

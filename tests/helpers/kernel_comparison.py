@@ -1,4 +1,4 @@
-"""How far apart two runs of a kernel are, in units of what its ``cases.py`` allows."""
+"""How far apart two runs of a kernel are, in units of what its cases in `kernel_cases` allow."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KERNELS = ("flux_accumulate", "random_points", "sphere_step")
-OUTPUTS = {"random_points": ("points",), "sphere_step": ("points",), "flux_accumulate": ("mean", "m2", "count")}
-CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
+KERNELS = ("flux_accumulate", "random_points")
+OUTPUTS = {"random_points": ("points",), "flux_accumulate": ("mean", "m2", "count")}
+CASES = {kernel: importlib.import_module(f"kernel_cases.{kernel}") for kernel in KERNELS}
 ALL_CASES = [(kernel, case) for kernel in KERNELS for case in CASES[kernel].CASES]
 
 

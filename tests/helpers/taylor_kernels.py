@@ -21,12 +21,11 @@ __all__ = [
     "of_items",
 ]
 
-KERNELS = ("feed_forward_rows", "feed_forward_values", "pair_reduce", "partition_sum", "relevance_ratio", "tuple_sum")
-CASES = {kernel: importlib.import_module(f"xai_fast.kernels.{kernel}.cases") for kernel in KERNELS}
+KERNELS = ("feed_forward_rows", "feed_forward_values", "partition_sum", "relevance_ratio", "tuple_sum")
+CASES = {kernel: importlib.import_module(f"kernel_cases.{kernel}") for kernel in KERNELS}
 OUTPUTS = {
     "feed_forward_rows": ("rows", "adjoints"),
     "feed_forward_values": ("derivatives",),
-    "pair_reduce": ("sums",),
     "partition_sum": ("out",),
     "partition_sum_reduced": ("out",),
     "relevance_ratio": ("out", "sums"),
@@ -71,7 +70,7 @@ def _by_kind(operator: str, name: str, value: Tensor) -> tuple[Tensor, ...]:
 
 
 def deviation(operator: str, case: Any, got: dict[str, Any], expected: dict[str, Any]) -> float:
-    """Return the largest error in units of what the kernel's ``cases.py`` allows: up to one is right.
+    """Return the largest error in units of what its cases in `kernel_cases` allow: up to one is right.
 
     NaN and infinities have to be where they are expected, and whole numbers have to be equal.
     """
@@ -92,7 +91,6 @@ _SUMS = {"values": 0, "rows": 1, "adjoints": 1, "out": 0}
 ITEMS_AT = {
     "feed_forward_rows": {"rows": 0, "adjoints": 0, "derivatives": 0, "first": 0, "last": 0},
     "feed_forward_values": {"derivatives": 0, "x": 0},
-    "pair_reduce": {"sums": 0, "left": 1, "right": 1, "weight": 0},
     "partition_sum": _SUMS | {"out": 1},
     "partition_sum_reduced": _SUMS,
     "relevance_ratio": {"out": 1, "sums": 1, "c": 1, "numerator": 0, "divisor": 0},

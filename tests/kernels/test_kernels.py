@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import xai_fast.kernels
 from xai_fast.errors import InputError
 from xai_fast.kernels.relevance_ratio import relevance_ratio
-from xai_fast.kernels.sphere_step import RULES
 
 
 @functools.lru_cache(1)  # ways follow each other
@@ -63,9 +62,6 @@ def test_touches_nothing_around_its_tensors(kernel: str, case: Any, way: Way) ->
         ("random_points", "image"),
         ("random_points", "box several blocks"),
         ("random_points", "normal several blocks"),
-        ("sphere_step", "tangent several blocks"),
-        ("sphere_step", "normalized several blocks"),
-        ("sphere_step", "tangent image"),
         ("flux_accumulate", "several blocks"),
         ("flux_accumulate", "many rows of one item"),
     ],
@@ -80,28 +76,13 @@ def test_does_not_depend_on_the_number_of_threads(kernel: str, name: str, way: W
 
 
 @on_native
-@pytest.mark.parametrize("kernel", ["random_points", "sphere_step"])
-def test_a_row_does_not_depend_on_the_others(kernel: str, way: Way) -> None:
-    case = find_case(kernel, "several blocks" if kernel == "random_points" else "tangent several blocks")
-    together = run(kernel, case.arguments(), way)["points"]
+def test_a_row_does_not_depend_on_the_others(way: Way) -> None:
+    case = find_case("random_points", "several blocks")
+    together = run("random_points", case.arguments(), way)["points"]
     for row in range(case.rows):
         alone = case.arguments()
-        by_row = {"points", "gradients", "item", "point", "active"} & alone.keys()
-        alone |= {name: alone[name][row : row + 1].contiguous() for name in by_row}
-        assert torch.equal(run(kernel, alone, way)["points"][0], together[row])
-
-
-@pytest.mark.parametrize("rest", [1e-1, 3e-2, 1e-3])
-@on_every_way
-def test_tangent_of_a_gradient_that_is_nearly_normal(rest: float, way: Way) -> None:
-    # F = d + rest * t: F.F - (F.d)^2 / d.d cancels all but rest^2 of the digits
-    generator = torch.Generator().manual_seed(5)
-    arguments = find_case("sphere_step", "tangent float64").arguments()
-    offset = arguments["points"] - arguments["centers"][arguments["item"]]
-    arguments["gradients"] = offset + rest * torch.randn(offset.shape, dtype=torch.float64, generator=generator)
-    expected = run("sphere_step", {name: _copied(value) for name, value in arguments.items()})["points"]
-    got = run("sphere_step", {name: _copied(value) for name, value in arguments.items()}, way)["points"]
-    assert (got - expected).abs().max() <= 1e-13 / rest
+        alone |= {name: alone[name][row : row + 1].contiguous() for name in ("points", "item", "point", "active")}
+        assert torch.equal(run("random_points", alone, way)["points"][0], together[row])
 
 
 def _copied(value: Any) -> Any:
@@ -111,33 +92,6 @@ def _copied(value: Any) -> Any:
 # --- What is not a number ---------------------------------------------------------------------------------------------
 
 NAN, INF = math.nan, math.inf
-# rule, what is put into entry 1 of row 1, where; then the entries of that row that have to be NaN
-NOT_FINITE = [
-    ("sign", "gradients", NAN, "here"),
-    ("sign", "gradients", INF, "nowhere"),
-    ("sign", "centers", NAN, "here"),
-    ("normalized", "gradients", NAN, "all"),
-    ("normalized", "gradients", -INF, "here"),
-    ("normalized", "centers", NAN, "here"),
-    ("tangent", "gradients", NAN, "all"),
-    ("tangent", "gradients", INF, "all"),
-    ("tangent", "points", NAN, "all"),
-    ("tangent", "points", INF, "all"),
-    ("tangent", "centers", NAN, "all"),
-]
-
-
-@on_every_way
-@pytest.mark.parametrize(("rule", "name", "value", "where"), NOT_FINITE)
-def test_a_step_from_what_is_not_finite_shows(rule: str, name: str, value: float, where: str, way: Way) -> None:
-    arguments = find_case("sphere_step", f"{rule} odd").arguments()
-    arguments[name][1, 1] = value
-    points = run("sphere_step", arguments, way)["points"]
-    expected = torch.zeros(points.shape[1], dtype=torch.bool)
-    expected[1 if where == "here" else slice(None)] = where != "nowhere"
-    assert torch.equal(points[1].isnan(), expected)
-    other = 3 if name == "centers" else None  # rows 1 and 3 are of the same item
-    assert points[[row for row in range(5) if row not in (1, other)]].isfinite().all()
 
 
 @on_every_way
@@ -218,7 +172,6 @@ BAD_ARGUMENTS = [
     (kernel, name, change, message)
     for kernel, names in {
         "random_points": ("centers", "points"),
-        "sphere_step": ("centers", "gradients", "points"),
         "flux_accumulate": ("centers", "gradients", "points", "mean", "m2"),
     }.items()
     for name in names
@@ -240,10 +193,6 @@ BAD_ARGUMENTS = [
     ("random_points", "kind", lambda _: "cube", "kind: expected one of sphere, box, normal, got 'cube'"),
     ("random_points", "seed", lambda _: -1, "seed: expected an integer from 0"),
     ("random_points", "step", lambda _: 2**32, "step: expected an integer from 0"),
-    ("sphere_step", "gradients", _fewer, "gradients: expected shape"),
-    ("sphere_step", "active", _fewer, "active: expected shape"),
-    ("sphere_step", "radius", lambda _: -1.0, "radius"),
-    ("sphere_step", "rule", lambda _: "up", "rule: expected one of sign, normalized, tangent, got 'up'"),
     ("flux_accumulate", "count", Tensor.int, "count: expected torch.int64"),
     ("flux_accumulate", "m2", _fewer, "m2: expected shape"),
     ("flux_accumulate", "negative", Tensor.float, "negative: expected torch.bool"),
@@ -273,15 +222,3 @@ def test_an_item_out_of_range_is_named_and_nothing_written(kernel: str, index: i
         run(kernel, arguments, way)
     for name, value in before.items():
         assert torch.equal(arguments[name].nan_to_num(7.5), value.nan_to_num(7.5)), name
-
-
-@on_every_way
-@pytest.mark.parametrize("rule", RULES)
-def test_steps_end_where_the_rule_says(rule: str, way: Way) -> None:
-    case = find_case("sphere_step", f"{rule} float64")
-    arguments = run("sphere_step", case.arguments(), way)
-    offset = (arguments["points"] - arguments["centers"][arguments["item"]])[1:]  # the first row has no gradient
-    if rule == "sign":
-        assert set(offset.flatten().div(case.radius).round(decimals=9).tolist()) == {-1.0, 0.0, 1.0}
-    else:
-        assert (offset.norm(dim=1) - case.radius).abs().max() < 1e-12

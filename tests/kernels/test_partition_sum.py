@@ -8,6 +8,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from kernel_cases.partition_sum import forward_program
 from kernel_ways import WAYS, Way, on_every_way, on_native
 from taylor_kernels import find_case
 from torch import Tensor
@@ -16,7 +17,6 @@ from torch.func import jvp
 import xai_fast.kernels
 from xai_fast.errors import InputError
 from xai_fast.kernels.partition_sum import Term, partition_sum, program_of, set_partitions
-from xai_fast.kernels.partition_sum.cases import forward_program
 
 BELL_NUMBERS = (1, 1, 2, 5, 15, 52, 203, 877)
 

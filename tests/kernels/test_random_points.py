@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from kernel_cases.random_points import Case
 from kernel_comparison import find_case
 from kernel_ways import Way, on_every_way, on_native, run
 from torch import Tensor
@@ -14,7 +15,6 @@ from torch import Tensor
 from xai_fast import native
 from xai_fast.kernels.random_points import KINDS
 from xai_fast.kernels.random_points import reference as random_points_reference
-from xai_fast.kernels.random_points.cases import Case
 
 # kat_vectors of the authors' Random123: philox4x32, 10 rounds; counter, key, random words.
 KNOWN_ANSWERS = [

@@ -15,7 +15,6 @@ from torch import Tensor
 
 import xai_fast.kernels
 from xai_fast.errors import InputError
-from xai_fast.kernels.pair_reduce import native as pair_reduce_native
 
 every_case = pytest.mark.parametrize(("operator", "case"), ALL_CASES, ids=lambda value: getattr(value, "name", value))
 NAN, INF = math.nan, math.inf
@@ -59,9 +58,6 @@ THREADED = [
     ("feed_forward_rows", "triples"),
     ("feed_forward_rows", "many rows"),
     ("feed_forward_values", "many items"),
-    ("pair_reduce", "several parts"),
-    ("pair_reduce", "many rows"),
-    ("pair_reduce", "without weight"),
     ("partition_sum", "several parts"),
     ("partition_sum", "many pairs"),
     ("partition_sum_reduced", "several parts"),
@@ -75,14 +71,7 @@ THREADED = [
 ]
 
 
-@pytest.fixture
-def _no_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out the matrix products of `pair_reduce`, whose last bits depend on the threads."""
-    monkeypatch.setattr(pair_reduce_native, "gemm_is_faster", lambda *sizes: False)
-
-
 @on_native
-@pytest.mark.usefixtures("_no_blas")
 @pytest.mark.parametrize(("operator", "name"), THREADED)
 def test_does_not_depend_on_the_number_of_threads(operator: str, name: str, way: Way) -> None:
     case = find_case(operator, name)
@@ -94,7 +83,6 @@ def test_does_not_depend_on_the_number_of_threads(operator: str, name: str, way:
 
 
 @on_native
-@pytest.mark.usefixtures("_no_blas")
 @pytest.mark.parametrize(("operator", "name"), THREADED)
 def test_an_item_does_not_depend_on_the_others(operator: str, name: str, way: Way) -> None:
     case = find_case(operator, name)
@@ -125,10 +113,10 @@ def test_no_items_is_nothing_to_do(operator: str, way: Way) -> None:
 
 
 @on_every_way
-@pytest.mark.parametrize("operator", ["pair_reduce", "partition_sum_reduced"])
-def test_without_units_nothing_is_added(operator: str, way: Way) -> None:
+def test_without_units_nothing_is_added(way: Way) -> None:
+    operator = "partition_sum_reduced"
     arguments = find_case(operator, "odd").arguments()
-    for name in {"left", "right", "weight", "values", "rows", "adjoints"} & arguments.keys():
+    for name in ("values", "rows", "adjoints"):
         arguments[name] = arguments[name][..., :0].contiguous()
     before = {name: arguments[name].clone() for name in OUTPUTS[operator]}
     after = run(operator, arguments, way)
@@ -137,10 +125,6 @@ def test_without_units_nothing_is_added(operator: str, way: Way) -> None:
 
 # What is put into the second item of a tensor; the reference says where it has to show.
 NOT_FINITE = [
-    ("pair_reduce", "odd", "left"),
-    ("pair_reduce", "several parts", "left"),
-    ("pair_reduce", "several parts", "weight"),
-    ("pair_reduce", "aligned", "right"),
     ("partition_sum", "odd", "values"),
     ("partition_sum", "odd", "rows"),
     ("partition_sum", "triples", "adjoints"),
@@ -199,7 +183,6 @@ def _fewer(value: Tensor) -> Tensor:
 FLOATING = {
     "feed_forward_rows": ("rows", "adjoints", "derivatives", "first"),
     "feed_forward_values": ("derivatives", "x"),
-    "pair_reduce": ("sums", "left", "right", "weight"),
     "partition_sum": ("out", "values", "rows", "adjoints"),
     "partition_sum_reduced": ("out", "values", "rows", "adjoints"),
     "relevance_ratio": ("out", "c", "numerator", "divisor", "bias"),
@@ -217,7 +200,6 @@ BAD_ARGUMENTS = [
         (lambda value: value[0, 0], "shape|dimensions"),
     )
 ] + [
-    ("pair_reduce", "right", _fewer, "right: expected shape"),
     ("partition_sum", "rows", _fewer, "rows: expected shape"),
     ("partition_sum", "blocks", Tensor.long, "blocks: expected torch.int32"),
     ("partition_sum", "term_order", _fewer, "term_adjoint: expected shape"),
@@ -263,19 +245,3 @@ def test_a_bad_argument_is_named(operator: str, name: str, change: Any, message:
     arguments = find_case(operator, "odd").arguments()
     with pytest.raises((InputError, NotImplementedError), match=message):
         getattr(xai_fast.kernels, operator)(**arguments | {name: change(arguments[name])})
-
-
-@on_native
-@pytest.mark.usefixtures("_no_blas")
-@pytest.mark.parametrize("case", [case for of, case in ALL_CASES if of == "pair_reduce"], ids=lambda case: case.name)
-def test_the_compiled_pair_reduce_equals_the_reference_where_blas_is_faster(case: Any, way: Way) -> None:
-    got, expected = run("pair_reduce", case.arguments(), way), run("pair_reduce", case.arguments())
-    assert deviation("pair_reduce", case, got, expected) <= 1.0
-
-
-@pytest.mark.parametrize("case", [case for of, case in ALL_CASES if of == "pair_reduce"], ids=lambda case: case.name)
-def test_blas_a_few_items_at_a_time_equals_the_reference(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pair_reduce_native, "MOST_WEIGHTED", 1)
-    got = case.arguments()
-    pair_reduce_native.by_gemm(**got)
-    assert deviation("pair_reduce", case, got, run("pair_reduce", case.arguments())) <= 1.0

@@ -9,13 +9,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_cases.tuple_join import CASES, Case, distinct_sets
 from kernel_ways import WAYS, Way, beside_the_reference, on_every_way, on_native, run
 from torch import Tensor
 from tuple_kernels import place, result_of
 
 from xai_fast.errors import InputError
 from xai_fast.kernels.tuple_join import extensions, tuple_join
-from xai_fast.kernels.tuple_join.cases import CASES, Case, distinct_sets
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 by_name = {case.name: case for case in CASES}

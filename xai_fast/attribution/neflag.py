@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from typing_extensions import Unpack, override
 
 from xai_fast.arguments import check_choice, check_integer, check_positive
 from xai_fast.attribution.sampled import SampledExplanation, SampledMethod, SampledOptions
+from xai_fast.attribution.sphere_steps import STEPS, stepped
 from xai_fast.engine.call import Call
 from xai_fast.engine.draws import MAX_SEED
 from xai_fast.engine.points import Items, Rows, Statistics, Walk
-from xai_fast.kernels import flux_accumulate, random_points, sphere_step
-from xai_fast.kernels.sphere_step import RULES
+from xai_fast.kernels import flux_accumulate, random_points
 
 __all__ = ["AGGREGATES", "STARTS", "FluxExplanation", "NeFLAG"]
 
@@ -73,7 +74,8 @@ class _FluxWalk(Walk):
         )
 
     def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:
-        sphere_step(rows.points, items.centers, gradients, rows.item, which, self.radius, self.step)
+        moved = stepped(rows.points, items.centers[rows.item], gradients, self.radius, self.step)
+        rows.points = torch.where(which[:, None], moved, rows.points)
 
 
 class NeFLAG(SampledMethod[FluxExplanation]):
@@ -98,7 +100,7 @@ class NeFLAG(SampledMethod[FluxExplanation]):
             On the sphere each of N entries changes by about radius / sqrt(N), 0.0003 for a radius of 0.1 and a photo of
             150,000 entries: all points begin at nearly the same gradient, and a step by "sign" takes them to nearly the
             same corner. In the box each changes by up to the radius, as by a step by "sign": points differ.
-        step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8); see `xai_fast.kernels.sphere_step`.
+        step: "sign" (Algorithm 1), "normalized" (Eq. 7) or "tangent" (Eq. 8); see `xai_fast.attribution.sphere_steps`.
         score: f, see `xai_fast.engine.objective.SCORES`: by default the probability of the target, or a single output
             itself.
         seed: of the random points, 0 to 2**32 - 1.
@@ -132,7 +134,7 @@ class NeFLAG(SampledMethod[FluxExplanation]):
         self.points = check_integer("points", points, 1)
         self.max_steps = check_integer("max_steps", max_steps, 1)
         self.start = check_choice("start", start, STARTS)
-        self.step = check_choice("step", step, RULES)
+        self.step = check_choice("step", step, STEPS)
         self.seed = check_integer("seed", seed, 0, MAX_SEED)
         self.aggregate = check_choice("aggregate", aggregate, AGGREGATES)
 

@@ -39,28 +39,8 @@ class QuantitativeInputInfluence(ShapleySampling):
 
     name = "quantitative_input_influence"
 
-    def __init__(
-        self,
-        model: Callable[..., object],
-        *,
-        baseline: Sequence[Any] | Tensor,
-        permutations: int = 26,
-        antithetic: bool = True,
-        features: int | Sequence[int] | str | Tensor | None = None,
-        score: str = "auto",
-        seed: int = 0,
-        tolerance: float | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            permutations=permutations,
-            antithetic=antithetic,
-            features=features,
-            baseline=baseline,
-            score=score,
-            seed=seed,
-            tolerance=tolerance,
-        )
+    def __init__(self, model: Callable[..., object], *, baseline: Sequence[Any] | Tensor, **options: Any) -> None:
+        super().__init__(model, baseline=baseline, **options)
 
     @override
     def _baselines(self, inputs: Tensor) -> Tensor:

@@ -6,11 +6,9 @@ Importing this package registers the ``torch.library`` operators; it loads neith
 from xai_fast.kernels.feed_forward_rows import feed_forward_rows
 from xai_fast.kernels.feed_forward_values import feed_forward_values
 from xai_fast.kernels.flux_accumulate import flux_accumulate
-from xai_fast.kernels.pair_reduce import pair_reduce
 from xai_fast.kernels.partition_sum import partition_sum, partition_sum_reduced
 from xai_fast.kernels.random_points import random_points
 from xai_fast.kernels.relevance_ratio import relevance_ratio
-from xai_fast.kernels.sphere_step import sphere_step
 from xai_fast.kernels.tuple_join import tuple_join
 from xai_fast.kernels.tuple_sum import tuple_sum
 
@@ -18,12 +16,10 @@ __all__ = [
     "feed_forward_rows",
     "feed_forward_values",
     "flux_accumulate",
-    "pair_reduce",
     "partition_sum",
     "partition_sum_reduced",
     "random_points",
     "relevance_ratio",
-    "sphere_step",
     "tuple_join",
     "tuple_sum",
 ]

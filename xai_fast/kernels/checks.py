@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_fast.errors import InputError, bad_argument
 
-__all__ = ["FLOATS", "check", "check_radius", "check_range"]
+__all__ = ["FLOATS", "check", "check_range"]
 
 FLOATS = (torch.float32, torch.float64)
 """What most kernels compute in."""
@@ -28,12 +28,6 @@ def check(
         raise bad_argument(name, "a contiguous tensor", f"strides {tensor.stride()} for shape {tuple(tensor.shape)}")
     if like is not None and tensor.device != like.device:
         raise bad_argument(name, f"a tensor on {like.device}", f"one on {tensor.device}")
-
-
-def check_radius(radius: float) -> None:
-    """Check that a sphere's radius is positive and finite."""
-    if not 0.0 < radius < float("inf"):
-        raise bad_argument("radius", "a positive, finite number", repr(radius))
 
 
 def check_range(name: str, indices: Tensor, lowest: int, highest: int) -> None:

@@ -18,7 +18,6 @@ from torch import Tensor
 from xai_fast.errors import bad_argument
 from xai_fast.kernels.checks import FLOATS, check
 from xai_fast.kernels.operators import operator
-from xai_fast.kernels.sphere_step import gradient_dtypes
 
 __all__ = ["flux_accumulate"]
 
@@ -66,6 +65,7 @@ def flux_accumulate(
         check("points", points, shape=(rows, entries), dtypes=(mean.dtype,), like=mean)
     elif centers is not points:
         raise bad_argument("points", "centers and points, or neither", "one of them")
-    check("gradients", gradients, shape=(rows, entries), dtypes=gradient_dtypes(mean.dtype), like=mean)
+    dtypes = (mean.dtype, torch.bfloat16) if mean.dtype == torch.float32 else (mean.dtype,)
+    check("gradients", gradients, shape=(rows, entries), dtypes=dtypes, like=mean)
     check("item", item, shape=(rows,), dtypes=(torch.int64,), like=mean)
     check("negative", negative, shape=(rows,), dtypes=(torch.bool,), like=mean)

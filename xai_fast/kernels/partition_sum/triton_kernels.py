@@ -8,7 +8,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from xai_fast.kernels.pair_reduce.triton_kernels import add_parts
 from xai_fast.kernels.triton_math import block_span, part_of_row
 
 __all__ = ["add_parts", "sum_targets", "write_targets"]
@@ -177,3 +176,15 @@ def sum_targets(
             )
             sum_of_part += tl.where(tl.arange(0, BLOCK) < count, total, 0.0).to(tl.float64)
         tl.store(partial + (part * items + item) * targets + target, tl.sum(sum_of_part))
+
+
+@triton.jit
+def add_parts(sums: tl.tensor, partial: tl.tensor, entries: tl.tensor, parts: tl.tensor, BLOCK: tl.constexpr) -> None:
+    """Add the parts of each sum, in order and in float64, to what is there."""
+    here = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    inside = here < entries
+    total = tl.zeros((BLOCK,), tl.float64)
+    for part in range(parts):
+        total += tl.load(partial + part * tl.cast(entries, tl.int64) + here, mask=inside, other=0.0).to(tl.float64)
+    before = tl.load(sums + here, mask=inside, other=0.0)
+    tl.store(sums + here, before + total.to(before.dtype), mask=inside)

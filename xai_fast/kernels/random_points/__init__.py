@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from xai_fast.errors import bad_argument
-from xai_fast.kernels.checks import FLOATS, check, check_radius
+from xai_fast.kernels.checks import FLOATS, check
 from xai_fast.kernels.operators import operator
 
 __all__ = ["KINDS", "random_points"]
@@ -77,7 +77,8 @@ def random_points(
     check("item_ids", item_ids, shape=(centers.shape[0],), dtypes=(torch.int64,), like=points)
     check("point", point, shape=(rows,), dtypes=(torch.int64,), like=points)
     check("active", active, shape=(rows,), dtypes=(torch.bool,), like=points)
-    check_radius(radius)
+    if not 0.0 < radius < float("inf"):
+        raise bad_argument("radius", "a positive, finite number", repr(radius))
     if kind not in KINDS:
         raise bad_argument("kind", f"one of {', '.join(KINDS)}", repr(kind))
     for name, value in (("seed", seed), ("step", step)):
