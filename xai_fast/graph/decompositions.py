@@ -317,7 +317,7 @@ def _attention(
     """Leave attention without a mask, on the CPU, in one piece."""
     fits = query.is_cpu and query.ndim == 4 and query.shape[:2] == key.shape[:2] and query.shape[3] == value.shape[3]
     if not fits or any(isinstance(option, Tensor) or option for option in (*masks, *others.values())):
-        return functional.scaled_dot_product_attention(query, key, value, *masks, scale=scale, **others)
+        return functional.scaled_dot_product_attention(query, key, value, *masks, scale=scale, **others)  # type: ignore[misc]
     result: Tensor = ATTENTION(query, key, value, scale=scale)[0]
     return result
 
