@@ -114,7 +114,7 @@ def test_against_zennit(benchmark: BenchmarkFixture) -> None:
 
 
 def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
-    """AttnLRP at most 2, the attribution of Chefer et al. 4.5 gradients of the model as it is (fused attention)."""
+    """AttnLRP at most 1.4, Chefer et al. 2021 with attention as relevance 1.35, with LRP 3.3 gradients of the model."""
     model, x = vit_small().requires_grad_(False), _inputs(4)
     methods = {
         "attn_lrp": LRP(model, composite="attn_lrp"),
@@ -127,8 +127,9 @@ def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
     timed = {name: ratio(seconds, name, "gradient") for name in runs}
     benchmark.extra_info |= {"times_a_gradient": timed, "seconds": seconds, **timed}
     benchmark.pedantic(runs["attn_lrp"], rounds=1)
-    assert timed["attn_lrp"] <= 2.0
-    assert timed["transformer_attribution"] <= 4.5
+    assert timed["attn_lrp"] <= 1.4
+    assert timed["of_attention"] <= 1.35
+    assert timed["transformer_attribution"] <= 3.3
 
 
 def test_memory(benchmark: BenchmarkFixture) -> None:

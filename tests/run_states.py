@@ -64,12 +64,16 @@ WITHOUT_KERNELS = [
     "tests/relevance/test_cost.py",
     "tests/tables",
     "tests/test_build.py",
+    "tests/test_terminal.py",
 ]
 # What calls kernels, and takes long. In `native`, `tests/kernels` compares each kernel with its reference; that the
 # reference serves what is built on it, the tests beside these and the contract show.
 MANY_ARCHITECTURES = [
     "tests/attribution/test_attention_methods.py",
     "tests/attribution/test_layer_maps.py",
+    "tests/cli/test_compare.py",
+    "tests/cli/test_entry.py",
+    "tests/cli/test_gallery.py",
     "tests/engine/test_architectures.py",
     "tests/interaction/test_bilrp.py",
     "tests/interaction/test_fit_mlp.py",

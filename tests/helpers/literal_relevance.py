@@ -12,7 +12,7 @@ from xai_fast import Explanation
 from xai_fast.attribution.lrp import LRP
 from xai_fast.engine.call import Call
 from xai_fast.graph import State
-from xai_fast.graph.whole import Values
+from xai_fast.graph.whole import Values, WholeModel
 from xai_fast.relevance.composite import COMPOSITES, Composite
 from xai_fast.relevance.ledger import Relevance
 from xai_fast.relevance.reference import LiteralRelevance
@@ -38,14 +38,15 @@ RULES: dict[str, Composite] = {
 
 
 class SeenLRP(LRP):
-    """LRP that keeps the values of the last chunk, and the nodes of its layers."""
+    """LRP that keeps the values of the last chunk, and the nodes of its layers, all operations written out."""
 
     seen: Values
     nodes: list[int]
 
     def _relevance(self, call: Call, chunk: range) -> Relevance:
-        self.seen = self._whole.values(call, chunk)
-        self.nodes = [self._whole.node(call, self.seen, name) for name in self.layer]
+        whole = WholeModel(self.model)
+        self.seen = whole.values(call, chunk)
+        self.nodes = [whole.node(call, self.seen, name) for name in self.layer]
         return super()._relevance(call, chunk)
 
 

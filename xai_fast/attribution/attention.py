@@ -70,7 +70,7 @@ class TokenMethod(Method[Explanation]):
         self.grid = None if grid is None else tuple(check_integer("grid", side, 1) for side in grid)
         self.skip_tokens = None if skip_tokens is None else check_integer("skip_tokens", skip_tokens, 0)
         self.embeddings = embedding_layer(model, embeddings)
-        self._whole = WholeModel(model)
+        self._whole = WholeModel(model, ("layer_norm",))
 
     @abstractmethod
     def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:

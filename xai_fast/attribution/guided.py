@@ -58,7 +58,7 @@ class Deconvolution(GradientXInput):
     ) -> None:
         super().__init__(model, score=score, embeddings=embeddings)
         self.times_input = bool(times_input)
-        self._whole = WholeModel(model)
+        self._whole = WholeModel(model, ("attention", "layer_norm"))
 
     @override
     def _attribution(self, x: Tensor, gradient: Tensor) -> Tensor:

@@ -95,7 +95,7 @@ class LRP(Method[Relevance]):
             raise bad_argument("classes", "at least one class, or None", "an empty sequence")
         self.embeddings = embedding_layer(model, embeddings)
         self.ledger = bool(ledger)
-        self._whole = WholeModel(model)
+        self._whole = WholeModel(model, ("attention", "layer_norm"))
 
     def _explain(self, call: Call) -> Relevance:
         if self.classes is not None and callable(call.objective.target):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -13,9 +15,10 @@ from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from xai_fast.graph.lift import ATTENTION, LAYER_NORM
 from xai_fast.graph.overloads import overloads_of
 
-__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "WrittenOut", "decompositions"]
+__all__ = ["NOT_DIFFERENTIABLE", "RANDOM", "WrittenOut", "decompositions", "fusing"]
 
 aten = torch.ops.aten
 
@@ -41,8 +44,20 @@ _OWN_RULES = overloads_of(
     aten.reflection_pad2d, aten.replication_pad2d, aten.max_pool2d_with_indices, aten._adaptive_avg_pool2d,
     aten.avg_pool2d, aten.index_select, aten.t, aten.transpose, aten.roll, aten.tril, aten.triu, aten.detach,
     aten.log_sigmoid_forward, aten.diagonal, aten.channel_shuffle, aten.pixel_shuffle,
-    aten.pixel_unshuffle, aten.embedding,
+    aten.pixel_unshuffle, aten.embedding, aten._scaled_dot_product_flash_attention_for_cpu,
 )  # fmt: skip
+
+_fused: ContextVar[tuple[str, ...]] = ContextVar("fused", default=())
+
+
+@contextlib.contextmanager
+def fusing(names: tuple[str, ...]) -> Iterator[None]:
+    """Trace "attention", "layer_norm" or both in one piece: they have first derivatives only, carried back."""
+    before = _fused.set(names)
+    try:
+        yield
+    finally:
+        _fused.reset(before)
 
 
 def _shifted_exponentials(x: Tensor, dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +104,19 @@ def _standardized(x: Tensor, dims: list[int], eps: float) -> tuple[Tensor, Tenso
     centered = x - mean
     inverse = ((centered * centered).mean(dims, keepdim=True) + eps).rsqrt()
     return centered * inverse, mean, inverse
+
+
+def _layer_norm(
+    x: Tensor, size: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    if "layer_norm" in _fused.get():
+        if weight is None and bias is None:
+            return NotImplemented  # type: ignore[no-any-return]  # it stays
+        result, *statistics = LAYER_NORM(x, size, None, None, eps)
+    else:
+        result, *statistics = _standardized(x, list(range(-len(size), 0)), eps)
+    result = result if weight is None else result * weight
+    return result if bias is None else result + bias, *statistics
 
 
 def _group_norm(
@@ -266,6 +294,8 @@ class WrittenOut(TorchFunctionMode):
         if func is functional.linear and args:
             x = args[0].contiguous()
             return func(x if x.ndim > 1 else x[None], *args[1:], **dict(kwargs or {})).reshape(*x.shape[:-1], -1)
+        if func is functional.scaled_dot_product_attention and "attention" in _fused.get():
+            return _attention(*args, **dict(kwargs or {}))
         if func in _POOLED:
             return _pooled(func, _POOLED[func], *args, **dict(kwargs or {}))
         if func in (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu):
@@ -279,6 +309,17 @@ class WrittenOut(TorchFunctionMode):
                 for library, before in zip(libraries, enabled, strict=True):
                     library.enabled = before
         return func(*args, **dict(kwargs or {}))
+
+
+def _attention(
+    query: Tensor, key: Tensor, value: Tensor, *masks: Any, scale: float | None = None, **others: Any
+) -> Tensor:
+    """Leave attention without a mask, on the CPU, in one piece."""
+    fits = query.is_cpu and query.ndim == 4 and query.shape[:2] == key.shape[:2] and query.shape[3] == value.shape[3]
+    if not fits or any(isinstance(option, Tensor) or option for option in (*masks, *others.values())):
+        return functional.scaled_dot_product_attention(query, key, value, *masks, scale=scale, **others)  # type: ignore[misc]
+    result: Tensor = ATTENTION(query, key, value, scale=scale)[0]
+    return result
 
 
 _POOLED = {torch.adaptive_avg_pool1d: 1, functional.adaptive_avg_pool2d: 2, functional.adaptive_avg_pool3d: 3}
@@ -313,13 +354,14 @@ def _instance_norm(
 def decompositions() -> dict[Any, Callable[..., Any]]:
     """Return the table for `make_fx`: PyTorch's decompositions to core ATen, but for what has a rule here."""
     table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
-    table |= get_decompositions([aten.native_layer_norm, aten.linalg_vector_norm, aten.addmv])
+    table |= get_decompositions([aten.linalg_vector_norm, aten.addmv])
     table = {overload: function for overload, function in table.items() if overload not in _OWN_RULES}
     table |= {
         aten._softmax.default: _softmax,
         aten._log_softmax.default: _log_softmax,
         aten._safe_softmax.default: _safe_softmax,
         aten.logsumexp.default: _logsumexp,
+        aten.native_layer_norm.default: _layer_norm,
         aten.native_group_norm.default: _group_norm,
         aten.native_batch_norm.default: _native_batch_norm,
         aten._native_batch_norm_legit_no_training.default: (

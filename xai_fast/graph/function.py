@@ -26,12 +26,17 @@ from xai_fast.engine.checks import no_gradient_path
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.objective import Objective
 from xai_fast.errors import bad_argument
+from xai_fast.graph.decompositions import fusing
 from xai_fast.graph.fold import folded
+from xai_fast.graph.lift import ATTENTION, LAYER_NORM
 from xai_fast.graph.nodes import Graph
 from xai_fast.graph.trace import SCORE, at_path, trace
 from xai_fast.graph.watched import References, Watched, recorded_modules
 
 __all__ = ["ScoreFunction", "TracedFunction", "find_trace", "traced"]
+
+_FORMS = (ATTENTION, LAYER_NORM, torch.ops.aten.exp.default, torch.ops.aten.rsqrt.default)
+"""Operations one of which is in each graph of a model with attention or layer norm."""
 
 _MOST_TRACES = 8
 """Traces kept per model: shapes, objectives and constants that are used in turn."""
@@ -49,6 +54,7 @@ class ScoreFunction:
         extras: tensors (B, ...) with one row per item, never differentiated.
         fixed: further arguments that are the same for all items, by position among the model's extra arguments.
         classes: (B,) int64, the class of each item, where the objective has classes.
+        fused: what is traced in one piece, see `xai_fast.graph.decompositions.fusing`.
     """
 
     model: Callable[..., object]
@@ -56,6 +62,7 @@ class ScoreFunction:
     extras: tuple[Tensor, ...] = ()
     fixed: Mapping[int, object] = field(default_factory=dict)
     classes: Tensor | None = None
+    fused: tuple[str, ...] = ()
 
     @classmethod
     def of_call(
@@ -129,11 +136,13 @@ class TracedFunction:
             with at_path(SCORE):
                 return function.scores(outputs, *inputs)
 
-        with frozen_parameters(function.model), recorded_modules() as modules:
+        with frozen_parameters(function.model), recorded_modules() as modules, fusing(function.fused):
             graph = trace(scores, x[:1], tuple(extra[:1] for extra in function.inputs), _module(function))
         if not graph.nodes[graph.output].active:
             raise no_gradient_path()
         self.graph: Graph = folded(graph)
+        has_forms = any(node.per_item and node.target in _FORMS for node in graph.nodes)
+        self._fused = function.fused if has_forms else None
         self._conditions = _conditions(function, x)
         self._references = References(_references(function))
         functions = _functions(function)
@@ -143,7 +152,8 @@ class TracedFunction:
     def is_for(self, function: ScoreFunction, x: Tensor) -> bool:
         """Tell whether this is the graph of a function of items like ``x``, as the function is now."""
         return (
-            self._conditions == _conditions(function, x)
+            self._fused in (function.fused, None)
+            and self._conditions == _conditions(function, x)
             and self._references.are(_references(function))
             and self.is_current()
         )

@@ -13,10 +13,12 @@ from torch import Tensor
 from xai_fast.graph.nodes import Node, Ref, filled
 from xai_fast.graph.overloads import overloads_of
 
-__all__ = ["RESHAPES", "aligned", "lifted", "summed_to", "transposed", "unfolded"]
+__all__ = ["ATTENTION", "LAYER_NORM", "RESHAPES", "aligned", "lifted", "summed_to", "transposed", "unfolded"]
 
 aten = torch.ops.aten
 
+ATTENTION = aten._scaled_dot_product_flash_attention_for_cpu.default
+LAYER_NORM = aten.native_layer_norm.default
 RESHAPES = overloads_of(
     aten.view, aten._unsafe_view, aten.reshape, aten.unsqueeze, aten.squeeze, aten.clone, aten.alias
 )
@@ -118,6 +120,7 @@ _LIFTED: dict[object, Callable[..., Tensor]] = {
     ),
     aten.avg_pool2d.default: _batched(aten.avg_pool2d.default, 3),
     aten.amax.default: lambda x, dim=(), keepdim=False: x.amax(_shifted(dim, x.ndim - 1), keepdim),
+    LAYER_NORM: LAYER_NORM,
 }
 
 
@@ -159,6 +162,13 @@ _PRODUCTS: dict[object, Callable[..., Tensor]] = {
 }
 
 
+def _attention(node: Node, values: Sequence[Any], has_leading: Sequence[bool]) -> tuple[Tensor, ...]:
+    given = list(zip(values, has_leading, strict=True))
+    items = max(len(value) for value, leads in given if leads)
+    flat = [(value if leads else value.expand(items, *value.shape)).flatten(0, 1) for value, leads in given]
+    return tuple(unfolded(part, (items, -1)) for part in ATTENTION(*flat, **node.kwargs))
+
+
 def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) -> object:
     """Return the result, a tuple for several outputs, of a node's operation with one more leading dimension.
 
@@ -171,6 +181,8 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
         return _entrywise(node, by_index, leads)
     # A row that is added and belongs to the item would broadcast along the wrong dimension.
     adds_by_item = node.target is aten.addmm.default and has_leading[0]
+    if node.target is ATTENTION:
+        return _attention(node, values, has_leading)
     if node.target in _PRODUCTS and not node.kwargs and not adds_by_item:
         return _PRODUCTS[node.target](*filled(node.args, by_index))
     first = node.args[0] if node.args else None
@@ -187,17 +199,6 @@ def lifted(node: Node, values: Sequence[object], has_leading: Sequence[bool]) ->
 
     in_dims = tuple(0 if leads[i] else None for i in order)
     return torch.func.vmap(one, in_dims=in_dims)(*(by_index[i] for i in order))
-
-
-def _written(target: object) -> Callable[..., Tensor]:
-    """Transpose a view: write the adjoints where it looks, into zeros."""
-
-    def apply(rows: Tensor, shape: tuple[int, ...], *args: object, **kwargs: object) -> Tensor:
-        result = rows.new_zeros(rows.shape[0], *shape)
-        _LIFTED[target](result, *args, **kwargs).copy_(rows)
-        return result
-
-    return apply
 
 
 def _unsummed(
@@ -238,8 +239,6 @@ _TRANSPOSED: dict[object, Callable[..., Tensor]] = {
     aten.permute.default: lambda rows, shape, dims: rows.permute(0, *(1 + at for at in _inverse(dims))),
     aten.transpose.int: lambda rows, shape, first, second: _transpose(rows, first, second),
     aten.t.default: lambda rows, shape: _LIFTED[aten.t.default](rows),
-    aten.select.int: _written(aten.select.int),
-    aten.slice.Tensor: _written(aten.slice.Tensor),
 }
 
 

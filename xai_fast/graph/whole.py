@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -90,10 +90,11 @@ class WholeModel:
 
     Args:
         model: the method's.
+        fused: see `xai_fast.graph.decompositions.fusing`.
     """
 
-    def __init__(self, model: Callable[..., object]) -> None:
-        self.model = model
+    def __init__(self, model: Callable[..., object], fused: tuple[str, ...] = ()) -> None:
+        self.model, self.fused = model, fused
         self._functions: dict[object, Callable[..., object]] = {}
         self._has_classes: dict[object, bool] = {}
         self._nodes: weakref.WeakKeyDictionary[TracedFunction, dict[str, int]] = weakref.WeakKeyDictionary()
@@ -111,7 +112,7 @@ class WholeModel:
         classes = None
         if self._classes(call):
             classes = torch.zeros(len(chunk), dtype=torch.int64, device=call.device)
-        function = ScoreFunction.of_call(self._function(call), call, rows, classes)
+        function = replace(ScoreFunction.of_call(self._function(call), call, rows, classes), fused=self.fused)
         found = traced(function, x)
         graph = found.graph
         values: dict[int, object] = {**graph.constants, 0: x.unsqueeze(1)}

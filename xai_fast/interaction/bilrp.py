@@ -117,7 +117,7 @@ class BiLRP(Method[PairRelevance]):
         self._bounds = check_bounds(low, high)
         self.bias = check_choice("bias", bias, ("absorb", "zero", "keep"))
         self.embeddings = embedding_layer(model, embeddings)
-        self._whole = WholeModel(model)
+        self._whole = WholeModel(model, ("layer_norm",))
         rest = {name: getattr(self, name) for name in self.options() if name != "layer"}
         self._encoder = None if part is None else type(self)(part, **rest)
 

@@ -26,11 +26,11 @@ from xai_fast.relevance.facts import is_gate, is_stop, nonnegative_nodes
 from xai_fast.relevance.ledger import COLUMNS
 from xai_fast.relevance.rules import Local, Pot, Share, Term, divided, stabilised
 from xai_fast.relevance.weighted import Weighted, weighted_nodes
-from xai_fast.taylor.program import Program
+from xai_fast.taylor.program import Adjoints, Program
 from xai_fast.taylor.rules import Rule as Derivative
 from xai_fast.taylor.rules.bilinear import Bilinear, Product
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
-from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
+from xai_fast.taylor.rules.elementwise import Attention, Elementwise, LayerNorm, Selection, Softmax
 from xai_fast.taylor.rules.linear import RESHAPES, Concatenation, Structural, Sum
 from xai_fast.taylor.rules.writes import Write
 
@@ -164,7 +164,7 @@ class Walk:
             nodes at which the walk ended.
         """
         graph, keep = self.layers.graph, frozenset(wanted)
-        coefficients, relevance = dict(seeds), dict(relevance or {})
+        coefficients, relevance = Adjoints(seeds), Adjoints(relevance or {})
         result: dict[int, Tensor] = {}
         last = min(keep) if until is None else 0
         first = next(iter((*coefficients.values(), *relevance.values())))
@@ -199,18 +199,16 @@ class Walk:
                 elif rule.node.target in _LOSES or _has_constants(rule):
                     self._write(rule.node, r.flatten(2).sum(2), sum(part.flatten(2).sum(2) for part in moved.values()))
                 for source, part in (moved or {}).items():
-                    relevance[source] = relevance[source] + part if source in relevance else part
+                    relevance.add(source, part)
             if c is None:
                 continue
             layer = self.layers.weighted.get(index)
             if layer is not None:
                 share = self.share(layer)
-                pulled = self._through(share, c)
-                into = relevance if share.is_relevance else coefficients
-                into[layer.source] = into[layer.source] + pulled if layer.source in into else pulled
-                continue
-            for source, part in self._pull(rule, c).items():
-                coefficients[source] = coefficients[source] + part if source in coefficients else part
+                (relevance if share.is_relevance else coefficients).add(layer.source, self._through(share, c))
+            elif not coefficients.add_view(rule, c, self.state.values[rule.inputs[0]]):
+                for source, part in self._pull(rule, c).items():
+                    coefficients.add(source, part)
         return result
 
     def _in_parts(
@@ -313,6 +311,10 @@ class Walk:
             if node.target in _THROUGH_ORIGIN:
                 return {rule.inputs[0]: divided(c, y, x, torch.finfo(x.dtype).tiny)}
             return {rule.inputs[0]: c * torch.where(x == 0, 0, y / x)}
+        if isinstance(rule, LayerNorm):
+            return self._normed(rule, c)
+        if isinstance(rule, Attention):
+            return self._attended(rule, c)
         if isinstance(rule, Bilinear) and rule.curved:
             return self._factors(rule, c)
         if isinstance(rule, Sum) and len(rule.terms) == 1:
@@ -340,11 +342,30 @@ class Walk:
             self._note(rule.node, c, pulled, "bias")
         return pulled
 
+    def _normed(self, rule: LayerNorm, c: Tensor) -> dict[int, Tensor]:
+        """Pull through what a layer norm is made of: a mean, a difference and a gate."""
+        x, size, *_, mean, scale = rule.values(self.state)
+        c, eps = c * scale, self.composite.eps
+        c = divided(c, x - mean, x - mean, eps) if eps else c
+        rest = c.mean(tuple(range(-len(size), 0)), keepdim=True)
+        return {rule.inputs[0]: c.sub_(divided(rest, mean, mean, eps) if eps else rest)}
+
+    def _attended(self, rule: Attention, c: Tensor) -> dict[int, Tensor]:
+        """Pull through attention: two products of two factors, and a softmax, which passes on its derivative."""
+        places = rule.operation.inputs
+        gates, (query, key, value) = [self._opens(i) for i in places], (i in rule.inputs for i in places)
+        constant = self.composite.attention == "constant"
+        of_query, of_key = _shares(*gates[:2]) if query and key else (1.0, 1.0)
+        of_weights, of_value = _shares(constant, gates[2]) if value and (query or key) else (1.0, 1.0)
+        of_weights *= not constant
+        pulled = rule.pull(self.state, c, (of_weights * of_query, of_weights * of_key, of_value))
+        self._note(rule.node, c, pulled)
+        return pulled
+
     def _factors(self, rule: Bilinear, c: Tensor) -> dict[int, Tensor]:
         """Give both factors half the relevance, or all to one where the other is a gate, or attention as a constant."""
         places: list[int] = [operand.index for operand in rule.operands]  # type: ignore[attr-defined]
-        gates = [self._opens(i) for i in places]
-        shares = (0.5, 0.5) if gates[0] == gates[1] else (float(gates[1]), float(gates[0]))
+        shares = _shares(*(self._opens(i) for i in places))
         pulled: dict[int, Tensor] = {}
         for which, (share, pull) in enumerate(zip(shares, (rule.pull_first, rule.pull_second), strict=True)):
             if share:
@@ -395,8 +416,8 @@ class Walk:
             return
         row = [arrives, *(arrives - leaves if column == name else torch.zeros_like(arrives) for name in COLUMNS[1:])]
         operation: Any = getattr(node.target, "overloadpacket", node.target)
-        is_softmax = isinstance(self.layers.program.rules.get(node.index), Softmax)
-        name = "softmax" if is_softmax else operation.__name__
+        rule = self.layers.program.rules.get(node.index)
+        name = "softmax" if isinstance(rule, Softmax | Attention) else operation.__name__
         self.ledger.append((f"{node.path} {name}".strip(), torch.stack(row, -1).double()))
 
 
@@ -405,9 +426,17 @@ def _has_constants(rule: Derivative) -> bool:
     return isinstance(rule, Concatenation | Choice | Write) and len(rule.inputs) < len(set(rule.node.inputs))
 
 
+def _shares(first: bool, second: bool) -> tuple[float, float]:
+    """Give the shares of two factors, each of which is a gate or not."""
+    return (0.5, 0.5) if first == second else (float(second), float(first))
+
+
 def _dot(rows: Tensor, values: Tensor) -> Tensor:
     """Sum products: (T, B) from (T, B, *shape) and (B, *shape); long ones in one pass of each, without a product."""
-    rows, values = rows.flatten(2), values.expand(rows.shape[1:]).flatten(1)
+    values = values.expand(rows.shape[1:])
+    if rows.ndim > 3 and not (rows.is_contiguous() and values.is_contiguous()):  # a product takes less than copies
+        return (rows * values).sum(tuple(range(2, rows.ndim)))
+    rows, values = rows.flatten(2), values.flatten(1)
     if rows.device.type == "cpu" and rows.shape[2] >= _LONG:
         return torch.stack([torch.stack(list(map(torch.dot, row, values))) for row in rows])
     found: Tensor = torch.linalg.vecdot(rows, values)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from xai_fast.graph import Graph, State, run
+from xai_fast.graph.lift import lifted
 from xai_fast.taylor.lattice import Lattice
 from xai_fast.taylor.rules import Rule, rule_of, with_softmax
 from xai_fast.taylor.touched import Touched, touched_places
 
-__all__ = ["Program"]
+__all__ = ["Adjoints", "Program"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,35 @@ class _Schedule:
     wanted: frozenset[int]
     needed: frozenset[int]
     steps: tuple[tuple[int, tuple[int, ...]], ...]
+
+
+class Adjoints(dict[int, Tensor]):
+    """Rows (R, B, *shape) by node: what comes to a node from several is added up."""
+
+    def __init__(self, rows: Mapping[int, Tensor]) -> None:
+        super().__init__(rows)
+        self._sums: set[int] = set()
+
+    def add(self, source: int, part: Tensor) -> None:
+        """Add what comes to a node."""
+        self[source] = self[source] + part if source in self else part
+
+    def add_view(self, rule: Rule, rows: Tensor, value: object) -> bool:
+        """Add what comes from a view to its source, in place, and as its value lies; tell whether it is such a view."""
+        if rule.node.target not in _VIEWS or not isinstance(value, Tensor):
+            return False
+        (source,) = rule.inputs
+        if source not in self._sums:  # else there is a tensor of our own
+            like = value.expand(len(rows), *value.shape)
+            self[source] = self[source].clone() if source in self else torch.zeros_like(like)
+            self._sums.add(source)
+        for total, part in zip(self[source], rows, strict=True):
+            view: Any = lifted(rule.node, [total], [True])
+            view.add_(part)
+        return True
+
+
+_VIEWS = (torch.ops.aten.select.int, torch.ops.aten.slice.Tensor)
 
 
 class Program:
@@ -132,8 +162,7 @@ class Program:
                 seed = torch.cat([seed, seed.new_zeros(len(lattice.adjoint_sets) - 1, *score.shape)])
             seeds = {self.graph.output: seed}
         below = self.descendants(keep)
-        alive: dict[int, Tensor] = dict(seeds)
-        result: dict[int, Tensor] = {}
+        alive, result = Adjoints(seeds), dict[int, Tensor]()
         for index in range(len(self.graph.nodes) - 1, -1, -1):
             row = alive.pop(index, None)
             if row is None:
@@ -145,6 +174,8 @@ class Program:
                 continue
             if pulls is not None and index in pulls:
                 pulled = pulls[index](state, row)
+            elif alive.add_view(rule, row, state.values.get(rule.inputs[0])):
+                continue
             elif lattice is None or rows is None:
                 pulled = rule.pull(state, row)
             else:
@@ -154,7 +185,7 @@ class Program:
                     value = state.values.get(source)
                     if isinstance(value, Tensor):  # the operation may change the dtype, as ``softmax(dtype=)`` does
                         part = part.to(value.dtype)
-                    alive[source] = alive[source] + part if source in alive else part
+                    alive.add(source, part)
         return result
 
     def _schedule(self, wanted: frozenset[int]) -> _Schedule:

@@ -1,15 +1,16 @@
-"""Functions of one entry each, smooth ones and piecewise linear ones, and the softmax."""
+"""Functions of one entry each, smooth ones and piecewise linear ones, softmax, layer norm and attention."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from xai_fast.graph.interpreter import State
-from xai_fast.graph.nodes import Graph, Node
+from xai_fast.graph.nodes import Graph, Node, filled
 from xai_fast.kernels.partition_sum import Program as Terms
 from xai_fast.kernels.partition_sum import derivatives, partition_sum, partition_sum_reduced
 from xai_fast.taylor.lattice import Lattice
@@ -17,7 +18,7 @@ from xai_fast.taylor.pairs import pair_sum
 from xai_fast.taylor.rules.base import Rows, Rule
 from xai_fast.taylor.touched import Touched
 
-__all__ = ["Elementwise", "Selection", "Softmax"]
+__all__ = ["Attention", "Elementwise", "LayerNorm", "Selection", "Softmax"]
 
 aten = torch.ops.aten
 
@@ -153,6 +154,9 @@ class Softmax(Rule):
 
     @override
     def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        p = state.tensor(self.node.index)
+        if len(self.dims) == 1 and rows.shape == (1, *p.shape):
+            return {self.source: aten._softmax_backward_data.default(rows, p[None], self.dims[0], p.dtype)}
         return {self.source: self.tangent(state, {self.source: rows})}
 
     @override
@@ -160,3 +164,56 @@ class Softmax(Rule):
         first = self._centred(state, left[self.source])
         second = first if right is left else self._centred(state, right[self.source])
         return pair_sum(first, second, self.tangent(state, {self.source: adjoint}))
+
+
+class Fused(Rule):
+    """The first output of an operation in one piece; the others serve the way back."""
+
+    curved = True
+
+    def __init__(self, graph: Graph, node: Node, operation: Node) -> None:
+        super().__init__(graph, node)
+        self.operation = operation
+        self.inputs = tuple(dict.fromkeys(i for i in operation.inputs if graph.nodes[i].active))
+
+    def values(self, state: State) -> tuple[Any, ...]:
+        """Return the arguments, then the outputs."""
+        return *filled(self.operation.args, state.values), *state.values[self.operation.index]  # type: ignore[misc]
+
+    @override
+    def tangent(self, state: State, rows: Rows) -> Tensor:
+        raise NotImplementedError(f"{self.node.name} is carried back only")
+
+
+class LayerNorm(Fused):
+    """y = (x - mean) / deviation over the last dimensions."""
+
+    @override
+    def pull(self, state: State, rows: Tensor) -> dict[int, Tensor]:
+        x, size, *_, mean, scale = self.values(state)
+        x, mean, scale = (value.expand(len(rows), *value.shape) for value in (x, mean, scale))
+        options = (None, None, [True, False, False])
+        return {self.inputs[0]: aten.native_layer_norm_backward.default(rows, x, size, mean, scale, *options)[0]}
+
+
+class Attention(Fused):
+    """y = softmax(scale q k^T) v, (1, H, n, d), without the softmax in memory."""
+
+    @override
+    def pull(self, state: State, rows: Tensor, shares: Sequence[float] = (1.0, 1.0, 1.0)) -> dict[int, Tensor]:
+        """Apply the transpose; q, k and v get these shares of it."""
+        leading = rows.shape[:2]
+        given = zip((rows, *self.values(state)), _RANKS, strict=True)
+        flat = [value.expand(*leading, *value.shape[-rank:]).flatten(0, 2) for value, rank in given]
+        backward = aten._scaled_dot_product_flash_attention_for_cpu_backward.default
+        pulled: dict[int, Tensor] = {}
+        parts = backward(*flat, 0.0, False, **self.operation.kwargs)
+        for index, share, part in zip(self.operation.inputs, shares, parts, strict=True):
+            if share and index in self.inputs:
+                part = part.mul_(share).unflatten(0, (*leading, -1))
+                pulled[index] = pulled[index] + part if index in pulled else part
+        return pulled
+
+
+_RANKS = (4, 4, 4, 4, 4, 3)
+"""Of adjoints, q, k, v, y and the logarithms of the sums."""

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from xai_fast.errors import UnsupportedOperation
 from xai_fast.graph.interpreter import State
-from xai_fast.graph.lift import aligned
+from xai_fast.graph.lift import ATTENTION, LAYER_NORM, aligned
 from xai_fast.graph.nodes import Graph, Node, Ref, filled
 from xai_fast.graph.overloads import overloads_of
 from xai_fast.taylor.rules.base import Rule, unsupported
 from xai_fast.taylor.rules.bilinear import MatrixProduct, Product
 from xai_fast.taylor.rules.choice import Choice, Extremum, Picked
-from xai_fast.taylor.rules.elementwise import Elementwise, Selection, Softmax
+from xai_fast.taylor.rules.elementwise import Attention, Elementwise, LayerNorm, Selection, Softmax
 from xai_fast.taylor.rules.linear import Concatenation, Convolution, Structural, Sum
 from xai_fast.taylor.rules.writes import WRITES, Write
 
@@ -114,6 +114,7 @@ _PICKED = {
     aten.max_pool2d_with_indices.default: 2, aten.max_pool3d_with_indices.default: 3,
     aten.adaptive_max_pool2d.default: 2, aten.adaptive_max_pool3d.default: 3,
 }  # fmt: skip
+_FUSED = {ATTENTION: Attention, LAYER_NORM: LayerNorm}
 
 
 def _where(graph: Graph, node: Node) -> Rule:
@@ -179,6 +180,8 @@ def _getitem(graph: Graph, node: Node) -> Rule:
         return Structural(graph, node, operation, node.args[1])  # type: ignore[arg-type]
     if operation.target in _PICKED and node.args[1] == 0:
         return Picked(graph, node, operation, _PICKED[operation.target])
+    if operation.target in _FUSED:
+        return _FUSED[operation.target](graph, node, operation)
     raise UnsupportedOperation(unsupported(operation))
 
 
@@ -225,12 +228,7 @@ def rule_of(graph: Graph, node: Node) -> Rule | None:
     """Find the rule of an operation; the error names the operation and says what to do where there is none."""
     # Inputs, what does not depend on x, and operations with several outputs, whose rules are those of the outputs.
     if not node.active or node.target is None or node.shape is None:
-        if (
-            node.active
-            and node.target is not None
-            and node.target not in _SEVERAL_OUTPUTS
-            and node.target not in _PICKED
-        ):
+        if node.active and node.target is not None and node.target not in {*_SEVERAL_OUTPUTS, *_PICKED, *_FUSED}:
             raise UnsupportedOperation(unsupported(node))
         return None
     if node.target in _SMOOTH:
