@@ -264,14 +264,14 @@ ROWS = (
         "test_relevance::test_of_a_transformer",
         "attn_lrp",
         "{:.2f}",
-        "<= 2",
+        "<= 1.3",
     ),
     (
         "TransformerAttribution, the same",
         "test_relevance::test_of_a_transformer",
         "transformer_attribution",
         "{:.2f}",
-        "<= 4.5",
+        "<= 1.5",
     ),
     *(
         (

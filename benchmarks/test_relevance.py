@@ -114,12 +114,12 @@ def test_against_zennit(benchmark: BenchmarkFixture) -> None:
 
 
 def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
-    """AttnLRP at most 1.4, Chefer et al. 2021 with attention as relevance 1.35, with LRP 3.3 gradients of the model."""
+    """AttnLRP at most 1.4, the attribution of Chefer et al. 1.5, with a walk of relevance 3.5 gradients of the model."""
     model, x = vit_small().requires_grad_(False), _inputs(4)
     methods = {
         "attn_lrp": LRP(model, composite="attn_lrp"),
         "transformer_attribution": TransformerAttribution(model),
-        "of_attention": TransformerAttribution(model, relevance="attention"),
+        "transformer_attribution_by_relevance": TransformerAttribution(model, relevance="lrp"),
     }
     runs = {name: lambda m=method: m.explain(x, 0) for name, method in methods.items()}
     gradient = _gradient(model, x)
@@ -128,8 +128,8 @@ def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
     benchmark.extra_info |= {"times_a_gradient": timed, "seconds": seconds, **timed}
     benchmark.pedantic(runs["attn_lrp"], rounds=1)
     assert timed["attn_lrp"] <= 1.4
-    assert timed["of_attention"] <= 1.35
-    assert timed["transformer_attribution"] <= 3.3
+    assert timed["transformer_attribution"] <= 1.5
+    assert timed["transformer_attribution_by_relevance"] <= 3.5
 
 
 def test_memory(benchmark: BenchmarkFixture) -> None:

@@ -101,8 +101,8 @@ def _rolled(found: Seen, relevance: list[Tensor], token: int | None) -> Tensor:
 METHODS = {
     "attention_rollout": (AttentionRollout, literal_rollout),
     "attcat": (AttCAT, literal_attcat),
-    "transformer_attribution": (TransformerAttribution, literal_transformer_attribution),
-    "of attention": (functools.partial(TransformerAttribution, relevance="attention"), literal_without_relevance),
+    "transformer_attribution": (TransformerAttribution, literal_without_relevance),
+    "by relevance": (functools.partial(TransformerAttribution, relevance="lrp"), literal_transformer_attribution),
 }
 
 

@@ -165,24 +165,25 @@ class TransformerAttribution(TokenMethod):
     """Attention weighted by its gradient and its relevance, multiplied over the layers.
 
     With A the attention of a layer, R its relevance and dy/dA its gradient, the layer counts as I + the mean over the
-    heads of max(dy/dA * R, 0) (CVPR 2021, Eq. 13), and the attribution is a row of the product over the layers
-    (Eq. 14). It takes a gradient and a walk of relevance that begins with 1 at the score: by the positive contributions
-    (Eq. 6) through layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution
+    heads of max(dy/dA * R, 0) (Chefer, Gur and Wolf, CVPR 2021, Eq. 13), and the attribution is a row of the product
+    over the layers (Eq. 14). By default R is A itself, as the authors have it later (ICCV 2021, Eq. 5 and 6). With
+    ``relevance="lrp"`` it comes from a walk that begins with 1 at the score: by the positive contributions (CVPR 2021,
+    Eq. 6) through layers with weights, a half to each factor of a product of two (Eq. 9 and 10), by contribution
     through sums. Biases take their share. Softmax and norms, for which the paper has no equation, have the rules of
-    `xai_fast.relevance.walk`. With ``relevance="attention"`` R is A itself (ICCV 2021, Eq. 5 and 6): no walk.
+    `xai_fast.relevance.walk`.
 
     Arguments as for `TokenMethod`.
 
-    Cost: ``1`` gradient per item, and for "lrp" a walk of relevance.
+    Cost: ``1`` gradient per item, and for "lrp" a walk of relevance that takes as long as two.
     Limits: values are not negative, so that none speaks against the target, and do not add up to the score.
 
     Args:
-        relevance: R: "lrp", or "attention" for the attention itself.
+        relevance: R: "attention" for the attention itself, or "lrp".
     """
 
-    def __init__(self, model: Callable[..., object], *, relevance: str = "lrp", **options: object) -> None:
+    def __init__(self, model: Callable[..., object], *, relevance: str = "attention", **options: object) -> None:
         super().__init__(model, **options)  # type: ignore[arg-type]  # one type for all
-        self.relevance = check_choice("relevance", relevance, ("lrp", "attention"))
+        self.relevance = check_choice("relevance", relevance, ("attention", "lrp"))
 
     @override
     def _tokens(self, attention: AttentionMaps, values: Values) -> Tensor:

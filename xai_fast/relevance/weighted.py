@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -85,9 +86,10 @@ class Weighted:
         return list(found.chunk(len(weights), 1 - weight.ndim))
 
     @functools.cached_property
-    def _padding(self) -> list[object] | None:
+    def _padding(self) -> list[Any] | None:
         """The options of the convolution that is the transpose of this one; None where there is none."""
-        stride, padding, dilation, transposed, extra, groups = self.node.args[3:]
+        options: Any = self.node.args[3:]
+        stride, padding, dilation, transposed, extra, groups = options
         sizes = [step * (size - 1) for step, size in zip(dilation, self.weight.shape[2:], strict=True)]
         left = [size - pad for size, pad in zip(sizes, padding, strict=True)]
         if transposed or groups != 1 or set(stride) != {1} or min(left) < 0:
