@@ -43,6 +43,8 @@ class Adjoints(dict[int, Tensor]):
         if rule.node.target not in _VIEWS or not isinstance(value, Tensor):
             return False
         (source,) = rule.inputs
+        if rows.requires_grad or (source in self and self[source].requires_grad):  # autograd is to transpose it
+            return False
         if source not in self._sums:  # else there is a tensor of our own
             like = value.expand(len(rows), *value.shape)
             self[source] = self[source].clone() if source in self else torch.zeros_like(like)
