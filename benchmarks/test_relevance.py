@@ -114,7 +114,7 @@ def test_against_zennit(benchmark: BenchmarkFixture) -> None:
 
 
 def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
-    """AttnLRP at most 1.4, the attribution of Chefer et al. 1.5, with a walk of relevance 3.5 gradients of the model."""
+    """AttnLRP at most 1.4, the attribution of Chefer et al. 1.5, with a walk of relevance 3.5 gradients."""
     model, x = vit_small().requires_grad_(False), _inputs(4)
     methods = {
         "attn_lrp": LRP(model, composite="attn_lrp"),

@@ -12,7 +12,6 @@ from benchmarks.measure import products
 from benchmarks.suites import Suite
 from xai_fast.metrics import gaussian_blur, insertion_deletion, rank_pixels, road
 from xai_fast.registry import find_method
-from xai_fast.relevance import Composite, Gamma, WSquare
 
 __all__ = [
     "DEFAULTS",
@@ -116,7 +115,6 @@ def _options(suite: Suite, settings: Settings) -> dict[str, Any]:
         "data": suite.references,
         "coarse": suite.layers[0],
         "fine": suite.layers[1],
-        "w2_gamma": Composite({"first": WSquare(), "convolution": Gamma(gamma=0.05)}),
         **{f"1/{part}": max(1, side // part) for part in (4, 7, 14)},
     }
     return {k: words.get(v, v) if isinstance(v, str) else v for k, v in settings.items() if k != "method"}

@@ -86,6 +86,10 @@ def _of_zennit(name: str, z: Any, canonizers: list[Any]) -> Any:
         options = {"low": low, "high": high} if name == "epsilon_gamma_box" else {}
         return z.composites.COMPOSITES[name](canonizers=canonizers, **options)
     r = z.rules
+    if name == "w2_gamma":
+        layers = [(z.types.Convolution, r.Gamma(0.05)), (nn.Linear, r.Epsilon())]
+        base, first = z.composites.layer_map_base() + layers, [(z.types.Convolution, r.WSquare())]
+        return z.composites.SpecialFirstLayerMapComposite(base, first, canonizers)
     rule, first = {
         "epsilon everywhere": (r.Epsilon(), None),
         "gamma everywhere": (r.Gamma(0.25), None),
@@ -111,7 +115,8 @@ OURS: dict[str, Composite] = {
 } | {
     name: COMPOSITES[name]
     for name in (
-        "epsilon_gamma_box", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat",
+        "epsilon_gamma_box", "w2_gamma", "epsilon_plus", "epsilon_plus_flat", "epsilon_alpha2_beta1",
+        "epsilon_alpha2_beta1_flat",
     )
 }  # fmt: skip
 

@@ -46,8 +46,8 @@ class LRP(Method[Relevance]):
     Args:
         model: a module in evaluation mode.
         composite: which layer has which rule: "epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box",
-            "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat", "gamma_by_depth", "deep_taylor", "deep_taylor_box",
-            "attn_lrp", "cp_lrp" (`xai_fast.relevance.COMPOSITES`), or a `Composite`.
+            "w2_gamma", "epsilon_alpha2_beta1", "epsilon_alpha2_beta1_flat", "gamma_by_depth", "deep_taylor",
+            "deep_taylor_box", "attn_lrp", "cp_lrp" (`xai_fast.relevance.COMPOSITES`), or a `Composite`.
         score: see `xai_fast.engine.objective.SCORES`; by default the target's output.
         start: "score" for relevance that begins with the score itself, "one" for such that begins with 1.
         layer: a layer, or several, whose relevance is given too, by `Relevance.inner`.

@@ -83,6 +83,7 @@ COMPOSITES: dict[str, Composite] = {
     "epsilon_plus": Composite({"convolution": ZPlus()}),
     "epsilon_plus_flat": Composite({"first": Flat(), "convolution": ZPlus()}),
     "epsilon_gamma_box": Composite({"first": ZBox(), "convolution": Gamma()}),
+    "w2_gamma": Composite({"first": WSquare(), "convolution": Gamma(gamma=0.05)}),
     "epsilon_alpha2_beta1": Composite({"convolution": AlphaBeta()}),
     "epsilon_alpha2_beta1_flat": Composite({"first": Flat(), "convolution": AlphaBeta()}),
     "gamma_by_depth": Composite({"first": ZBox(), "convolution": _by_depth}),
@@ -91,9 +92,10 @@ COMPOSITES: dict[str, Composite] = {
     "attn_lrp": Composite(eps=0.0),
     "cp_lrp": Composite(attention="constant", eps=0.0),
 }
-"""Composites by name. The first seven are for convolutions under ReLU, as in Kohlbrenner et al. 2020 and Montavon et
-al. 2019; deep Taylor (Montavon et al. 2017) is for such networks with positive scores, with the squares of the weights
-or with the bounds of the inputs in the first layer; the last two are for transformers."""
+"""Composites by name. The first eight are for convolutions under ReLU: those of Kohlbrenner et al. 2020 and Montavon et
+al. 2019, and "w2_gamma", whose maps of photos are the best by the measures of docs/results.md. Deep Taylor (Montavon et
+al. 2017) is for such networks with positive scores, with the squares of the weights or with the bounds of the inputs in
+the first layer; the last two are for transformers."""
 
 
 def check_composite(composite: object) -> Composite:
