@@ -47,7 +47,7 @@ SCREENS = {
         (*doctor._OPTIONAL, "triton"),
         False,
         False,
-        ["10 run on reference", f"  {GONE}", "captum (no methods captum:NAME)", "pip install what you need"],
+        ["8 run on reference", f"  {GONE}", "captum (no methods captum:NAME)", "pip install what you need"],
     ),
     "a GPU": (("ray",), True, True, ["Missing       ray (no jobs on Ray)", f"  {LACKING}", "Kernels, cuda"]),
     "a GPU that nothing can use": (tuple(doctor._OPTIONAL), False, True, [f"  {GONE}", f"  {LACKING}"]),
