@@ -9,6 +9,7 @@ two, and pools, share by contribution. Below the first weights R itself is carri
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -404,7 +405,7 @@ class Walk:
         def relevance(rows: Tensor, index: int) -> Tensor:
             values = self.state.tensor(index)
             found = _dot(rows, values)
-            if bool(found.isfinite().all()):
+            if math.isfinite(found.sum()):
                 return found
             return _dot(rows, torch.where(values.isfinite(), values, 0))  # nothing arrives where a mask adds -inf
 
@@ -414,7 +415,8 @@ class Walk:
         """Add a row to the ledger."""
         if not self.keep_ledger:
             return
-        row = [arrives, *(arrives - leaves if column == name else torch.zeros_like(arrives) for name in COLUMNS[1:])]
+        nothing = torch.zeros_like(arrives)
+        row = [arrives, *(arrives - leaves if column == name else nothing for name in COLUMNS[1:])]
         operation: Any = getattr(node.target, "overloadpacket", node.target)
         rule = self.layers.program.rules.get(node.index)
         name = "softmax" if isinstance(rule, Softmax | Attention) else operation.__name__
