@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,6 +15,7 @@ from xai_fast import Explanation
 from xai_fast.attribution.lrp import LRP
 from xai_fast.engine.call import Call
 from xai_fast.graph import State
+from xai_fast.graph.function import TracedFunction
 from xai_fast.graph.whole import Values, WholeModel
 from xai_fast.relevance.composite import COMPOSITES, Composite
 from xai_fast.relevance.ledger import Relevance
@@ -37,17 +41,58 @@ RULES: dict[str, Composite] = {
 }
 
 
+_WHOLE: weakref.WeakKeyDictionary[Callable[..., object], tuple[WholeModel, WholeModel]] = weakref.WeakKeyDictionary()
+"""By model, so that all rules share its traces: that of the method, and one with all operations written out."""
+
+
 class SeenLRP(LRP):
     """LRP that keeps the values of the last chunk, and the nodes of its layers, all operations written out."""
 
     seen: Values
     nodes: list[int]
 
+    def __init__(self, model: Callable[..., object], **options: Any) -> None:
+        super().__init__(model, **options)
+        self._whole, self._written_out = _WHOLE.setdefault(model, (self._whole, WholeModel(model)))
+
     def _relevance(self, call: Call, chunk: range) -> Relevance:
-        whole = WholeModel(self.model)
-        self.seen = whole.values(call, chunk)
-        self.nodes = [whole.node(call, self.seen, name) for name in self.layer]
+        self.seen = self._written_out.values(call, chunk)
+        self.nodes = [self._written_out.node(call, self.seen, name) for name in self.layer]
         return super()._relevance(call, chunk)
+
+
+@dataclass
+class _Known:
+    """What rules share of a graph: what its operations are, and their Jacobians by node, source and values read."""
+
+    kinds: Mapping[int, Any]
+    names: list[str]
+    jacobians: dict[object, Tensor] = field(default_factory=dict)
+
+
+_KNOWN: weakref.WeakKeyDictionary[TracedFunction, _Known] = weakref.WeakKeyDictionary()
+
+
+@dataclass
+class _Remembering(LiteralRelevance):
+    """The literal reference, which computes each Jacobian once."""
+
+    known: _Known | None = None
+
+    def __post_init__(self) -> None:
+        if self.known is None:
+            super().__post_init__()
+            self.known = _Known(self.kinds, self.names)
+        self.kinds, self.names = self.known.kinds, self.known.names
+
+    def _jacobian(self, node: int, source: int, given: Mapping[int, Tensor] | None = None) -> Tensor:
+        nodes = self.graph.nodes
+        operation = nodes[node] if self.names[node] else nodes[nodes[node].inputs[0]]
+        read = [self.values[i].contiguous().numpy().tobytes() for i in operation.inputs if nodes[i].per_item]
+        key = (node, source, tuple(given or ()), *read)
+        if key not in self.known.jacobians:
+            self.known.jacobians[key] = super()._jacobian(node, source, given)
+        return self.known.jacobians[key]
 
 
 def literal(method: SeenLRP, index: int | None = None) -> dict[int, Tensor]:
@@ -55,13 +100,14 @@ def literal(method: SeenLRP, index: int | None = None) -> dict[int, Tensor]:
     values = method.seen
     graph, state = values.graph, values.state if index is None else values.of_class(index)
     composite = COMPOSITES[method.composite] if isinstance(method.composite, str) else method.composite
-    rules = {i: composite.rule(position) for i, position in Layers(graph).positions.items()}
+    rules = {i: composite.rule(position) for i, position in values.traced.derived(Layers).positions.items()}
     bounds = None if method.low is None or method.high is None else (method.low, method.high)
     found = []
     with torch.no_grad():
         for i in range(state.items):
             options = (method.bias, bounds, composite.attention, composite.eps)
-            item = LiteralRelevance(graph, _item(graph, state, i), rules, *options)
+            item = _Remembering(graph, _item(graph, state, i), rules, *options, known=_KNOWN.get(values.traced))
+            _KNOWN[values.traced] = item.known
             score = state.tensor(graph.output)[i, 0]
             found.append(item.of(score if method.start == "score" else torch.ones_like(score)))
     return {i: torch.cat([item[i] for item in found]) for i in found[0]}
