@@ -15,6 +15,7 @@ from xai_fast import LRP, BiLRP, InputError
 from xai_fast.engine.call import Call
 from xai_fast.engine.objective import Objective
 from xai_fast.graph.whole import WholeModel
+from xai_fast.relevance import Composite
 from xai_fast.relevance.rules import AlphaBeta, Epsilon, Gamma, ZPlus
 from xai_fast.relevance.walk import Layers, Walk
 
@@ -105,3 +106,42 @@ def test_a_wrong_option_is_named(wrong: str) -> None:
     call, message = WRONG[wrong]
     with pytest.raises(InputError, match=message):
         call(nn.Sequential(nn.Linear(3, 4)).eval())
+
+
+CONVOLUTIONS: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "no padding": (nn.Conv2d, {"kernel_size": 3}),
+    "a kernel that is no square, dilated": (nn.Conv2d, {"kernel_size": (3, 2), "dilation": (2, 3), "padding": (1, 2)}),
+    "more padding than kernel": (nn.Conv2d, {"kernel_size": 2, "padding": 3}),
+    "strides": (nn.Conv2d, {"kernel_size": 3, "stride": (1, 2), "padding": 1}),
+    "groups": (nn.Conv2d, {"kernel_size": 3, "groups": 2}),
+    "transposed": (nn.ConvTranspose2d, {"kernel_size": 3, "padding": 1}),
+    "one dimension, dilated": (nn.Conv1d, {"kernel_size": 3, "dilation": 2}),
+    "three dimensions": (nn.Conv3d, {"kernel_size": 2, "padding": 1}),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_a_linear_network_has_gradient_times_input_whatever_its_convolution(name: str) -> None:
+    torch.manual_seed(0)
+    kind, options = CONVOLUTIONS[name]
+    dims = {nn.Conv1d: 1, nn.Conv3d: 3}.get(kind, 2)
+    x = torch.randn(2, 4, 7, 6, 5, dtype=torch.float64)[(..., *[0] * (3 - dims))]
+    model = nn.Sequential(kind(4, 6, bias=False, **options), nn.Flatten()).double().eval()
+    exact = Composite({"convolution": Epsilon(eps=1e-14)}, eps=0.0)
+    point = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(model(point)[:, 3].sum(), point)
+    torch.testing.assert_close(LRP(model, composite=exact).attribute(x, 3), x * gradient, rtol=1e-9, atol=1e-11)
+
+
+def test_w2_gamma_by_its_formulas() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 5, 1, bias=False), nn.Conv2d(5, 4, 1, bias=False)
+    model, x = nn.Sequential(first, nn.ReLU(), second, nn.Flatten()).double().eval(), torch.randn(2, 3, 1, 1).double()
+    w, v = (layer.weight.detach().flatten(1) for layer in (first, second))
+    hidden, score = (x.flatten(1) @ w.T).relu(), model(x).max(1).values.detach()
+    assert (score > 0).all()
+    shares = hidden * torch.stack([v[k] + 0.05 * v[k].relu() for k in model(x).argmax(1)])
+    relevance = shares / shares.sum(1, keepdim=True) * score[:, None]
+    expected = relevance @ (w.square() / w.square().sum(1, keepdim=True))
+    found = LRP(model, composite="w2_gamma").attribute(x)
+    torch.testing.assert_close(found.flatten(1), expected, rtol=1e-4, atol=1e-5)
