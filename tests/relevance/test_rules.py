@@ -135,7 +135,7 @@ def test_a_linear_network_has_gradient_times_input_whatever_its_convolution(name
 
 def test_w2_gamma_by_its_formulas() -> None:
     torch.manual_seed(0)
-    first, second = nn.Conv2d(3, 5, 1, bias=False), nn.Conv2d(5, 4, 1, bias=False)
+    first, second = nn.Conv2d(3, 16, 1, bias=False), nn.Conv2d(16, 4, 1, bias=False)
     model, x = nn.Sequential(first, nn.ReLU(), second, nn.Flatten()).double().eval(), torch.randn(2, 3, 1, 1).double()
     w, v = (layer.weight.detach().flatten(1) for layer in (first, second))
     hidden, score = (x.flatten(1) @ w.T).relu(), model(x).max(1).values.detach()
