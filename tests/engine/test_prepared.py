@@ -165,8 +165,8 @@ def test_a_model_that_changes(change: Callable[[PairOf], None], monkeypatch: pyt
 
 @pytest.mark.parametrize(("width", "replaced"), [(8, False), (64, True)])
 def test_large_weights_without_a_norm(width: int, replaced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    layers = (nn.Conv2d(3, width, 3), nn.Tanh(), nn.Conv2d(width, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    model, x = nn.Sequential(*layers, nn.Linear(width, 3)).eval(), torch.randn(2, 3, 6, 6)
+    layers = (nn.Conv2d(5, width, 3), nn.Tanh(), nn.Conv2d(width, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model, x = nn.Sequential(*layers, nn.Linear(width, 3)).eval(), torch.randn(2, 5, 6, 6)
     assert (Call.of(model, x, Objective(1)).prepared().forward is not None) == replaced
     expected = off(monkeypatch, gradient, model, x)
     torch.testing.assert_close(gradient(model, x), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))

@@ -54,6 +54,7 @@ class Local:
         bias: b (channels of z,) as it takes part in the sharing; None where it does not.
         bounds: gives the smallest and the largest values that a can have: like a, one for all items, or a number for
             each; None where nothing is known.
+        is_gated: whether c is that of relu(z), not of z.
     """
 
     layer: Weighted
@@ -61,6 +62,12 @@ class Local:
     z: Tensor
     bias: Tensor | None = None
     bounds: Callable[[], tuple[Tensor, Tensor]] | None = None
+    is_gated: bool = False
+
+    @functools.cached_property
+    def valued(self) -> Tensor:
+        """What c is a coefficient of: a mask once per item, instead of one per row of c."""
+        return _part(self.z, True) if self.is_gated else self.z
 
     @property
     def own(self) -> Tensor:
@@ -277,7 +284,7 @@ class Epsilon(Rule):
 
     @override
     def share(self, at: Local) -> Share:
-        return Share(at.layer, [self._pot(at.z, at.own, at.bias)], [Term([1], at.layer.weight)])
+        return Share(at.layer, [self._pot(at.valued, at.own, at.bias)], [Term([1], at.layer.weight)])
 
 
 class ZPlus(Rule):
@@ -286,7 +293,7 @@ class ZPlus(Rule):
     @override
     def share(self, at: Local) -> Share:
         positive = at.signed(True) if at.layer.is_nonnegative else at.exact(*at.halves())
-        return Share(at.layer, [self._pot(at.z, positive, at.clamped(True))], _terms(at, [1], [0]))
+        return Share(at.layer, [self._pot(at.valued, positive, at.clamped(True))], _terms(at, [1], [0]))
 
 
 @dataclass(frozen=True)
@@ -304,8 +311,8 @@ class AlphaBeta(Rule):
     def share(self, at: Local) -> Share:
         negative = at.signed(False)
         positive = at.exact(at.own - negative, negative)
-        p = self._pot(self.alpha * at.z, positive, at.clamped(True))
-        n = self._pot(-self.beta * at.z, negative, at.clamped(False))
+        p = self._pot(self.alpha * at.valued, positive, at.clamped(True))
+        n = self._pot(-self.beta * at.valued, negative, at.clamped(False))
         return Share(at.layer, [p, n], _terms(at, [1, 0], [0, 1]))
 
 
@@ -321,12 +328,12 @@ class Gamma(Rule):
         above, below = (None if at.bias is None else at.bias + gamma * _part(at.bias, side) for side in (True, False))
         if layer.is_nonnegative and at.is_rectified:
             weight = layer.weight + gamma * _part(layer.weight, True)
-            pot = self._pot(at.z, layer.apply(at.a, weight, above), above)
+            pot = self._pot(at.valued, layer.apply(at.a, weight, above), above)
             return Share(layer, [pot], [Term([1], weight)])
         own = at.own
         positive = at.signed(True) if layer.is_nonnegative else at.halves()[0]
         # N = own - P is right where z < 0.
-        pot = self._pot(at.z, own + gamma * torch.where(at.z > 0, positive, own - positive), above, below)
+        pot = self._pot(at.valued, own + gamma * torch.where(at.z > 0, positive, own - positive), above, below)
         if not layer.is_nonnegative:
             # Both shares are about as large, so that half their sum and half their difference, two products, will do.
             sign = torch.sign(at.z)
@@ -347,7 +354,7 @@ class ZBox(Rule):
         floor = [self._product(at, end, weight) for end, weight in zip((low, high), weights, strict=True)]
         one = [1]
         terms = [Term(one, weight, at.a - end) for weight, end in zip(weights, (low, high), strict=True)]
-        return Share(at.layer, [self._pot(at.z, at.without_bias - floor[0] - floor[1])], terms, is_relevance=True)
+        return Share(at.layer, [self._pot(at.valued, at.without_bias - floor[0] - floor[1])], terms, is_relevance=True)
 
     @staticmethod
     def _product(at: Local, end: Tensor, weight: Tensor) -> Tensor:
@@ -365,7 +372,7 @@ class WSquare(Rule):
 
     def _without_inputs(self, at: Local, weight: Tensor, bias: Tensor | None) -> Share:
         shares = at.layer.apply(at.a.new_ones(()).expand(at.a[:1].shape), weight, bias).expand(at.z.shape)
-        return Share(at.layer, [self._pot(at.z, shares, bias)], [Term([1], weight)], is_relevance=True)
+        return Share(at.layer, [self._pot(at.valued, shares, bias)], [Term([1], weight)], is_relevance=True)
 
 
 class Flat(WSquare):

@@ -79,6 +79,7 @@ class Layers:
         shares_bounds: whether these make the same of the same number for all items.
         reads_input: whether they are the input itself.
         shifted: what softmaxes read, of which the maximum was taken away: that changes no relevance.
+        gates: the rectifiers of layers with weights that nothing else reads.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -95,6 +96,8 @@ class Layers:
         copies = (aten.clone.default, aten.alias.default)
         self.reads_input = all(graph.nodes[i].target in copies for i in self.before_weights - {0})
         self.shifted = {rule.source for rule in self.program.rules.values() if isinstance(rule, Softmax)}
+        relus = [node for node in graph.nodes if node.target is aten.relu.default]
+        self.gates = {n.index for n in relus if n.inputs[0] in self.weighted and len(graph.users[n.inputs[0]]) == 1}
         kinds = [layer.kind for layer in self.weighted.values()]
         self.positions = {
             index: Position(
@@ -143,6 +146,7 @@ class Walk:
     keep_ledger: bool = True
     ledger: list[tuple[str, Tensor]] = field(default_factory=list)
     _shares: dict[int, Share] = field(default_factory=dict)
+    _gated: set[int] = field(default_factory=set)
     _is_last: bool = True
 
     def back(
@@ -207,6 +211,9 @@ class Walk:
             if layer is not None:
                 share = self.share(layer)
                 (relevance if share.is_relevance else coefficients).add(layer.source, self._through(share, c))
+            elif index in self.layers.gates and r is None and until is None and rule.inputs[0] not in keep:
+                self._gated.add(rule.inputs[0])
+                coefficients.add(rule.inputs[0], c)
             elif not coefficients.add_view(rule, c, self.state.values[rule.inputs[0]]):
                 for source, part in self._pull(rule, c).items():
                     coefficients.add(source, part)
@@ -239,7 +246,8 @@ class Walk:
         position = self.layers.positions[layer.node.index]
         bias = layer.bias if self.bias != "zero" else None
         bounds = (lambda: self._input_bounds[layer.source]) if position.is_first else None
-        share = self.composite.rule(position).share(Local(layer, a, z, bias, bounds))
+        gated = layer.node.index in self._gated
+        share = self.composite.rule(position).share(Local(layer, a, z, bias, bounds, gated))
         if self.bias != "keep" or bias is None:
             return share
         # What the bias took goes to the inputs by the size of their contributions.
