@@ -223,3 +223,4 @@ def test_a_table_is_what_its_owner_means(
     got = {column: table.values[:3, i].tolist() for i, column in enumerate(table.columns) if column != "b"}
     assert (got, table.labels[:3].tolist()) == (case.columns, case.labels)
     assert case.says in " ".join(table.notes)
+    assert ("Spaces" in " ".join(table.notes)) == (name == "spaces around text")

@@ -125,7 +125,7 @@ def _read_text(column: pandas.Series, categories: bool, decimal: str | None) -> 
     words = f"In {name}, {', '.join(map(repr, cells.missing.unique()))} ({len(cells.missing):,})"
     if categories or not cells.numeric:
         notes = [f"{words} is a category; --na makes it a missing value."] if len(cells.missing) else []
-        if not column.astype(object).where(texts.notna()).equals(texts):
+        if (column.astype(object).map(_text, na_action="ignore") != texts)[texts.notna()].any():
             notes.append(f"Spaces around the text of {name} were left out.")
         return texts, notes
     if len(cells.wrong):
