@@ -35,7 +35,7 @@ def relevance(scale: tuple[float, ...] = (1.0,), reaches: float = REACHES, **mor
         "evaluations": torch.ones(len(scale)),
         "ledger": factors[:, None, None] * torch.tensor(ROWS, dtype=torch.float64),
         "operations": NAMES,
-        "settings": {"method": "lrp"},
+        "method": "lrp",
     }
     return Relevance(**(values | more))
 

@@ -36,7 +36,8 @@ def explanation(shape: tuple[int, ...] = (3, 24, 32), count: int = COUNT, **more
         "targets": i % 4,
         "evaluations": i + 5,
         "facts": {"no_negative_flux": i % 10 == 1},
-        "settings": {"method": "neflag", "radius": 0.1, HOSTILE: HOSTILE},
+        "method": "neflag",
+        "settings": {"radius": 0.1, HOSTILE: HOSTILE},
     }
     return Explanation(**(values | more))
 
@@ -168,7 +169,7 @@ def test_features_are_bars_and_anything_else_is_numbers(tmp_path: Path) -> None:
 
 
 def test_a_method_that_nobody_has_heard_of_gets_a_page(tmp_path: Path) -> None:
-    found = explanation((4,), 3, facts={"odd": torch.tensor([True, False, False])}, settings={"method": "toy", "a": 1})
+    found = explanation((4,), 3, facts={"odd": torch.tensor([True, False, False])}, method="toy", settings={"a": 1})
     page = report({"toy": found, "other": explanation((8, 8), 3)}, tmp_path)
     index = read_script(page, "index")
     assert index["methods"] == ["toy", "other"]
@@ -196,6 +197,7 @@ WRONG: dict[str, tuple[Any, dict[str, Any]]] = {
     "side: expected": (None, {"side": 1}),
     "top_k: expected": (lambda: [], {"look": lambda: Look(top_k=0)}),
     "source: expected explanations, items, a store": (lambda: 3, {}),
+    "words: expected a list of words per item, got 'a b'": (lambda: explanation((2,)), {"words": ["a b"] * COUNT}),
     "pictures: expected 60 of them, one per item, got 1": (explanation, {"pictures": [photo(0)]}),
 }
 
@@ -213,7 +215,7 @@ def test_a_report_of_the_same_run_is_replaced_and_no_other(tmp_path: Path) -> No
     page = report(first, tmp_path)
     assert report(explanation((2,), scores=torch.zeros(COUNT)), tmp_path) == page
     before = page.read_bytes()
-    other = explanation((2,), settings={"method": "neflag", "radius": 0.2})
+    other = explanation((2,), settings={"radius": 0.2})
     with pytest.raises(InputError, match="expected no report of another run"):
         report(other, tmp_path)
     assert page.read_bytes() == before

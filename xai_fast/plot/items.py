@@ -237,14 +237,17 @@ def items_of(
         B items.
 
     Raises:
-        InputError: the numbers of explanations, pictures, names and texts differ.
+        InputError: the numbers of explanations, pictures, names and texts differ, or a text is not a list of words.
     """
     if isinstance(explanations, Explanation):
-        explanations = {str(explanations.settings.get("method", "explanation")): explanations}
+        explanations = {explanations.method or "explanation": explanations}
     count = max(map(len, explanations.values()), default=0)
     for what, values in {**explanations, "pictures": pictures, "names": names, "words": words}.items():
         if values is not None and len(values) != count:
             raise bad_argument(what, f"{count} of them, one per item", str(len(values)))
+    whole = next((text for text in words or () if isinstance(text, str)), None)
+    if whole is not None:
+        raise bad_argument("words", "a list of words per item", repr(whole))
     items = []
     for i in range(count):
         found = {method: explanation[i] for method, explanation in explanations.items()}
