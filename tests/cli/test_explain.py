@@ -165,7 +165,10 @@ USAGE = {
     "module": (["photos", "--model", "gone:build"], "model: there is no module 'gone'"),
     "option": (["photos", "--radius", "-1"], "radius: expected"),
     "kind": (["photos", "--points", "few"], "argument --points: expected N, got 'few'"),
-    "unknown": (["photos", "--pionts", "3"], "unrecognized arguments: --pionts"),
+    "unknown": (
+        ["photos", "--pionts", "3"],
+        "expected what `xai-fast explain --method neflag --help` lists, got --pionts 3",
+    ),
     "target": (["photos", "--target", "crickets"], "such as 'cricket', got 'crickets'"),
     "clip": (["photos", "--clip", "99", "80"], "clip: expected two percentiles"),
     "blur": (["photos", "--blur", "-1"], "smooth: expected 0 or a positive"),

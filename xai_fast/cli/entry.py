@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from xai_fast import __version__
 from xai_fast.cli import compare, demo, explain, run_job, store_actions, tnid
-from xai_fast.errors import InputError, XaiFastError
+from xai_fast.errors import InputError, XaiFastError, bad_argument
 from xai_fast.terminal import flush, say
 
 __all__ = ["main"]
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        options = _parser(given).parse_args(given)
+        options, unknown = _parser(given).parse_known_args(given)
+        if unknown:
+            raise bad_argument("arguments", f"what `{_help_of(options)}` lists", " ".join(unknown))
         return DONE if options.run(options) else SOME_FAILED
     except SystemExit as end:  # argparse has said why, or has printed the help
         flush()
@@ -70,6 +72,11 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     doctor.add_argument("--all", action="store_true", help="list every package, method and kernel, with reasons")
     doctor.set_defaults(run=_doctor)
     return parser
+
+
+def _help_of(options: argparse.Namespace) -> str:
+    method = f" --method {options.method}" if options.command == "explain" else ""
+    return f"xai-fast {options.command}{method} --help"
 
 
 def _doctor(options: argparse.Namespace) -> bool:
