@@ -114,8 +114,15 @@ class Method(HasOptions, abc.ABC, Generic[E]):
         """Explain a checked call of this model, in its context."""
         if self.embeddings is not None:
             call = at_embeddings(call, self.embeddings, internal_batch_size)
-        explanation = self._explain(call)
-        check_finite(explanation, call.host)
+        try:
+            explanation = self._explain(call)
+            check_finite(explanation, call.host)
+        except ModelError as error:
+            finite = torch.stack([part.flatten(1).isfinite().all(1) for part in call.values]).all(0)
+            wrong = (~finite).nonzero().flatten().tolist()
+            if not wrong:
+                raise
+            raise ModelError(f"{error}; the inputs hold NaN or infinity in {name_items(wrong)}") from error
         facts = dict(explanation.facts)
         if call.noted.get("probability"):
             facts = {"saturated": _saturated(explanation.scores), **facts}

@@ -87,9 +87,8 @@ def find_method(name: str) -> type[Method]:
     known = sorted(methods())
     near = difflib.get_close_matches(name, known, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise bad_argument(
-        "method", f"one of {', '.join(known)}, {', '.join(PEERS)}:NAME, or package.module:Class{hint}", repr(name)
-    )
+    expected = ", ".join([*known, *(f"{peer}:NAME" for peer in PEERS)])
+    raise bad_argument("method", f"one of {expected}, or package.module:Class{hint}", repr(name))
 
 
 def _registered(group: str, kind: type[Any]) -> dict[str, Any]:

@@ -186,9 +186,8 @@ WRONG = {
     ).attribute(torch.zeros(2, 3, dtype=torch.int64)),
     "model: expected evaluation mode": lambda: GradCAM(relu_cnn().train(), "4").attribute(X),
     "model: expected a score that depends differentiably on conv": lambda: GradCAM(Aside().eval(), "conv").attribute(X),
-    "model: expected finite scores and attributions, got NaN or infinity for item 1": lambda: GradCAM(
-        relu_cnn(), "4"
-    ).attribute(torch.stack([X[0], X[0] * torch.nan]), 0),
+    "model: expected finite scores and attributions, got NaN or infinity for item 1; the inputs hold NaN or infinity "
+    "in item 1": lambda: GradCAM(relu_cnn(), "4").attribute(torch.stack([X[0], X[0] * torch.nan]), 0),
     "internal_batch_size: expected": lambda: GradCAM(relu_cnn(), "4").attribute(X, internal_batch_size=0),
     "target: expected classes from 0 to 9": lambda: GradCAM(relu_cnn(), "4").attribute(X, 10),
     "inputs: expected a tensor": lambda: GradCAM(relu_cnn(), "4").attribute([X]),

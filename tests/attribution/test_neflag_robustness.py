@@ -166,7 +166,7 @@ BAD_MODELS = [
     (lambda x: torch.ones(len(x), 4), "gradient path"),
     (
         lambda x: x.flatten(1) * torch.where(x[:, :1, 0, 0] > 0, 1.0, torch.nan),
-        "finite scores, got NaN or infinity for 2 items: 0, 1",
+        "finite scores, got NaN or infinity for 2 items: 0, 1$",
     ),
     (lambda x: (x.flatten(1) - X.flatten(1)[0]).abs().sqrt().sum(1, keepdim=True) * 1e400, "finite scores"),
 ]

@@ -17,8 +17,9 @@ __all__ = ["check_device", "check_eval_mode", "check_inputs", "no_gradient_path"
 _INTEGERS = (torch.int32, torch.int64, torch.bool)
 _HALVES = (torch.float16, torch.bfloat16)
 _TOKENS = (
-    ' (of token ids, NeFLAG(model, embeddings="name of the embedding layer") explains the embeddings; Grad-CAM, '
-    "Taylor-CAM and methods that replace features, such as KernelSHAP, take them as they are)"
+    ' (token ids are explained through their embeddings with embeddings="name of the embedding layer", an option of '
+    "LRP, NeFLAG and others; Grad-CAM, Taylor-CAM and methods that replace features, such as KernelSHAP, take them as "
+    "they are)"
 )
 _BLACK_BOX = (
     "of scikit-learn, kernel models, mixtures and clusters are explained by xai_fast.Neuralize; a black box by "
