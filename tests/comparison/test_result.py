@@ -138,7 +138,7 @@ SENTENCES: dict[str, tuple[Comparison, list[str]]] = {
         [
             "road (higher is better): neflag(points=20) has the best mean, 0.807 \u00b1 0.039. It is better than "
             "lrp(gamma=0.25) by 0.093 (95 % interval 0.057 to 0.13, p = 0.002 after correction), and than occlusion, "
-            "random and edges. With 40 items, differences below about 0.03 cannot be told apart."
+            "random and edges. With 40 items, differences below about 0.03 are as a rule not found."
         ],
     ),
     "not found, at less cost": (

@@ -102,7 +102,7 @@ def _finding(metric: str, found: Mapping[str, Any], summary: Mapping[str, Any]) 
             told.append(f"Of these {cheapest} costs least, {spent} in place of {cost[top]:.3g}.")
     if found["resolution"]:
         items = _items(summary["items"])
-        told.append(f"With {items}, differences below about {found['resolution']:.2g} cannot be told apart.")
+        told.append(f"With {items}, differences below about {found['resolution']:.2g} are as a rule not found.")
     return " ".join(told)
 
 
