@@ -56,7 +56,7 @@ def input_gradient(
     Returns:
         (N, in, *size).
     """
-    out, channels, *kernel = weight.shape
+    _, channels, *kernel = weight.shape
     if channels == 1 and rows.numel() < _CHEAP_TO_COPY:  # in channels-last format it adds numbers one by one
         rows = rows.contiguous()
     source = torch.empty((len(rows), channels, *size), dtype=rows.dtype)

@@ -300,8 +300,11 @@ class _Replayed(TorchFunctionMode):
             _expect(len(args) > 2 and all(map(operator.is_, args[1:3], convolution.tensors)))
             given = (args[0], *self._weights[at])
             goes_back = args[0].requires_grad and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-            few = goes_back and convolution.few
-            output: Any = FewChannels.apply(*given, *few) if few else func(*given, *args[3:])
+            output: Any
+            if convolution.few and goes_back:
+                output = FewChannels.apply(*given, *convolution.few)  # type: ignore[no-untyped-call]  # torch
+            else:
+                output = func(*given, *args[3:])
             if convolution.norm:
                 self._norms[convolution.norm_at] = output, convolution
             return output
