@@ -57,7 +57,7 @@ def _items(count: int, model: nn.Module) -> tuple[Tensor, Tensor]:
     return x, model(x).argmax(1)
 
 
-@pytest.mark.parametrize(("items", "goal"), [(8, 1.9), (64, 4.0)])
+@pytest.mark.parametrize(("items", "goal"), [(8, 2.1), (64, 5.0)])
 def test_parameter_randomization(benchmark: BenchmarkFixture, items: int, goal: float) -> None:
     """Quantus' defaults, with the cheapest explanation that it can be given; bare gradients alone are the bound."""
     quantus = peers.quantus()
@@ -83,4 +83,4 @@ def test_road(benchmark: BenchmarkFixture) -> None:
     percentages = list(range(5, 100, 10))
     metric, shares = quantus.ROAD(percentages, disable_warnings=True), [p / 100 for p in percentages]
     runs = {"quantus": lambda: metric(**given, batch_size=8)}
-    assert _compare(benchmark, lambda: road(model, x, maps, order="morf", shares=shares, target=target), runs, 3) >= 9
+    assert _compare(benchmark, lambda: road(model, x, maps, order="morf", shares=shares, target=target), runs, 3) >= 10
