@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 __all__ = ["in_turn", "products", "ratio", "wall_clock"]
 
@@ -49,6 +51,11 @@ def in_turn(
 def ratio(seconds: Mapping[str, list[float]], numerator: str, denominator: str) -> float:
     """Return the median over the rounds of one time divided by the other."""
     return median(a / b for a, b in zip(seconds[numerator], seconds[denominator], strict=True))
+
+
+@register_flop_formula(torch.ops.aten._slow_conv2d_backward)
+def _back_without_onednn(rows: Sequence[int], _: Sequence[int], weight: Sequence[int], *__: Any, **___: Any) -> int:
+    return 2 * math.prod(rows) * math.prod(weight[1:])
 
 
 class _Counter(TorchDispatchMode):

@@ -341,6 +341,9 @@ def test_every_method_says_what_it_costs_and_what_it_cannot_do(of: type) -> None
     assert len(said(of, "Limits")) > 30
 
 
+_BACK = (torch.ops.aten.convolution_backward.default, torch.ops.aten._slow_conv2d_backward.output_mask)
+
+
 class RowsOfConvolutions(TorchDispatchMode):
     """Counts the rows that go through convolutions, and back through them."""
 
@@ -350,7 +353,7 @@ class RowsOfConvolutions(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
         self.forth += len(args[0]) if func is torch.ops.aten.convolution.default else 0
-        self.back += len(args[0]) if func is torch.ops.aten.convolution_backward.default else 0
+        self.back += len(args[0]) if func in _BACK else 0
         return func(*args, **(kwargs or {}))
 
 

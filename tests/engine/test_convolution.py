@@ -1,4 +1,4 @@
-"""The way back by taps against autograd, and where it is taken."""
+"""The way back through a convolution of few channels against autograd, and where it is taken."""
 
 from __future__ import annotations
 
@@ -11,54 +11,60 @@ from torch.nn import functional as F
 
 from xai_fast import LRP, IntegratedGradients
 from xai_fast.engine import convolution
-from xai_fast.engine.convolution import ByTaps, goes_by_taps, input_gradient
+from xai_fast.engine.convolution import FewChannels, input_gradient, reads_few_channels
 
-CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
-# Size, kernel, stride, padding and dilation, each per dimension; strides that leave a rest, kernels that skip places.
+# Height and width of the input, of the filter, stride and padding; strides that leave a rest, and filters of one place.
 CASES = [
-    ((7,), (3,), (1,), (1,), (1,)),
-    ((9, 8), (3, 3), (1, 1), (1, 1), (1, 1)),
-    ((9, 8), (1, 1), (1, 1), (0, 0), (1, 1)),
-    ((12, 11), (7, 5), (2, 3), (3, 0), (1, 1)),
-    ((12, 11), (4, 4), (4, 4), (0, 0), (1, 1)),
-    ((9, 9), (1, 2), (3, 4), (2, 1), (1, 1)),
-    ((10, 9), (3, 2), (1, 2), (4, 2), (2, 3)),
-    ((5, 6, 4), (2, 3, 1), (1, 2, 1), (1, 0, 0), (1, 1, 1)),
+    ((9, 8), (3, 3), (1, 1), (1, 1)),
+    ((9, 8), (1, 1), (1, 1), (0, 0)),
+    ((12, 11), (7, 5), (2, 3), (3, 0)),
+    ((12, 11), (4, 4), (4, 4), (0, 0)),
+    ((9, 9), (1, 2), (3, 4), (2, 1)),
 ]
 
 
-def drawn(case: tuple[tuple[int, ...], ...], items: int = 2) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
+def drawn(case: tuple[tuple[int, ...], ...], channels: int, items: int = 2) -> tuple[Tensor, Tensor, tuple[Any, ...]]:
     size, kernel, *options = case
-    return torch.randn(items, 3, *size).double(), torch.randn(5, 3, *kernel).double(), tuple(options)
+    x, weight = torch.randn(items, channels, *size), torch.randn(5, channels, *kernel)
+    return x.double().requires_grad_(), weight.double(), tuple(options)
 
 
-@pytest.mark.parametrize("items", [0, 2])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("channels", "items"), [(1, 2), (3, 2), (3, 0)])
 @pytest.mark.parametrize("case", CASES)
-def test_equals_autograd(case: tuple[tuple[int, ...], ...], items: int) -> None:
-    x, weight, options = drawn(case, items)
-    output = CONVOLUTIONS[x.ndim - 3](x.requires_grad_(), weight, None, *options)
-    rows = torch.randn_like(output)
+def test_equals_autograd(
+    case: tuple[tuple[int, ...], ...], channels: int, items: int, memory_format: torch.memory_format
+) -> None:
+    x, weight, options = drawn(case, channels, items)
+    output = F.conv2d(x, weight, None, *options)
+    rows = torch.randn_like(output).to(memory_format=memory_format)
     (expected,) = torch.autograd.grad(output, x, rows)
-    for given in (rows, rows.transpose(0, 1).contiguous().transpose(0, 1)):
-        torch.testing.assert_close(input_gradient(given, weight, x.shape[2:], *options), expected)
+    torch.testing.assert_close(input_gradient(rows, weight, x.shape[2:], *options), expected)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_is_a_convolution_of_which_gradients_have_gradients(case: tuple[tuple[int, ...], ...]) -> None:
-    x, weight, options = drawn(case)
+def test_is_a_convolution_whose_gradients_have_gradients(case: tuple[tuple[int, ...], ...]) -> None:
+    x, weight, options = drawn(case, 3)
     bias = torch.randn(5).double()
-    expected = CONVOLUTIONS[x.ndim - 3](x, weight, bias, *options)
-    torch.testing.assert_close(ByTaps.apply(x, weight, bias, *options), expected)
-    point = x.requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda v: ByTaps.apply(v, weight, bias, *options).square(), point)
+    torch.testing.assert_close(FewChannels.apply(x, weight, bias, *options), F.conv2d(x, weight, bias, *options))
+    assert torch.autograd.gradgradcheck(lambda v: FewChannels.apply(v, weight, bias, *options).square(), x)
 
 
-def test_few_channels_and_no_groups_go_by_taps() -> None:
-    options = ((1, 1), (0, 0), (1, 1), False, (0, 0), 1)
-    chosen = [goes_by_taps(torch.zeros(outputs, inputs, 3, 3), options) for outputs, inputs in ((8, 3), (8, 8), (1, 1))]
-    assert chosen == [True, False, False]
-    assert not goes_by_taps(torch.zeros(8, 2, 3, 3), (*options[:5], 2))
-    assert not goes_by_taps(torch.zeros(8, 3, 3, 3), (*options[:3], True, (0, 0), 1))
+@pytest.mark.parametrize(
+    ("shape", "changed", "few"),
+    [
+        ((8, 3, 3, 3), {}, True),
+        ((8, 8, 3, 3), {}, False),
+        ((1, 1, 3, 3), {}, False),
+        ((8, 3, 3), {}, False),
+        ((8, 2, 3, 3), {5: 2}, False),
+        ((8, 3, 3, 3), {3: True}, False),
+        ((8, 3, 3, 3), {2: (2, 2)}, False),
+    ],
+)
+def test_which_read_few_channels(shape: tuple[int, ...], changed: dict[int, Any], few: bool) -> None:
+    options = {**dict(enumerate(((1, 1), (0, 0), (1, 1), False, (0, 0), 1))), **changed}
+    assert reads_few_channels(torch.zeros(shape), list(options.values())) == few
 
 
 class Unpadded(nn.Module):

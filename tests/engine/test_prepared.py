@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from xai_fast import InputError, IntegratedGradients, ModelError, Occlusion
+from xai_fast import InputError, IntegratedGradients, ModelError, NeFLAG, Occlusion
 from xai_fast.engine.call import Call
 from xai_fast.engine.context import frozen_parameters
 from xai_fast.engine.gradients import ScoreGradient
@@ -250,3 +250,16 @@ def test_another_thread_has_the_model_as_it_is() -> None:
     gradient(model, x)
     assert all(torch.equal(found, expected(photo)) for found in seen)
     assert len(seen) > 3
+
+
+@pytest.mark.parametrize(("radius", "passes"), [(1e-9, 1), (1.0, 0)])
+def test_rounding_decides_no_flux(radius: float, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points that are the item again have its score as they are scored, which is not to the bit that of its owner."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+    model, x = randomized(nn.Sequential(*layers)).eval(), torch.randn(16, 3, 6, 6)
+    counted, base = [], ScoreGradient.base
+    monkeypatch.setattr(ScoreGradient, "base", lambda *given: counted.append(1) or base(*given))
+    found = NeFLAG(model, radius=radius, points=2, max_steps=2, score="logit").explain(x, 1)
+    assert len(counted) == passes
+    assert bool(found.negative_points.any()) == (passes == 0)

@@ -10,6 +10,7 @@ from typing import Any
 import literal_faithfulness as literal
 import literal_metrics
 import numpy as np
+import peers
 import pytest
 import torch
 from all_pairs import all_pairs
@@ -477,7 +478,7 @@ def test_quantus_has_the_same_where_it_measures_the_same() -> None:
     entries for those of pixels where there are several channels. Its "black" is the least value of the batch.
     """
     pytest.importorskip("scipy")
-    quantus = pytest.importorskip("quantus")
+    quantus = peers.quantus()
     x, maps = X[:, :1, :6, :4].float(), A[:, :1, :6, :4].float()
     model = nn.Sequential(nn.Flatten(), nn.Linear(24, 8), nn.GELU(), nn.Linear(8, 3)).eval()
     of = {"model": model, "x_batch": x.numpy(), "y_batch": model(x).argmax(1).numpy(), "a_batch": maps.numpy()}

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import literal_explained
+import peers
 import pytest
 import torch
 from networks import images, smooth_cnn
@@ -209,7 +210,7 @@ def test_errors_name_the_argument(call: Any, message: str) -> None:
 
 def test_quantus_agrees() -> None:
     """On the layer that goes first: Quantus has the same seed for every layer, so layers of one shape become equal."""
-    quantus = pytest.importorskip("quantus")
+    quantus = peers.quantus()
     model, x = smooth_cnn(torch.float32), images(3, torch.float32)
     for parameter in model.parameters():
         parameter.requires_grad_(False)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from typing_extensions import Unpack, override
 
@@ -57,7 +56,7 @@ class _FluxWalk(Walk):
         random_points(rows.points, items.centers, *draw)
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
-        negative = (rows.steps > 0) & (scores < items.scores[rows.item])  # Eq. 6
+        negative = (rows.steps > 0) & items.below(scores, rows.item)  # Eq. 6
         return negative, negative | (rows.steps >= self.max_steps)
 
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:
@@ -74,8 +73,8 @@ class _FluxWalk(Walk):
         )
 
     def move(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor) -> None:
-        moved = stepped(rows.points, items.centers[rows.item], gradients, self.radius, self.step)
-        rows.points = torch.where(which[:, None], moved, rows.points)
+        # Of all rows: those that ended begin anew or are never looked at again.
+        rows.points = stepped(rows.points, items.centers[rows.item], gradients, self.radius, self.step)
 
 
 class NeFLAG(SampledMethod[FluxExplanation]):

@@ -27,7 +27,8 @@ def stepped(points: Tensor, centers: Tensor, gradients: Tensor, radius: float, s
     """Return x~ (R, N) after a step of rows at ``points``, of items x at ``centers``, by gradients F, all (R, N)."""
     if step == "sign":
         force = gradients.to(points.dtype)
-        return centers - radius * torch.where(force.isnan(), force, force.sign())  # `sign` hides a NaN
+        largest = force.amax(1, keepdim=True)  # NaN where an entry is, which `sign` hides
+        return torch.addcmul(centers, force.sign(), torch.where(largest.isnan(), largest, -radius))
     x, before, force = centers.double(), points.double(), gradients.double()
     norm = _norm(force)
     if step == "normalized":

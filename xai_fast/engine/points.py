@@ -30,6 +30,8 @@ __all__ = ["FIRST_ROUND", "Items", "Rows", "Statistics", "Walk", "rounds", "roun
 
 FIRST_ROUND = 4
 """Points per item before the first tolerance check; doubles each time."""
+_ROUNDING = 1e-3
+"""Much more than what the forms of a model differ by, in units of a score, or of this much."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +42,35 @@ class Items:
         centers: (B, N) the items.
         ids: (B,) int64, identities for random numbers.
         targets: (B,) int64 classes, or None for a callable target.
+        own: (B,) the items' scores as the model's owner gets them.
         score: computes ``scores``.
     """
 
     centers: Tensor
     ids: Tensor
     targets: Tensor | None
+    own: Tensor
     score: Callable[[], Tensor]
 
     @functools.cached_property
     def scores(self) -> Tensor:
         """The items' own scores f(x) (B,), computed as those of points; a pass, for the walks that read them."""
         return self.score()
+
+    def below(self, scores: Tensor, item: Tensor) -> Tensor:
+        """Compare the scores (R,) of points with those of their items (R,).
+
+        On a CPU, the pass for ``scores`` is left out as long as none is so near to its item's that rounding may decide.
+
+        Returns:
+            (R,) bool, which are below.
+        """
+        own = self.own[item]
+        if "scores" not in vars(self) and scores.device.type == "cpu":
+            near = (scores - own).abs() <= _ROUNDING * own.abs().clamp(min=_ROUNDING)
+            if not near.any():
+                return scores < own
+        return scores < self.scores[item]
 
 
 @dataclass
@@ -220,7 +239,7 @@ def walk_items(
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
     statistics = Statistics.zeros(centers)
     with frozen_parameters(call.model):
-        items = Items(centers, call.item_ids, targets, lambda: gradient.base(scores, targets))
+        items = Items(centers, call.item_ids, targets, scores, lambda: gradient.base(scores, targets))
         queue = _Queue(gradient, items, walk, statistics)
         for wanted, first, last in walk.rounds(call, items, statistics, points, tolerance):
             queue.run(wanted, first, last)

@@ -5,7 +5,7 @@ do; nothing is timed, since two processes of a job could decide differently:
 
 - 4-d inputs are in channels-last format, as are the weights of the convolutions, which oneDNN would reorder each time;
 - a batch norm that is the only reader of a convolution's output is folded into its weights, in float32 or float64;
-- a convolution that reads few channels goes back by taps (`xai_fast.engine.convolution`).
+- a convolution that reads few channels goes back in another way (`xai_fast.engine.convolution`).
 
 One more pass over the item has to give the same up to rounding, or else the user's own format is tried, then nothing.
 A later pass that calls other functions, or takes other parameters, is run again as the model is, and so are all after
@@ -37,7 +37,7 @@ from torch.autograd.graph import disable_saved_tensors_hooks
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from xai_fast.engine.convolution import ByTaps, goes_by_taps
+from xai_fast.engine.convolution import FewChannels, reads_few_channels
 from xai_fast.errors import bad_argument
 
 __all__ = ["Prepared", "formatted", "own_memory_format", "prepare"]
@@ -68,11 +68,11 @@ class Prepared:
 class _Convolution:
     """A convolution by its weight and bias, with the tensors and eps of the batch norm to fold, and when that runs.
 
-    ``taps`` are stride, padding and dilation of one that goes back by taps.
+    ``few`` are stride and padding of one that reads few channels.
     """
 
     tensors: tuple[Any, ...]
-    taps: tuple[Any, ...] = ()
+    few: tuple[Any, ...] = ()
     norm: tuple[Any, ...] = ()
     norm_at: int = -1
 
@@ -171,9 +171,9 @@ def _planned(
         if isinstance(expected, Tensor) and not expected.isfinite().all():
             return None
         for memory_format in (torch.channels_last, own) if any(value.ndim == 4 for value in values) else (own,):
-            chosen = {at: c for at, c in convolutions.items() if c.norm or c.taps or c.moved(memory_format)}
+            chosen = {at: c for at, c in convolutions.items() if c.norm or c.few or c.moved(memory_format)}
             moved = sum(one.moved(memory_format) for one in chosen.values())
-            changed = any(one.norm or one.taps for one in chosen.values())
+            changed = any(one.norm or one.few for one in chosen.values())
             if not changed and moved < _MOVED_PER_STEP * len(recorder.steps):
                 chosen = {}
             plan = _Plan(memory_format, recorder.steps if chosen else [], chosen)
@@ -202,11 +202,11 @@ def _norm_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
     return (args[1], args[2], kwargs["weight"], kwargs["bias"], kwargs["eps"])
 
 
-def _taps(weight: Tensor, bias: Tensor | None, *options: Any) -> tuple[Any, ...]:
-    """Give stride, padding and dilation of a convolution that goes back by taps; else nothing."""
+def _few(weight: Tensor, bias: Tensor | None, *options: Any) -> tuple[Any, ...]:
+    """Give stride and padding of a convolution that reads few channels; else nothing."""
     if len(options) != 4 or not all(isinstance(given, tuple) for given in options[:3]):
         return ()
-    return options[:3] if goes_by_taps(weight, (*options[:3], False, (), options[3])) else ()
+    return options[:2] if reads_few_channels(weight, (*options[:3], False, (), options[3])) else ()
 
 
 class _Recorder(TorchFunctionMode):
@@ -232,7 +232,7 @@ class _Recorder(TorchFunctionMode):
             self._norms[at] = _norm_of(args, kwargs)
         output = func(*args, **kwargs)
         if func in _CONVOLUTIONS and not kwargs and len(args) > 2 and self._are_own(*args[1:3]):
-            self._found[at] = _Convolution(tuple(args[1:3]), _taps(*args[1:]))
+            self._found[at] = _Convolution(tuple(args[1:3]), _few(*args[1:]))
             self._outputs[at], self._readers[at] = output, []
         return output
 
@@ -300,8 +300,11 @@ class _Replayed(TorchFunctionMode):
             _expect(len(args) > 2 and all(map(operator.is_, args[1:3], convolution.tensors)))
             given = (args[0], *self._weights[at])
             goes_back = args[0].requires_grad and torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
-            by_taps = convolution.taps and goes_back
-            output: Any = ByTaps.apply(*given, *convolution.taps) if by_taps else func(*given, *args[3:])
+            output: Any
+            if convolution.few and goes_back:
+                output = FewChannels.apply(*given, *convolution.few)  # type: ignore[no-untyped-call]  # torch
+            else:
+                output = func(*given, *args[3:])
             if convolution.norm:
                 self._norms[convolution.norm_at] = output, convolution
             return output

@@ -102,10 +102,15 @@ class Explained:
         found: Explanation = (method or self.method).explain(rows, target, extra, self.call.item_ids[item], self._rows)
         return found
 
-    def explain_items(self, method: Method[Any], memory_format: torch.memory_format) -> Explanation:
-        """Return the explanation of the items by a method of another model like this one, in the context of `call`."""
+    def explain_items(self, method: Method[Any]) -> Explanation:
+        """Return the explanation of the items by a method of another model like this one, in the context of `call`.
+
+        No owner runs that model: it goes in its prepared form.
+        """
         rows = self._rows or method.rows
-        call = replace(self.call, model=method.model, memory_format=memory_format, rows=rows or self.call.rows)
+        call = replace(self.call, model=method.model, rows=rows or self.call.rows)
+        prepared = call.prepared()
+        call = replace(call, memory_format=prepared.memory_format, at=prepared.forward)
         found: Explanation = method._explain_call(call.with_targets(self.clean.targets), rows)
         return found
 

@@ -34,7 +34,7 @@ class Imputation:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._solve, outside = needs("scipy.linalg", "ROAD", "scipy").solveh_banded, height * width
+        self._solve, outside = needs("scipy.linalg.lapack", "ROAD", "scipy").dpbsv, height * width
         place = np.pad(np.arange(outside).reshape(height, width), 1, constant_values=outside)
         steps = [*_AFTER, *((-down, -across) for down, across in _AFTER)]
         views = [place[1 + i : 1 + i + height, 1 + j : 1 + j + width].ravel() for i, j in steps]
@@ -59,11 +59,11 @@ class Imputation:
         right = (found[:, neighbours] @ self._weights).T
         number = np.full(found.shape[1], -1)
         number[inside] = np.arange(len(inside))
-        after = number[neighbours[:, : len(_AFTER)]]
-        of, which = (after >= 0).nonzero()
-        offset = after[of, which] - of
-        band = np.zeros((1 + offset.max(initial=0), len(inside)))
-        band[0], band[offset, of] = self._totals[inside], -self._weights[which]
-        options = {"overwrite_ab": True, "overwrite_b": True, "check_finite": False}
-        found[:, inside] = self._solve(band, right, lower=True, **options).T
+        after = number[neighbours[:, : len(_AFTER)]].ravel()
+        at = np.flatnonzero(after >= 0)
+        of, which = np.divmod(at, len(_AFTER))
+        offset = after[at] - of
+        band = np.zeros((len(inside), 1 + offset.max(initial=0)))
+        band[:, 0], band[of, offset] = self._totals[inside], -self._weights[which]
+        found[:, inside] = self._solve(band.T, right, lower=True, overwrite_ab=True, overwrite_b=True)[1].T
         return found[:, :-1]

@@ -96,9 +96,7 @@ def parameter_randomization(
         evaluations += of.clean.evaluations
     layers, steps, waiting = [], [], []
     with of.call.context():
-        # No owner runs the other models: pictures may have the format that is faster.
-        memory_format = of.call.prepared(fold=False).memory_format
-        explain = functools.partial(_maps, of, memory_format, samples, noise, seed, evaluations)
+        explain = functools.partial(_maps, of, samples, noise, seed, evaluations)
         last = clean = explain(method) if samples else of.maps
         compare = map_similarity(clean, similarity)
         for name, other in _randomized(of, seed, only_last):
@@ -124,7 +122,6 @@ def parameter_randomization(
 
 def _maps(
     of: Explained,
-    memory_format: torch.memory_format,
     samples: int,
     noise: float,
     seed: int,
@@ -133,10 +130,11 @@ def _maps(
 ) -> Tensor:
     """Explain all items, or the mean over noisy ones, by a method: (B, ...)."""
     if samples == 0:
-        found = of.explain_items(method, memory_format)
+        found = of.explain_items(method)
         evaluations += found.evaluations
         return only_map(found)
     total, flat = torch.zeros_like(of.maps), of.inputs.flatten(1)
+    memory_format = of.call.prepared(fold=False).memory_format
     deviation = (noise * (flat.amax(1) - flat.amin(1))).view(-1, *[1] * (of.inputs.ndim - 1))
     for chunk in of.row_chunks(of.call.batch * samples):
         row = torch.arange(chunk.start, chunk.stop, device=of.call.device)

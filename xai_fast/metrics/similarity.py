@@ -58,12 +58,15 @@ def ranks(values: Tensor) -> Tensor:
     else:
         order = values.argsort(dim=1)
     ordered = values.gather(1, order)
-    place = torch.arange(1, values.shape[1] + 1, dtype=torch.float64, device=values.device).expand_as(order)
-    rises = ordered[:, 1:] != ordered[:, :-1]
-    if not rises.all():
-        run = nn.functional.pad(rises, (1, 0), value=True).flatten().cumsum(0) - 1
-        place = (torch.bincount(run, place.flatten()) / torch.bincount(run))[run].view_as(order)
-    return torch.empty(order.shape, dtype=torch.float64, device=values.device).scatter_(1, order, place)
+    place = torch.arange(1, values.shape[1] + 1, dtype=torch.float64, device=values.device).repeat(len(values))
+    same = ordered[:, 1:] == ordered[:, :-1]
+    again = nn.functional.pad(same, (1, 0)).flatten()
+    tied = (again | nn.functional.pad(same, (0, 1)).flatten()).nonzero().flatten()
+    if len(tied):
+        run = (~again[tied]).cumsum(0) - 1
+        place[tied] = (torch.bincount(run, place[tied]) / torch.bincount(run))[run]
+    found = torch.empty(order.shape, dtype=torch.float64, device=values.device)
+    return found.scatter_(1, order, place.view_as(order))
 
 
 def _ssim(a: Tensor, b: Tensor) -> Tensor:

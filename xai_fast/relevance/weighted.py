@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from xai_fast.engine.convolution import goes_by_taps, input_gradient
+from xai_fast.engine.convolution import input_gradient, reads_few_channels
 from xai_fast.graph import Graph, Node
 from xai_fast.graph.nodes import Ref
 from xai_fast.relevance.facts import is_rectified
@@ -72,20 +72,20 @@ class Weighted:
         """Compute W^T rows for each W: (*, *shape of a) from (*, *shape of z)."""
         if self.kind == "dense":
             return [torch.matmul(rows, weight.mT) for weight in weights]
-        has_taps = self.kind == "convolution" and goes_by_taps(self.weight, self.node.args[3:])
-        if len(weights) > 1 and (has_taps or self.node.args[6] or self.node.args[8] != 1):  # transposed, or in groups
+        options: Any = self.node.args[3:]
+        few = reads_few_channels(self.weight, options)
+        if len(weights) > 1 and (few or self.node.args[6] or self.node.args[8] != 1):  # transposed, or in groups
             return [self.pull(rows, weight)[0] for weight in weights]
         weight = weights[0] if len(weights) == 1 else torch.cat(weights, 1)
         flat = rows.flatten(0, -weight.ndim)
-        if has_taps:
-            found = input_gradient(flat, weight, self.shape[2:], *self.node.args[3:6])
+        if few:
+            found = input_gradient(flat, weight, self.shape[2:], *options[:2])
         elif self._padding is not None and flat.device.type == "cpu":  # forward is the faster way, a fifth
             turned = weight.transpose(0, 1).flip(tuple(range(2, weight.ndim)))
             found = aten.convolution.default(flat, turned, None, *self._padding)
         else:
             like = flat.new_empty(()).expand(flat.shape[0], len(weights) * self.shape[1], *self.shape[2:])
-            options = (*self.node.args[3:], [True, False, False])
-            found = aten.convolution_backward.default(flat, like, weight, None, *options)[0]
+            found = aten.convolution_backward.default(flat, like, weight, None, *options, [True, False, False])[0]
         found = found.reshape(*rows.shape[: 1 - weight.ndim], *found.shape[1:])
         return list(found.chunk(len(weights), 1 - weight.ndim))
 

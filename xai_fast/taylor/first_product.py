@@ -103,7 +103,7 @@ def touched_columns(product: FirstProduct | None, sides: tuple[Tensor, ...], lim
     if 2 * sum(side.shape[0] * side.shape[1] for side in sides) * product.weight.numel() < _WORTH_A_LOOK:
         return None
     # Faster than any(0), which runs through the batch entry by entry.
-    by_side = [side.bool().view(torch.uint8).amax(0).flatten(1) for side in sides]
+    by_side = [side.flatten(2).bool().view(torch.uint8).amax(0) for side in sides]
     touched = by_side[0] if len(sides) == 1 else torch.cat(by_side)
     counts, content = tuple(map(len, by_side)), touched.cpu().numpy().tobytes()
     last = product.seen.get(counts)
