@@ -372,6 +372,9 @@ def main() -> int:
     if unknown:
         parser.error(f"no such state: {', '.join(sorted(unknown))}")
     chosen = [state for state in STATES if not wanted or state.name in wanted]
+    # Hundreds of processes import torch: each would compile its sources anew where nothing is installed with bytecode
+    # and none may be written, which takes longer than the rest of the import.
+    os.environ |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / "build" / "bytecode")}
     # Two states at a time, each with half of the processors: most tests use one thread only.
     processors = os.cpu_count() or 1
     together = 2 if processors > 1 and len(chosen) > 1 else 1
