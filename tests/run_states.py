@@ -48,12 +48,16 @@ NOT_NUMERIC = ("memory", "transformer", "left_as", "errors_name", "_arguments_ar
 WITHOUT_KERNELS = [
     "tests/attribution/test_deeplift.py",
     "tests/attribution/test_fullgrad.py",
+    "tests/attribution/test_gradcam.py",
+    "tests/attribution/test_guided.py",
     "tests/attribution/test_layer_maps_options.py",
     "tests/comparison",
     "tests/datasets",
+    "tests/engine/test_prepared.py",
     "tests/examples",
     "tests/graph",
     "tests/interaction/test_receptive_field.py",
+    "tests/interaction/test_removal.py",
     "tests/interaction/test_table_methods.py",
     "tests/jobs",
     "tests/kernels",  # the references, which `native` runs by their name
