@@ -295,14 +295,14 @@ if sys.argv[1] == "native first":
     import xai_fast._native
 import torch
 torch.set_num_threads(4)
-x = torch.rand(1 << 22)
+x = torch.rand(1 << 18)
 (x + 1).sum()
 before = len(os.listdir("/proc/self/task"))
 import xai_fast
 from xai_fast.kernels import random_points
-points = torch.empty(64, 65536)
+points = torch.empty(64, 4096)
 one = torch.zeros(64, dtype=torch.int64)
-arguments = (points, torch.zeros(1, 65536), one, one[:1], torch.arange(64), torch.ones(64, dtype=torch.bool))
+arguments = (points, torch.zeros(1, 4096), one, one[:1], torch.arange(64), torch.ones(64, dtype=torch.bool))
 with xai_fast.use_backend("native"):
     for _ in range(3):
         random_points(*arguments, radius=1.0, kind="sphere", seed=0)
