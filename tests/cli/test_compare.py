@@ -140,6 +140,14 @@ def test_items_and_methods_that_fail_are_told(place: Path, capsys: pytest.Captur
     assert "not compared: attention_rollout (" in printed
 
 
+def test_other_metrics_need_another_folder(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos(place, 2)
+    given = ("photos", "--model", "cli_models:build", "--methods", "saliency", "--out", "out", "--metrics")
+    assert compare(*given, "sparseness") == 0
+    assert compare(*given, "complexity") == 2
+    assert "out: expected another folder, or out with its metrics sparseness, got complexity" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("source", ["rows.csv", "rows.npy"])
 def test_rows_of_a_table(place: Path, source: str) -> None:
     pytest.importorskip("pandas")

@@ -11,7 +11,7 @@ from xai_fast import jobs
 from xai_fast.comparison.entries import Entry
 from xai_fast.comparison.result import Comparison
 from xai_fast.comparison.run import Found, comparison_of
-from xai_fast.errors import JobError
+from xai_fast.errors import JobError, XaiFastError, bad_argument
 from xai_fast.references import ModelRef
 from xai_fast.terminal import say
 
@@ -40,6 +40,7 @@ def run_comparison(
         if not entry.fits(shape):
             continue
         say(f"method {number} of {len(methods)}: {entry.text}", error=True)
+        _check_metrics(folder, out, metrics)
         measured = {"method": entry.to_dict(), **options}
         status = jobs.run(dataclasses.replace(spec, method=_MEASURED, options=measured), folder, **how)
         store = jobs.open(folder)
@@ -53,6 +54,17 @@ def run_comparison(
         found.append(Found.of(entry, batch.fields, batch.status == 0))
         names, settings = batch.ids, settings or _settings(store)
     return comparison_of(found, metrics, names, settings), left_out
+
+
+def _check_metrics(folder: Path, out: Path, metrics: Sequence[Entry]) -> None:
+    """Say in their own words that a comparison has other metrics, before the job of a method says it in JSON."""
+    try:
+        kept = [one["text"] for one in jobs.open(folder).job["spec"]["options"]["metrics"]]
+    except XaiFastError:  # nothing there, or nothing whole
+        return
+    asked = [one.text for one in metrics]
+    if kept != asked:
+        raise bad_argument("out", f"another folder, or {out} with its metrics {','.join(kept)}", ",".join(asked))
 
 
 def _settings(store: jobs.Store) -> dict[str, Any]:
