@@ -42,14 +42,14 @@ class Items:
         centers: (B, N) the items.
         ids: (B,) int64, identities for random numbers.
         targets: (B,) int64 classes, or None for a callable target.
-        own: (B,) the items' scores as the model's owner gets them.
+        own: (B,) the items' scores as the model's owner gets them, where points go through another form of it.
         score: computes ``scores``.
     """
 
     centers: Tensor
     ids: Tensor
     targets: Tensor | None
-    own: Tensor
+    own: Tensor | None
     score: Callable[[], Tensor]
 
     @functools.cached_property
@@ -60,13 +60,13 @@ class Items:
     def below(self, scores: Tensor, item: Tensor) -> Tensor:
         """Compare the scores (R,) of points with those of their items (R,).
 
-        On a CPU, the pass for ``scores`` is left out as long as none is so near to its item's that rounding may decide.
+        With ``own``, the pass for ``scores`` is left out as long as none is so near that rounding may decide.
 
         Returns:
             (R,) bool, which are below.
         """
-        own = self.own[item]
-        if "scores" not in vars(self) and scores.device.type == "cpu":
+        if self.own is not None and "scores" not in vars(self):
+            own = self.own[item]
             near = (scores - own).abs() <= _ROUNDING * own.abs().clamp(min=_ROUNDING)
             if not near.any():
                 return scores < own
@@ -239,7 +239,8 @@ def walk_items(
         raise ModelError(f"model: expected finite scores, got NaN or infinity for {name_items(bad)}")
     statistics = Statistics.zeros(centers)
     with frozen_parameters(call.model):
-        items = Items(centers, call.item_ids, targets, scores, lambda: gradient.base(scores, targets))
+        own = None if gradient.prepared.forward is None else scores  # only on a CPU, where it costs little to look
+        items = Items(centers, call.item_ids, targets, own, lambda: gradient.base(scores, targets))
         queue = _Queue(gradient, items, walk, statistics)
         for wanted, first, last in walk.rounds(call, items, statistics, points, tolerance):
             queue.run(wanted, first, last)
