@@ -43,6 +43,7 @@ class Items:
         ids: (B,) int64, identities for random numbers.
         targets: (B,) int64 classes, or None for a callable target.
         own: (B,) the items' scores as the model's owner gets them, where points go through another form of it.
+        host: what the host reads.
         score: computes ``scores``.
     """
 
@@ -50,6 +51,7 @@ class Items:
     ids: Tensor
     targets: Tensor | None
     own: Tensor | None
+    host: HostReads
     score: Callable[[], Tensor]
 
     @functools.cached_property
@@ -68,7 +70,7 @@ class Items:
         if self.own is not None and "scores" not in vars(self):
             own = self.own[item]
             near = (scores - own).abs() <= _ROUNDING * own.abs().clamp(min=_ROUNDING)
-            if not near.any():
+            if not self.host.items(near):
                 return scores < own
         return scores < self.scores[item]
 
@@ -240,7 +242,7 @@ def walk_items(
     statistics = Statistics.zeros(centers)
     with frozen_parameters(call.model):
         own = None if gradient.prepared.forward is None else scores  # only on a CPU, where it costs little to look
-        items = Items(centers, call.item_ids, targets, own, lambda: gradient.base(scores, targets))
+        items = Items(centers, call.item_ids, targets, own, call.host, lambda: gradient.base(scores, targets))
         queue = _Queue(gradient, items, walk, statistics)
         for wanted, first, last in walk.rounds(call, items, statistics, points, tolerance):
             queue.run(wanted, first, last)
