@@ -67,7 +67,7 @@ def test_in_gradients(benchmark: BenchmarkFixture, name: str) -> None:
 
 
 def test_against_zennit(benchmark: BenchmarkFixture) -> None:
-    """Each composite at least 1.7 times faster than zennit's, 3 with gamma, 6 for ten classes, which take 4 of one."""
+    """Each composite at least 1.7 times faster than zennit's, 3 with gamma, 5 for ten classes, which take 4.5 of one."""
     z = zennit()
     composites = {
         "epsilon": lambda **options: z.composites.LayerMapComposite(
@@ -109,8 +109,8 @@ def test_against_zennit(benchmark: BenchmarkFixture) -> None:
     benchmark.pedantic(runs["epsilon_gamma_box"], rounds=1)
     assert min(faster.values()) >= 1.7
     assert faster["epsilon_gamma_box"] >= 3
-    assert faster["ten classes"] >= 6
-    assert one_class <= 4
+    assert faster["ten classes"] >= 5
+    assert one_class <= 4.5
 
 
 def test_of_a_transformer(benchmark: BenchmarkFixture) -> None:
