@@ -67,7 +67,7 @@ def test_in_gradients(benchmark: BenchmarkFixture, name: str) -> None:
 
 
 def test_against_zennit(benchmark: BenchmarkFixture) -> None:
-    """Each composite at least 1.7 times faster than zennit's, 3 with gamma, 5 for ten classes, which take 4.5 of one."""
+    """Each composite at least 1.7 times faster than zennit's, 3 with gamma, 5 for ten classes, 4.5 of one."""
     z = zennit()
     composites = {
         "epsilon": lambda **options: z.composites.LayerMapComposite(

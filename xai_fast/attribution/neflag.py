@@ -56,7 +56,7 @@ class _FluxWalk(Walk):
         random_points(rows.points, items.centers, *draw)
 
     def end(self, items: Items, rows: Rows, scores: Tensor) -> tuple[Tensor, Tensor]:
-        negative = (rows.steps > 0) & items.below(scores, rows.item)  # Eq. 6
+        negative = items.below(scores, rows.item, rows.steps > 0)  # Eq. 6
         return negative, negative | (rows.steps >= self.max_steps)
 
     def contribute(self, items: Items, rows: Rows, gradients: Tensor, which: Tensor, statistics: Statistics) -> None:

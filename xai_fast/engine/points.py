@@ -59,20 +59,20 @@ class Items:
         """The items' own scores f(x) (B,), computed as those of points; a pass, for the walks that read them."""
         return self.score()
 
-    def below(self, scores: Tensor, item: Tensor) -> Tensor:
-        """Compare the scores (R,) of points with those of their items (R,).
+    def below(self, scores: Tensor, item: Tensor, which: Tensor) -> Tensor:
+        """Compare the scores (R,) of the points that ``which`` (R,) bool names with those of their items (R,).
 
         With ``own``, the pass for ``scores`` is left out as long as none is so near that rounding may decide.
 
         Returns:
-            (R,) bool, which are below.
+            (R,) bool, which of these are below.
         """
         if self.own is not None and "scores" not in vars(self):
             own = self.own[item]
-            near = (scores - own).abs() <= _ROUNDING * own.abs().clamp(min=_ROUNDING)
+            near = which & ((scores - own).abs() <= _ROUNDING * own.abs().clamp(min=_ROUNDING))
             if not self.host.items(near):
-                return scores < own
-        return scores < self.scores[item]
+                return which & (scores < own)
+        return which & (scores < self.scores[item])
 
 
 @dataclass
