@@ -21,6 +21,7 @@ aten = torch.ops.aten
 
 _MOST_CHANNELS = 4
 _CHEAP_TO_COPY = 2**20
+"""Entries up to which a copy into the other format takes less time than it saves."""
 
 
 def reads_few_channels(weight: Tensor, options: Sequence[Any]) -> bool:
